@@ -120,7 +120,7 @@ def run(options: Mapping[str, Any]) -> int:
     try:
         with listener:
             if not resumed:  # only now: the gateway that --force ended may have held the data, too
-                data.lock_directory(settings.data_directory)
+                data.lock_directory(settings)
             code = _run_supervisor(reading, held, data, listener, notifier, resumed)
     finally:
         data.release_all()
@@ -161,7 +161,8 @@ def _bind_port(settings: Config, *, force: bool, kill_foreign: bool) -> socket.s
         )  # a serving process of this gateway may still be ending
     if force or kill_foreign:
         terminate.take_port(host, number, paths.locks_directory(settings.home), kill_foreign=kill_foreign)
-    return port.bind_port(host, number)
+    with settings.name_origins():
+        return port.bind_port(host, number)
 
 
 def _restore_lock(resumed: Mapping[str, Any], settings: Config) -> Lock:
@@ -313,7 +314,7 @@ def _redirect_output(name: str) -> None:
         paths.make_private_directory(file.parent)
         descriptor = private_file.open_output_file(file, append=True)
     except OSError as error:
-        raise ConfigError(f"cannot write to {file}: {error.strerror}.") from error
+        raise ConfigError(f"cannot write to {file}: {error.strerror}.", remedy=private_file.REPAIR_HINT) from error
     for number in (1, 2):
         os.dup2(descriptor, number)
     if descriptor not in (1, 2):

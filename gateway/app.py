@@ -56,9 +56,18 @@ def check_agents(config: Config, environ: Mapping[str, str], *, remember: bool =
     Raises:
         ConfigError: a setting is wrong; the message names it.
     """
+    with config.name_origins():
+        agents = _read_agents(config, environ, remember=remember)
+        _check_channels(config, known_environment(config, environ))
+        _read_webhook_keys(config)
+        _make_address_policy(config)
+        _make_days(config)
+        return agents
+
+
+def _read_agents(config: Config, environ: Mapping[str, str], *, remember: bool) -> list[Agent]:
     listed = [
-        entries.parse_entry(f"{config.path}: agents.list[{number}]", entry)
-        for number, entry in enumerate(config.agents.entries)
+        entries.parse_entry(f"agents.list[{number}]", entry) for number, entry in enumerate(config.agents.entries)
     ]
     agents = [
         _fill_defaults(config, agent)
@@ -73,10 +82,6 @@ def check_agents(config: Config, environ: Mapping[str, str], *, remember: bool =
         raise ConfigError(f'agents.default: there is no agent "{default}"{suggest_name(default, ids)}')
     if default is not None and not next(agent for agent in agents if agent.id == default).enabled:
         raise ConfigError(f'agents.default: the agent "{default}" is disabled.')
-    _check_channels(config, known_environment(config, environ))
-    _read_webhook_keys(config)
-    _make_address_policy(config)
-    _make_days(config)
     return agents
 
 
@@ -133,7 +138,7 @@ def _configured_channels(config: Config) -> Iterator[tuple[str, ChannelType, Any
     """Yield the name, type and options of each enabled channel in the config."""
     kinds = channels.find_channels()
     for name, raw in config.channels.items():
-        where = f"{config.path}: channels"
+        where = "channels"
         kind = kinds.get(name)
         if kind is None or kind.options is None:
             plugins.refuse_broken_plugin(f"{where}.{name}", name, channels.find_registered_channels().broken)
@@ -206,7 +211,7 @@ def _parse_signing_keys(where: str, secret: str | list[str] | None) -> list[byte
     try:
         return [signatures.decode_standard_key(one) for one in _as_list(secret)]
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}", remedy="Make one: whsec_$(openssl rand -base64 32)") from error
+        raise ConfigError(f"{where}: {error.message}", remedy=error.remedy) from error
 
 
 def _make_address_policy(config: Config) -> AddressPolicy:
@@ -261,7 +266,8 @@ async def open_gateway(
     _log_broken_plugins()
     async with AsyncExitStack() as stack:
         days = _make_days(config)
-        store = SqliteStore(config.database_path, queue_limit=config.limits.queue, days=days, clock=clock)
+        with config.name_origins("data.directory"):
+            store = SqliteStore(config.database_path, queue_limit=config.limits.queue, days=days, clock=clock)
         stack.push_async_callback(store.close)
         children = Children(StoreLedger(store, owner), environ, ScratchSpace(paths.scratch_directory(config.home)))
         opened_backends = {}
@@ -316,7 +322,8 @@ def find_refused_webhooks(config: Config) -> Sequence[RefusedWebhook]:
 
 def is_migration_pending(config: Config) -> bool:
     """Return whether opening the database would change its schema; then no other process may use it."""
-    return opening.needs_migration(config.database_path)
+    with config.name_origins("data.directory"):
+        return opening.needs_migration(config.database_path)
 
 
 def gateway_token(config: Config) -> str | None:

@@ -7,6 +7,7 @@ file, `.env` in the state directory, the environment, flags.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -408,6 +409,46 @@ class Config(Settings, frozen=True, kw_only=True):
     path: Path
     #: what `.env` in the state directory set when the settings were read
     dotenv: dict[str, str] = field(default_factory=dict)
+    #: where each setting that has not its default comes from, for messages: a file, or a variable
+    origins: dict[str, str] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def name_origins(self, about: str = "") -> Iterator[None]:
+        """Put where a setting comes from before an error about it, whose message begins with the setting's name.
+
+        Args:
+            about: setting that the other errors of the block are about.
+
+        Raises:
+            ConfigError: one was raised in the block.
+        """
+        try:
+            yield
+        except ConfigError as error:
+            named = _find_named_setting(error.message)
+            setting = named or about
+            if setting not in self.origins:
+                raise
+            what = error.message if named else f"{about}: {error.message}"
+            raise ConfigError(f"{self.origins[setting]}: {what}", remedy=error.remedy) from error
+
+    @property
+    def trusted_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """Return the proxies whose `X-Forwarded-For` is trusted.
+
+        Raises:
+            ConfigError: an entry is not an address or a network.
+        """
+        found = []
+        for text in self.gateway.trusted_proxies:
+            try:
+                found.append(ipaddress.ip_network(text, strict=False))
+            except ValueError as error:
+                raise ConfigError(
+                    f"gateway.trusted_proxies: {text!r} is not an address.",
+                    remedy="Give addresses or networks, like 10.0.0.0/8.",
+                ) from error
+        return found
 
     @property
     def data_directory(self) -> Path:
@@ -473,10 +514,14 @@ def _read_config_file(file: Path, *, named: bool) -> bytes | None:
         return private_file.read_plain_file(file)
     except FileNotFoundError:
         if named:  # its defaults are not what was meant
-            raise ConfigError(f"there is no config file {display_path(file)}.") from None
+            raise ConfigError(
+                f"there is no config file {display_path(file)}.", remedy="Correct --config or MOONGATE_CONFIG."
+            ) from None
         return None
     except OSError as error:
-        raise ConfigError(f"cannot read {display_path(file)}: {error.strerror}.") from error
+        raise ConfigError(
+            f"cannot read {display_path(file)}: {error.strerror}.", remedy=private_file.REPAIR_HINT
+        ) from error
 
 
 def parse_config(given: ConfigSources, env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Config:
@@ -487,16 +532,20 @@ def parse_config(given: ConfigSources, env: Mapping[str, str], flags: Mapping[st
     """
     home, file = paths.state_directory(env), paths.config_file(env)
     raw = _decode_file(given, env, file)
-    sources = (("", env), (".env: ", given.dotenv))
+    settings_in_file = (each.name for each in list_settings() if json_file.get_nested(raw, each.name) is not None)
+    origins = dict.fromkeys(settings_in_file, display_path(file))
+    sources = (("", env), (f"{display_path(paths.env_file(home))}: ", given.dotenv))
     for setting in list_settings():
         for source, values in sources:
             name = next((name for name in setting.env if values.get(name)), None)
             if name is not None:
                 _set_value(raw, setting.name, _parse_value(values[name], setting, source + name))
+                origins[setting.name] = source + name
                 break
     for name, value in (flags or {}).items():
         if value is not None:
             _set_value(raw, name, value)
+            origins[name] = f"--{name.rpartition('.')[2]}"
     try:
         settings = msgspec.convert(raw, Settings)
     except msgspec.ValidationError as error:
@@ -505,9 +554,11 @@ def parse_config(given: ConfigSources, env: Mapping[str, str], flags: Mapping[st
     known = {name: getattr(settings, name) for name in Settings.__struct_fields__}
     if settings.cron.timezone == LOCAL_ZONE:
         known["cron"] = msgspec.structs.replace(settings.cron, timezone=find_machine_zone(env))
-    config = Config(**known, home=home, path=file, dotenv=given.dotenv)
-    paths.expand_path(str(config.data_directory), "data.directory")
-    _check_exposure(config)
+    config = Config(**known, home=home, path=file, dotenv=given.dotenv, origins=origins)
+    with config.name_origins():
+        paths.expand_path(str(config.data_directory), "data.directory")
+        _check_exposure(config)
+        _ = config.trusted_networks
     return config
 
 
@@ -556,6 +607,13 @@ def _parse_value(text: str, setting: Setting, source: str) -> Any:
         raise ConfigError(f"{source}: {what} (sets {setting.name}).") from error
 
 
+def _find_named_setting(message: str) -> str:
+    """Return the setting with whose name a message begins; empty if it begins with none."""
+    names = (setting.name for setting in list_settings())
+    fitting = (name for name in names if message.startswith(name) and message[len(name) : len(name) + 1] in set(":.["))
+    return max(fitting, key=len, default="")
+
+
 def _check_exposure(config: Config) -> None:
     if config.gateway.auth.mode == "none" and not is_loopback(config.gateway.host):
         raise ConfigError(
@@ -566,7 +624,10 @@ def _check_exposure(config: Config) -> None:
         _check_token(config.gateway.auth.token)
     host = config.gateway.host
     if not host.isprintable() or host != "".join(host.split()):
-        raise ConfigError(f"gateway.host: {host[:64]!r} is no name or address of this machine.")
+        raise ConfigError(
+            f"gateway.host: {host[:64]!r} is no name or address of this machine.",
+            remedy="Give one, such as 127.0.0.1, or 0.0.0.0 for all of its addresses.",
+        )
 
 
 def _check_token(token: str) -> None:

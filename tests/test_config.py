@@ -139,6 +139,73 @@ def test_a_path_or_value_that_nobody_can_use_is_told_by_its_name(
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"data": {"directory": "~nosuchuser/x"}}, "data.directory: there is no user"),
+        ({"data": {"directory": "a\0b"}}, "data.directory: a path cannot contain"),
+        ({"gateway": {"auth": {"token": ""}}}, "gateway.auth.token: an empty token"),
+        ({"gateway": {"auth": {"token": "a\nb"}}}, "gateway.auth.token: a token is one line"),
+        ({"gateway": {"auth": {"mode": "none"}, "host": "0.0.0.0"}}, 'gateway.auth.mode: "none" is allowed'),
+        ({"gateway": {"host": "a b"}}, "gateway.host: 'a b' is no name"),
+        ({"gateway": {"trusted_proxies": ["proxy"]}}, "gateway.trusted_proxies: 'proxy' is not an address"),
+        (
+            {"agents": {"default": "b", "list": [{"id": "a", "backend": "echo"}]}},
+            'agents.default: there is no agent "b"',
+        ),
+        ({"agents": {"list": [{"id": "a", "backend": "echo"}] * 2}}, "agents.list: two agents have"),
+        ({"agents": {"list": [{"id": "a"}]}}, "agents.list[0].backend: is missing"),
+        (
+            {"agents": {"list": [{"id": "a", "backend": "echo", "env": {"LD_PRELOAD": "x"}}]}},
+            "agents.list[0].env: 'LD_PRELOAD' cannot be passed",
+        ),
+        ({"cron": {"timezone": "Mars/Base"}}, "cron.timezone: there is no time zone"),
+        ({"channels": {"telgram": {}}}, 'channels: there is no channel "telgram"'),
+        ({"channels": {"telegram": {"token": "x"}}}, "channels.telegram.token: a bot's token"),
+        (
+            {"channels": {"telegram": {"token_file": "/none/such"}}},
+            "channels.telegram.token_file: cannot read the secret",
+        ),
+        ({"channels": {"telegram": {"token_file": "~nosuchuser/x"}}}, "channels.telegram.token_file: there is no user"),
+        ({"inbound": {"a b": {"secret": "x"}}}, "inbound.a b: a name has only"),
+        ({"inbound": {"github": {"secret": " "}}}, "inbound.github.secret: a blank secret"),
+        ({"inbound": {"github": {"secret_file": "/none/such"}}}, "inbound.github.secret_file: cannot read the secret"),
+        ({"inbound": {"standard": {"secret": "whsec_%"}}}, "inbound.standard.secret: a Standard Webhooks secret"),
+        ({"webhooks": {"secret": "whsec_%"}}, "webhooks.secret: a Standard Webhooks secret"),
+        ({"webhooks": {"allow_private": ["10.0.0.1/8"]}}, 'webhooks.allow_private: "10.0.0.1/8" is neither'),
+    ],
+)
+def test_an_error_about_a_setting_names_the_file_that_it_comes_from(tmp_path: Path, settings: Any, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        app.check_agents(load(tmp_path, settings), {})
+
+    assert str(caught.value).startswith(f"{tmp_path}/config.json: {said}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("MOONGATE_DATA_DIR", "~nosuchuser/x", "data.directory: there is no user"),
+        ("MOONGATE_TOKEN", " x", "gateway.auth.token: a token is one line"),
+        ("MOONGATE_HOST", "a b", "gateway.host: 'a b' is no name"),
+        ("MOONGATE_AGENT", "b", 'agents.default: there is no agent "b"'),
+        ("MOONGATE_TIMEZONE", "Mars/Base", "cron.timezone: there is no time zone"),
+        ("MOONGATE_WEBHOOK_SECRET", "whsec_%", "webhooks.secret: a Standard Webhooks secret"),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_an_error_about_a_setting_names_the_variable_that_it_comes_from(
+    tmp_path: Path, name: str, value: str, said: str, place: str
+) -> None:
+    (tmp_path / ".env").write_text(f'{name}="{value}"' * (place == ".env"))
+
+    with pytest.raises(ConfigError) as caught:
+        app.check_agents(load(tmp_path, {}, {name: value} if place == "environment" else {}), {})
+
+    where = name if place == "environment" else f"{tmp_path}/.env: {name}"
+    assert str(caught.value).startswith(f"{where}: {said}")
+
+
 @pytest.mark.parametrize("workspace", ["~nosuchuser/x", "a\0b"])
 def test_a_workspace_that_is_no_path_is_told_with_its_agent(tmp_path: Path, workspace: str) -> None:
     loaded = load(tmp_path, {"agents": {"list": [{"id": "a", "backend": "echo", "workspace": workspace}]}})

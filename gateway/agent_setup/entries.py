@@ -40,7 +40,10 @@ def parse_entry(where: str, entry: Mapping[str, Any]) -> Agent:
     if unknown is not None:
         known = sorted({*_AGENT_FIELDS, *kind.options.__struct_encode_fields__})
         raise ConfigError(f"{where}.{unknown}: unknown field{suggest_name(unknown, known)}")
-    child.child_environment({}, agent.env)
+    try:
+        child.child_environment({}, agent.env)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error.message}", remedy=error.remedy) from error
     workspace = agent.workspace and str(paths.expand_path(agent.workspace, f"{where}.workspace"))
     options = validation.convert_options(own, kind.options, where, "the agent")
     return msgspec.structs.replace(agent, workspace=workspace, options=options)

@@ -75,7 +75,7 @@ class ApiServer:
             context.engine.tokens,
             allowed_hosts=gateway.allowed_hosts,
             cors_origins=gateway.cors_origins,
-            trusted_proxies=gateway.trusted_proxies,
+            trusted_proxies=context.config.trusted_networks,
         )
         app = web.Application(middlewares=[self._handle_request])
         app.on_response_prepare.append(self._add_common_headers)

@@ -99,7 +99,8 @@ class AddressPolicy(Struct, frozen=True, kw_only=True):
             except ValueError as error:
                 if not entry or not entry.isascii() or set(entry) & set("/:@ "):
                     raise ConfigError(
-                        f'webhooks.allow_private: "{entry}" is neither a host name nor a network such as 10.0.0.0/8.'
+                        f'webhooks.allow_private: "{entry}" is neither a host name nor a network such as 10.0.0.0/8.',
+                        remedy="Correct or remove it.",
                     ) from error
                 hosts.add(entry.lower())
         return cls(loopback_only=local, allowed_hosts=frozenset(hosts), allowed_networks=tuple(networks))

@@ -18,6 +18,7 @@ SIGNATURE_WINDOW_SECONDS = 300
 
 #: prefix of a Standard Webhooks secret
 STANDARD_PREFIX = "whsec_"
+_MAKING_HINT = "Make one: whsec_$(openssl rand -base64 32)"
 
 
 def require_header(headers: Mapping[str, str], name: str) -> str:
@@ -65,9 +66,11 @@ def decode_standard_key(secret: str) -> bytes:
     try:
         key = base64.b64decode(secret.removeprefix(STANDARD_PREFIX), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ConfigError(f"a Standard Webhooks secret is {STANDARD_PREFIX} followed by base64.") from error
+        raise ConfigError(
+            f"a Standard Webhooks secret is {STANDARD_PREFIX} followed by base64.", remedy=_MAKING_HINT
+        ) from error
     if not key:
-        raise ConfigError(f"a Standard Webhooks secret needs a key after {STANDARD_PREFIX}.")
+        raise ConfigError(f"a Standard Webhooks secret needs a key after {STANDARD_PREFIX}.", remedy=_MAKING_HINT)
     return key
 
 

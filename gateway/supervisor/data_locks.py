@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway import paths
+from gateway.config import Config
 from gateway.errors import AlreadyRunning
 from gateway.supervisor import lock, record
 from gateway.supervisor.lock import Lock
@@ -32,18 +33,20 @@ class DataLocks:
         }
         self._mine: Record | None = None
 
-    def lock_directory(self, directory: Path) -> None:
-        """Lock a directory; do nothing if it is locked already.
+    def lock_directory(self, settings: Config) -> None:
+        """Lock the data directory of the settings; do nothing if it is locked already.
 
         Raises:
             AlreadyRunning: another gateway holds it.
             ConfigError: the lock file cannot be made there.
         """
+        directory = settings.data_directory
         key = os.path.realpath(directory)
         if key in self._held:
             return
         file = paths.data_lock_file(directory)
-        taken = lock.try_lock(file)
+        with settings.name_origins("data.directory"):
+            taken = lock.try_lock(file)
         if taken is None:
             raise _in_use_error(directory, record.read_record(file))
         self._held[key] = taken

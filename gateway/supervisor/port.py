@@ -19,6 +19,9 @@ from gateway.supervisor.record import Record
 _SERVICE_MANAGERS = ("systemd", "init", "launchd")
 
 
+_HOST_REMEDY = "Set it to an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them."
+
+
 class Holder(NamedTuple):
     """A process that listens on a port."""
 
@@ -54,7 +57,8 @@ def bind_port(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be resolved
-        raise ConfigError(f"gateway.host: cannot listen on {host!r}: {error}.") from error
+        why = error.strerror if isinstance(error, OSError) else "it is no name of a host"
+        raise ConfigError(f"gateway.host: cannot listen on {host!r}: {why}.", remedy=_HOST_REMEDY) from error
     if os.name == "posix":  # on Windows it would let two programs share the port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -64,8 +68,12 @@ def bind_port(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise make_taken_error(port) from error
         if error.errno == errno.EACCES:
-            raise ConfigError(f"gateway.port: port {port} needs more rights than this user has.") from error
-        raise ConfigError(f"gateway.host: cannot listen on {host}:{port}: {error.strerror}.") from error
+            raise ConfigError(
+                f"gateway.port: port {port} needs more rights than this user has.", remedy="Choose a port from 1024 on."
+            ) from error
+        raise ConfigError(
+            f"gateway.host: cannot listen on {host}:{port}: {error.strerror}.", remedy=_HOST_REMEDY
+        ) from error
     return listener
 
 

@@ -142,7 +142,7 @@ class Supervisor:
             self._on_bad_config(self._number, str(error), 1.0)
             return
         try:
-            self._data.lock_directory(reading.settings.data_directory)
+            self._data.lock_directory(reading.settings)
             one = Generation.start_process(self._number, listener, env, reading.sources, self._log_event)
         except (OSError, GatewayError) as error:  # no process or no descriptor is left, or another gateway has the data
             why = str(error) if isinstance(error, GatewayError) else f"it cannot be started: {error.strerror}"
@@ -386,8 +386,9 @@ class Supervisor:
             return
         wanted = reading.settings.gateway
         try:
-            self._data.lock_directory(reading.settings.data_directory)
-            self._next = self._address.bind_if_changed(self._listener, wanted.host, wanted.port)
+            self._data.lock_directory(reading.settings)
+            with reading.settings.name_origins():
+                self._next = self._address.bind_if_changed(self._listener, wanted.host, wanted.port)
         except GatewayError as error:
             self._answer_restarts(ok=False, new=self._number, error=str(error))
             return

@@ -140,6 +140,8 @@ def test_a_start_refuses_the_wrong_thing_in_the_state_directory(one: Live, shell
     assert started.code == 78, started
     assert name in started.err
     assert started.err.count("\n") == 1
+    if kind == "file":
+        assert f"~/{name} is not a directory. Move it away" in started.err
     assert examined.code == 1
     assert any(line.startswith("error") and name in line for line in examined.out.splitlines()), examined
 
@@ -177,6 +179,24 @@ def test_a_state_directory_that_is_a_file_is_told_at_once(one: Live, shell: Shel
 
     assert result.code == 78
     assert "file" in result.err
+
+
+@pytest.mark.parametrize("place", ["config file", "variable"])
+def test_a_data_directory_that_cannot_be_used_is_told_with_the_place_that_names_it(
+    one: Live, shell: Shell, place: str
+) -> None:
+    data = one.home / "taken"
+    data.write_text("a file")
+    if place == "variable":
+        shell.env["MOONGATE_DATA_DIR"] = str(data)
+    else:
+        one.config.write_text(json.dumps(json.loads(one.config.read_text()) | {"data": {"directory": str(data)}}))
+
+    result = shell("start")
+
+    where = "MOONGATE_DATA_DIR" if place == "variable" else "~/config.json"
+    assert (result.code, result.err.startswith(f"{where}: data.directory: cannot open the lock file")) == (78, True)
+    assert "~/taken is not a directory" in result.err
 
 
 @pytest.mark.parametrize("name", ["MOONGATE_HOME", "HOME", "MOONGATE_CONFIG", "MOONGATE_DATA_DIR"])

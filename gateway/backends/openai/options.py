@@ -56,7 +56,9 @@ def find_key(options: Options, environ: Mapping[str, str]) -> str:
         AgentError: it cannot be read, or has characters that no key has.
     """
     try:
-        found = secret_sources.find_secret(options.api_key, options.api_key_file, options.api_key_env, environ)
+        found = secret_sources.find_secret(
+            options.api_key, options.api_key_file, options.api_key_env, environ, setting="api_key_file"
+        )
     except ConfigError as error:
         raise AgentError(f"there is no API key: {error.message}") from error
     key = found or ""

@@ -56,7 +56,9 @@ def find_token(options: Options, environ: Mapping[str, str]) -> str:
     Raises:
         ConfigError: there is none, or it does not look like a token.
     """
-    token = secret_sources.find_secret(options.token, options.token_file, options.token_env, environ)
+    token = secret_sources.find_secret(
+        options.token, options.token_file, options.token_env, environ, setting="channels.telegram.token_file"
+    )
     if not token:
         raise ConfigError(
             "channels.telegram: there is no bot token.",

@@ -113,7 +113,10 @@ def create_endpoint(
     endpoint = WebhookEndpoint(name, settings, provider, read_secrets(name, settings, environ), clock)
     if provider.check_secret is not None:
         for secret in endpoint.secrets:
-            provider.check_secret(secret)
+            try:
+                provider.check_secret(secret)
+            except ConfigError as error:
+                raise ConfigError(f"{where}.secret: {error.message}", remedy=error.remedy) from error
     return endpoint if settings.enabled and endpoint.secrets else None
 
 
@@ -128,7 +131,8 @@ def read_secrets(name: str, settings: WebhookEndpointSettings, environ: Mapping[
         raise ConfigError(f"inbound.{name}.secret: a blank secret protects nothing.", remedy="Remove it, or set one.")
     if given:
         return given
-    found = secret_sources.find_secret(None, settings.secret_file, settings.secret_env, environ)
+    where = f"inbound.{name}.secret_file"
+    found = secret_sources.find_secret(None, settings.secret_file, settings.secret_env, environ, setting=where)
     return [found] if found else []
 
 
