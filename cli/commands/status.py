@@ -226,9 +226,12 @@ def _drift_rows(instance: Instance, found: ProbeResult, inside: WorkReport) -> l
         return []
     if _has_version_drift(found):
         runs = " and ".join(dict.fromkeys([_serving_version(found), found.record.version]))
-        said.append(f"   Version: {runs} runs, {gateway.__version__} is installed: gateway restart")
+        said.append(
+            f"   Version: {runs} runs, {gateway.__version__} is installed: {config_drift.advise_restart(instance)}"
+        )
     if (changed := _find_changed_file(instance, found)) is not None:
-        said.append(f"   Config: {output.shorten_home(changed)} changed on disk since the start: gateway restart")
+        advice = config_drift.advise_restart(instance)
+        said.append(f"   Config: {output.shorten_home(changed)} changed on disk since the start: {advice}")
     if inside.token_drift:
         drift = explain_token_drift(instance, found.record)
         said.append(f"   Token: {drift.finding}: {drift.remedy}")

@@ -34,7 +34,7 @@ def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
     found = probe.probe_gateway(instance)
     inside = _ask_work(instance, found)
     findings = [
-        _examine_process(found, inside),
+        _examine_process(instance, found, inside),
         *_examine_token(instance, found, inside),
         *_examine_config_in_use(instance, found),
         *examine_private_paths(instance),
@@ -70,7 +70,7 @@ def _ask_work(instance: Instance, found: ProbeResult) -> WorkReport:
     return probe.ask_work(found, None if known is None else known.value)
 
 
-def _examine_process(found: ProbeResult, inside: WorkReport) -> Finding:
+def _examine_process(instance: Instance, found: ProbeResult, inside: WorkReport) -> Finding:
     record, health = found.record, found.health or {}
     if record is None:
         return Finding("gateway", Level.OK, "not running; start it: gateway start")
@@ -87,7 +87,8 @@ def _examine_process(found: ProbeResult, inside: WorkReport) -> Finding:
     running = {record.version, health.get("version", record.version)} - {gateway.__version__}
     if running:
         said = f"running version {' and '.join(sorted(running))}; installed is {gateway.__version__}"
-        return Finding("gateway", Level.WARNING, said, "it was upgraded after its start", "gateway restart")
+        remedy = config_drift.advise_restart(instance)
+        return Finding("gateway", Level.WARNING, said, "it was upgraded after its start", remedy)
     return Finding("gateway", Level.OK, f"running, pid {record.pid}, {probe.local_url(record)}")
 
 
@@ -120,7 +121,8 @@ def _examine_config_in_use(instance: Instance, found: ProbeResult) -> Iterator[F
     changed = config_drift.find_changed_file(instance, time.time() - found.health.get("uptime", 0) - 1)
     if changed is not None:
         said = f"{output.shorten_home(changed)} changed on disk since the start"
-        yield Finding("config in use", Level.WARNING, said, "the gateway uses what it read before", "gateway restart")
+        cause, remedy = "the gateway uses what it read before", config_drift.advise_restart(instance)
+        yield Finding("config in use", Level.WARNING, said, cause, remedy)
 
 
 def _examine_webhooks(settings: Config) -> Iterator[Finding]:

@@ -1,4 +1,7 @@
-"""Finds files with settings that changed since the running gateway read them. Light: `gateway status` uses it."""
+"""Finds files with settings that changed since the running gateway read them, and says what to do about a change.
+
+Light, because `gateway status` uses it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 
 from cli.instance import Instance
 from gateway import paths
+from gateway.errors import ConfigError
 
 
 def find_changed_file(instance: Instance, began: float) -> Path | None:
@@ -22,6 +26,17 @@ def find_changed_file(instance: Instance, began: float) -> Path | None:
         return instance.config
     dotenv = instance.home / ".env"
     return dotenv if _changed_after(dotenv, began) else None
+
+
+def advise_restart(instance: Instance) -> str:
+    """Return the command that brings the files into force: a restart, or a check if it would refuse them."""
+    from gateway import app, config  # late: they import all of the gateway
+
+    try:
+        app.check_agents(config.load(instance.env), instance.env)
+    except ConfigError:
+        return "gateway config check (the config cannot be used, so a restart would be refused)"
+    return "gateway restart"
 
 
 def _has_config_changed(file: Path, began: float) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cli.instance import TOKEN_SETTING, Instance
+from cli.remote import config_drift
 from gateway.errors import ConfigError
 from gateway.supervisor.record import Record
 
@@ -43,7 +44,7 @@ def explain_token_drift(instance: Instance, found: Record) -> TokenDrift:
             "the gateway needs one that is not stored here",
             f"set MOONGATE_TOKEN as in the shell that started it, or: {_START_AGAIN}",
         )
-    return TokenDrift("the gateway refuses the stored one", "gateway restart")
+    return TokenDrift("the gateway refuses the stored one", config_drift.advise_restart(instance))
 
 
 def read_process_variables(pid: int) -> Mapping[str, str]:

@@ -164,7 +164,9 @@ def test_a_token_of_this_shell_that_the_gateway_does_not_know_is_named(alone: tu
     assert "the gateway refuses MOONGATE_TOKEN of this shell: unset MOONGATE_TOKEN here, or: gateway stop" in shown
 
 
-@pytest.mark.parametrize("content", [None, "{"], ids=["edited", "broken"])
+@pytest.mark.parametrize(
+    "content", [None, "{", '{"agents": {"default": "gone"}}'], ids=["edited", "broken", "without its agent"]
+)
 def test_a_config_that_changed_on_disk_is_named_until_a_restart(alone: tuple[Live, Shell], content: str | None) -> None:
     live, shell = alone
     live.start()
@@ -174,8 +176,10 @@ def test_a_config_that_changed_on_disk_is_named_until_a_restart(alone: tuple[Liv
     told, shown, doctor = shell("status", "--json").json, shell("status").out, shell("doctor").out
 
     assert (before, told["config_drift"]) == (None, str(live.config))
-    assert "config.json changed on disk since the start: gateway restart" in shown
-    assert "config.json changed on disk since the start" in doctor or content is not None
+    advice = "gateway config check (the config cannot be used" if content else "gateway restart"
+    assert f"config.json changed on disk since the start: {advice}" in shown
+    assert "config.json changed on disk since the start" in doctor
+    assert f"fix: {advice}" in doctor
     live.config.write_text(good)
     assert shell("status", "--json").json["config_drift"] is None
 
@@ -192,7 +196,11 @@ def test_another_version_than_the_installed_one_is_named(alone: tuple[Live, Shel
     after = shell("status", "--json").json
 
     assert (before["version_drift"], after["version_drift"]) == (False, True)
-    assert f"0.0.1 runs, {before['installed_version']} is installed" in shell("status").out
+    said = f"0.0.1 runs, {before['installed_version']} is installed: "
+    assert f"{said}gateway restart" in shell("status").out
+    live.config.write_text("{")
+    assert f"{said}gateway config check (the config cannot be used" in shell("status").out
+    assert "fix: gateway restart" not in shell("doctor").out
 
 
 def test_a_gateway_that_does_not_answer_is_not_called_running(alone: tuple[Live, Shell]) -> None:
