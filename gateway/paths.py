@@ -22,8 +22,43 @@ def state_directory(env: Mapping[str, str]) -> Path:
     given = env.get("MOONGATE_HOME")
     if given:
         return expand_path(given, "MOONGATE_HOME")
-    base = env.get("HOME") or env.get("USERPROFILE")
-    return expand_path(base or "~", "HOME") / ".moongate"
+    return home_directory(env) / ".moongate"
+
+
+def home_directory(env: Mapping[str, str]) -> Path:
+    """Return the home directory: `HOME`, on Windows also `USERPROFILE`, else what the system knows of this user.
+
+    Raises:
+        ConfigError: the variable is set, but is no absolute path, or there is no home directory.
+    """
+    names = ("HOME",) if os.name == "posix" else ("HOME", "USERPROFILE")
+    name = next((name for name in names if name in env), None)
+    if name is None:
+        return expand_path("~", "HOME")
+    _require_absolute(name, env[name])
+    return expand_path(env[name], name)
+
+
+def base_directory(env: Mapping[str, str], name: str, usual: str) -> Path:
+    """Return a base directory of the user; a variable that is empty or relative does not count.
+
+    https://specifications.freedesktop.org/basedir-spec/latest/ says so.
+
+    Args:
+        name: its variable, such as `XDG_CONFIG_HOME`.
+        usual: where it is in the home directory if no variable names it.
+
+    Raises:
+        ConfigError: as with `home_directory`.
+    """
+    given = env.get(name, "")
+    return Path(given) if os.path.isabs(given) else home_directory(env) / usual
+
+
+def _require_absolute(name: str, given: str) -> None:
+    if not os.path.isabs(given):
+        said = f"{given!r} is not an absolute path" if given else "is empty"
+        raise ConfigError(f"{name}: {said}.", remedy=f"Set {name} to your home directory, or unset it.")
 
 
 def config_file(env: Mapping[str, str]) -> Path:
@@ -54,6 +89,10 @@ def expand_path(given: str, name: str) -> Path:
         ) from None
     if "\0" in given:
         raise ConfigError(f"{name}: a path cannot contain the character NUL.", remedy="Remove it.")
+    if not given.strip():
+        raise ConfigError(f"{name}: a path cannot be blank.", remedy="Give a path, or unset it.")
+    if os.name == "posix" and given.partition("/")[0] == "~" and "HOME" in os.environ:
+        _require_absolute("HOME", os.environ["HOME"])
     expanded = os.path.expanduser(given)
     if os.path.isabs(expanded) or not given.startswith("~"):
         return Path(os.path.abspath(expanded))
@@ -67,7 +106,7 @@ def display_path(path: Path) -> str:
     """Return a path with `~` for the home directory."""
     home = os.path.expanduser("~")
     try:
-        return f"~/{path.relative_to(home)}" if os.path.isabs(home) else str(path)
+        return f"~/{path.relative_to(home)}" if os.path.isabs(home) and home != "/" else str(path)
     except ValueError:
         return str(path)
 

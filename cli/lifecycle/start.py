@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from cli import output
 from cli.command import complete_commands
-from cli.instance import Instance
+from cli.instance import DATA_SETTING, Instance
 from cli.remote import probe
 from cli.remote.probe import ProbeResult, State
 from cli.service.manager import ServiceManager
@@ -80,9 +80,9 @@ def _open_console(said: Path) -> BinaryIO:
 
 
 def _absolute_paths(instance: Instance) -> dict[str, str]:
-    """Return the directories that the environment names as absolute paths: the gateway runs in another directory."""
-    named = {"MOONGATE_HOME": instance.home, "MOONGATE_CONFIG": instance.config}
-    return {name: str(path) for name, path in named.items() if instance.env.get(name)}
+    """Return the paths that the environment names as absolute paths: the gateway runs in another directory."""
+    names = ("MOONGATE_HOME", "MOONGATE_CONFIG", *DATA_SETTING[1])
+    return {name: str(paths.expand_path(instance.env[name], name)) for name in names if instance.env.get(name)}
 
 
 def start_by_service(

@@ -49,7 +49,7 @@ def build_spec(
         ConfigError: the program is in a temporary directory, or a unit cannot contain a value.
     """
     environment = tuple(_unit_environment(instance))
-    settings = config.load({"HOME": instance.env.get("HOME", ""), **dict(environment)})
+    settings = config.load({**_home_variable(instance), **dict(environment)})
     program, before, reload = _find_program(runtime, instance.env)
     if lasting:
         require_lasting_path(program, instance.env)
@@ -92,12 +92,16 @@ def read_options(present: ServiceSpec) -> tuple[Runtime, tuple[str, ...]]:
 
 def service_environment(spec: ServiceSpec, instance: Instance) -> dict[str, str]:
     """Return the environment of the service, with the options of its unit as the variables that mean the same."""
-    seen = {"HOME": instance.env.get("HOME", ""), "PATH": spec.path, **dict(spec.environment)}
+    seen = {**_home_variable(instance), "PATH": spec.path, **dict(spec.environment)}
     listens = dict(zip(spec.arguments, spec.arguments[1:], strict=False))
     for option, name in (("--host", "MOONGATE_HOST"), ("--port", "MOONGATE_PORT")):
         if option in listens:
             seen[name] = listens[option]
     return seen
+
+
+def _home_variable(instance: Instance) -> dict[str, str]:
+    return {"HOME": instance.env["HOME"]} if "HOME" in instance.env else {}
 
 
 def load_service_settings(spec: ServiceSpec, instance: Instance) -> Config:
@@ -161,7 +165,7 @@ def list_program_hints(spec: ServiceSpec, env: Mapping[str, str]) -> list[str]:
 
 def _temporary_directories(env: Mapping[str, str]) -> set[str]:
     """Return directories that are cleared automatically: of the system, and the caches of uvx and pipx run."""
-    cache = env.get("XDG_CACHE_HOME") or str(Path(env.get("HOME") or os.path.expanduser("~")) / ".cache")
+    cache = str(paths.base_directory(env, "XDG_CACHE_HOME", ".cache"))
     system = {tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm", "/run"}  # noqa: S108 these are refused
     return system | {cache, env.get("UV_CACHE_DIR") or cache}
 

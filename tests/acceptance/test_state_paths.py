@@ -199,6 +199,32 @@ def test_a_data_directory_that_cannot_be_used_is_told_with_the_place_that_names_
     assert "~/taken is not a directory" in result.err
 
 
+@pytest.mark.parametrize("home", ["", "somewhere"])
+@pytest.mark.parametrize("command", ["start", "status", "run", "doctor"])
+def test_a_home_directory_that_is_none_is_told_at_once(one: Live, shell: Shell, home: str, command: str) -> None:
+    shell.env.pop("MOONGATE_HOME")
+    shell.env["HOME"] = home
+
+    result = shell(command)
+
+    assert result.code == 78
+    assert result.err.startswith("HOME: 'somewhere' is not an absolute path." if home else "HOME: is empty.")
+    assert not (one.home / "somewhere").exists()
+
+
+def test_a_relative_data_directory_of_a_variable_counts_from_where_the_user_is(one: Live, shell: Shell) -> None:
+    here = one.home / "here"
+    here.mkdir()
+    shell.cwd = here
+    shell.env["MOONGATE_DATA_DIR"] = "data"
+
+    assert shell("start").code == 0
+
+    assert shell("stop").code == 0
+    assert (here / "data" / "moongate.db").exists()
+    assert not (one.home / "data").exists()
+
+
 @pytest.mark.parametrize("name", ["MOONGATE_HOME", "HOME", "MOONGATE_CONFIG", "MOONGATE_DATA_DIR"])
 def test_a_path_that_is_not_utf_8_is_told_at_once(one: Live, shell: Shell, name: str) -> None:
     place = os.fsdecode(os.fsencode(one.home) + b"/caf\xe9")

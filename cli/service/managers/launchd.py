@@ -79,7 +79,7 @@ class Launchd:
     def _unit_directory(self) -> Path:
         if self._site.system:
             return LAUNCH_DAEMONS_DIRECTORY
-        return Path(self._env.get("HOME") or os.path.expanduser("~")) / "Library" / "LaunchAgents"
+        return paths.home_directory(self._env) / "Library" / "LaunchAgents"
 
     @cached_property
     def _launchd_domain(self) -> str:

@@ -12,6 +12,7 @@ from cli.service import unit_file
 from cli.service.manager import START_WITHOUT_SERVICE, ServiceIdentity, ServiceStatus
 from cli.service.manager_command import MANAGER_TIMEOUT_SECONDS, CommandResult, CommandRunner, describe_failure
 from cli.service.steps import UNWRITABLE_REMEDY, Step, undo_nothing
+from gateway import paths
 from gateway.errors import ConfigError, GatewayError, NoServiceManager, Unavailable
 from service_templates import ServiceSpec, systemd
 
@@ -34,8 +35,8 @@ class Systemd:
         self._site = site
         self._run = run
         self._env = dict(site.env)
-        if not site.system:
-            self._env.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+        if not site.system and not os.path.isabs(self._env.get("XDG_RUNTIME_DIR", "")):
+            self._env["XDG_RUNTIME_DIR"] = f"/run/user/{os.getuid()}"
 
     @property
     def service_name(self) -> str:
@@ -75,10 +76,7 @@ class Systemd:
     def _unit_directory(self) -> Path:
         if self._site.system:
             return SYSTEM_UNIT_DIRECTORY
-        base = self._env.get("XDG_CONFIG_HOME") or str(
-            Path(self._env.get("HOME") or os.path.expanduser("~")) / ".config"
-        )
-        return Path(base) / "systemd" / "user"
+        return paths.base_directory(self._env, "XDG_CONFIG_HOME", ".config") / "systemd" / "user"
 
     @property
     def _command_words(self) -> list[str]:
