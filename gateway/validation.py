@@ -40,7 +40,7 @@ def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: s
         return f'{path}: unknown value "{name}"{suggest_name(name, _list_choices(_find_field_type(struct, path)))}'
     if repr(UNSAFE_CHARACTERS)[1:-1] in what:  # msgspec shows the pattern as a Python literal
         equals = "an equals sign, " if "[^=" in what else ""
-        return f"{path or whole}: has {equals}a control character, a mark of direction, or a wrong length"
+        return f"{path or whole}: has {equals}an invisible or control character, a mark of direction, or a wrong length"
     return f"{path or whole}: {what[0].lower()}{what[1:].replace('`', '')}"
 
 

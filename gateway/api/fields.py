@@ -8,10 +8,10 @@ from msgspec import Meta
 
 from gateway.domain.ids import SLUG_PATTERN
 from gateway.domain.session import MAX_CHAT_CHARACTERS
-from gateway.security.unsafe_text import UNSAFE_CHARACTERS
+from gateway.security.unsafe_text import name_pattern
 
-#: a name that people see: nothing in it changes how the text around it is shown
-SHOWN_NAME_PATTERN = rf"^[^{UNSAFE_CHARACTERS}]*$(?!\n)"
+#: a name that people see: nothing in it is invisible, or changes how the text around it is shown
+SHOWN_NAME_PATTERN = name_pattern()
 #: what an agent is told
 Prompt = Annotated[str, Meta(min_length=1, description="What to tell the agent.")]
 #: a channel's name
@@ -23,7 +23,7 @@ RunId = Annotated[str, Meta(min_length=1, max_length=26)]
 #: labels of a run, by which a caller finds it: `name=value`
 Labels = Annotated[
     dict[
-        Annotated[str, Meta(pattern=rf"^[^={UNSAFE_CHARACTERS}]{{1,64}}$(?!\n)")],
+        Annotated[str, Meta(pattern=name_pattern(64, refused="="))],
         Annotated[str, Meta(max_length=256, pattern=SHOWN_NAME_PATTERN)],
     ],
     Meta(max_length=32),
@@ -37,6 +37,6 @@ WebhookSecret = Annotated[str, Meta(pattern=r"^whsec_[A-Za-z0-9+/]{32,128}={0,2}
 #: the id of a chat in a channel
 Chat = Annotated[str, Meta(min_length=1, max_length=MAX_CHAT_CHARACTERS)]
 #: the id of a task in another system; it becomes part of a session key and a label
-TaskName = Annotated[str, Meta(pattern=rf"^[^{UNSAFE_CHARACTERS}]{{1,100}}$(?!\n)")]
+TaskName = Annotated[str, Meta(pattern=name_pattern(100))]
 #: a name of a session in the route's own channel, or a session's full key
 SessionName = Annotated[str, Meta(min_length=1, max_length=2 * 65 + MAX_CHAT_CHARACTERS)]

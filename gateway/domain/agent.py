@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from gateway.domain.budget import Budget
 from gateway.domain.ids import AGENT_SLUG_PATTERN, MODEL_PATTERN, SLUG_PATTERN
 from gateway.domain.run import OnInterrupt
-from gateway.security.unsafe_text import UNSAFE_CHARACTERS
+from gateway.security.unsafe_text import name_pattern
 
 
 class PermissionPolicy(StrEnum):
@@ -67,7 +67,7 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 #: the name of an agent that people see
-DisplayName = Annotated[str, Meta(pattern=rf"^[^{UNSAFE_CHARACTERS}]{{1,100}}$(?!\n)")]
+DisplayName = Annotated[str, Meta(pattern=name_pattern(100))]
 #: fits into one command-line argument, and cannot be mistaken for an option
 SystemPrompt = Annotated[str, Meta(max_length=30_000, pattern=r"^([^\-\x00][^\x00]*)?$(?!\n)")]
 #: the name of a model

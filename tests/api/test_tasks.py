@@ -196,6 +196,8 @@ async def test_other_moments_are_shown_as_they_are(moongate: Serving, run_at: st
         ({"labels": {"": "c"}}, "labels"),
         ({"labels": {"a\x9b": "c"}}, "labels"),
         ({"labels": {"a": "c\u202e"}}, "labels"),
+        ({"labels": {"a\u200b": "c"}}, "labels"),
+        ({"labels": {"a": "c\u2028d"}}, "labels"),
         ({"labels": {"a": "c\n"}}, "labels"),
         ({"labels": {"a": 1}}, "labels"),
         ({"labels": {str(n): "" for n in range(33)}}, "labels"),
