@@ -13,6 +13,7 @@ import click
 
 import gateway
 from cli import commands
+from cli.given_words import check_words
 from gateway import paths
 from gateway.errors import ConfigError, GatewayError
 from gateway.supervisor.command_line import spell_program
@@ -75,6 +76,8 @@ def require_config() -> None:
 
 def _store_config(context: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
+        if not value.strip():
+            raise click.UsageError("--config: the value is empty.", context)
         context.ensure_object(Invocation).config = value
 
 
@@ -115,6 +118,11 @@ class Command(click.Command):
         self.params.append(_config_option())
         if self.has_json:
             self.params.append(_json_option())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            check_words(self, ctx, args)
+        return super().parse_args(ctx, args)
 
 
 class CommandWithoutJson(Command):
