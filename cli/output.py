@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,13 @@ import click
 from cli.command import current_invocation
 from gateway import paths
 from gateway.security.unsafe_text import escape_unsafe, protect_terminal, replace_unsafe
+
+#: columns of text, which may be folded on a terminal; ids, dates and addresses stay whole, so that they can be copied
+FOLDED_HEADERS = frozenset({"input", "prompt", "error", "action", "reason", "detail", "title", "value"})
+#: least characters of a folded column
+MIN_FOLDED_WIDTH = 16
+#: blanks between two columns
+_COLUMN_GAP = 2
 
 
 def wants_decoration(stream: TextIO) -> bool:
@@ -166,12 +174,32 @@ def shorten_text(text: str, width: int = 60) -> str:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows in columns, each on one line."""
+    """Print rows in columns; on a terminal that is too narrow for them, one below the other with their names."""
     cells = [[replace_unsafe(str(cell)).replace("\n", " ") for cell in row] for row in rows]
-    if wants_decoration(sys.stdout):
+    if sys.stdout.isatty() and not _fits_terminal(headers, cells, folds=wants_decoration(sys.stdout)):
+        for number, row in enumerate(cells):
+            print_text("\n" * bool(number), end="")
+            print_fields([(header.capitalize(), cell) for header, cell in zip(headers, row, strict=True)])
+    elif wants_decoration(sys.stdout):
         _print_rich_table(headers, cells)
     else:
         _print_aligned([[header.upper() for header in headers], *cells])
+
+
+def _fits_terminal(headers: Sequence[str], rows: Sequence[Sequence[str]], *, folds: bool) -> bool:
+    """Return whether the columns fit next to each other.
+
+    Args:
+        folds: whether columns of text can be folded.
+    """
+    from rich.cells import cell_len  # late, as below
+
+    widths = [max(map(cell_len, column)) for column in zip(headers, *rows, strict=True)]
+    least = [
+        min(width, max(MIN_FOLDED_WIDTH, cell_len(header))) if folds and header in FOLDED_HEADERS else width
+        for header, width in zip(headers, widths, strict=True)
+    ]
+    return sum(least) + _COLUMN_GAP * (len(headers) - 1) <= shutil.get_terminal_size().columns
 
 
 def print_fields(pairs: Sequence[tuple[str, object]]) -> None:
@@ -193,9 +221,9 @@ def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _COLUMN_GAP, 0, 0))
     for header in headers:
-        made.add_column(header, overflow="fold")
+        made.add_column(header, overflow="fold", no_wrap=header not in FOLDED_HEADERS)
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     Console().print(made)

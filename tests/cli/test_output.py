@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import time
 from pathlib import Path
 
@@ -70,6 +71,41 @@ def test_columns_are_aligned_without_a_terminal(capsys: pytest.CaptureFixture[st
     output.print_table(("name", "count"), [("a", 1), ("longer", 22)])
 
     assert capsys.readouterr().out == "NAME    COUNT\na       1\nlonger  22\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ("task", "status", "agent", "created", "ended", "took", "cost", "input"),
+        ("request", "answer", "by", "asked", "until", "action"),
+        ("delivery", "status", "tries", "next", "to", "error"),
+        ("time", "decided", "outcome", "status", "task"),
+        ("session", "title", "messages", "active", "last activity"),
+        ("kind", "id", "found", "reason"),
+        ("token", "scope", "created", "expires"),
+    ],
+    ids=" ".join,
+)
+def test_every_cell_but_a_text_is_in_one_piece_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, headers: tuple[str, ...], columns: int
+) -> None:
+    shown = Terminal()
+    monkeypatch.setattr("sys.stdout", shown)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    row = [f"{header}-{'x' * 18}" for header in headers]
+
+    output.print_table(headers, [row])
+
+    whole = [cell for header, cell in zip(headers, row, strict=True) if header not in output.FOLDED_HEADERS]
+    assert [cell for cell in whole if cell not in shown.getvalue()] == []
 
 
 def test_the_lines_of_a_value_are_kept_together(capsys: pytest.CaptureFixture[str]) -> None:

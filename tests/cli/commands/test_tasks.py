@@ -89,6 +89,23 @@ def test_the_list_is_aligned_without_a_terminal_and_a_table_on_one(shell: Shell)
     assert identifier in at.shown
 
 
+@pytest.mark.parametrize("columns", ["60", "80", "110"])
+@pytest.mark.parametrize("plain", [False, True], ids=["decorated", "plain"])
+def test_ids_and_dates_stay_whole_on_a_narrow_terminal(shell: Shell, columns: str, plain: bool) -> None:
+    identifier = shell("tasks", "add", "--label", "narrow-table=1", "--watch", "some input").out.splitlines()[0]
+    created = next(row for row in shell("tasks", "show", identifier).out.splitlines() if row.startswith("Created"))
+
+    env = {"COLUMNS": columns, **({"NO_COLOR": "1"} if plain else {})}
+    with shell.terminal("tasks", "list", "--label", "narrow-table=1", env=env) as at:
+        assert at.end() == 0
+
+    assert identifier in at.shown
+    assert created.removeprefix("Created").strip() in at.shown
+    assert all(
+        len(line) <= int(columns) for line in at.shown.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
+    )
+
+
 def test_a_task_is_shown_by_a_prefix_of_its_id(shell: Shell) -> None:
     identifier = shell("tasks", "add", "--watch", "Hello").out.splitlines()[0]
 
