@@ -39,6 +39,7 @@ from gateway.supervisor import (
     reexec,
     restart_plan,
     signals,
+    state_owner,
     terminate,
 )
 from gateway.supervisor.address import ListenAddress, choose_connect_host
@@ -96,6 +97,8 @@ def run(options: Mapping[str, Any]) -> int:
     for pair in options.get("environment") or ():
         name, _, value = pair.partition("=")
         os.environ[name] = value
+    if reexec.RESUME_VARIABLE not in os.environ:
+        state_owner.refuse_foreign_state(paths.state_directory(os.environ))
     _truncate_output()
     notifier = Notifier(os.environ)
     if options.get("token"):

@@ -18,7 +18,7 @@ from cli.remote import probe
 from cli.remote.probe import State
 from cli.service import lookup
 from gateway.errors import ConfigError, GatewayError, NotRunning, Unavailable
-from gateway.supervisor import intent, lock, restart_plan, terminate
+from gateway.supervisor import intent, lock, restart_plan, state_owner, terminate
 from gateway.supervisor.intent import Outcome
 from gateway.supervisor.own_agent import refuse_own_agent
 from gateway.supervisor.record import Record
@@ -148,6 +148,7 @@ def _stop_and_start(
         manager.stop_service(force=force)
         start.start_by_service(manager, instance, wait, force=force, kill=kill)
         return Outcome("", True, old, int((probe.probe_gateway(instance).health or {}).get("generation", 1)), "")
+    state_owner.refuse_foreign_state(instance.home)  # before the stop
     port, host = (None, None) if found is None else read_listen_options(found)
     if found is not None:
         stop.end_gateway(instance, found, timeout_seconds)

@@ -18,7 +18,7 @@ from cli.service.manager import ServiceManager
 from cli.service.start_failure import StartFailure
 from gateway import paths, private_file
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError, Unavailable
-from gateway.supervisor import lock, restart_plan, terminate
+from gateway.supervisor import lock, restart_plan, state_owner, terminate
 from gateway.supervisor.record import Record
 
 #: exit code of a gateway whose lock or port is already taken
@@ -39,9 +39,11 @@ def start_in_background(
         kill: whether it takes its port from any other program.
 
     Raises:
+        ConfigError: this is root, and the state directory belongs to another user.
         GatewayError: the gateway ended; the error has its message and its exit code.
         Unavailable: it does not answer in time.
     """
+    state_owner.refuse_foreign_state(instance.home)
     said = paths.start_output_file(instance.home, instance.config)
     console = _open_console(said)
     words = [*GATEWAY_COMMAND]
