@@ -51,12 +51,12 @@ def _wrong_kind(path: Path, cause: str) -> Finding:
 
 
 def private_paths(instance: Instance) -> list[PrivatePath]:
-    """Return what must be private. A path that holds secrets is an error if it is not."""
+    """Return what must be private. It is an error if the gateway's own secrets are not; `.env` need not hold any."""
     found = [
         PrivatePath("state directory", instance.home, 0o700, Level.WARNING),
         PrivatePath("token", paths.token_file(instance.home), 0o600, Level.ERROR, link=False),
         PrivatePath("webhook secret", paths.webhook_secret_file(instance.home), 0o600, Level.ERROR, link=False),
-        PrivatePath(".env", paths.env_file(instance.home), 0o600, Level.ERROR, link=True),
+        PrivatePath(".env", paths.env_file(instance.home), 0o600, Level.WARNING, link=True),
     ]
     if instance.config.parent != instance.home:  # inside the state directory, the check of that covers it
         found.insert(2, PrivatePath("config file", instance.config, 0o600, Level.WARNING))

@@ -173,6 +173,16 @@ def test_open_permissions_are_named_with_the_command_that_mends_them(used: tuple
     assert rows["state directory"]["cause"] == "its mode is 755"
 
 
+def test_an_env_file_that_others_can_read_is_a_warning_as_a_start_accepts_it(used: tuple[Live, Shell]) -> None:
+    live, shell = used
+    (live.home / ".env").touch(mode=0o644)
+    (live.home / ".env").chmod(0o644)
+
+    result = shell("doctor", "--json")
+
+    assert (result.code, findings(result)[".env"]["level"]) == (0, "warning")
+
+
 def test_what_is_found_is_printed_with_cause_and_remedy(used: tuple[Live, Shell]) -> None:
     live, shell = used
     (live.home / "token").chmod(0o644)
