@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import zoneinfo
 from datetime import UTC, datetime, tzinfo
@@ -14,6 +15,7 @@ from cli.arguments import Duration, add_budget_options, pop_budget, read_text
 from cli.command import Group, current_invocation
 from cli.remote.client import connect_to_gateway, quote_part
 from cli.remote.lookup import find_schedule_id
+from gateway.errors import GatewayError, InvalidRequest, ScheduleNotFound
 
 
 @click.group(cls=Group)
@@ -306,7 +308,15 @@ def show_next_times(schedule: str, timezone: str | None, count: int) -> None:
     \b
     --json prints {"schedule": str, "timezone": str, "times": [RFC 3339 in UTC]}
     """
-    found = connect_to_gateway().get("/api/cron/next", schedule=schedule, timezone=timezone, count=count)
+    client = connect_to_gateway()
+    try:
+        found = client.get("/api/cron/next", schedule=schedule, timezone=timezone, count=count)
+    except GatewayError as error:
+        with contextlib.suppress(ScheduleNotFound):
+            id_ = find_schedule_id(client, schedule)
+            remedy = f"To see the next times of a schedule: gateway cron show {id_}"
+            raise InvalidRequest(f"{schedule[:64]!r} is a schedule, not an expression.", remedy=remedy) from error
+        raise
     if current_invocation().json:
         output.print_json(found)
     else:

@@ -128,3 +128,17 @@ def test_a_few_characters_remove_nothing_by_accident(shell: Shell) -> None:
 
     assert shell("cron", "remove", identifier[-3:]).code == 1
     assert shell("cron", "remove", identifier[-4:]).code == 0
+
+
+def test_the_name_of_a_schedule_in_the_place_of_an_expression_is_answered_with_the_right_command(shell: Shell) -> None:
+    made = shell("cron", "add", "0 9 * * *", "hi", "--name", "named-for-next", "--yes").out.strip()
+
+    by_name, by_id, unknown = (shell("cron", "next", word) for word in ("named-for-next", made, "neither"))
+
+    for told in (by_name, by_id):
+        assert told.code == 2
+        assert (
+            f"is a schedule, not an expression. To see the next times of a schedule: gateway cron show {made}"
+            in told.err
+        )
+    assert "is not a cron expression" in unknown.err
