@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -61,7 +62,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in ne
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = self._parse(str(value).strip())
-        if number is None:
+        if number is None or not math.isfinite(number):
             self.fail(f"{str(value)[:64]!r} is not a duration: write it as 30s, 5m or 2h.", param, ctx)
         too_small = number < self._least or (self._above is not None and number <= self._above)
         if too_small or (self._most is not None and number > self._most):

@@ -50,4 +50,4 @@ def _check_value(option: click.Option, name: str, value: str, context: click.Con
 
 def _check_argument(argument: click.Argument, value: str, context: click.Context) -> None:
     if argument.required and not value.strip():
-        raise click.UsageError(f"{argument.human_readable_name} is empty.", context)
+        raise click.UsageError(f"The {argument.human_readable_name} is empty.", context)

@@ -28,8 +28,10 @@ def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: s
         whole: name of the whole value, such as `the body`.
     """
     what, _, where = str(error).partition(" - at `")
-    path = where.removeprefix("key` in `").rstrip("`").lstrip("$.")[:MAX_QUOTED_CHARS]
-    inner = f"{path}." if path else ""
+    place = re.sub(r"^key`? in `", "", where)
+    path = place.rstrip("`").lstrip("$.")[:MAX_QUOTED_CHARS]
+    shown = path.replace("[...]", " (an entry)") + (" (a name in it)" if place != where and path else "")
+    inner = f"{shown}." if path else ""
     if found := re.search(r"unknown field `(.*)`", what, re.DOTALL):
         name = found[1][:MAX_QUOTED_CHARS]
         return f"{inner}{name}: unknown field{_suggest_field(name, path, struct)}"
@@ -37,11 +39,13 @@ def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: s
         return f"{inner}{found[1]}: is missing"
     if found := re.search(r"Invalid enum value '(.*)'", what, re.DOTALL):
         name = found[1][:MAX_QUOTED_CHARS]
-        return f'{path}: unknown value "{name}"{suggest_name(name, _list_choices(_find_field_type(struct, path)))}'
+        return f'{shown}: unknown value "{name}"{suggest_name(name, _list_choices(_find_field_type(struct, path)))}'
     if repr(UNSAFE_CHARACTERS)[1:-1] in what:  # msgspec shows the pattern as a Python literal
         equals = "an equals sign, " if "[^=" in what else ""
-        return f"{path or whole}: has {equals}an invisible or control character, a mark of direction, or a wrong length"
-    return f"{path or whole}: {what[0].lower()}{what[1:].replace('`', '')}"
+        return (
+            f"{shown or whole}: has {equals}an invisible or control character, a mark of direction, or a wrong length"
+        )
+    return f"{shown or whole}: {what[0].lower()}{what[1:].replace('`', '')}"
 
 
 def _suggest_field(name: str, path: str, struct: type[Struct]) -> str:

@@ -85,7 +85,8 @@ def _decode_document(content: bytes) -> Any:
     except RecursionError as error:
         raise Unusable("not valid JSON: it is nested too deep.") from error
     except ValueError as error:
-        raise Unusable(f"not valid JSON: {error}.") from error
+        why = "a number has too many digits" if "digits" in str(error) else str(error)
+        raise Unusable(f"not valid JSON: {why}.") from error
 
 
 def _refuse_doubled_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

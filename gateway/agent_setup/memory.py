@@ -42,8 +42,8 @@ def read_remembered_agent(home: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         why = error.strerror or str(error)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        why = str(error)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        why = "its content is damaged"
     raise ConfigError(f"cannot read {display_path(file)}: {why.rstrip('.')}.", remedy=_REPAIR_REMEDY)
 
 

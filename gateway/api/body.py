@@ -177,7 +177,9 @@ def _decode_json(data: bytes, decoder: msgspec.json.Decoder[Any], kind: type[Str
         return decoder.decode(surrogates.replace_lone_surrogates(data.removeprefix(codecs.BOM_UTF8)))
     except msgspec.ValidationError as error:
         raise InvalidRequest(end_sentence(explain_error(error, kind, "the body"))) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("the body is not valid JSON: it is not UTF-8.") from error
+    except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is not valid JSON: {_first_line(error)}.") from error
     except RecursionError as error:
         raise InvalidRequest("the body is nested too deeply.") from error

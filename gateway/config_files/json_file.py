@@ -11,6 +11,13 @@ from typing import Any, NoReturn
 
 from gateway.errors import ConfigError
 
+#: how deeply objects and lists may be nested
+MAX_NESTING = 100
+
+
+class _NotANumberError(ValueError):
+    """A word stands for what is no number, such as NaN."""
+
 
 def decode_config(content: bytes, shown: str) -> dict[str, Any]:
     """Return what a config file says.
@@ -25,6 +32,7 @@ def decode_config(content: bytes, shown: str) -> dict[str, Any]:
     try:
         found = json.loads(text.decode(), object_pairs_hook=_Object, parse_constant=_refuse_constant)
         json.dumps(found, ensure_ascii=False).encode()
+        twice = _find_doubled(found, "")
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{shown}: line {line}: not valid JSON: it is not UTF-8.") from error
@@ -33,11 +41,14 @@ def decode_config(content: bytes, shown: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         why = f"{error.msg[0].lower()}{error.msg[1:]}"
         raise ConfigError(f"{shown}: line {error.lineno}: not valid JSON: {why}.") from error
-    except (ValueError, RecursionError) as error:
+    except _NotANumberError as error:
         raise ConfigError(f"{shown}: not valid JSON: {error}.") from error
+    except ValueError as error:  # Python reads no number of that length
+        raise ConfigError(f"{shown}: not valid JSON: a number has too many digits.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{shown}: not valid JSON: objects and lists are nested too deeply.") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{shown}: not a JSON object.")
-    twice = _find_doubled(found, "")
     if twice is not None:
         raise ConfigError(f"{shown}: {twice}: is given twice.", remedy="Remove one of the two.")
     return found
@@ -66,8 +77,14 @@ class _Object(dict[str, Any]):
         self.doubled = next((name for number, name in enumerate(names) if name in names[:number]), None)
 
 
-def _find_doubled(value: Any, path: str) -> str | None:
-    """Return the path of a name that was given twice; None if there is none."""
+def _find_doubled(value: Any, path: str, depth: int = 0) -> str | None:
+    """Return the path of a name that was given twice; None if there is none.
+
+    Raises:
+        RecursionError: a value is nested more deeply than any setting is.
+    """
+    if depth > MAX_NESTING:
+        raise RecursionError
     if isinstance(value, _Object):
         if value.doubled is not None:
             return f"{path}.{value.doubled}".lstrip(".")
@@ -76,8 +93,8 @@ def _find_doubled(value: Any, path: str) -> str | None:
         inner = [(f"{path}[{number}]", one) for number, one in enumerate(value)]
     else:
         return None
-    return next((found for place, one in inner if (found := _find_doubled(one, place)) is not None), None)
+    return next((found for place, one in inner if (found := _find_doubled(one, place, depth + 1)) is not None), None)
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
+    raise _NotANumberError(f"{name} is not a number")

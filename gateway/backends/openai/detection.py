@@ -45,7 +45,8 @@ def _make_agent(base_url: str, model: str | None) -> Agent:
         found = {"id": "main", "backend": "openai", "model": model}
         return msgspec.structs.replace(msgspec.convert(found, Agent), options=options)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"OPENAI_BASE_URL or OPENAI_MODEL: {error}.") from error
+        wrong = "OPENAI_MODEL is no name of a model" if "`$.model`" in str(error) else "OPENAI_BASE_URL is no URL"
+        raise ConfigError(f"{wrong}.", remedy="Correct it, or unset it.") from error
 
 
 class _Tag(Struct):
