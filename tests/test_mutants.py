@@ -14,7 +14,9 @@ ROOT = Path(__file__).parent.parent
 def list_mutants(*options: str) -> str:
     """Return what `scripts/mutants --list` prints; skip the test if its tools are not installed."""
     if not (ROOT / ".mutants").exists():
-        assert not os.environ.get("MOONGATE_TEST_ALL"), "all tests must run, but the tools of scripts/mutants are missing"
+        assert not os.environ.get("MOONGATE_TEST_ALL"), (
+            "all tests must run, but the tools of scripts/mutants are missing"
+        )
         pytest.skip("the tools of scripts/mutants are not installed: run scripts/mutants --list")
     done = subprocess.run(
         [ROOT / "scripts" / "mutants", "--list", *options], cwd=ROOT, capture_output=True, text=True, timeout=300
