@@ -11,6 +11,8 @@ from pathlib import Path
 LOCALTIME_FILE = Path("/etc/localtime")
 #: the name of the zone on Debian, for a `LOCALTIME_FILE` that is a copy
 TIMEZONE_FILE = Path("/etc/timezone")
+#: what `TZ` may say for `LOCALTIME_FILE`, besides its path
+NAME_OF_LOCALTIME = "localtime"
 OTHER_NAMES_OF_UTC = frozenset("Etc/UTC Etc/UCT Etc/Universal Etc/Zulu UCT Universal Zulu".split())
 
 
@@ -18,10 +20,13 @@ def find_machine_zone(env: Mapping[str, str]) -> str:
     """Return the IANA name of the time zone in which this machine shows the time; `UTC` if it has no such name.
 
     Args:
-        env: the environment; `TZ` comes before the files of the system.
+        env: the environment; `TZ` comes before the files of the system, which it may also name.
     """
-    named = [env["TZ"].removeprefix(":")] if "TZ" in env else [os.path.realpath(LOCALTIME_FILE), _read_name()]
-    names = (name.rpartition("zoneinfo/")[2].removeprefix("posix/") for name in named)
+    named = env["TZ"].removeprefix(":") if "TZ" in env else NAME_OF_LOCALTIME
+    paths = [os.path.realpath(named) if os.path.isabs(named) else named]
+    if named in (NAME_OF_LOCALTIME, str(LOCALTIME_FILE)):
+        paths = [os.path.realpath(LOCALTIME_FILE), _read_name()]
+    names = (path.rpartition("zoneinfo/")[2].removeprefix("posix/").removeprefix("right/") for path in paths)
     return next((name for name in names if name not in OTHER_NAMES_OF_UTC and _is_known(name)), "UTC")
 
 

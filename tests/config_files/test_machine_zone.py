@@ -16,6 +16,7 @@ from gateway.config_files import machine_zone
         ("Europe/Berlin", "Europe/Berlin"),
         (":Europe/Berlin", "Europe/Berlin"),
         ("/usr/share/zoneinfo/Asia/Tokyo", "Asia/Tokyo"),
+        ("right/Europe/Berlin", "Europe/Berlin"),
         ("CET-1CEST,M3.5.0,M10.5.0/3", "UTC"),
         ("../etc/passwd", "UTC"),
         ("Etc/UTC", "UTC"),
@@ -51,6 +52,26 @@ def test_else_the_system_says_it(
     monkeypatch.setattr(machine_zone, "TIMEZONE_FILE", timezone)
 
     assert machine_zone.find_machine_zone({}) == zone
+
+
+@pytest.mark.parametrize("tz", ["localtime", ":localtime", "{localtime}", ":{localtime}"])
+def test_the_environment_may_name_the_file_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tz: str
+) -> None:
+    (zone := tmp_path / "zoneinfo" / "Europe" / "Berlin").parent.mkdir(parents=True)
+    zone.touch()
+    (localtime := tmp_path / "localtime").symlink_to(zone)
+    monkeypatch.setattr(machine_zone, "LOCALTIME_FILE", localtime)
+
+    assert machine_zone.find_machine_zone({"TZ": tz.format(localtime=localtime)}) == "Europe/Berlin"
+
+
+def test_a_link_to_a_zone_names_that_zone(tmp_path: Path) -> None:
+    (zone := tmp_path / "zoneinfo" / "Asia" / "Tokyo").parent.mkdir(parents=True)
+    zone.touch()
+    (link := tmp_path / "mine").symlink_to(zone)
+
+    assert machine_zone.find_machine_zone({"TZ": str(link)}) == "Asia/Tokyo"
 
 
 def test_where_the_settings_name_no_zone_it_is_that_of_the_machine(tmp_path: Path) -> None:
