@@ -20,6 +20,8 @@ from gateway.process.scratch import ScratchSpace
 
 #: seconds for the thread to start
 THREAD_START_TIMEOUT_SECONDS = 10.0
+#: seconds for its tasks to end at the exit of the program
+THREAD_END_TIMEOUT_SECONDS = 2.0
 
 
 class NoLedger:
@@ -94,4 +96,13 @@ class Driver:
         if self._pid == os.getpid():
             orphans.end_ours()
             scratch.clear_directory(str(self._directory))
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            asyncio.run_coroutine_threadsafe(self._end_tasks(), self._loop)
+            self._thread.join(THREAD_END_TIMEOUT_SECONDS)
+
+    async def _end_tasks(self) -> None:
+        """Cancel what still waits in the loop, such as a server's idle time, and stop the loop."""
+        waiting = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        self._loop.stop()

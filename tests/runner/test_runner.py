@@ -175,3 +175,21 @@ def test_without_opencode_it_says_what_to_do(runner: OpenCodeRunner, monkeypatch
     monkeypatch.setenv("PATH", os.devnull)
 
     assert "opencode" in (runner.run("Hello")["error"] or "")
+
+
+#: prints how many tasks wait in the driver's loop when the driver has closed
+_WAITING_AT_THE_END = """
+import asyncio, atexit
+from gateway.runner.driver import Driver
+
+atexit.register(lambda: print(len(asyncio.all_tasks(driver._loop))))
+driver = Driver.get_driver()
+driver.start_task(asyncio.sleep(1000))
+"""
+
+
+def test_a_program_that_ends_leaves_no_waiting_task(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _WAITING_AT_THE_END]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+
+    assert (ended.stdout, ended.stderr) == ("0\n", "")
