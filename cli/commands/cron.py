@@ -183,7 +183,7 @@ def add_schedule(schedule: str, prompt: str | None, disabled: bool, yes: bool, *
     output.print_result(made, made["job"]["id"])
     job = made["job"]
     if not current_invocation().json and job["enabled"]:
-        output.print_note(f"Next: {_format_in_zone(job['next_run'], job['timezone'])} ({job['timezone']}).")
+        output.print_note(f"Next: {_format_next_run(job)}.")
 
 
 @COMMAND.command("edit")
@@ -205,8 +205,7 @@ def edit_schedule(id_: str, **given: Any) -> None:
     found = client.patch(f"/api/cron/{quote_part(find_schedule_id(client, id_))}", _build_body(given))
     job = found["job"]
     disabled = f"Disabled: {job['reason'] or 'by hand'}."
-    next_run = f"Next: {_format_in_zone(job['next_run'], job['timezone'])} ({job['timezone']})."
-    output.print_result(found, next_run if job["enabled"] else disabled)
+    output.print_result(found, f"Next: {_format_next_run(job)}." if job["enabled"] else disabled)
 
 
 @COMMAND.command("remove")
@@ -238,10 +237,12 @@ def toggle_schedule(id_: str) -> None:
     --json prints {"status": "ok", "enabled": bool, "next_run": RFC 3339 or null}
     """
     client = connect_to_gateway()
-    found = client.post(f"/api/cron/{quote_part(find_schedule_id(client, id_))}/toggle")
-    output.print_result(
-        found, f"Enabled; next: {output.format_time(found['next_run'])}." if found["enabled"] else "Disabled."
-    )
+    path = f"/api/cron/{quote_part(find_schedule_id(client, id_))}"
+    found = client.post(f"{path}/toggle")
+    if found["enabled"] and not current_invocation().json:
+        output.print_text(f"Enabled; next: {_format_next_run(client.get(path)['job'])}.")
+    else:
+        output.print_result(found, "Disabled.")
 
 
 @COMMAND.command("trigger")
@@ -265,7 +266,9 @@ def trigger_schedule(id_: str) -> None:
 @click.argument("id_", metavar="ID")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
 def list_runs(id_: str, limit: int) -> None:
-    """Show the past times of a schedule and their results, newest first. Missed and skipped times are included.
+    """Show the past times of a schedule and their results, newest first, in its own time zone.
+
+    Missed and skipped times are included.
 
     \b
     Example:
@@ -275,14 +278,16 @@ def list_runs(id_: str, limit: int) -> None:
     --json prints {"runs": [{"scheduled_for", "at", "outcome", "run_id", "run_status", "error"}], "next_cursor"}
     """
     client = connect_to_gateway()
-    page = client.get_pages(f"/api/cron/{quote_part(find_schedule_id(client, id_))}/runs", "runs", limit)
+    path = f"/api/cron/{quote_part(find_schedule_id(client, id_))}"
+    page = client.get_pages(f"{path}/runs", "runs", limit)
     if current_invocation().json:
         output.print_json(page)
         return
+    zone = client.get(path)["job"]["timezone"]
     rows = [
         (
-            output.format_time(fire["scheduled_for"]),
-            output.format_time(fire["at"]),
+            _format_in_zone(fire["scheduled_for"], zone),
+            _format_in_zone(fire["at"], zone),
             fire["outcome"],
             fire["run_status"] or output.shorten_text(fire["error"] or "-", 50),
             fire["run_id"] or "-",
@@ -338,6 +343,11 @@ def _format_in_zone(text: str | None, zone: str) -> str:
     except (KeyError, ValueError, OSError):
         known = UTC
     return datetime.fromisoformat(text).astimezone(known).strftime("%a %Y-%m-%d %H:%M:%S %Z")
+
+
+def _format_next_run(job: dict[str, Any]) -> str:
+    """Return the next time of a schedule, and the zone that it is shown in."""
+    return f"{_format_in_zone(job['next_run'], job['timezone'])} ({job['timezone']})"
 
 
 def _describe_target(job: dict[str, Any]) -> str:

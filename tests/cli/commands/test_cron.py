@@ -81,6 +81,20 @@ def test_show_says_all_about_a_schedule_with_its_next_times_in_its_zone(shell: S
     assert shell("cron", "show", "abc123").code != 0
 
 
+def test_every_command_shows_the_times_of_a_schedule_in_its_zone(shell: Shell) -> None:
+    job = shell("cron", "add", "0 9 * * *", "--tz", "Asia/Tokyo", "summarise my inbox").out.strip()
+    edited = shell("cron", "edit", job, "--schedule", "30 9 * * *").out
+    shell("cron", "toggle", job)
+    toggled = shell("cron", "toggle", job).out
+    shell("cron", "trigger", job)
+    _, run = shell("cron", "runs", job).out.splitlines()
+
+    assert edited.endswith("09:30:00 JST (Asia/Tokyo).\n")
+    assert toggled.startswith("Enabled; next: ")
+    assert toggled.endswith("09:30:00 JST (Asia/Tokyo).\n")
+    assert run.count("JST") == 2
+
+
 def test_at_a_terminal_times_are_shown_before_it_is_made(shell: Shell) -> None:
     with shell.terminal("cron", "add", "every 1h", "hi") as terminal:
         terminal.wait_for("Create it?")
