@@ -14,6 +14,7 @@ import pytest
 
 from gateway import app, config
 from gateway.api import routing
+from gateway.api.routes.health import Health
 from gateway.domain import event, run
 from tests.support import markdown
 
@@ -93,6 +94,27 @@ def test_every_path_that_the_pages_name_is_a_route() -> None:
 
     unknown = {path for path in named if re.sub(r"{\w+}", "{}", path) not in known and "/maths" not in path}
     assert unknown == set()
+
+
+def _find_examples(page: str) -> str:
+    """Return the lines of a page's blocks of code."""
+    return "\n".join(re.findall(r"^ *```.*\n([\s\S]*?)^ *```$", page, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_work_wherever_the_token_is_and_however_many_ids_begin_alike(page: Path) -> None:
+    examples = _find_examples(page.read_text())
+
+    assert re.findall(r".*\.moongate/token.*", examples) == []
+    assert re.findall(r"gateway .* 01[0-9A-Z]+\b.*", examples) == []
+    token = re.search(r"Bearer \$(\w+)", examples)
+    assert token is None or f"{token[1]}=" in examples, "the page does not say where the token comes from"
+
+
+def test_the_page_about_access_says_who_sees_which_field_of_health() -> None:
+    table = (ROOT / "docs" / "access.md").read_text().partition("| caller |")[2].partition("\n\n")[0]
+
+    assert set(re.findall(r"`(\w+)`", table)) == {field.name for field in msgspec.structs.fields(Health)}
 
 
 def test_the_glossary_names_the_public_types_of_domain_and_engine_and_no_others() -> None:

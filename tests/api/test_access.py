@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from harness.live_gateway import Live
 from tests.api.client import Answer, ask, head, post, raw, read, token
 from tests.support.inprocess import TOKEN, Serving, serving
 
+ACCESS_PAGE = Path(__file__).parents[2] / "docs" / "access.md"
 PUBLIC = {"/health", "/livez", "/readyz"}
 #: signed by the sender instead of with a token; see `test_webhook`
 SIGNED = {"/api/webhook/{channel}"}
@@ -274,6 +276,9 @@ async def test_a_wrong_token_leaves_a_warning_with_its_address(moongate: Serving
         "path": "/api/tasks",
         "attempts": 1,
     }
+    shown = re.search(r'^\{"time".*"auth\.refused".*$', ACCESS_PAGE.read_text(), re.MULTILINE)
+    assert shown is not None
+    assert set(json.loads(shown[0])) - {"time", "level", "request"} == line.keys() - {"log_level"}
 
 
 @pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/nowhere"])
