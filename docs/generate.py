@@ -208,14 +208,15 @@ def _anchor(name: str) -> str:
     return f"object-{_object_title(name).lower()}"
 
 
-#: the meanings of fields by their names, by the names of all fields of a struct
+#: the meanings of fields by their names, by the names of all fields of a struct, with and without the struct's own
 _Meanings = Mapping[tuple[str, ...], Mapping[str, str]]
 
 
 def _collect_meanings() -> _Meanings:
     """Return what the `#:` lines above the fields of all structs of the API say.
 
-    A schema is found by the names of its fields, which no two structs with different meanings share.
+    A schema is found by its title and the names of its fields, or by those names if it was published under another
+    title.
     """
     routes = routing.discover_routes()
     open_types: list[Any] = [kind for route in routes for kind in (route.body, route.answer, route.query)]
@@ -228,7 +229,10 @@ def _collect_meanings() -> _Meanings:
             if kind not in seen:
                 seen.add(kind)
                 open_types += get_type_hints(kind).values()
-                meanings[tuple(kind.__struct_encode_fields__)] = _read_meanings(kind)
+                tag = kind.__struct_config__.tag_field
+                said = _read_meanings(kind) | ({tag: "which of these events it is"} if tag else {})
+                names = (*([tag] if tag else []), *kind.__struct_encode_fields__)
+                meanings[names] = meanings[kind.__name__, *names] = said
         else:
             open_types += get_args(kind)
     return meanings
@@ -274,14 +278,17 @@ def _body(title: str, content: Mapping[str, Any], document: Mapping[str, Any], m
 def _rows(schema: Mapping[str, Any], document: Mapping[str, Any], meanings: _Meanings) -> list[str]:
     """Return a row for each field of an object: its name, its type, its default and its meaning."""
     fields, required = schema.get("properties", {}), schema.get("required", [])
-    said = meanings.get(tuple(fields), {})
+    said = meanings.get((str(schema.get("title")), *fields)) or meanings.get(tuple(fields), {})
     return [_row(name, value, said, document, required=name in required) for name, value in fields.items()]
 
 
 def _row(
     name: str, schema: Mapping[str, Any], said: Mapping[str, str], document: Mapping[str, Any], *, required: bool
 ) -> str:
-    meaning = said.get(name) or schema.get("description", "") or COMMON_MEANINGS.get(name, "")
+    described = (choice["description"] for choice in (schema, *schema.get("anyOf", ())) if "description" in choice)
+    meaning = said.get(name) or next(described, "") or COMMON_MEANINGS.get(name, "")
+    if not meaning and schema.get("default") == "ok":
+        meaning = "always `ok`: whatever fails has another status code"
     ending = f". {meaning[:1].upper()}{meaning[1:].rstrip('.')}." if meaning else ""
     return f"- `{name}`{'' if required else '?'}: {_kind(schema, document)}{_default(schema)}{ending}"
 

@@ -22,6 +22,7 @@ _GONE_REMEDY = (
 class DefaultAgent(Struct, frozen=True, kw_only=True):
     """The agent that answers a request that names none."""
 
+    #: its id
     id: str
     #: name of its backend
     backend: str

@@ -313,6 +313,7 @@ def render_message(of: Message) -> MessageShown:
 class AgentShown(Struct, frozen=True, kw_only=True):
     """An agent and its state."""
 
+    #: its id; for an agent of the config file, the one that it has there
     id: str
     #: another name that requests may use; for an agent of the config file, its id
     slug: str
@@ -334,7 +335,9 @@ class AgentShown(Struct, frozen=True, kw_only=True):
     #: slots taken by assigned tasks, queued or running
     assigned: int
     max_concurrent: int
+    #: whether it takes new runs
     is_enabled: bool
+    #: whether it answers requests that name no agent
     is_default: bool
     #: seconds that a run may take
     timeout: float

@@ -95,19 +95,25 @@ class AgentDraft(Struct, frozen=True, kw_only=True):
     max_concurrent: MaxConcurrent = 1
     #: daily limits; the base's limits when null, no limits when empty
     budget: Budget | None = None
+    #: whether it takes new runs
     enabled: bool = field(default=True, name="is_enabled")
 
 
 class AgentEdit(Struct, frozen=True, kw_only=True):
     """A request to change an agent; a field that is left out stays as it is."""
 
+    #: unique short name; requests may use it in place of the id
     slug: AgentSlug | UnsetType = UNSET
+    #: the name that people see
     name: DisplayName | UnsetType = UNSET
+    #: id of the configured agent that backend, command, environment, workspace and permissions come from
     base: str | UnsetType = UNSET
     model: ModelName | UnsetType | None = UNSET
     system_prompt: SystemPrompt | UnsetType | None = UNSET
     max_concurrent: MaxConcurrent | UnsetType = UNSET
+    #: daily limits; the base's limits when null, no limits when empty
     budget: Budget | UnsetType | None = UNSET
+    #: whether it takes new runs
     enabled: bool | UnsetType = field(default=UNSET, name="is_enabled")
 
 

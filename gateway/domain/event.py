@@ -19,6 +19,7 @@ class EventData(Struct, frozen=True, kw_only=True, tag_field="kind", tag=str.low
 class Status(EventData, frozen=True):
     """The run has another status."""
 
+    #: the new status: queued or running
     status: str
     attempt: int = 0
     #: why, if that is not obvious: a rescue, a retry
@@ -28,29 +29,38 @@ class Status(EventData, frozen=True):
 class Text(EventData, frozen=True):
     """A piece of the answer, as the agent writes it."""
 
+    #: the piece; the answer is all pieces one after the other
     delta: str
 
 
 class Thinking(EventData, frozen=True):
     """A piece of the agent's reasoning, if the agent shows it."""
 
+    #: the piece
     delta: str
 
 
 class Tool(EventData, frozen=True):
     """The agent started to use a tool."""
 
+    #: id of the call; its end has the same
     id: str
+    #: the tool, as the agent calls it
     name: str
+    #: what the tool is given, as the agent tells it
     args: Any = None
 
 
 class ToolEnd(EventData, frozen=True, tag="tool_end"):
     """A tool has finished."""
 
+    #: id of the call that has ended
     id: str
+    #: the tool, as the agent calls it
     name: str
+    #: whether the tool failed
     is_error: bool = False
+    #: what it returned, or why it failed; long outputs are shortened
     output: str = ""
     #: file on the gateway's machine with the whole output, if that is too large for the log
     output_file: str = ""
@@ -80,7 +90,9 @@ class Usage(EventData, frozen=True):
 class Permission(EventData, frozen=True):
     """The agent asks for permission, or has its answer: from its policy or from a person."""
 
+    #: id of the request, unique in its run
     id: str
+    #: what the agent wants to do
     action: str
     #: the answer; empty while the agent waits for it
     answer: str = ""
@@ -105,7 +117,9 @@ class Notice(StrEnum):
 class Log(EventData, frozen=True):
     """A remark about the run, such as a retry of the model or a shortened output."""
 
+    #: as in the log: debug, info, warning or error
     level: str
+    #: the remark
     message: str
     #: what it means for the answer, if the run shall carry that
     notice: Notice | None = None
@@ -114,8 +128,11 @@ class Log(EventData, frozen=True):
 class End(EventData, frozen=True):
     """The run has ended. This is always the last event."""
 
+    #: succeeded, failed or cancelled
     status: str
+    #: why: completed, agent_error, timeout, interrupted, cancelled_by_user or over_budget
     outcome: str
+    #: the whole answer
     result: str | None = None
     #: why the answer ended, if there is one: `stop`, `length` or `content_filter`
     finish: str | None = None

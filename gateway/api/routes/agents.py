@@ -24,8 +24,11 @@ class AgentList(Struct, frozen=True, kw_only=True):
 class HealthShown(Struct, frozen=True, kw_only=True):
     """Whether an agent can answer now."""
 
+    #: whether it can answer
     ok: bool
+    #: version of its program; empty if not known
     version: str
+    #: where it was found; if it cannot answer, why
     detail: str
     #: what it seems to lack, such as a credential
     missing: str
@@ -58,7 +61,9 @@ class AgentGone(Struct, frozen=True, kw_only=True):
 class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A task for an agent; each task has its own session."""
 
+    #: your name of the task; its session is `task:` and this name
     task_id: fields.TaskName
+    #: what the agent is told
     prompt: fields.Prompt
 
 

@@ -15,19 +15,24 @@ ROUTES = Routes("channels")
 class ChatShown(Struct, frozen=True, kw_only=True):
     """A chat that is allowed."""
 
+    #: id of the chat in its channel
     chat: str
+    #: its name there; may be empty
     title: str
     #: when it was paired by a code; null when the settings allow it
     paired_at: str | None
 
 
 class ChannelShown(Struct, frozen=True, kw_only=True):
+    #: its name
     name: str
     #: `chat`, or `webhook` for an endpoint that only receives webhooks
     kind: str
     #: `ready`, `polling`, `webhook`, `passive`, `waiting`, `refused` or `unconfigured`
     state: str
+    #: more about the state, for people
     detail: str
+    #: those that are allowed
     chats: list[ChatShown]
 
 
@@ -39,6 +44,7 @@ class Code(Struct, frozen=True, kw_only=True):
     """The code that a person sends to the channel to pair a chat; it works once."""
 
     status: str = "ok"
+    #: what to send to the channel
     code: str
     expires_at: str
 

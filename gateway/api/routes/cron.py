@@ -34,6 +34,7 @@ Failures = Annotated[int, Meta(ge=0, le=1000)]
 class Deliver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A chat that the answer is sent to."""
 
+    #: name of a configured channel
     channel: fields.ChannelName
     chat_id: fields.Chat
 
@@ -49,6 +50,7 @@ class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cron: Expression | UnsetType = UNSET
     #: IANA name of a time zone; the setting `cron.timezone`, or else the zone of this machine, when left out
     timezone: Zone | UnsetType = UNSET
+    #: what the agent is told
     prompt: fields.Prompt | UnsetType = UNSET
     #: the same as `prompt`
     message: fields.Prompt | UnsetType = UNSET
@@ -63,6 +65,7 @@ class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout: fields.Seconds | UnsetType | None = UNSET
     #: whether it starts runs
     enabled: bool | UnsetType = UNSET
+    #: a chat that gets the answers, too
     deliver: Deliver | UnsetType | None = UNSET
     #: URL that receives a signed POST when a run ends
     webhook: Annotated[str, Meta(min_length=1, max_length=MAX_WEBHOOK_URL_CHARACTERS)] | UnsetType | None = UNSET
@@ -86,33 +89,48 @@ class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class JobShown(Struct, frozen=True, kw_only=True):
+    #: id of the schedule
     id: str
+    #: the name that people see; may be empty
     name: str
+    #: a cron expression, `every 15m`, or an RFC 3339 time
     schedule: str
     timezone: str
+    #: what the agent is told
     prompt: str
+    #: id or slug of the agent; null means the default agent
     agent_id: str | None = field(name="agentId")
+    #: name of a session, or its full key; null means a session of its own
     session: str | None
+    #: whether each run gets a new session
     fresh: bool
     model: str | None
+    #: seconds that a run may take; null means the agent's limit
     timeout: float | None
+    #: whether it starts runs
     enabled: bool
     #: why it was disabled, unless somebody did it
     reason: str | None
+    #: the chat that gets the answers, as `channel` and `chat_id`; null means none
     deliver: dict[str, str] | None
+    #: URL that receives a signed POST when a run ends; null means none
     webhook: str | None
     #: skip, once or all
     misfire: str
     #: queue, queue_one, skip or replace
     overlap: str
+    #: seconds after which a missed time is not made up for; null means never
     max_age: float | None
+    #: a run starts up to so many seconds later, at random
     jitter: float
     #: failures in a row
     failures: int
+    #: failures in a row after which it is disabled; 0 means never
     max_failures: int
     #: what its runs may use in a day; null means no limit
     budget: views.BudgetShown | None
     next_run: str | None
+    #: when it last started a run; null if it never did
     last_run: str | None
     #: status of the last run
     last_status: str | None
@@ -139,6 +157,7 @@ class JobDetailsAnswer(Struct, frozen=True, kw_only=True):
 
 
 class JobList(Struct, frozen=True, kw_only=True):
+    #: newest first
     jobs: list[JobShown]
     #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
@@ -162,26 +181,31 @@ class Deleted(Struct, frozen=True):
 class Wanted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether to enable or disable; the opposite of what it is now when left out."""
 
+    #: whether it shall start runs
     enabled: bool | None = None
 
 
 class Toggled(Struct, frozen=True, kw_only=True):
     status: str = "ok"
+    #: whether it starts runs now
     enabled: bool
     next_run: str | None
 
 
 class Which(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    #: id of the schedule
     job_id: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class Triggered(Struct, frozen=True, kw_only=True):
     status: str = "ok"
+    #: a text for people
     message: str = "Task triggered"
     run_id: str
 
 
 class FireShown(Struct, frozen=True, kw_only=True):
+    #: the time of the schedule; of a triggered run, when it was asked for
     scheduled_for: str
     #: when the outcome was decided
     at: str
@@ -194,6 +218,7 @@ class FireShown(Struct, frozen=True, kw_only=True):
 
 
 class FireList(Struct, frozen=True, kw_only=True):
+    #: newest first
     runs: list[FireShown]
     #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
@@ -202,12 +227,15 @@ class FireList(Struct, frozen=True, kw_only=True):
 class Preview(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which times to show."""
 
+    #: a cron expression, `every 15m`, or an RFC 3339 time
     schedule: Expression
     timezone: Zone | None = None
+    #: how many times to show
     count: Annotated[int, Meta(ge=1, le=100)] = 5
 
 
 class Times(Struct, frozen=True, kw_only=True):
+    #: the expression that was sent
     schedule: str
     timezone: str
     #: in UTC

@@ -21,6 +21,7 @@ class DeliveryAnswer(Struct, frozen=True, kw_only=True):
 
 
 class DeliveryList(Struct, frozen=True, kw_only=True):
+    #: newest first
     deliveries: list[views.DeliveryShown]
     #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
@@ -29,6 +30,7 @@ class DeliveryList(Struct, frozen=True, kw_only=True):
 class WhichDeliveries(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which deliveries to list."""
 
+    #: only those with this status
     status: DeliveryStatus | None = None
     #: id of the task whose end they report
     task: Annotated[str, Meta(min_length=1, max_length=26)] | None = None

@@ -25,8 +25,11 @@ COUNTING_TIMEOUT_SECONDS = 0.8
 class BackgroundTasks(Struct, frozen=True, kw_only=True):
     """How many tasks there are in the background; see `limits.background`."""
 
+    #: those that are running
     active: int
+    #: those that wait
     queued: int
+    #: all of them, with those that have ended
     total: int
 
 
@@ -46,9 +49,11 @@ class Health(Struct, frozen=True, kw_only=True):
     #: null while the database does not answer
     tasks: BackgroundTasks | UnsetType | None = UNSET
 
+    #: whether something is wrong; `checks` says what
     status: Literal["healthy", "degraded"]
     #: whole seconds since its start
     uptime: int
+    #: version of the gateway
     version: str
     #: id of this start of the gateway
     instance: str | UnsetType = UNSET

@@ -25,6 +25,7 @@ LOG_POLL_INTERVAL_SECONDS = 0.25
 class Which(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which lines to read."""
 
+    #: how many of the last lines
     lines: Annotated[int, Meta(ge=0, le=10_000)] = 50
     #: lowest level
     level: Literal["debug", "info", "warning", "error"] = "debug"
@@ -35,6 +36,7 @@ class Which(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class LogLines(Struct, frozen=True, kw_only=True):
     """The last lines, oldest first; each is an object with time, level and event."""
 
+    #: oldest first; each is an object with `time`, `level` and `event`
     lines: list[Any]
 
 

@@ -27,6 +27,7 @@ class Say(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: name of the channel
     channel: fields.ChannelName
     chat_id: fields.Chat
+    #: the message
     content: fields.Prompt
     #: id or slug of the agent; the default agent when left out
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
@@ -57,6 +58,7 @@ class Replied(Struct, frozen=True, kw_only=True):
     reply: str
     #: why the reply ended: stop, or length or content_filter if it was cut; null for a run of an older version
     finish: str | None
+    #: id of the run that answered it
     message_id: str
     #: key of the session
     session: str

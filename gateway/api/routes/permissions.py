@@ -17,6 +17,7 @@ ROUTES = Routes("permissions")
 class Given(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The answer; one of the request's `choices`."""
 
+    #: one of the `choices` of the request
     answer: Answer
 
 
@@ -26,6 +27,7 @@ class PermissionAnswer(Struct, frozen=True, kw_only=True):
 
 
 class PermissionList(Struct, frozen=True, kw_only=True):
+    #: newest first
     permissions: list[views.PermissionShown]
     #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None

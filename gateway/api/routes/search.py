@@ -21,6 +21,7 @@ class Query(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True
     q: Annotated[str, Meta(min_length=1, max_length=search.MAX_QUERY_CHARACTERS)]
     #: key of a session, or its name
     session: fields.SessionName | None = None
+    #: id or slug of an agent
     agent: fields.AgentName | None = None
 
 
@@ -29,7 +30,9 @@ class FoundShown(Struct, frozen=True, kw_only=True):
 
     #: key of its session
     session: str
+    #: id of the agent of that session
     agent_id: str = field(name="agentId")
+    #: user or assistant
     role: str
     at: str
     run_id: str

@@ -23,6 +23,7 @@ class Open(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: where the session comes from: any word
     channel: fields.ChannelName = "webchat"
     chat_id: fields.Chat | None = None
+    #: id or slug of the agent; the default agent when left out
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
 
 
@@ -32,6 +33,7 @@ class Opened(Struct, frozen=True, kw_only=True):
 
 
 class SessionList(Struct, frozen=True, kw_only=True):
+    #: the last used one first
     sessions: list[views.SessionShown]
     #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
@@ -41,6 +43,7 @@ class SessionWithMessages(Struct, frozen=True, kw_only=True):
     """A session with its newest messages, oldest first."""
 
     session: views.SessionShown
+    #: the newest ones, oldest first
     messages: list[views.MessageShown]
     #: send it as `cursor` to get the messages before these; null when there are none
     next_cursor: str | None
@@ -49,7 +52,9 @@ class SessionWithMessages(Struct, frozen=True, kw_only=True):
 class History(Struct, frozen=True, kw_only=True):
     """A transcript: its newest messages, oldest first."""
 
+    #: full key of the session
     session_key: str = field(name="sessionKey")
+    #: the newest ones, oldest first
     messages: list[views.MessageShown]
     #: send it as `cursor` to get the messages before these; null when there are none
     next_cursor: str | None

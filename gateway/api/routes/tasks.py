@@ -36,6 +36,7 @@ MAX_TASK_EVENTS_PER_ANSWER = 1000
 class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A task for an agent."""
 
+    #: the prompt
     input: fields.Prompt
     #: id or slug of the agent; the default agent when left out
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
@@ -86,6 +87,7 @@ class Finished(Struct, frozen=True, kw_only=True):
 
 
 class TaskList(Struct, frozen=True, kw_only=True):
+    #: newest first
     tasks: list[views.TaskShown]
     #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
@@ -109,19 +111,23 @@ class Which(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True
 class After(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which part of a log to read."""
 
+    #: only events with greater numbers
     after: Annotated[int, Meta(ge=0, le=fields.MAX_LOG_POSITION)] = 0
     limit: Annotated[int, Meta(ge=1, le=MAX_TASK_EVENTS_PER_ANSWER)] = MAX_TASK_EVENTS_PER_ANSWER
 
 
 class EventShown(Struct, frozen=True, kw_only=True):
+    #: its number in the task's log, from 1
     id: int
     at: str
+    #: its kind, and the fields of that kind
     data: AnyEventData
 
 
 class EventList(Struct, frozen=True, kw_only=True):
     """A part of a task's log."""
 
+    #: oldest first
     events: list[EventShown]
     #: status of the task
     status: str

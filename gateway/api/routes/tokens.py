@@ -17,6 +17,7 @@ ROUTES = Routes("tokens")
 
 
 class NewToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    #: name of the new token, by which it is listed and revoked
     name: Annotated[str, Meta(pattern=SLUG_PATTERN)]
     scope: Scope = Scope.WRITE
     #: days until it expires; it never does when left out
@@ -24,6 +25,7 @@ class NewToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class TokenShown(Struct, frozen=True, kw_only=True):
+    #: its name
     name: str
     scope: str
     created_at: str
@@ -34,11 +36,13 @@ class TokenMade(Struct, frozen=True, kw_only=True):
     status: str = "ok"
     #: the secret; it is shown only once
     token: str
+    #: its name
     name: str
     scope: str
 
 
 class TokenList(Struct, frozen=True, kw_only=True):
+    #: by name; their secrets are not stored
     tokens: list[TokenShown]
 
 

@@ -20,6 +20,7 @@ class UnreadableShown(Struct, frozen=True, kw_only=True):
 
     #: task, event, permission, delivery, schedule, fire, message, agent, token, note or process
     kind: str
+    #: its id in the store
     id: str
     #: why it cannot be read
     reason: str

@@ -19,6 +19,7 @@ ROUTES = Routes("usage")
 class WhichUsage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which usage to show."""
 
+    #: what a row of the answer stands for
     by: UsageGrouping = UsageGrouping.DAY
     #: the first day, such as 2026-11-21; when left out, the last 30 days are shown
     since: date | None = None
@@ -58,8 +59,11 @@ class BudgetState(Struct, frozen=True, kw_only=True):
     id: str
     #: its name for people
     name: str
+    #: what may be used in a day
     limits: views.BudgetShown
+    #: what is used today
     used: views.BudgetShown
+    #: what is left today
     left: views.BudgetShown
     #: whether the next run would be refused
     over: bool
@@ -70,7 +74,9 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     by: str
     #: the time zone of the days
     timezone: str
+    #: the first day
     since: str
+    #: the last day
     until: str
     #: by day: the oldest first; else the ones with the most tokens first
     usage: list[UseShown]

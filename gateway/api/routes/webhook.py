@@ -24,7 +24,9 @@ MAX_SLACK_CHARACTERS = 40_000
 class Posted(Struct, frozen=True, kw_only=True):
     """A webhook for the provider `generic`; every other provider has a shape of its own."""
 
+    #: what happened, such as `message`; `events` of the entry may choose some
     event: str
+    #: what the templates of the entry may name; for `message`: `chat_id`, `content`, and `id` to detect duplicates
     data: dict[str, Any]
 
 

@@ -19,6 +19,7 @@ class Work(Struct, frozen=True, kw_only=True):
 
     #: runs that are running, and that are queued
     running: int
+    #: runs that are queued
     queued: int
     #: queued runs of agents that are disabled or gone, by agent
     stranded: dict[str, int]
@@ -26,6 +27,7 @@ class Work(Struct, frozen=True, kw_only=True):
     ended: int
     #: deliveries that are pending, and that are dead letters
     pending_deliveries: int
+    #: deliveries that are dead letters
     dead_deliveries: int
     #: when the next schedule is due; null if none is
     next_schedule: str | None

@@ -72,18 +72,24 @@ _ENDS = {
 class ImportedSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A schedule of XCClaw."""
 
+    #: its id, which it keeps if a path can have it
     id: ForeignId
+    #: the name that people see
     name: Annotated[str, Meta(max_length=100, pattern=fields.SHOWN_NAME_PATTERN)] = ""
     #: a cron expression, in the time zone `cron.timezone`
     cron: str
+    #: what the agent is told
     prompt: fields.Prompt
+    #: whether it starts runs
     enabled: bool = True
 
 
 class ImportedMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A message of a persistent session."""
 
+    #: who said it
     role: Role
+    #: what was said
     content: str
     #: the time of the session when left out
     at: Moment | None = None
@@ -92,7 +98,9 @@ class ImportedMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class ImportedSession(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A persistent session of XCClaw, with its transcript."""
 
+    #: its id, which it keeps if a path can have it
     id: ForeignId
+    #: its name
     name: Annotated[str, Meta(min_length=1, max_length=200, pattern=fields.SHOWN_NAME_PATTERN)]
     #: now when left out
     created_at: Moment | None = None
@@ -103,11 +111,17 @@ class ImportedSession(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class ImportedTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A task of XCClaw. It is not executed."""
 
+    #: its id there; it gets a new one here
     id: ForeignId
+    #: what its session is: its own, one that is kept, or that of schedules
     type: TaskType = TaskType.EPHEMERAL
+    #: what the agent is told
     prompt: fields.Prompt
+    #: `pending` waits until somebody executes it
     status: TaskState
+    #: id of its session there; a session of its own when left out
     session_id: ForeignId | None = None
+    #: the answer; null if there is none
     result: str | None = None
     error: str | None = None
     #: the earliest of the other times, or now, when left out
@@ -138,6 +152,7 @@ class ImportState(StrEnum):
 
 
 class ImportOutcome(Struct, frozen=True, kw_only=True):
+    #: `imported`; `present` if it was here already; or `refused`
     state: ImportState
     #: why it was refused
     reason: str | None = None
