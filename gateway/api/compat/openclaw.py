@@ -49,22 +49,27 @@ ROUTES = Routes(
 class Wake(Struct, frozen=True, kw_only=True):
     """A text for the main session."""
 
+    #: what the agent is told
     text: fields.Prompt
     #: both values start a run at once: there is no heartbeat to wait for
     mode: Literal["now", "next-heartbeat"] = "now"
 
 
 class Woken(Struct, frozen=True, kw_only=True):
+    #: always true: a failure has `false` and `error`
     ok: bool = True
+    #: the mode that was sent
     mode: str
     #: `coalesced` when the same text is already queued there
     event_outcome: Literal["queued", "coalesced"] = field(name="eventOutcome")
+    #: id of the run, which `GET /api/tasks/{id}` shows
     run_id: str = field(name="runId")
 
 
 class AgentHook(Struct, frozen=True, kw_only=True):
     """A message for an agent, in a session of its own."""
 
+    #: what the agent is told
     message: fields.Prompt
     #: the sender's name, kept as a label
     name: Annotated[str, Meta(max_length=256, pattern=fields.SHOWN_NAME_PATTERN)] | None = None
@@ -74,9 +79,12 @@ class AgentHook(Struct, frozen=True, kw_only=True):
     session_key: fields.SessionName | None = field(default=None, name="sessionKey")
     #: whether to send the reply to the chat `to` of `channel`
     deliver: bool = False
+    #: name of a configured channel, such as telegram
     channel: fields.ChannelName | None = None
+    #: id of the chat in the channel
     to: fields.Chat | None = None
     model: Annotated[str, Meta(pattern=MODEL_PATTERN)] | None = None
+    #: seconds that the run may take
     timeout_seconds: fields.Seconds | None = field(default=None, name="timeoutSeconds")
     #: whether to wait for the reply and answer with it
     wait_for_completion: bool = field(default=False, name="waitForCompletion")
@@ -87,8 +95,11 @@ class AgentHook(Struct, frozen=True, kw_only=True):
 class AgentHooked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The run is on disk; with `waitForCompletion`, it has succeeded."""
 
+    #: always true: a failure has `false` and `error`
     ok: Literal[True]
+    #: id of the run, which `GET /api/tasks/{id}` shows
     run_id: str = field(name="runId")
+    #: the key that was sent, or that of the new session
     session_key: str = field(name="sessionKey")
     reply: str | None = None
 

@@ -51,8 +51,11 @@ class TeamAgentUpdate(AgentEdit, frozen=True, kw_only=True):
 class TeamAgent(Struct, frozen=True, kw_only=True):
     """An agent, as Team Board shows it."""
 
+    #: its id, a UUID
     id: str
+    #: the name that people see
     name: str
+    #: unique short name; requests may use it in place of the id
     slug: str
     model: str | None
     system_prompt: str | None
@@ -61,28 +64,35 @@ class TeamAgent(Struct, frozen=True, kw_only=True):
     status: str
     #: assigned tasks that have not ended
     current_tasks: int
+    #: whether it takes new tasks
     is_enabled: bool
     created_at: str
     updated_at: str
 
 
 class TaskAssignment(Struct, frozen=True, kw_only=True):
+    #: the id that the board gave the task; its session is `task:` and this id
     task_id: fields.TaskName | int
+    #: what the agent is told
     prompt: fields.Prompt
 
 
 class TaskAssigned(Struct, frozen=True, kw_only=True):
+    #: always true: failures have another status code
     ok: bool = True
+    #: id of the run, which `GET /api/tasks/{id}` shows
     run_id: str = field(name="runId")
 
 
 class TeamCallback(Struct, frozen=True, kw_only=True):
     """What OpenClaw posts when a task has ended; it only has to be well formed."""
 
+    #: the session of the task; it is not used
     session_key: str | None = field(default=None, name="sessionKey")
 
 
 class TeamOk(Struct, frozen=True):
+    #: always true: failures have another status code
     ok: bool = True
 
 

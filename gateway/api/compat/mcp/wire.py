@@ -18,24 +18,34 @@ INVALID_MESSAGE_CODE, REFUSED_MESSAGE_CODE = -32600, -32000
 class Message(Struct, frozen=True, kw_only=True):
     """A request; without an id it is a notification, which gets no answer."""
 
+    #: version of JSON-RPC
     jsonrpc: Literal["2.0"]
+    #: what to do, such as `tools/call`
     method: Annotated[str, Meta(min_length=1, max_length=128)]
+    #: chosen by the client; the answer has the same. Without it, the message is a notification, which gets no answer
     id: Annotated[str, Meta(max_length=256)] | int | UnsetType = UNSET
+    #: what the method needs
     params: dict[str, Any] | UnsetType = UNSET
 
 
 class McpComplaint(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    #: number of the error, as in JSON-RPC
     code: int
+    #: what is wrong
     message: str
+    #: more about it
     data: Any = None
 
 
 class McpAnswer(Struct, frozen=True, kw_only=True):
     """The answer to a request: a result or an error."""
 
+    #: id of the request
     id: str | int
+    #: what the method returns; left out if it failed
     result: dict[str, Any] | UnsetType = UNSET
     error: McpComplaint | UnsetType = UNSET
+    #: version of JSON-RPC
     jsonrpc: Literal["2.0"] = "2.0"
 
 

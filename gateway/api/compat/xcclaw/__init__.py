@@ -28,6 +28,7 @@ class OpencodeState(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     #: ok or unavailable
     status: str
+    #: version of opencode; left out if it is not known
     version: str = ""
 
 

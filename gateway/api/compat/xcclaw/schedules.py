@@ -31,24 +31,33 @@ class NewXCClawSchedule(Struct, frozen=True, kw_only=True):
 
     #: the gateway makes one when left out
     id: Annotated[str, Meta(pattern=SLUG_PATTERN)] | None = None
+    #: the name that people see
     name: Annotated[str, Meta(max_length=100, pattern=fields.SHOWN_NAME_PATTERN)] = ""
     #: a cron expression, in the time zone `cron.timezone`
     cron: str
+    #: what the agent is told
     prompt: fields.Prompt
+    #: whether it starts runs
     enabled: bool = True
 
 
 class XCClawSchedule(Struct, frozen=True, kw_only=True):
+    #: id of the schedule
     id: str
+    #: the name that people see; may be empty
     name: str
+    #: its cron expression
     cron: str
+    #: what the agent is told
     prompt: str
+    #: whether it starts runs
     enabled: bool
     next_run: str | None
     created_at: str
 
 
 class ScheduleDeleted(Struct, frozen=True, kw_only=True):
+    #: id of the schedule
     deleted: str
 
 

@@ -29,32 +29,40 @@ ROUTES = Routes("xcclaw", dialect=XCCLAW_DIALECT)
 class NameGiven(Struct, frozen=True, kw_only=True):
     """The name of a session, in the query or in the body."""
 
+    #: the name that people see
     name: Annotated[str, Meta(max_length=200, pattern=fields.SHOWN_NAME_PATTERN)] | None = None
 
 
 class PersistentSession(Struct, frozen=True, kw_only=True):
+    #: id of the session
     id: str
+    #: the name that people see
     name: str
     created_at: str
 
 
 class SessionDeleted(Struct, frozen=True, kw_only=True):
+    #: id of the session
     deleted: str
 
 
 class TextGiven(Struct, frozen=True, kw_only=True):
     """The text for the agent, in the query or in the body."""
 
+    #: the message
     text: str | None = None
 
 
 class SessionReply(Struct, frozen=True, kw_only=True):
+    #: id of the session
     session_id: str
     reply: str
 
 
 class SessionTask(Struct, frozen=True, kw_only=True):
+    #: id of the session
     session_id: str
+    #: id of the task that answers
     task_id: str
 
 

@@ -42,7 +42,9 @@ ROUTES = Routes("xcclaw", dialect=XCCLAW_DIALECT)
 class NewXCClawTask(Struct, frozen=True, kw_only=True):
     """A task that is done when it is executed."""
 
+    #: what its session is: its own, one that is kept, or that of schedules
     type: TaskType = TaskType.EPHEMERAL
+    #: what the agent is told
     prompt: fields.Prompt
     #: a persistent session, for a persistent task; a new session when left out
     session_id: str | None = None
@@ -53,6 +55,7 @@ class HistoryLimit(Struct, frozen=True, kw_only=True):
 
 
 class Hidden(Struct, frozen=True, kw_only=True):
+    #: how many tasks were hidden
     deleted: int
 
 

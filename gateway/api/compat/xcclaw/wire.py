@@ -55,12 +55,17 @@ class TaskType(StrEnum):
 
 
 class XCClawTask(Struct, frozen=True, kw_only=True):
+    #: id of the task
     id: str
+    #: ephemeral, persistent or scheduled
     type: str
+    #: what the agent is told
     prompt: str
     #: pending, running, completed, failed or aborted
     status: str
+    #: id of the session that it runs in
     session_id: str
+    #: the answer; null if there is none
     result: str | None
     error: str | None
     created_at: str

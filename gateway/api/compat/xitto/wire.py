@@ -49,6 +49,7 @@ class Job(Struct, frozen=True, kw_only=True):
     session_id: str | None = field(default=None, name="sessionId")
     #: `goal` asks the agent again until the goal is reached; every other value is one turn
     mode: str | None = None
+    #: what the agent is told
     input: str | None = None
     #: in goal mode: the goal; `input` when left out
     goal: str | None = None
@@ -62,14 +63,18 @@ class BackgroundJob(Job, frozen=True, kw_only=True):
 
 
 class XittoUsage(Struct, frozen=True):
+    #: tokens that the model read
     input: int
+    #: tokens that it wrote
     output: int
 
 
 class XittoResult(Struct, frozen=True, kw_only=True):
     """An agent's answer."""
 
+    #: name of the session; send it again to continue the conversation
     session_id: str = field(name="sessionId")
+    #: the agent's answer
     text: str
     usage: XittoUsage
     #: in goal mode: how often the agent was asked
@@ -79,14 +84,18 @@ class XittoResult(Struct, frozen=True, kw_only=True):
 
 
 class XittoBacklog(Struct, frozen=True, kw_only=True):
+    #: background tasks that are running
     active: int
+    #: background tasks that wait
     queued: int
+    #: all background tasks, with those that have ended
     total: int
 
 
 class XittoAccepted(XittoBacklog, frozen=True, kw_only=True):
     """The task is on disk and will be done."""
 
+    #: id of the task
     task_id: str = field(name="taskId")
     #: queued or running
     status: str
@@ -95,11 +104,15 @@ class XittoAccepted(XittoBacklog, frozen=True, kw_only=True):
 class XittoTask(Struct, frozen=True, kw_only=True):
     """A background task."""
 
+    #: id of the task
     task_id: str = field(name="taskId")
     #: queued, running, done or error
     status: str
+    #: the agent, as the request named it
     pack: str
+    #: `turn` or `goal`
     mode: str
+    #: name of its session
     session_id: str = field(name="sessionId")
     created_at: str = field(name="createdAt")
     started_at: str | None = field(name="startedAt")
