@@ -95,6 +95,15 @@ class ScheduleSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     budget: Budget | None = None
 
     @property
+    def timing(self) -> cron.Timing:
+        """Return the expression, parsed.
+
+        Raises:
+            InvalidRequest: it cannot be read, or its zone is not known here.
+        """
+        return cron.parse_expression(self.expression, self.timezone)
+
+    @property
     def overlap_policy(self) -> Overlap:
         """Return `overlap`. By default, no time is skipped that is the only one, or that `misfire` makes up for."""
         each_counts = self.misfire is Misfire.ALL or cron.is_single_time(self.expression)
@@ -135,7 +144,7 @@ class Schedule(Struct, frozen=True, kw_only=True):
 
     @property
     def timing(self) -> cron.Timing:
-        return cron.parse_expression(self.spec.expression, self.spec.timezone)
+        return self.spec.timing
 
     @property
     def has_ended(self) -> bool:

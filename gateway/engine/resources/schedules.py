@@ -93,7 +93,7 @@ class Schedules:
         return True
 
     async def edit_schedule(self, id_: str, changes: Mapping[str, Any], enabled: bool | None = None) -> Schedule:
-        """Change fields of a schedule's spec. A new time is computed from now on.
+        """Change fields of a schedule's spec. New times count from now on. A zone is only for cron expressions.
 
         An edit that removes the reason for which it was disabled by itself enables it again.
 
@@ -248,7 +248,8 @@ class Schedules:
         if spec.timezone != found.spec.timezone:
             cron.find_time_zone(spec.timezone)
         now = self._clock()
-        if (spec.expression, spec.timezone) != (found.spec.expression, found.spec.timezone):
+        other_zone = spec.timezone != found.spec.timezone and bool(spec.timing.cron)
+        if spec.expression != found.spec.expression or other_zone:
             anchor = now // 1000 * 1000
             return schedule.apply_edit(found, spec, anchor, self._compute_next_time(spec, now, anchor))
         next_at = found.timing.next_after(now, found.anchor) if found.has_failed else found.next_at

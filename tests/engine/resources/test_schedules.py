@@ -59,3 +59,28 @@ async def test_an_edit_that_comes_second_a_few_times_is_made(tmp_path: Path, pau
         edited = await stage.engine.schedules.edit_schedule(made.id, {"input": "rise"})
 
         assert (edited.spec.input, len(pauses)) == ("rise", 3)
+
+
+@pytest.mark.parametrize("expression", ["every 1h", "2030-01-31T09:00:00Z"])
+async def test_another_zone_does_not_move_times_that_need_none(tmp_path: Path, expression: str) -> None:
+    now = 1_800_000_000_000
+    async with staged(tmp_path, clock=lambda: now) as stage:
+        made = await stage.engine.schedules.create_schedule(ScheduleSpec(expression=expression, input="wake"))
+        now += 60_000
+
+        edited = await stage.engine.schedules.edit_schedule(made.id, {"timezone": "Asia/Tokyo"})
+
+        assert edited.spec.timezone == "Asia/Tokyo"
+        assert (edited.anchor, edited.next_at) == (made.anchor, made.next_at)
+
+
+async def test_another_zone_moves_the_times_of_a_cron_expression(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        spec = ScheduleSpec(expression="0 9 * * *", timezone="Europe/Berlin", input="wake")
+        made = await stage.engine.schedules.create_schedule(spec)
+
+        edited = await stage.engine.schedules.edit_schedule(made.id, {"timezone": "Asia/Tokyo"})
+
+        assert made.next_at is not None
+        assert edited.next_at is not None
+        assert (edited.next_at - made.next_at) % 86_400_000 in (16 * 3_600_000, 17 * 3_600_000)
