@@ -38,7 +38,8 @@ class Receiver:
 
     A line gives the answer: a status with header fields (`503`, `429 Retry-After: 30`), `hang`
     for none, `slow` for 200 after half a second, `reset` for a connection that breaks after
-    the status 200, `drip` for a body without an end, `flood` for one of 10 MB.
+    the status 200, `drip` for a body without an end, `flood` for one of 10 MB, `raw` with bytes in hexadecimal for
+    just these bytes and the end of the connection.
     """
 
     def __init__(self) -> None:
@@ -124,6 +125,10 @@ class Receiver:
             return
         if act == "flood":
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 10_000_000)
+            await writer.drain()
+            return
+        if act.startswith("raw"):
+            writer.write(bytes.fromhex(act.removeprefix("raw")))
             await writer.drain()
             return
         status, _, field = act.partition(" ")

@@ -43,6 +43,8 @@ POST_TIMEOUT_SECONDS = 15.0
 MAX_WEBHOOK_ANSWER_BYTES = 64 << 10
 #: characters of an answer that a failure's reason shows, at most
 MAX_EXCERPT_CHARACTERS = 200
+#: seconds that are spent on reading why a receiver refused
+EXPLANATION_SECONDS = 2.0
 STATUS_GONE = 410
 
 
@@ -102,7 +104,10 @@ class WebhookSender:
                 delivery.target.address, data=body, headers=self._build_headers(delivery, body), allow_redirects=False
             ) as answer,
         ):
-            return _judge_answer(answer, await _read_answer(answer), self._clock())
+            if 200 <= answer.status < 300:
+                await _read_answer(answer, bytearray())
+                return Delivered()
+            return _judge_refusal(answer, await _read_explanation(answer), self._clock())
 
     def _build_headers(self, delivery: Delivery, body: bytes) -> dict[str, str]:
         now = self._clock() // 1000
@@ -168,30 +173,51 @@ class _SocketGuard:
         return PermanentFailure(self._refusal) if self._all_forbidden else RetryLater(self._refusal)
 
 
-async def _read_answer(answer: aiohttp.ClientResponse) -> bytes:
+async def _read_answer(answer: aiohttp.ClientResponse, into: bytearray) -> None:
     """Read an answer up to the limit; an answer that breaks off before that is an error."""
-    read = bytearray()
-    while len(read) < MAX_WEBHOOK_ANSWER_BYTES:
-        chunk = await answer.content.read(MAX_WEBHOOK_ANSWER_BYTES - len(read))
+    while len(into) < MAX_WEBHOOK_ANSWER_BYTES:
+        chunk = await answer.content.read(MAX_WEBHOOK_ANSWER_BYTES - len(into))
         if not chunk:
             break
-        read += chunk
+        into += chunk
+
+
+async def _read_explanation(answer: aiohttp.ClientResponse) -> bytes:
+    """Return what a receiver says about its refusal, or the part that comes: the status alone decides."""
+    read = bytearray()
+    with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        async with asyncio.timeout(EXPLANATION_SECONDS):
+            await _read_answer(answer, read)
     return bytes(read)
 
 
 def _describe_failure(error: Exception) -> str:
     """Return a short reason, for people, why a try had no answer."""
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"cannot find the host: {error.os_error.strerror or error.os_error}"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"cannot trust the receiver's certificate: {_describe_tls_error(error.certificate_error)}"
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ssl.SSLError):
-        return f"cannot agree on TLS: {_describe_tls_error(error.os_error)}"
-    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
-        return f"cannot connect: {os.strerror(error.os_error.errno)}"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "the answer broke off"
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return f"cannot find the host: {error.os_error.strerror or error.os_error}"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"cannot trust the receiver's certificate: {_describe_tls_error(error.certificate_error)}"
+        case aiohttp.ClientConnectorError(os_error=ssl.SSLError() as cause):
+            return f"cannot agree on TLS: {_describe_tls_error(cause)}"
+        case aiohttp.ClientConnectorError(os_error=cause) if cause.errno:
+            return f"cannot connect: {_describe_os_error(cause)}"
+        case aiohttp.ServerDisconnectedError():
+            return "the receiver closed the connection without an answer"
+        case aiohttp.ClientResponseError():  # its status is the library's own: nothing was answered
+            return f"the answer is not valid HTTP: {_cut_excerpt(error.message)}"
+        case aiohttp.ClientPayloadError():
+            return "the answer broke off"
+        case OSError() if error.errno:
+            return f"the connection broke: {_describe_os_error(error)}"
     return f"{type(error).__name__}: {error}"
+
+
+def _describe_os_error(error: OSError) -> str:
+    """Return what the system says. A failed look-up has error numbers of its own."""
+    if isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    return os.strerror(error.errno or 0)
 
 
 def _describe_tls_error(error: Exception) -> str:
@@ -202,19 +228,23 @@ def _describe_tls_error(error: Exception) -> str:
     return reason.replace("_", " ").lower() if reason else str(error)
 
 
-def _judge_answer(answer: aiohttp.ClientResponse, text: bytes, now: int) -> SendResult:
-    if 200 <= answer.status < 300:
-        return Delivered()
+def _judge_refusal(answer: aiohttp.ClientResponse, text: bytes, now: int) -> SendResult:
+    """Return the result of an attempt whose answer is no success."""
     why = f"answered {answer.status}"
     if answer.status == STATUS_GONE:
         return PermanentFailure(f"{why}: it wants no more")
     if 300 <= answer.status < 400:
         return RetryLater(f"{why}: redirects are not followed")
-    said = " ".join(text[: 4 * MAX_EXCERPT_CHARACTERS].decode("utf-8", "replace").split())
-    shown = "".join(character for character in said if character.isprintable())[:MAX_EXCERPT_CHARACTERS]
+    shown = _cut_excerpt(text[: 4 * MAX_EXCERPT_CHARACTERS].decode("utf-8", "replace"))
     return RetryLater(
         f"{why}: {shown}" if shown else why, retry_after=_parse_retry_after(answer.headers.get("Retry-After"), now)
     )
+
+
+def _cut_excerpt(text: str) -> str:
+    """Return the beginning of a text on one line, without control characters."""
+    line = " ".join(text.split())
+    return "".join(character for character in line if character.isprintable())[:MAX_EXCERPT_CHARACTERS]
 
 
 def _parse_retry_after(text: str | None, now: int) -> float:

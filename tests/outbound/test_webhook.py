@@ -223,6 +223,71 @@ async def test_an_answer_that_breaks_off_is_tried_again() -> None:
         assert await sent(receiver.url, AddressPolicy(loopback_only=True)) == RetryLater("the answer broke off")
 
 
+def raw(answer: bytes) -> str:
+    """Return the line of a receiver's script that answers with these bytes."""
+    return f"raw {answer.hex()}"
+
+
+@pytest.mark.parametrize(
+    "rest", ["Content-Length: 1000\r\n\r\nbusy", "Transfer-Encoding: chunked\r\n\r\n4\r\nbusy\r\n", "\r\nbusy"]
+)
+async def test_a_refusal_counts_even_if_its_explanation_breaks_off(rest: str) -> None:
+    busy, gone = (f"HTTP/1.1 {status}\r\nRetry-After: 30\r\n{rest}".encode() for status in ("503 Busy", "410 Gone"))
+    async with serve_receiver(raw(busy), raw(gone)) as receiver:
+        results = [await sent(receiver.url, AddressPolicy(loopback_only=True)) for _ in range(2)]
+
+    assert results == [
+        RetryLater("answered 503: busy", retry_after=30.0),
+        PermanentFailure("answered 410: it wants no more"),
+    ]
+
+
+async def test_a_refusal_counts_even_if_its_explanation_does_not_end() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 503 Busy\r\nRetry-After: 30\r\n\r\nbecause")
+        said.set()
+        await reader.read()
+        writer.close()
+
+    said = asyncio.Event()
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        sending = asyncio.create_task(sent(url, AddressPolicy(loopback_only=True)))
+        await said.wait()
+        result = await sending
+
+    assert result == RetryLater("answered 503: because", retry_after=30.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", "the receiver closed the connection without an answer"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not valid HTTP: "),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", "the answer is not valid HTTP: "),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", "the answer is not valid HTTP: "),
+        (b"\x15\x03\x01\x00\x02\x02F\x1b[31m\r\n\r\n", "the answer is not valid HTTP: "),
+    ],
+)
+async def test_what_is_no_answer_is_told_in_words_on_one_line(answer: bytes, reason: str) -> None:
+    """The library reports it as an answer with the status 400, which nobody gave."""
+    async with serve_receiver(raw(answer)) as receiver:
+        result = await sent(receiver.url, AddressPolicy(loopback_only=True))
+
+    assert isinstance(result, RetryLater)
+    assert result.reason.startswith(reason)
+    assert "400" not in result.reason
+    assert result.reason.isprintable()
+
+
+async def test_an_address_that_the_system_cannot_look_up_is_told_in_its_words() -> None:
+    result = await sent("http://[::1%25nowhere]:1/", AddressPolicy(loopback_only=True))
+
+    assert isinstance(result, RetryLater)
+    assert "Unknown error" not in result.reason
+
+
 async def test_a_format_of_another_system_has_no_headers_of_ours() -> None:
     async with serve_receiver() as receiver:
         await sent(receiver.url, AddressPolicy(loopback_only=True), format="xitto")
