@@ -10,6 +10,7 @@ https://www.iana.org/assignments/iana-ipv6-special-registry.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -21,6 +22,11 @@ from gateway.errors import ConfigError, InvalidRequest
 
 #: longest URL of a webhook
 MAX_WEBHOOK_URL_CHARACTERS = 2048
+#: longest host name that the domain name system can look up (RFC 1035, 2.3.4)
+MAX_HOST_NAME_CHARACTERS = 253
+
+#: labels of up to 63 characters, with dots between them; some names have underscores
+_HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -186,6 +192,22 @@ def _check_url(url: str) -> None:
         raise InvalidRequest("webhook: the URL must begin with http:// or https:// and name a host.")
     if "@" in parts.netloc:
         raise InvalidRequest("webhook: the URL must not contain a user name or a password.")
+    if not _can_be_host(parts.hostname, in_brackets="[" in parts.netloc):
+        raise InvalidRequest(f"webhook: no host can have the name {parts.hostname[:64]!r}.")
+
+
+def _can_be_host(host: str, *, in_brackets: bool) -> bool:
+    """Return whether a host can be looked up at all; a delivery to one that cannot would be lost after it is accepted.
+
+    Digits and dots alone are an address, which has one way to be written: other parsers read `127.1` as 127.0.0.1.
+    """
+    if in_brackets or not host.strip("0123456789."):
+        try:
+            ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return False
+        return True
+    return len(host) <= MAX_HOST_NAME_CHARACTERS and _HOST_NAME.fullmatch(host) is not None
 
 
 def _find_address(host: str) -> str | None:

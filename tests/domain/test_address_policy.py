@@ -129,12 +129,26 @@ def test_a_url_with_a_forbidden_address_is_refused_at_once() -> None:
         "http://169.254.169.254/latest/meta-data/",
         "http://10.0.0.1/",
         "http://[fe80::1]/",
+        *["http://127.1/", "http://2130706433/", "http://0/", "http://8.8.8.8./", "http://1.2.3.4.5/", "http://./"],
+        *["http://a..example/", "http://.example/", f"http://{'a' * 64}.example/", f"http://{'a.' * 127}aa/"],
+        *["http://%31/", "http://a(b)/", "http://[v1.x]/", "http://[1]/"],
         "",
     ],
 )
 def test_an_invalid_webhook_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequest, match="webhook: "):
         LOCAL.make_webhook_target(url)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *["example.org", "EXAMPLE.org.", "a_b.example", "xn--bcher-kva.example", "x", "1and1.example", "a--b.example"],
+        *["8.8.8.8", "[2606:4700::1111]", "[::ffff:8.8.8.8]", f"{'a' * 63}.example", "0x7f000001"],
+    ],
+)
+def test_a_host_that_can_be_looked_up_is_accepted(host: str) -> None:
+    assert LOCAL.make_webhook_target(f"https://{host}:8443/hook").address == f"https://{host}:8443/hook"
 
 
 def test_localhost_in_a_url_is_refused_at_once_when_others_reach_the_gateway() -> None:
