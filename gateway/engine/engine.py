@@ -341,9 +341,13 @@ class Engine:
         """Return a page of runs, with long texts shortened."""
         return await self._store.runs.list(which, page)
 
-    async def iterate_runs(self, which: RunFilter, limit: int) -> AsyncGenerator[Run, None]:
-        """Yield the newest runs, oldest first and whole, with few of them in memory."""
-        async for run in self._iterate_batches(await self._store.runs.list_ids(which, limit)):
+    async def iterate_runs(self, which: RunFilter, limit: int, *, shortened: bool = False) -> AsyncGenerator[Run, None]:
+        """Yield the newest runs, oldest first, with few of them in memory.
+
+        Args:
+            shortened: whether long texts are shortened, as in `list_runs`.
+        """
+        async for run in self._iterate_batches(await self._store.runs.list_ids(which, limit), shortened=shortened):
             yield run
 
     async def iterate_finished_runs(self, label: str, limit: int) -> AsyncGenerator[Run, None]:
@@ -351,9 +355,11 @@ class Engine:
         async for run in self._iterate_batches(await self._store.runs.list_finished_ids(label, limit)):
             yield run
 
-    async def _iterate_batches(self, ids: Sequence[str]) -> AsyncGenerator[Run, None]:
+    async def _iterate_batches(self, ids: Sequence[str], *, shortened: bool = False) -> AsyncGenerator[Run, None]:
         while ids:
-            count, runs = await self._store.runs.read_batch(ids[:MAX_RUNS_PER_READ], MAX_CHARACTERS_PER_READ)
+            count, runs = await self._store.runs.read_batch(
+                ids[:MAX_RUNS_PER_READ], MAX_CHARACTERS_PER_READ, shortened=shortened
+            )
             for run in runs:
                 yield run
             ids = ids[count:]

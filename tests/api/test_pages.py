@@ -11,6 +11,7 @@ import pytest
 
 from gateway.api import paging, reply
 from gateway.domain.run import MAX_LISTED_TEXT_CHARACTERS
+from gateway.store.sqlite.store import SqliteRunStore
 from harness.waiting import PATIENCE
 from tests.api.client import ask, done, head, submit
 from tests.support.inprocess import Serving, serving
@@ -112,6 +113,24 @@ async def test_the_list_of_background_tasks_is_whole(moongate: Serving, monkeypa
     assert [task["taskId"] for task in answer.body["tasks"]] == made
     assert answer.body["active"] + answer.body["queued"] == 7
     assert answer.body["total"] == 7
+
+
+async def test_a_list_that_shows_no_texts_reads_none(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many texts as the store may hold could take minutes to read, and the readers would do nothing else."""
+    made = [(await ask(moongate, "POST", "/v1/tasks", {"input": "x" * 400_000})).body["taskId"] for _ in range(6)]
+    read: list[int] = []
+
+    async def note_sizes(store: Any, *args: Any, **options: Any) -> Any:
+        count, runs = await read_batch(store, *args, **options)
+        read.extend(len(run.spec.input) for run in runs)
+        return count, runs
+
+    read_batch = SqliteRunStore.read_batch
+    monkeypatch.setattr(SqliteRunStore, "read_batch", note_sizes)
+    answer = await ask(moongate, "GET", "/v1/tasks")
+
+    assert [task["taskId"] for task in answer.body["tasks"]] == made
+    assert read == [MAX_LISTED_TEXT_CHARACTERS] * 6
 
 
 async def open_reader(served: Serving, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

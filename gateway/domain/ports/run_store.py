@@ -130,8 +130,8 @@ class RunStore(Protocol):
         """Return the ids of ended runs that have a label of that name and are not hidden, the latest end first."""
         ...
 
-    async def read_batch(self, ids: Sequence[str], size: int) -> tuple[int, Sequence[Run]]:
-        """Look up some runs in this order, until they have `size` characters of text.
+    async def read_batch(self, ids: Sequence[str], size: int, *, shortened: bool) -> tuple[int, Sequence[Run]]:
+        """Look up some runs in this order, until they have `size` characters of text; long texts may be shortened.
 
         Returns how many were looked up, at least one, and those of them that are still there.
         """

@@ -184,16 +184,19 @@ def list_run_ids(reader: Reader, which: RunFilter, limit: int) -> list[str]:
     return [str(identifier) for (identifier,) in rows][::-1]
 
 
-def read_runs(reader: Reader, ids: Sequence[str], size: int) -> tuple[int, list[Run]]:
+def read_runs(reader: Reader, ids: Sequence[str], size: int, *, shortened: bool) -> tuple[int, list[Run]]:
     """Return how many of some runs were looked up, and those that are still there; at least one is looked up.
 
     Args:
         size: characters of text after which no more are looked up.
+        shortened: whether long texts are cut, as in `list_runs`.
     """
     found: list[Run] = []
+    columns = _LISTED_COLUMNS if shortened else RUN_COLUMNS
     for count, run_id in enumerate(ids, 1):
-        row = reader.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", (run_id,)).fetchone()
-        found += decode_runs(reader, [row] if row else [])
+        row = reader.execute(f"SELECT {columns} FROM runs WHERE id = ?", (run_id,)).fetchone()
+        runs = decode_runs(reader, [row] if row else [])
+        found += map(shorten_texts, runs) if shortened else runs
         size -= sum(len(value) for value in row or () if isinstance(value, (str, bytes)))
         if size <= 0:
             return count, found

@@ -153,7 +153,8 @@ async def list_background_tasks(call: Call[Any, Unheeded]) -> web.StreamResponse
     numbers = _encode(XittoBacklog(active=backlog.active, queued=backlog.queued, total=backlog.total))
 
     async def render_tasks() -> AsyncGenerator[XittoTask, None]:
-        async for run in call.engine.iterate_runs(RunFilter(label=XITTO_LABEL), MAX_XITTO_TASKS):
+        which = RunFilter(label=XITTO_LABEL)
+        async for run in call.engine.iterate_runs(which, MAX_XITTO_TASKS, shortened=True):
             if run.spec.source is Source.BACKGROUND:
                 yield XittoTask(**render_task(run))
 
