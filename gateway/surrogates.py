@@ -1,11 +1,12 @@
-"""Lone surrogates in JSON from other programs that cut a text between the two escapes of one character.
+"""What other programs get wrong when they write JSON: lone surrogates, and a byte order mark at its beginning.
 
-JavaScript writes a lone surrogate as an escape. UTF-8 cannot encode it: such text can be neither sent
-nor stored, and strict parsers refuse the whole document.
+A lone surrogate comes of cutting a text between the two escapes of one character. JavaScript writes it as an
+escape. UTF-8 cannot encode it: such text can be neither sent nor stored, and strict parsers refuse the whole document.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 
 # A backslash that is escaped itself begins no escape; a pair is a whole character.
@@ -20,3 +21,8 @@ def replace_lone_surrogates(data: bytes) -> bytes:
         if b"\\u" in data
         else data
     )
+
+
+def mend_document(data: bytes) -> bytes:
+    """Return a JSON document that somebody sent, without a byte order mark and without lone surrogates."""
+    return replace_lone_surrogates(data.removeprefix(codecs.BOM_UTF8))

@@ -174,7 +174,7 @@ def parse_body_or_batch(data: bytes, kind: type[S]) -> S | list[S]:
 
 def _decode_json(data: bytes, decoder: msgspec.json.Decoder[Any], kind: type[Struct]) -> Any:
     try:
-        return decoder.decode(surrogates.replace_lone_surrogates(data.removeprefix(codecs.BOM_UTF8)))
+        return decoder.decode(surrogates.mend_document(data))
     except msgspec.ValidationError as error:
         raise InvalidRequest(end_sentence(explain_error(error, kind, "the body"))) from error
     except UnicodeDecodeError as error:

@@ -339,6 +339,30 @@ async def test_the_event_that_becomes_a_label_cannot_hide_what_it_says(taking: S
     assert [run.spec.labels["event"] for run in await runs(taking)] == ["a\ufffdb\ufffdc"]
 
 
+@pytest.mark.parametrize(
+    ("mark", "content", "told"),
+    [
+        ("\ufeff", "hi", "hi"),
+        ("", r"cut off \ud83d", "cut off \ufffd"),
+        ("\ufeff", r"\ude00 and \ud83d\ude00", "\ufffd and 😀"),
+    ],
+)
+@pytest.mark.parametrize("name", ["generic", "github"])
+async def test_a_webhook_that_its_sender_wrote_wrong_is_mended_after_its_signature_was_checked(
+    taking: Serving, clock: SteppedClock, name: str, mark: str, content: str, told: str
+) -> None:
+    """Its sender does not send it again in another form: refused, the event would be lost."""
+    sender = BY_NAME[name]
+    wrong = {"generic": "content", "github": "full_name"}[name]
+    body = re.sub(rf'("{wrong}": *)"[^"]*"', lambda found: f'{found[1]}"{content}"', sender.body.decode(), count=1)
+    sent = f"{mark}{body}".encode()
+    answer = await post(taking, name, sent, sender.sign(sent, sender.secret, clock() // 1000))
+
+    (run,) = await runs(taking)
+    assert answer.status == 202
+    assert told in run.spec.input
+
+
 async def test_a_huge_payload_is_refused_and_nothing_stored(taking: Serving, clock: SteppedClock) -> None:
     answer = await signed(taking, clock, message_of(MAX_WEBHOOK_BYTES + 1))
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from gateway import log
+from gateway import log, surrogates
 from gateway.domain import ids
 from gateway.domain.delivery import CHAT_FORMAT, Target
 from gateway.domain.inbound import ImmediateReply, InboundMessage, WebhookEndpointSettings
@@ -163,7 +163,7 @@ def _decode_payload(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any
             return fields
         body = fields["payload"].encode()
     try:
-        payload = msgspec.json.decode(body)
+        payload = msgspec.json.decode(surrogates.mend_document(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest("the body is not valid JSON, or is nested too deeply.") from error
     if not isinstance(payload, dict):
