@@ -16,7 +16,7 @@ from mcp import MCPError
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from gateway.api.compat.mcp import tools
+from gateway.api.compat.mcp import protocol, tools
 from gateway.api.compat.mcp.tools import MCP_TOOLS
 from gateway.api.routing import Route, discover_routes
 from gateway.domain.token import Scope
@@ -367,6 +367,27 @@ async def test_a_batch_is_answered_in_one_list(moongate: Serving) -> None:
     assert [said["id"] for said in answer.body] == [1, "two"]
     assert answer.body[0]["result"]["structuredContent"]["reply"] == "echo: Hello"
     assert "make_coffee" in answer.body[1]["error"]["message"]
+
+
+async def test_the_answers_of_a_batch_have_a_bound_together_but_for_those_that_cannot_be_had_again(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_BATCH_ANSWER_BYTES", 100_000)
+    said = f"@@ say {'x' * 10_000}"
+    await ask(moongate, "POST", "/mcp", using("send_message", message=said))
+    batch = [
+        *({**using("read_session", session="default"), "id": number} for number in range(20)),
+        {**using("send_message", message=said, session="other"), "id": 20},
+    ]
+    answer = await ask(moongate, "POST", "/mcp", batch)
+    alone = await ask(moongate, "POST", "/mcp", batch[19])
+
+    refused = [one["error"]["message"] for one in answer.body if "error" in one]
+    assert [one["id"] for one in answer.body] == list(range(21))
+    assert set(refused) == {"the answers of this batch are too large together. Send this request alone."}
+    assert int(answer.headers["Content-Length"]) < 200_000
+    assert "x" * 10_000 in answer.body[20]["result"]["structuredContent"]["reply"]
+    assert "x" * 10_000 in alone.body["result"]["structuredContent"]["messages"][-1]["content"]
 
 
 async def test_a_batch_of_notifications_is_taken_and_not_answered(moongate: Serving) -> None:

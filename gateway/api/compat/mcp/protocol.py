@@ -65,6 +65,8 @@ _Call = Call[Message, Nothing]
 BATCH_VERSION = "2025-03-26"
 #: messages of one batch
 MAX_BATCH_MESSAGES = 64
+#: bytes of all answers of a batch; one answer with a page of long messages has about 4 MB
+MAX_BATCH_ANSWER_BYTES = 16 << 20
 
 _MCP_INSTRUCTIONS = """\
 Moongate runs AI agents. What you submit here is on disk, and is done even if you disconnect.
@@ -95,13 +97,38 @@ async def _answer_batch(call: Call[Any, Nothing], messages: list[Message]) -> we
         raise InvalidRequest("Idempotency-Key: it stands for one message, not for a batch: send single messages.")
     connection = Connection.from_envelope(version, None, None)
     requests = [(call.copy_with_body(message), message.id) for message in messages]
+    room = _AnswerRoom(MAX_BATCH_ANSWER_BYTES)
     async with asyncio.TaskGroup() as group:
         answering = [
-            group.create_task(_Exchange(one, id_).run_request(connection)) for one, id_ in requests if id_ is not UNSET
+            group.create_task(_answer_in_batch(_Exchange(one, id_), connection, room))
+            for one, id_ in requests
+            if id_ is not UNSET
         ]
     if not answering:
         return web.Response(status=202)
-    return web.json_response(body=msgspec.json.encode([task.result() for task in answering]), headers=call.headers)
+    body = b"[" + b",".join(task.result() for task in answering) + b"]"
+    return web.json_response(body=body, headers=call.headers)
+
+
+class _AnswerRoom:
+    """How many bytes the answers of one batch may still have."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def take(self, size: int) -> bool:
+        """Count an answer; return whether there is room for it."""
+        self._left -= size
+        return self._left >= 0
+
+
+async def _answer_in_batch(exchange: _Exchange, connection: Connection, room: _AnswerRoom) -> bytes:
+    """Return an answer of a batch as JSON. One for which there is no room is left out if it can be had again."""
+    said = msgspec.json.encode(await exchange.run_request(connection))
+    if room.take(len(said)) or exchange.has_effect:
+        return said
+    why = InvalidRequest("the answers of this batch are too large together.", remedy="Send this request alone.")
+    return msgspec.json.encode(McpAnswer(error=render_mcp_error(why).error, id=exchange.request_id))
 
 
 async def answer_message(call: _Call) -> web.StreamResponse:
@@ -191,6 +218,13 @@ class _Exchange:
         self.can_send_request = False
         self.cancel_requested = anyio.Event()
         self._call = call
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether the request does more than read: then it must not be sent a second time for its answer."""
+        named = (_request_params(self._call) or {}).get("name")
+        tool = MCP_TOOLS.by_name.get(named) if isinstance(named, str) else None
+        return tool is not None and tool.scope is not Scope.READ
 
     async def run_request(self, connection: Connection) -> McpAnswer:
         """Let the SDK answer the request. An error of a tool is in the result, where the agent reads it."""
