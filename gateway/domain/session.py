@@ -25,8 +25,11 @@ class SessionKey(NamedTuple):
         return f"{self.agent}:{self.channel}:{self.chat}"
 
     @classmethod
-    def from_parts(cls, agent: str, channel: str, chat: str) -> SessionKey:
+    def from_parts(cls, agent: str, channel: str, chat: str, *, field: str = "chat_id") -> SessionKey:
         """Check the channel and the chat, which may come from a client, and return the session key.
+
+        Args:
+            field: the name by which the client sends the chat.
 
         Raises:
             InvalidRequest: the channel or the chat has characters or a length that a key cannot have.
@@ -34,7 +37,7 @@ class SessionKey(NamedTuple):
         if not is_slug(channel):
             raise InvalidRequest("channel: use only letters, digits and . _ @ - (at most 64 characters).")
         if not (1 <= len(chat) <= MAX_CHAT_CHARACTERS and chat.isprintable()):
-            raise InvalidRequest(f"chat_id: use 1 to {MAX_CHAT_CHARACTERS} printable characters.")
+            raise InvalidRequest(f"{field}: use 1 to {MAX_CHAT_CHARACTERS} printable characters.")
         return cls(agent, channel, chat)
 
     @classmethod

@@ -319,7 +319,7 @@ def complaint(answer: Answer) -> tuple[int, str]:
         ("POST", "/v1/tasks", {}, 400, "input"),
         ("POST", "/v1/run", {"mode": "goal"}, 400, "goal"),
         ("POST", "/v1/run", {"input": 7}, 400, "input"),
-        ("POST", "/v1/run", {"input": "x", "sessionId": "a\nb"}, 400, "chat_id"),
+        ("POST", "/v1/run", {"input": "x", "sessionId": "a\nb"}, 400, "sessionId"),
         ("POST", "/v1/run", {"input": "@@ fail no credit"}, 500, "no credit"),
         ("POST", "/v1/run", {"input": "x" * 1_000_001}, 413, "1000000 bytes"),
         ("GET", "/v1/tasks/nope", None, 404, "task not found"),

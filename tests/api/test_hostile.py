@@ -68,6 +68,34 @@ BODIES: dict[str, bytes] = {
 }
 
 
+#: routes that take the name of a session, with the field in which it stands
+SESSION_FIELDS = {
+    "/api/agent": ("session", {"message": "hi"}),
+    "/api/tasks": ("session", {"input": "hi"}),
+    "/api/cron/create": ("session", {"schedule": "every 1h", "prompt": "hi"}),
+    "/api/message": ("chat_id", {"channel": "webchat", "content": "hi"}),
+    "/api/sessions": ("chat_id", {}),
+    "/v1/tasks": ("sessionId", {"input": "hi"}),
+    "/v1/run": ("sessionId", {"input": "hi"}),
+    "/v1/chat/completions": ("metadata.session", {"model": "main", "messages": [{"role": "user", "content": "hi"}]}),
+    "/hooks/agent": ("sessionKey", {"message": "hi"}),
+    "/api/xcclaw/task": ("session_id", {"prompt": "hi", "type": "scheduled"}),
+}
+
+
+@pytest.mark.parametrize("path", SESSION_FIELDS)
+async def test_a_session_that_cannot_have_its_name_is_refused_by_the_field_that_was_sent(
+    moongate: Serving, path: str
+) -> None:
+    field, body = SESSION_FIELDS[path]
+    outer, _, inner = field.partition(".")
+    given = {outer: {inner: "a\nb"} if inner else "a\nb"}
+    answer = read(await raw(moongate, post(path, json.dumps({**body, **given}).encode())))
+
+    assert answer.status == 400
+    assert f'"{field}: ' in json.dumps(answer.body)
+
+
 #: what other programs write by mistake, and what is meant by it
 MENDED = {
     b'\xef\xbb\xbf{"message": "hi"}': "hi",

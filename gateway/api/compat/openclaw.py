@@ -136,7 +136,7 @@ async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
     """Run an agent in a session; a callback reports its end."""
     wanted = call.body
     name = wanted.session_key or ids.make_ulid(call.server.clock()).lower()
-    key = call.engine.sessions.resolve_key(name, HOOKS_CHANNEL, wanted.agent_id)
+    key = call.engine.sessions.resolve_key(name, HOOKS_CHANNEL, wanted.agent_id, field="sessionKey")
     spec = RunSpec(
         source=Source.HOOK,
         agent=key.agent,

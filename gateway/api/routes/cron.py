@@ -274,7 +274,7 @@ async def create_job(call: Call[JobFields, Nothing]) -> JobAnswer:
     wanted = _read_spec_fields(call)
     for name, said in (("schedule", "expression"), ("prompt", "input")):
         if said not in wanted:
-            raise InvalidRequest(f"{name}: is missing")
+            raise InvalidRequest(f"{name}: is missing.")
     settings = call.server.config.cron
     wanted = {"timezone": settings.timezone, "max_failures": settings.max_failures, **wanted}
     enabled = call.body.enabled is not False

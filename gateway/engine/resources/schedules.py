@@ -241,7 +241,10 @@ class Schedules:
     def _session_key(self, found: Schedule, agent: str, time: int) -> SessionKey:
         name = found.spec.session or found.id
         key = self._sessions.resolve_key(name, SCHEDULE_CHANNEL, agent)
-        return SessionKey.from_parts(key.agent, key.channel, f"{key.chat}~{time}") if found.spec.fresh else key
+        if not found.spec.fresh:
+            return key
+        where = "session, together with the time that fresh adds"
+        return SessionKey.from_parts(key.agent, key.channel, f"{key.chat}~{time}", field=where)
 
     def _apply_spec_changes(self, found: Schedule, changes: Mapping[str, Any]) -> Schedule:
         spec = msgspec.structs.replace(found.spec, **changes)

@@ -31,8 +31,11 @@ class Sessions:
         self._stop = stop
         self._deleted = deleted
 
-    def resolve_key(self, name: str, channel: str, agent: str | None) -> SessionKey:
+    def resolve_key(self, name: str, channel: str, agent: str | None, *, field: str = "session") -> SessionKey:
         """Return the session key for a name from a client: a full key, or the name of a chat of this channel.
+
+        Args:
+            field: what the client calls the name.
 
         Raises:
             InvalidRequest: the name is not valid, or is the key of a session of another agent than `agent`.
@@ -42,9 +45,9 @@ class Sessions:
         if full is not None and self._agents.find_by_name(full.agent) is not None:
             meant = self._agents.choose_agent(full.agent).id
             if agent is not None and self._agents.choose_agent(agent).id != meant:
-                raise InvalidRequest(f"session: {name!r} is a session of {full.agent!r}, not of {agent!r}.")
+                raise InvalidRequest(f"{field}: {name!r} is a session of {full.agent!r}, not of {agent!r}.")
             return full._replace(agent=meant)
-        return SessionKey.from_parts(self._agents.choose_agent(agent).id, channel, name)
+        return SessionKey.from_parts(self._agents.choose_agent(agent).id, channel, name, field=field)
 
     async def open_session(
         self, channel: str, chat: str | None, agent: str | None, idempotent: IdempotencyKey | None

@@ -142,7 +142,7 @@ async def _choose_session_key(call: Call[NewXCClawTask, Unheeded], wanted: NewXC
     if wanted.type is TaskType.PERSISTENT and wanted.session_id:
         return parse_session_key((await call.engine.named_sessions.get_session(XCCLAW_CHANNEL, wanted.session_id)).key)
     if wanted.type is TaskType.SCHEDULED:
-        return SessionKey.from_parts(agent, XCCLAW_CHANNEL, wanted.session_id or SCHEDULED_CHAT)
+        return SessionKey.from_parts(agent, XCCLAW_CHANNEL, wanted.session_id or SCHEDULED_CHAT, field="session_id")
     return SessionKey.from_parts(agent, XCCLAW_CHANNEL, ids.make_ulid(call.server.clock()).lower())
 
 

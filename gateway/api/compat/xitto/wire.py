@@ -173,7 +173,7 @@ def build_spec(call: Call[Any, Unheeded], source: Source) -> RunSpec:
             "goal: say what is to be reached." if mode is Mode.GOAL else "input: say what is to be done."
         )
     chat = job.session_id or "s" + ids.make_ulid(call.server.clock()).lower()
-    key = call.engine.sessions.resolve_key(chat, XITTO_CHANNEL, agent.id)
+    key = call.engine.sessions.resolve_key(chat, XITTO_CHANNEL, agent.id, field="sessionId")
     return RunSpec(
         source=source,
         agent=key.agent,
