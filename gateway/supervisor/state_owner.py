@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.errors import ConfigError
 from gateway.paths import display_path
 
 
-def refuse_foreign_state(home: Path) -> None:
-    """Refuse a start by root in a state directory of another user, or in a place of that user if there is none yet.
+def refuse_foreign_state(home: Path, environ: Mapping[str, str] = os.environ) -> None:
+    """Refuse a start by root in the state directory of a user, or in a place of that user if there is none yet.
 
-    `sudo` and `su` may keep HOME. Other users have no right to write there, so nothing happens to them.
+    `sudo` and `su` may keep HOME. A directory is a user's if it is in the home directory of its owner, or if its owner
+    called `sudo`. Others are not refused: in a container, root often runs on a volume that has the host's user ids.
+    Other users than root have no right to write there, so nothing happens to them.
 
     Raises:
         ConfigError: it belongs to another user.
@@ -21,8 +24,10 @@ def refuse_foreign_state(home: Path) -> None:
         return
     place = next(place for place in (home, *home.parents) if os.path.lexists(place))
     owner = place.stat().st_uid if place.exists() else 0  # another check refuses a link that leads nowhere
-    if owner != 0:
-        name = _find_user_name(owner)
+    if owner == 0:
+        return
+    name, own_home = _find_user(owner)
+    if environ.get("SUDO_UID") == str(owner) or (own_home is not None and place.resolve().is_relative_to(own_home)):
         who = f"user {name}" if name else f"the user with id {owner}"
         raise ConfigError(
             f"the state directory {display_path(home)} belongs to {who}, and this is root: the gateway and its agents"
@@ -32,10 +37,13 @@ def refuse_foreign_state(home: Path) -> None:
         )
 
 
-def _find_user_name(number: int) -> str | None:
+def _find_user(number: int) -> tuple[str | None, Path | None]:
+    """Return the name of a user and the home directory, if that is one of a person and not the root directory."""
     import pwd  # late: does not exist on Windows
 
     try:
-        return pwd.getpwuid(number).pw_name
+        found = pwd.getpwuid(number)
     except KeyError:
-        return None
+        return None, None
+    home = Path(found.pw_dir)
+    return found.pw_name, home.resolve() if home.is_absolute() and home != Path("/") else None

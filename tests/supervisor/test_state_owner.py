@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,7 +37,8 @@ def foreign(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", [["start"], ["run"], ["run", "--token", "a-secret-token"], ["restart", "--force"]])
 def test_root_is_refused_and_leaves_no_files(foreign: Path, tmp_path: Path, command: list[str]) -> None:
-    shell = Shell({"PATH": os.defpath, "HOME": str(tmp_path), "MOONGATE_HOME": str(foreign)}, tmp_path)
+    env = {"PATH": os.defpath, "HOME": str(tmp_path), "MOONGATE_HOME": str(foreign), "SUDO_UID": str(STRANGER)}
+    shell = Shell(env, tmp_path)
 
     result = shell(*command)
 
@@ -47,11 +49,22 @@ def test_root_is_refused_and_leaves_no_files(foreign: Path, tmp_path: Path, comm
     assert [path.name for path in foreign.iterdir()] == ["config.json"]
 
 
-def test_a_state_directory_that_is_still_to_be_made_in_a_home_of_another_user_is_refused(foreign: Path) -> None:
-    os.chown(foreign, NOBODY, NOBODY)
+def test_a_state_directory_that_is_still_to_be_made_in_the_home_of_another_user_is_refused(
+    foreign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = SimpleNamespace(pw_name="anna", pw_dir=str(foreign))
+    monkeypatch.setattr("pwd.getpwuid", lambda number: anna if number == STRANGER else None)
 
-    with pytest.raises(ConfigError, match=r"belongs to user nobody.* sudo -u 'nobody' gateway start"):
-        refuse_foreign_state(foreign / "home" / ".moongate")
+    with pytest.raises(ConfigError, match=r"belongs to user anna.* sudo -u 'anna' gateway start"):
+        refuse_foreign_state(foreign / ".moongate", {})
+
+
+@pytest.mark.parametrize("owner", [STRANGER, NOBODY])
+def test_a_volume_of_a_container_with_user_ids_of_its_host_is_not_refused(foreign: Path, owner: int) -> None:
+    os.chown(foreign, owner, owner)
+
+    refuse_foreign_state(foreign, {})
+    refuse_foreign_state(foreign / "home" / ".moongate", {"SUDO_UID": "1234"})
 
 
 def test_root_runs_its_own_gateway(tmp_path: Path) -> None:
@@ -61,7 +74,7 @@ def test_root_runs_its_own_gateway(tmp_path: Path) -> None:
 
 def test_a_forced_restart_that_is_refused_stops_nothing(live: Callable[..., Live], tmp_path: Path) -> None:
     one: Live = live()
-    shell = Shell(one.env, tmp_path)
+    shell = Shell({**one.env, "SUDO_UID": str(STRANGER)}, tmp_path)
     one.start()
     os.chown(one.home, STRANGER, STRANGER)
 
