@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import collections
 import concurrent.futures
+import functools
 import json
 import os
 import queue
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +29,18 @@ _PROJECT = Path(__file__).resolve().parent.parent
 _NEAR_SECONDS = 45.0
 """The nearest tests run first, one after another, as many as took this long without a change."""
 _SECONDS_PER_TEST = 120
+_UNSTABLE_TESTS = 3
+"""How many tests may fail once only, for one mutant, before the search for one that sees it ends."""
 _RUN_SECONDS = 1200.0
 """The longest time for one run of pytest; a change that makes the tests hang has been seen."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a mutant: `failed`, `hung`, `types` (mypy sees it), or `survived`; and what saw it."""
+    """What became of a mutant, and what saw it.
+
+    The outcome is `failed` (a test saw it), `hung`, `types` (mypy saw it), or `survived`.
+    """
 
     mutant: str
     kind: str
@@ -50,26 +57,30 @@ def main() -> int:
         for mutant in mutants:
             print(f"# {mutant.kind}: {mutant.name}\n{mutant.diff}\n")
         return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     options.results.parent.mkdir(parents=True, exist_ok=True)
     known = _read_results(options.results)
     with tempfile.TemporaryDirectory(prefix="mutants-") as directory:
         tools = Path(os.environ["MUTANTS_TOOLS"])
         spaces = [Workspace(_PROJECT, Path(directory) / str(number), tools) for number in range(options.jobs)]
-        print("Running the quick tests without a change ...", file=sys.stderr)
-        baseline = measure_baseline(spaces[0], 2 * options.jobs)
-        for test in baseline.failed:
-            print(f"Left out, because it fails without a change: {test}", file=sys.stderr)
-        waiting = [mutant for mutant in mutants if mutant.diff not in known]
-        for verdict in _try_all(waiting, spaces, baseline):
-            known[verdict.diff] = verdict
-            with options.results.open("a", encoding="utf-8") as results:
-                results.write(json.dumps(vars(verdict)) + "\n")
-            print(
-                f"{len(known)}/{len(mutants)} {verdict.outcome:8} {verdict.seconds:5.0f} s  {verdict.kind}: "
-                f"{verdict.mutant}  {verdict.by}",
-                file=sys.stderr,
-            )
+        try:
+            for verdict in _try_all([mutant for mutant in mutants if mutant.diff not in known], spaces):
+                known[verdict.diff] = verdict
+                with options.results.open("a", encoding="utf-8") as results:
+                    results.write(json.dumps(vars(verdict)) + "\n")
+                done = sum(mutant.diff in known for mutant in mutants)
+                print(f"{done}/{len(mutants)} {_describe(verdict)}", file=sys.stderr)
+        except KeyboardInterrupt:
+            print(f"Stopped. The verdicts so far are in {options.results}; a second run goes on.", file=sys.stderr)
+            return 130
+        finally:
+            for space in spaces:
+                space.close()
     return _report([known[mutant.diff] for mutant in mutants])
+
+
+def _describe(verdict: Verdict) -> str:
+    return f"{verdict.outcome:8} {verdict.seconds:4.0f} s  {verdict.kind}: {verdict.mutant}  {verdict.by}"
 
 
 def _read_options() -> argparse.Namespace:
@@ -105,18 +116,49 @@ def _read_results(path: Path) -> dict[str, Verdict]:
     return {verdict.diff: verdict for verdict in verdicts}
 
 
-def _try_all(mutants: list[Mutant], spaces: list[Workspace], baseline: Baseline) -> Iterable[Verdict]:
-    """Try the mutants, one at a time in each workspace, and yield the verdicts as they come."""
+def _try_all(mutants: list[Mutant], spaces: list[Workspace]) -> Iterator[Verdict]:
+    """Yield the verdicts as they come: first of those that the nearest tests or the types see, then of the others."""
+    if not mutants:
+        return
+    print("Running the quick tests without a change ...", file=sys.stderr)
+    baseline = measure_baseline(spaces[0], 2 * len(spaces))
+    for test in baseline.failed:
+        print(f"Left out, because it fails without a change: {test}", file=sys.stderr)
+    unseen = []
+    for mutant, verdict in _try_each(mutants, spaces, functools.partial(_run_near_tests, baseline)):
+        if verdict.outcome == "survived":
+            unseen.append(mutant)
+            print(f"not seen by the nearest tests: {mutant.name}", file=sys.stderr)
+        else:
+            yield verdict
+    for _, verdict in _try_each(unseen, spaces, functools.partial(_run_other_tests, baseline)):
+        yield verdict
+
+
+_Found = tuple[str, str]
+"""An outcome, and what saw the change."""
+
+
+def _try_each(
+    mutants: list[Mutant], spaces: list[Workspace], run_tests: Callable[[Mutant, Workspace], _Found | None]
+) -> Iterator[tuple[Mutant, Verdict]]:
+    """Run tests for each mutant, one at a time in each workspace, and yield the verdicts as they come."""
     free: queue.SimpleQueue[Workspace] = queue.SimpleQueue()
     for space in spaces:
         free.put(space)
 
-    def try_one(mutant: Mutant) -> Verdict:
+    def try_one(mutant: Mutant) -> tuple[Mutant, Verdict]:
         space = free.get()
+        file = space.tree / mutant.path
+        began = time.monotonic()
+        file.write_text(mutant.mutated, encoding="utf-8")
         try:
-            return _try_mutant(mutant, space, baseline)
+            outcome, by = run_tests(mutant, space) or ("survived", "")
         finally:
+            file.write_text(mutant.source, encoding="utf-8")
             free.put(space)
+        seconds = round(time.monotonic() - began, 1)
+        return mutant, Verdict(mutant.name, mutant.kind, outcome, by, seconds, mutant.diff)
 
     with concurrent.futures.ThreadPoolExecutor(len(spaces)) as pool:
         futures = [pool.submit(try_one, mutant) for mutant in mutants]
@@ -124,38 +166,48 @@ def _try_all(mutants: list[Mutant], spaces: list[Workspace], baseline: Baseline)
             for future in concurrent.futures.as_completed(futures):
                 yield future.result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in futures:
+                future.cancel()
+            if not all(future.done() for future in futures):
+                for space in spaces:
+                    space.close()
 
 
-def _try_mutant(mutant: Mutant, space: Workspace, baseline: Baseline) -> Verdict:
-    file = space.tree / mutant.path
-    began = time.monotonic()
-    file.write_text(mutant.mutated, encoding="utf-8")
-    try:
-        outcome, by = _run_tests(mutant, space, baseline)
-    finally:
-        file.write_text(mutant.source, encoding="utf-8")
-    return Verdict(mutant.name, mutant.kind, outcome, by, round(time.monotonic() - began, 1), mutant.diff)
-
-
-def _run_tests(mutant: Mutant, space: Workspace, baseline: Baseline) -> tuple[str, str]:
-    """Return the outcome and what saw the change: the nearest tests, the types, all others that are quick."""
-    chosen = baseline.choose_tests(mutant)
-    near, total = [], 0.0
-    for test in chosen:
+def _choose_near_tests(baseline: Baseline, mutant: Mutant) -> list[str]:
+    """Return the nearest of the tests that execute the change, as many as took _NEAR_SECONDS without it."""
+    near: list[str] = []
+    total = 0.0
+    for test in baseline.choose_tests(mutant):
         total += baseline.seconds[test]
         if near and total > _NEAR_SECONDS:
             break
         near.append(test)
-    left_out = [f"--deselect={test}" for test in (*baseline.failed, *near)]
+    return near
+
+
+def _run_near_tests(baseline: Baseline, mutant: Mutant, space: Workspace) -> _Found | None:
+    """Run the nearest tests, then mypy; return what saw the change, if anything did."""
+    near = _choose_near_tests(baseline, mutant)
     if near and (found := _run_pytest(space, ["-p", "no:xdist", "-p", "no:randomly"], near)):
         return found
     if space.run_module("mypy", "--no-error-summary", seconds=_RUN_SECONDS).status == 1:
         return "types", "mypy"
-    return _run_pytest(space, ["-n", "4", "--dist", "worksteal", "-m", QUICK], left_out) or ("survived", "")
+    return None
 
 
-def _run_pytest(space: Workspace, options: list[str], tests: list[str]) -> tuple[str, str] | None:
+def _run_other_tests(baseline: Baseline, mutant: Mutant, space: Workspace) -> _Found | None:
+    """Run all quick tests that were not run yet. A test that fails must fail again alone, or it is left out."""
+    left_out = {*baseline.failed, *_choose_near_tests(baseline, mutant)}
+    for _ in range(_UNSTABLE_TESTS):
+        options = ["-n", "4", "--dist", "worksteal", "-m", QUICK]
+        found = _run_pytest(space, options, [f"--deselect={test}" for test in left_out])
+        if found is None or found[0] == "hung" or _run_pytest(space, ["-p", "no:xdist"], [found[1]]):
+            return found
+        left_out.add(found[1])
+    return None
+
+
+def _run_pytest(space: Workspace, options: list[str], tests: list[str]) -> _Found | None:
     """Run tests until one fails; return the outcome and its name, or None if all pass."""
     listed = space.tree.parent / "tests"
     listed.write_text("\n".join(tests), encoding="utf-8")
@@ -167,7 +219,7 @@ def _run_pytest(space: Workspace, options: list[str], tests: list[str]) -> tuple
     if ended.status == 0:
         return None
     failed = [line for line in ended.output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-    return "failed", failed[0].split()[1] if failed else ended.output.splitlines()[-1]
+    return "failed", failed[0].split(" ", 1)[1].partition(" - ")[0] if failed else ended.output.splitlines()[-1]
 
 
 def _report(verdicts: list[Verdict]) -> int:

@@ -47,6 +47,8 @@ class Workspace:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target)
         self._python = self._make_python(tools)
+        self._running: subprocess.Popen[bytes] | None = None
+        self._closed = False
 
     def _make_python(self, tools: Path) -> Path:
         """Make a virtual environment that finds the copy first, then this one's packages, and return its Python."""
@@ -62,6 +64,12 @@ class Workspace:
             (home / "bin" / name).chmod(0o755)
         return python
 
+    def close(self) -> None:
+        """End what runs, with all that it started, and run nothing more."""
+        self._closed = True
+        if self._running is not None:
+            self._running.kill()
+
     def run_module(self, *arguments: str, seconds: float, environment: dict[str, str] | None = None) -> Ended:
         """Run `python -m ARGUMENTS` in the copy for at most `seconds`; then end it with all that it started.
 
@@ -75,7 +83,7 @@ class Workspace:
         output = self._scratch / "output"
         try:
             with output.open("wb") as sink:
-                process = subprocess.Popen(
+                process = self._running = subprocess.Popen(
                     [*_NAMESPACE, "bash", "-c", _FIRST_PROCESS, "bash", str(self._python), "-m", *arguments],
                     cwd=self.tree,
                     env={**os.environ, "HOME": str(home), "TMPDIR": temporary, **(environment or {})},
@@ -84,7 +92,7 @@ class Workspace:
                     stderr=subprocess.STDOUT,
                 )
                 try:
-                    status: int | None = process.wait(seconds)
+                    status: int | None = process.wait(0 if self._closed else seconds)
                 except subprocess.TimeoutExpired:
                     status = None
                 finally:
