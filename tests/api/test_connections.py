@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import http.client
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -21,6 +22,20 @@ from tests.support.inprocess import TOKEN, Serving, serving
 
 HEADER = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
 KEPT = b"GET /livez HTTP/1.1\r\n" + HEADER + b"\r\n"
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> list[connection.LimitedServer]:
+    """The servers that are made from now on."""
+    made: list[connection.LimitedServer] = []
+
+    class Listed(connection.LimitedServer):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    monkeypatch.setattr(connection, "LimitedServer", Listed)
+    return made
 
 
 @asynccontextmanager
@@ -296,6 +311,58 @@ async def _until_answered(served: Serving) -> None:
     async with asyncio.timeout(PATIENCE):
         while read(await raw(served, head("GET /livez"))).status != 200:
             await asyncio.sleep(0.01)
+
+
+async def test_a_connection_that_ended_leaves_nothing_behind(
+    tmp_path: Path, servers: list[connection.LimitedServer]
+) -> None:
+    async with serving(tmp_path / "home") as served:
+        (server,) = servers
+        async with connected(served) as (_, writer):
+            writer.write(KEPT[:20])
+            await until(lambda: server.connections, "it is open")
+            (ended,) = cast("list[connection.Connection]", server.connections)
+            ended.pause_writing()
+            timers = (ended._deadline, ended._stall_timer)
+            writer.transport.abort()
+            await until(lambda: not server.connections, "it has ended")
+
+    assert all(timer is not None and timer.cancelled() for timer in timers)
+    assert not server._addresses
+
+
+async def test_who_has_read_all_of_an_answer_is_never_dropped_for_it(
+    tmp_path: Path, servers: list[connection.LimitedServer], hurry: Hurry
+) -> None:
+    """A timer that goes on would find that nothing is taken any more."""
+    async with (
+        serving(tmp_path / "home", {"limits": {"stall_seconds": 1}}) as served,
+        connected(served) as (reader, writer),
+    ):
+        writer.write(KEPT)
+        await one(reader)
+        (kept,) = cast("list[connection.Connection]", servers[0].connections)
+        kept.pause_writing()
+        kept.resume_writing()
+        for _ in range(3):
+            hurry(1)
+            await ask(served, "GET", "/livez")  # whatever was due has happened by now
+        writer.write(KEPT)
+
+        assert (await one(reader))[0] == 200
+
+
+async def test_a_client_that_goes_while_it_is_answered_is_no_error_of_the_gateway(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def write_to_nobody() -> None:
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    monkeypatch.setattr(moongate.engine.tokens, "list_tokens", write_to_nobody)
+
+    assert await raw(moongate, head("GET /api/tokens")) == b""
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert (await ask(moongate, "GET", "/livez")).status == 200
 
 
 async def test_slow_clients_do_not_hold_up_the_others(tmp_path: Path) -> None:

@@ -247,6 +247,7 @@ async def test_processes_are_listed_by_owner_until_they_are_removed(store: Store
     assert sorted(await store.owners.list()) == ["me", "you"]
 
     await store.owners.forget_process(who)
+    assert [found.who for found in await store.owners.list_processes("me")] == [other]
     await store.owners.forget_process(other)
     assert (await store.owners.list_processes("me"), list(await store.owners.list())) == ([], ["you"])
 
