@@ -70,6 +70,17 @@ async def test_a_run_that_was_cut_off_is_done_with_the_next_start(tmp_path: Path
     assert (ended.status, ended.result, ended.attempt) == ("succeeded", "done", 2)
 
 
+async def test_the_server_is_quiet_when_the_last_of_several_requests_is_answered(moongate: Serving) -> None:
+    opened = ApiServer(moongate.context)
+    opened._count_request_in()
+    opened._count_request_in()
+    opened._count_request_out()
+    after_one = opened._quiet.is_set()
+    opened._count_request_out()
+
+    assert (after_one, opened._quiet.is_set()) == (False, True)
+
+
 class Watched(socket.socket):
     """Notes whenever it, or a copy of it, is told to block or not to."""
 

@@ -271,6 +271,14 @@ async def test_a_ticket_opens_one_socket(moongate: Serving) -> None:
     assert await refused(moongate, f"?ticket={secret}", bearer=None) == 401
 
 
+async def test_a_token_in_the_url_is_refused_beside_a_ticket_too(moongate: Serving) -> None:
+    secret = await ticket(moongate)
+
+    assert await refused(moongate, f"?ticket={secret}&token={TOKEN}", bearer=None) == 400
+    async with opened(moongate, f"?ticket={secret}", bearer=None):  # the ticket was not used up
+        pass
+
+
 async def test_of_ten_who_use_one_ticket_at_once_one_is_let_in(moongate: Serving) -> None:
     secret = await ticket(moongate)
 

@@ -368,9 +368,11 @@ async def test_cancelling_a_queued_run_ends_it_at_once(store: Store) -> None:
 async def test_cancelling_a_running_run_flags_it_for_its_owner(store: Store) -> None:
     run = await running(store)
 
+    later = await running(store, session="main:test:b")
     flagged = await store.runs.cancel(run.id)
 
     assert (flagged.status, flagged.cancel_requested) == (RunStatus.RUNNING, True)
+    assert not (await store.runs.get(later.id)).cancel_requested
 
 
 async def test_a_run_that_was_asked_to_stop_is_cancelled_when_it_is_requeued(store: Store) -> None:
@@ -533,6 +535,24 @@ async def test_a_busy_session_can_be_interrupted(store: Store) -> None:
 
     assert accepted.interrupted_runs == (run.id,)
     assert (await store.runs.get(run.id)).cancel_requested
+
+
+async def test_only_the_running_run_of_the_session_is_interrupted(store: Store) -> None:
+    run, other = await running(store), await running(store, session="main:test:b")
+    waiting = (await store.runs.accept(spec())).run
+
+    accepted = await store.runs.accept(spec(), None, rules(SessionMode.INTERRUPT))
+
+    assert accepted.interrupted_runs == (run.id,)
+    assert not (await store.runs.get(other.id)).cancel_requested
+    assert not (await store.runs.get(waiting.id)).cancel_requested
+
+
+async def test_a_run_that_waits_to_be_claimed_is_not_interrupted(store: Store) -> None:
+    waiting = (await store.runs.accept(spec())).run
+
+    assert (await store.runs.accept(spec(), None, rules(SessionMode.INTERRUPT))).interrupted_runs == ()
+    assert not (await store.runs.get(waiting.id)).cancel_requested
 
 
 async def test_a_session_that_is_free_has_nothing_to_interrupt(store: Store) -> None:

@@ -263,6 +263,28 @@ async def test_a_delivery_that_is_delivered_or_being_sent_cannot_be_retried(stor
         await store.deliveries.retry(taken.id)
 
 
+async def test_a_retry_leaves_other_dead_letters(store: Store) -> None:
+    for session in ("main:test:1", "main:test:2"):
+        await ended(store, session=session)
+        (taken,) = await store.deliveries.take_due(10, 1)
+        await recorded(store, taken, DeliveryStatus.DEAD)
+    newest, oldest = await all_of(store)
+    await store.deliveries.retry(oldest.id)
+
+    assert [one.status for one in await all_of(store)] == [DeliveryStatus.DEAD, DeliveryStatus.PENDING]
+    assert await store.deliveries.get(newest.id) == newest
+
+
+async def test_an_attempt_whose_delivery_was_made_due_meanwhile_is_not_recorded(store: Store) -> None:
+    await ended(store)
+    (taken,) = await store.deliveries.take_due(10, 1)
+    await store.deliveries.release_in_flight()
+    late = msgspec.structs.replace(taken, status=DeliveryStatus.DELIVERED)
+
+    assert not await store.deliveries.record_attempt(late)
+    assert (await store.deliveries.get(taken.id)).status is DeliveryStatus.PENDING
+
+
 async def test_a_retry_with_the_same_key_is_one_retry(store: Store) -> None:
     await ended(store)
     (taken,) = await store.deliveries.take_due(10, 1)

@@ -141,3 +141,28 @@ async def test_requests_are_listed_in_pages_and_belong_to_their_run(store: Store
     assert await store.permissions.list(other.id, PAGE) == []
     with pytest.raises(PermissionNotFound, match="no permission request p1"):
         await store.permissions.answer(other.id, 1, Answer.ALLOW, "anna")
+
+
+async def test_one_answer_leaves_the_other_requests_open(store: Store) -> None:
+    run, other = await running(store), await running(store, session="main:test:b")
+    for one in (run, run, other):
+        await ask(store, one)
+    await store.permissions.answer(run.id, 1, Answer.ALLOW, "anna")
+
+    assert [one.answer for one in await store.permissions.list(run.id, PAGE)] == [None, Answer.ALLOW]
+    assert (await store.permissions.get(other.id, 1)).answer is None
+
+
+async def test_the_end_of_a_run_withdraws_neither_answered_requests_nor_those_of_others(store: Store) -> None:
+    run, other = await running(store), await running(store, session="main:test:b")
+    for one in (run, run, other):
+        await ask(store, one)
+    await store.permissions.answer(run.id, 1, Answer.ALLOW, "anna")
+    await finish(store, run)
+
+    found = await store.permissions.list(run.id, PAGE)
+    assert [(one.answer, one.denial_reason) for one in found] == [
+        (Answer.DENY, DenialReason.WITHDRAWN),
+        (Answer.ALLOW, None),
+    ]
+    assert (await store.permissions.get(other.id, 1)).answer is None
