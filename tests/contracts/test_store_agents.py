@@ -10,7 +10,7 @@ import pytest
 
 from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.ports.store import Store
-from gateway.domain.queue import AdmissionRules, AgentLoad
+from gateway.domain.queue import AdmissionRules, AgentLoad, RunLimits
 from gateway.domain.run import Outcome, RunSpec, Source, Status
 from gateway.domain.session import Role
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
@@ -56,6 +56,30 @@ async def test_a_slug_can_be_used_once(store: Store) -> None:
         await store.agents.edit(other.id, AgentEdit(slug="reviewer"))
 
     assert [agent.slug for agent in await store.agents.list()] in (["reviewer", "other"], ["other", "reviewer"])
+
+
+async def test_a_change_to_one_agent_leaves_the_others(store: Store) -> None:
+    first, second, third = [await make(store, slug) for slug in ("first", "second", "third")]
+    edited = await store.agents.edit(first.id, AgentEdit(name="changed"))
+    await store.agents.delete(second.id)
+
+    assert {agent.id: agent for agent in await store.agents.list()} == {first.id: edited, third.id: third}
+
+
+async def test_slots_of_one_agent_do_not_count_for_another(store: Store) -> None:
+    await store.runs.accept(assigned(), None, AdmissionRules(slots=1, stored=False))
+
+    assert (await store.runs.accept(assigned("other:task:a"), None, AdmissionRules(slots=1, stored=False))).is_new
+
+
+async def test_running_runs_of_one_agent_do_not_count_for_another(store: Store) -> None:
+    limits = RunLimits(total=10, agents={"main": 1, "other": 1})
+    await store.runs.accept(spec("main:test:a"))
+    first = await store.runs.claim("owner", limits)
+    await store.runs.accept(spec("other:test:a"))
+
+    assert len(first) == 1
+    assert len(await store.runs.claim("owner", limits)) == 1
 
 
 async def test_the_same_key_makes_one_agent(store: Store) -> None:

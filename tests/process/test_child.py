@@ -291,17 +291,21 @@ async def test_a_grandchild_that_outlives_its_parent_is_ended(children: Children
     await until(lambda: not identity.is_alive(grandchild), "the grandchild is dead")
 
 
-async def test_a_grandchild_that_left_the_group_does_not_delay_the_end(children: Children) -> None:
-    program = "import subprocess as s; print(s.Popen(['sleep', '600'], start_new_session=True).pid)"
+@pytest.mark.parametrize(
+    "how", ["start_new_session=True", "env={}"], ids=["it left the group", "it has another environment"]
+)
+async def test_a_grandchild_is_ended_with_the_child_and_does_not_delay_it(children: Children, how: str) -> None:
+    program = f"import subprocess as s; print(s.Popen(['/bin/sleep', '600'], {how}).pid, flush=True); input()"
     child = await spawn(children, sys.executable, "-c", program)
-    grandchild = int(await child.stdout.readline())
+    grandchild = identity.identify_process(int(await child.stdout.readline()))
+    assert grandchild
+    await child.write_stdin(b"\n")
 
-    try:
-        async with asyncio.timeout(PATIENCE):
-            assert await child.wait_ended() == 0
-            assert await child.stdout.read() == b""
-    finally:
-        os.kill(grandchild, signal.SIGKILL)
+    async with asyncio.timeout(PATIENCE):
+        assert await child.wait_ended() == 0
+        assert await child.stdout.read() == b""
+
+    await until(lambda: not identity.is_alive(grandchild), "the grandchild is dead")
 
 
 async def test_stopping_completes_when_its_caller_is_cancelled(children: Children) -> None:
