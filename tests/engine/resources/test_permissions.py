@@ -203,3 +203,18 @@ async def test_a_fenced_attempt_cannot_ask(tmp_path: Path) -> None:
 
         assert (await stage.store.runs.get(run.id)).status.is_final
         assert await requests(stage, run) == []
+
+
+async def test_a_request_that_is_over_makes_room_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(permissions, "MAX_OPEN_REQUESTS", 1)
+
+    async def asking_twice(turn: Turn) -> AsyncGenerator[Anything, None]:
+        for _ in range(2):
+            yield Text(delta=await turn.ask_permission(WANTED))
+
+    agents = {"main": {"permissions": PermissionPolicy.ASK, "permission_timeout": 0.05}}
+    async with staged(tmp_path, asking_twice, agents=agents) as stage:
+        run = await stage.do()
+
+        assert await requests(stage, run) == [(Answer.DENY, DenialReason.DEADLINE)] * 2
+        assert not stage.engine.permissions._waiting
