@@ -293,6 +293,15 @@ def _cut_text(text: str) -> str:
     return text if len(text) <= MAX_LISTED_TEXT_CHARACTERS else text[: MAX_LISTED_TEXT_CHARACTERS - 1] + "…"
 
 
+def decide_end(run: Run, result: AttemptResult) -> AttemptResult:
+    """Return how a run ends whose attempt ended so: after a request to stop it is cancelled, unless it succeeded."""
+    if result.move is not Move.FAIL or not run.cancel_requested:
+        return result
+    return msgspec.structs.replace(
+        result, move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER, error=None, prompt_refused=False
+    )
+
+
 def decide_after_interruption(spec: RunSpec, attempt: int, why: str) -> AttemptResult | None:
     """Return how a run with an interrupted attempt ends, or None if it is attempted again."""
     if spec.on_interrupt is OnInterrupt.FAIL:

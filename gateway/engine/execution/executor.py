@@ -175,7 +175,17 @@ class Executor:
     # --- perform ----------------------------------------------------------------------------
 
     async def _perform_attempt(self, attempt: Attempt, recorder: Recorder) -> AttemptResult | None:
-        """Drive the backend. Returns how it ended, or None if the attempt was interrupted from outside."""
+        """Drive the backend. Returns how it ended, or None if the attempt was interrupted from outside.
+
+        A complete answer counts even then. A failure does not: the interruption may be its cause.
+        """
+        result = await self._drive_to_result(attempt, recorder)
+        if result is None or result.move is Move.SUCCEED or attempt.interrupted_by is None:
+            return result
+        _log.info("run.interrupted", why=attempt.interrupted_by.value, error=result.error)
+        return None
+
+    async def _drive_to_result(self, attempt: Attempt, recorder: Recorder) -> AttemptResult | None:
         try:
             finished = await self._drive_backend(attempt, recorder)
         except AgentError as error:
@@ -199,9 +209,7 @@ class Executor:
                 result=recorder.current_reply,
                 finish=recorder.finish,
             )
-        if attempt.interrupted_by is None:
-            return self._make_timeout(attempt.run, recorder.last_remark)
-        return None
+        return self._make_timeout(attempt.run, recorder.last_remark)
 
     def _make_timeout(self, run: Run, last_remark: str) -> AttemptResult:
         seconds = self._timeout_seconds(run)

@@ -226,6 +226,7 @@ def end_round(tx: Transaction, run_id: str, epoch: int, ended: GoalRound, said: 
 
 def finish_run(tx: Transaction, run_id: str, epoch: int, result: AttemptResult, said: Sequence[AnyEventData]) -> Run:
     run = run_queries.current_attempt(tx, run_id, epoch)
+    result = domain.decide_end(run, result)
     finished = move_run(
         tx,
         run,

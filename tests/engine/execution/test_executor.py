@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,13 @@ import structlog
 
 from gateway.domain.event import End, Log, Notice, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import FullReply, SessionRef, Turn
-from gateway.domain.run import FinishReason, Mode, Outcome, Run, Status
+from gateway.domain.run import FinishReason, Mode, OnInterrupt, Outcome, Run, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import executor
+from gateway.engine.execution.executor import Interrupt
 from gateway.errors import AgentError, ConfigError, Exhausted, PromptRefused, StorageFull, Unavailable
 from harness.waiting import until
-from tests.engine.stage import PATIENCE, Act, Anything, Between, answering, hanging, staged
+from tests.engine.stage import PATIENCE, Act, Anything, Between, Stage, answering, hanging, staged
 
 
 async def outcome_of(directory: Path, act: Act, **fields: object) -> Run:
@@ -306,6 +307,98 @@ async def test_a_session_reference_comes_back_with_the_next_turn(tmp_path: Path)
         refs = [turn.session_ref for turn in stage.backend.turns]
 
     assert refs == [None, "ses:1"]
+
+
+# --- an interruption and a failure at the same moment ------------------------------------------
+
+
+async def interrupted_while_it_fails(
+    directory: Path, interrupt: Callable[[Stage, Run], Awaitable[object]], **agent: object
+) -> Run:
+    """Return a run whose agent fails in the turn of the event loop in which it is interrupted."""
+    fail = asyncio.Event()
+
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta="half")
+        if turn.attempt == 1:
+            await fail.wait()
+            raise AgentError("the program died")
+
+    async with staged(directory, act, agents={"main": agent}) as stage:
+        run = await stage.said(await stage.submit())
+        await interrupt(stage, run)
+        fail.set()
+        return await stage.ended(run)
+
+
+async def cancel_through_the_worker(stage: Stage, run: Run) -> None:
+    stage.engine._worker.interrupt_run(run.id, Interrupt.CANCEL)
+
+
+async def cancel_on_disk_only(stage: Stage, run: Run) -> None:
+    await stage.store.runs.cancel(run.id)
+
+
+@pytest.mark.parametrize("cancel", [cancel_through_the_worker, cancel_on_disk_only])
+async def test_an_agent_that_fails_while_it_is_cancelled_is_cancelled(
+    tmp_path: Path, cancel: Callable[[Stage, Run], Awaitable[object]]
+) -> None:
+    ended = await interrupted_while_it_fails(tmp_path, cancel)
+
+    assert (ended.status, ended.outcome) == (Status.CANCELLED, Outcome.CANCELLED_BY_USER)
+    assert ended.error is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "attempts", "outcome"),
+    [(OnInterrupt.RETRY, 2, Outcome.COMPLETED), (OnInterrupt.FAIL, 1, Outcome.INTERRUPTED)],
+)
+async def test_an_agent_that_fails_while_the_gateway_stops_ends_by_the_policy_of_its_run(
+    tmp_path: Path, policy: OnInterrupt, attempts: int, outcome: Outcome
+) -> None:
+    async def stop(stage: Stage, run: Run) -> None:
+        stage.engine._worker.interrupt_run(run.id, Interrupt.STOP)
+
+    ended = await interrupted_while_it_fails(tmp_path, stop, on_interrupt=policy)
+
+    assert (ended.attempt, ended.outcome) == (attempts, outcome)
+
+
+async def test_an_answer_that_is_complete_stands_though_a_cancel_came(tmp_path: Path) -> None:
+    finish = asyncio.Event()
+
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta="all")
+        await finish.wait()
+
+    async with staged(tmp_path, act) as stage:
+        run = await stage.said(await stage.submit())
+        await stage.store.runs.cancel(run.id)
+        finish.set()
+        ended = await stage.ended(run)
+
+    assert (ended.outcome, ended.result) == (Outcome.COMPLETED, "all")
+
+
+async def test_a_run_that_is_cancelled_while_it_times_out_is_cancelled(tmp_path: Path) -> None:
+    closing, release = asyncio.Event(), asyncio.Event()
+
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        try:
+            yield Text(delta="half")
+            await asyncio.Event().wait()
+        finally:
+            closing.set()
+            await release.wait()
+
+    async with staged(tmp_path, act) as stage:
+        run = await stage.submit(timeout=0.2)
+        async with asyncio.timeout(PATIENCE):
+            await closing.wait()
+        await stage.engine.cancel_run(run.id)
+        release.set()
+
+        assert (await stage.ended(run)).outcome is Outcome.CANCELLED_BY_USER
 
 
 # --- fenced, and a disk that refuses ----------------------------------------------------------
