@@ -16,6 +16,7 @@ class RowKind(StrEnum):
     DELIVERY = "delivery"
     SCHEDULE = "schedule"
     FIRE = "fire"
+    SESSION = "session"
     MESSAGE = "message"
     AGENT = "agent"
     TOKEN = "token"  # noqa: S105 a word, and no secret

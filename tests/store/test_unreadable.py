@@ -11,7 +11,7 @@ import apsw
 import msgspec
 import pytest
 
-from gateway.domain.agent import AgentDraft, SessionMode
+from gateway.domain.agent import AgentDraft, AgentEdit, SessionMode
 from gateway.domain.delivery import DeliveryFilter, Target
 from gateway.domain.permission import PermissionQuestion
 from gateway.domain.ports.store import AgentProcess
@@ -383,3 +383,133 @@ async def test_one_damaged_text_does_not_have_its_table_searched_at_each_list(st
 
     assert [run.id for run in await store.runs.list(ALL, PAGE)] == [good.id]
     assert await found(store) == [], "it would be found again by a search"
+
+
+# --- text that is not UTF-8, read by a key ----------------------------------------------------
+
+
+async def is_unreadable(reading: Awaitable[object], kind: str, id_: str) -> None:
+    """Check that reading says which row cannot be read, and how to remove it."""
+    with pytest.raises(Unreadable, match=f"gateway unreadable remove {kind} {id_}"):
+        await reading
+
+
+@pytest.mark.parametrize("column", ["spec", "usage", "status", "outcome", "result", "error", "notices"])
+async def test_a_run_whose_text_is_not_utf8_is_named_when_it_is_read_by_its_id(store: SqliteStore, column: str) -> None:
+    bad, good = await ended(store), await ended(store)
+    damage(store, f"UPDATE runs SET {column} = {_NOT_TEXT} WHERE id = ?", bad.id)
+
+    await is_unreadable(store.runs.get(bad.id), "task", bad.id)
+    await is_unreadable(store.runs.get(bad.id[:-1]), "task", bad.id)
+    assert await store.runs.read_batch([bad.id, good.id], 1000) == (2, [good])
+    assert await found(store) == [("task", bad.id)]
+
+
+async def test_a_run_whose_text_is_not_utf8_is_named_when_it_is_changed(store: SqliteStore) -> None:
+    run = (await store.runs.accept(spec())).run
+    damage(store, f"UPDATE runs SET error = {_NOT_TEXT} WHERE id = ?", run.id)
+
+    await is_unreadable(store.runs.cancel(run.id), "task", run.id)
+
+
+async def test_a_delivery_whose_text_is_not_utf8_is_named_when_it_is_read_by_its_id(store: SqliteStore) -> None:
+    for session in ("main:test:a", "main:test:b"):
+        await ended(store, session, deliver=(TARGET,))
+    bad, good = await store.deliveries.list(DeliveryFilter(), PAGE)
+    damage(store, f"UPDATE deliveries SET address = {_NOT_TEXT} WHERE id = ?", bad.id)
+
+    await is_unreadable(store.deliveries.get(bad.id), "delivery", bad.id)
+    await is_unreadable(store.deliveries.retry(bad.id), "delivery", bad.id)
+    assert await store.deliveries.get(good.id) == good
+
+
+@pytest.mark.parametrize("column", ["title", "agent", "backend_ref"])
+async def test_a_session_whose_text_is_not_utf8_is_named_and_hides_no_other(store: SqliteStore, column: str) -> None:
+    await ended(store, "main:test:bad")
+    await ended(store, "main:test:good")
+    damage(store, f"UPDATE sessions SET {column} = {_NOT_TEXT} WHERE key = 'main:test:bad'")
+
+    assert await listed(store.sessions.list(PAGE), "key") == ["main:test:good"]
+    await is_unreadable(store.sessions.find("main:test:bad"), "session", "main:test:bad")
+    await is_unreadable(store.sessions.find_newest("bad"), "session", "main:test:bad")
+    assert await found(store) == [("session", "main:test:bad")]
+
+    await store.unreadable.remove(RowKind.SESSION, "main:test:bad")
+    assert await store.sessions.find("main:test:bad") is None
+    assert await found(store) == []
+
+
+async def test_a_run_ends_though_the_title_of_its_session_is_not_utf8(store: SqliteStore) -> None:
+    await ended(store)
+    await store.runs.accept(spec())
+    run = await claim_one(store)
+    damage(store, f"UPDATE sessions SET title = {_NOT_TEXT}")
+
+    assert (await finish(store, run)).status is Status.SUCCEEDED
+
+
+async def test_a_run_ends_though_the_text_of_a_permission_request_is_not_utf8(store: SqliteStore) -> None:
+    await store.runs.accept(spec())
+    run = await claim_one(store)
+    for _ in range(2):
+        await store.permissions.ask(run.id, run.epoch, PermissionQuestion(action="write"), START + 1000)
+    damage(store, f"UPDATE permissions SET action = {_NOT_TEXT} WHERE n = 1")
+
+    await is_unreadable(store.permissions.get(run.id, 1), "permission", f"{run.seq}/1")
+    assert [one.number for one in await store.permissions.list(run.id, PAGE)] == [2]
+    assert (await finish(store, run)).status is Status.SUCCEEDED
+
+
+async def test_a_schedule_whose_text_is_not_utf8_is_named_hides_no_other_and_can_be_deleted(
+    store: SqliteStore,
+) -> None:
+    names = await two_schedules(store)
+    damage(store, f"UPDATE schedules SET reason = {_NOT_TEXT} WHERE id = 'bad'")
+
+    await is_unreadable(store.schedules.get("bad"), "schedule", "bad")
+    await store.unreadable.retry()
+    assert await names() == ["good"]
+    await store.schedules.delete("bad")
+    assert await found(store) == []
+
+
+async def test_an_agent_whose_text_is_not_utf8_is_named_when_it_is_changed(store: SqliteStore) -> None:
+    agent = await store.agents.create(AgentDraft(slug="bad"), "main")
+    damage(store, f"UPDATE agents SET name = {_NOT_TEXT}")
+
+    await is_unreadable(store.agents.edit(agent.id, AgentEdit(name="new")), "agent", agent.id)
+
+
+async def test_a_note_whose_text_is_not_utf8_counts_as_none_and_hides_no_other(store: SqliteStore) -> None:
+    await store.notes.save("telegram", {"bad": "1", "good": "2"})
+    damage(store, f"UPDATE notes SET value = {_NOT_TEXT} WHERE name = 'bad'")
+
+    assert await store.notes.get("telegram", "bad") is None
+    assert await store.notes.list("telegram", "") == {"good": "2"}
+    assert await found(store) == [("note", "telegram/bad")]
+
+
+async def test_messages_after_one_whose_text_is_not_utf8_are_shown(store: SqliteStore) -> None:
+    for text in ("one", "two"):
+        await ended(store, text=text)
+    damage(store, f"UPDATE transcript SET content = {_NOT_TEXT} WHERE n = 3")
+
+    shown = await store.sessions.read_history("main:test:a", 10)
+
+    assert [message.number for message in shown] == [1, 2, 4]
+
+
+async def test_a_row_whose_key_is_not_utf8_hides_no_other(store: SqliteStore) -> None:
+    bad, good = await ended(store), await ended(store)
+    damage(store, f"UPDATE runs SET id = {_NOT_TEXT} WHERE id = ?", bad.id)
+
+    assert [run.id for run in await store.runs.list(ALL, PAGE)] == [good.id]
+
+
+async def test_an_old_message_whose_text_is_not_utf8_does_not_stop_reindexing(store: SqliteStore) -> None:
+    await ended(store, text="hello")
+    damage(store, f"UPDATE transcript SET content = {_NOT_TEXT} WHERE n = 1")
+    damage(store, "UPDATE respacing SET next = 1, last = 2")
+
+    assert await store.sessions.reindex_message_batch()
+    assert not await store.sessions.reindex_message_batch()

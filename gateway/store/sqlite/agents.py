@@ -17,7 +17,7 @@ from gateway.domain.unreadable import RowKind
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
 from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
-from gateway.store.sqlite.unreadable import decode_row, decode_rows
+from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 #: agents that can be stored
 MAX_AGENTS = 256
@@ -153,8 +153,8 @@ def _count_by_agent(reader: Reader, which: str) -> dict[str, int]:
 
 
 def _find_agent(tx: Transaction, agent_id: str) -> StoredAgent | None:
-    row = tx.execute(f"SELECT {_AGENT_COLUMNS} FROM agents WHERE id = ?", (agent_id,)).fetchone()
-    return decode_row(tx, RowKind.AGENT, row, _decode_agent, (agent_id,)) if row else None
+    rows = tx.execute(f"SELECT {_AGENT_COLUMNS} FROM agents WHERE id = ?", (agent_id,))
+    return fetch_row(tx, RowKind.AGENT, rows, _decode_agent, lambda: (agent_id,))
 
 
 def _encode_budget(budget: Budget | None) -> str | None:

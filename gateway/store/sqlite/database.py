@@ -25,7 +25,7 @@ from gateway.domain.budget import CalendarDays
 from gateway.domain.event import Change, Event
 from gateway.domain.ports.store import Listener
 from gateway.domain.times import Clock
-from gateway.errors import StorageFull, TimedOut, Unavailable
+from gateway.errors import StorageFull, TimedOut, Unavailable, Unreadable
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.database_files import DatabaseFiles
 from gateway.store.sqlite.readers import ReaderPool, TimeLimit
@@ -316,6 +316,11 @@ def _translate_error(error: Exception, path: Path) -> Exception:
     """Return the error to raise to the caller for an error of SQLite."""
     if isinstance(error, apsw.FullError):
         return StorageFull(f"the disk of {path.parent} is full: nothing was accepted.", remedy="Free some space.")
+    if isinstance(error, UnicodeDecodeError):
+        return Unreadable(
+            f"a row in the database {path} cannot be read: it has text that is not UTF-8.",
+            remedy="If this goes on, stop the gateway, move the file away with its -wal, restore a copy.",
+        )
     if isinstance(error, _DAMAGED_FILE) and not isinstance(
         error, UnicodeEncodeError
     ):  # that one is the caller's mistake

@@ -33,7 +33,7 @@ from gateway.domain.unreadable import RowKind
 from gateway.errors import ConfigError, Conflict, DeliveryNotFound
 from gateway.store.sqlite import event_log, id_lookup, idempotency, opening
 from gateway.store.sqlite.database import Reader, Transaction
-from gateway.store.sqlite.unreadable import decode_row, decode_rows
+from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 _SELECT_DELIVERY = (
     "SELECT deliveries.seq, deliveries.id, runs.id, kind, address, format, trusted, deliveries.status,"
@@ -215,7 +215,7 @@ def retry_delivery(tx: Transaction, delivery_id: str, key: IdempotencyKey | None
         (tx.now, found.seq),
     )
     _note_change(tx, found.seq, DeliveryStatus.PENDING)
-    return _get_by_seq(tx, found.seq)
+    return _fetch_delivery(tx, "deliveries.seq = ?", found.seq)
 
 
 def _note_change(tx: Transaction, seq: int, status: DeliveryStatus) -> None:
@@ -230,10 +230,21 @@ def _note_change(tx: Transaction, seq: int, status: DeliveryStatus) -> None:
 # --- reading ----------------------------------------------------------------------------------
 
 
-def _get_by_seq(tx: Transaction, seq: int) -> Delivery:
-    row = tx.execute(f"{_SELECT_DELIVERY} WHERE deliveries.seq = ?", (seq,)).fetchone()
-    assert row is not None
-    return decode_row(tx, RowKind.DELIVERY, row, _decode_delivery, (row[1],))
+def _fetch_delivery(reader: Reader, condition: str, value: Any) -> Delivery:
+    """Return the delivery that a condition selects.
+
+    Raises:
+        Unreadable: it cannot be decoded.
+    """
+    found = fetch_row(
+        reader,
+        RowKind.DELIVERY,
+        reader.execute(f"{_SELECT_DELIVERY} WHERE {condition}", (value,)),
+        _decode_delivery,
+        lambda: (reader.execute(f"SELECT id FROM deliveries WHERE {condition}", (value,)).get,),
+    )
+    assert found is not None
+    return found
 
 
 def _decode_deliveries(reader: Reader, rows: Iterable[Any]) -> list[Delivery]:
@@ -245,13 +256,12 @@ def get_delivery(reader: Reader, delivery_id: str) -> Delivery:
 
     Raises:
         DeliveryNotFound: none or several fit.
+        Unreadable: it cannot be decoded.
     """
     found = id_lookup.find_ids(reader, "deliveries", delivery_id)
     if len(found) != 1:
         raise DeliveryNotFound(id_lookup.describe_misses("delivery", "deliveries", delivery_id, found))
-    row = reader.execute(f"{_SELECT_DELIVERY} WHERE deliveries.id = ?", (found[0],)).fetchone()
-    assert row is not None
-    return decode_row(reader, RowKind.DELIVERY, row, _decode_delivery, (row[1],))
+    return _fetch_delivery(reader, "deliveries.id = ?", found[0])
 
 
 def list_deliveries(reader: Reader, which: DeliveryFilter, page: Page) -> list[Delivery]:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from gateway.domain.unreadable import RowKind
+from gateway.errors import Unreadable
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 _NOT_EXPIRED = "(expires IS NULL OR expires > ?)"
 
 
 def get_note(reader: Reader, scope: str, name: str) -> str | None:
-    row = reader.execute(
+    """Return a note; None if there is none, or if it cannot be read."""
+    rows = reader.execute(
         f"SELECT value FROM notes WHERE scope = ? AND name = ? AND {_NOT_EXPIRED}", (scope, name, reader.now)
-    ).fetchone()
-    return str(row[0]) if row else None
+    )
+    with contextlib.suppress(Unreadable):
+        return fetch_row(reader, RowKind.NOTE, rows, lambda row: str(row[0]), lambda: (scope, name))
+    return None
 
 
 def list_notes(reader: Reader, scope: str, prefix: str) -> dict[str, str]:
@@ -21,7 +29,13 @@ def list_notes(reader: Reader, scope: str, prefix: str) -> dict[str, str]:
         f"SELECT name, value FROM notes WHERE scope = ? AND name >= ? AND name < ? AND {_NOT_EXPIRED} ORDER BY name",
         (scope, prefix, prefix + chr(0x10FFFF), reader.now),
     )
-    return {str(name): str(value) for name, value in rows}
+    found = decode_rows(reader, RowKind.NOTE, rows, _decode_note, lambda row: (scope, row[0]))
+    return dict(found)
+
+
+def _decode_note(row: Sequence[Any]) -> tuple[str, str]:
+    name, value = row
+    return str(name), str(value)
 
 
 def save_notes(

@@ -20,7 +20,7 @@ from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, PermissionNotFound
 from gateway.store.sqlite import event_log, idempotency, run_queries
 from gateway.store.sqlite.database import Reader, Transaction
-from gateway.store.sqlite.unreadable import decode_row, decode_rows
+from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 _PERMISSION_COLUMNS = "n, event, action, CAST(choices AS BLOB), asked, expires, answer, answered, by, lapse"
 _encode = msgspec.json.Encoder().encode
@@ -115,24 +115,27 @@ def close_permission(tx: Transaction, run_id: str, n: int, why: DenialReason) ->
 
 def withdraw_open(tx: Transaction, run: Run) -> list[Permission]:
     """Deny the open requests of an ended attempt. Returns the events that report it."""
-    rows = tx.execute(
-        "UPDATE permissions SET answer = ?, answered = ?, lapse = ? WHERE run = ? AND answer IS NULL"
-        f" RETURNING {_PERMISSION_COLUMNS}",
+    unanswered = f"SELECT {_PERMISSION_COLUMNS} FROM permissions WHERE run = ? AND answer IS NULL ORDER BY n"
+    open_ = _decode_requests(tx, run, tx.execute(unanswered, (run.seq,)))
+    tx.execute(
+        "UPDATE permissions SET answer = ?, answered = ?, lapse = ? WHERE run = ? AND answer IS NULL",
         (Answer.DENY, tx.now, DenialReason.WITHDRAWN, run.seq),
-    ).fetchall()
-    withdrawn = sorted(_decode_requests(tx, run, rows), key=lambda request: request.number)
+    )
+    withdrawn = [
+        msgspec.structs.replace(request, answer=Answer.DENY, answered=tx.now, denial_reason=DenialReason.WITHDRAWN)
+        for request in open_
+    ]
     for request in withdrawn:
         event_log.note_permission(tx, run, request.id, Answer.DENY)
     return [_permission_event(request) for request in withdrawn]
 
 
 def _get_of_run(reader: Reader, run: Run, n: int) -> PermissionRequest:
-    row = reader.execute(
-        f"SELECT {_PERMISSION_COLUMNS} FROM permissions WHERE run = ? AND n = ?", (run.seq, n)
-    ).fetchone()
-    if row is None:
+    rows = reader.execute(f"SELECT {_PERMISSION_COLUMNS} FROM permissions WHERE run = ? AND n = ?", (run.seq, n))
+    found = fetch_row(reader, RowKind.PERMISSION, rows, lambda row: _decode_request(run.id, row), lambda: (run.seq, n))
+    if found is None:
         raise PermissionNotFound(f"the task {run.id} has no permission request p{n}.")
-    return decode_row(reader, RowKind.PERMISSION, row, lambda row: _decode_request(run.id, row), (run.seq, n))
+    return found
 
 
 def _decode_requests(reader: Reader, run: Run, rows: Iterable[Any]) -> list[PermissionRequest]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -25,10 +26,10 @@ from gateway.domain.run import (
     shorten_texts,
 )
 from gateway.domain.unreadable import RowKind
-from gateway.errors import RunNotFound
+from gateway.errors import RunNotFound, Unreadable
 from gateway.store.sqlite import id_lookup
 from gateway.store.sqlite.database import Reader, Transaction
-from gateway.store.sqlite.unreadable import decode_row, decode_rows
+from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 RUN_COLUMNS = (
     "seq, id, CAST(spec AS BLOB), status, outcome, attempt, epoch, owner, cancel_requested, last_event, result,"
@@ -71,13 +72,22 @@ def fetch_runs(reader: Reader, selection: str, values: Sequence[Any]) -> tuple[l
     return seqs, found
 
 
-def decode_run(reader: Reader, row: Sequence[Any]) -> Run:
-    """Decode a row with `RUN_COLUMNS`.
+def _fetch_run(reader: Reader, condition: str, values: tuple[Any, ...], columns: str = RUN_COLUMNS) -> Run | None:
+    """Return the run that a condition selects, or None.
+
+    Args:
+        columns: `RUN_COLUMNS`, or those with long texts cut.
 
     Raises:
         Unreadable: it cannot be decoded.
     """
-    return decode_row(reader, RowKind.TASK, row, _decode_run, (row[1],))
+    return fetch_row(
+        reader,
+        RowKind.TASK,
+        reader.execute(f"SELECT {columns} FROM runs WHERE {condition}", values),
+        _decode_run,
+        lambda: (reader.execute(f"SELECT id FROM runs WHERE {condition}", values).get,),
+    )
 
 
 def _decode_run(row: Sequence[Any]) -> Run:
@@ -127,9 +137,9 @@ def _decode_run(row: Sequence[Any]) -> Run:
 
 
 def get_by_seq(tx: Transaction, seq: int) -> Run:
-    row = tx.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE seq = ?", (seq,)).fetchone()
-    assert row is not None
-    return decode_run(tx, row)
+    run = _fetch_run(tx, "seq = ?", (seq,))
+    assert run is not None
+    return run
 
 
 def get_run(reader: Reader, run_id: str) -> Run:
@@ -137,17 +147,16 @@ def get_run(reader: Reader, run_id: str) -> Run:
 
     Raises:
         RunNotFound: no run fits, or more than one.
+        Unreadable: it cannot be decoded.
     """
-    exact = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?"
-    row = reader.execute(exact, (run_id,)).fetchone()
-    if row is not None:
-        return decode_run(reader, row)
-    found = id_lookup.find_ids(reader, "runs", run_id)
-    if len(found) != 1:
-        raise RunNotFound(id_lookup.describe_misses("task", "tasks", run_id, found))
-    row = reader.execute(exact, (found[0],)).fetchone()
-    assert row is not None
-    return decode_run(reader, row)
+    run = _fetch_run(reader, "id = ?", (run_id,))
+    if run is None:
+        found = id_lookup.find_ids(reader, "runs", run_id)
+        if len(found) != 1:
+            raise RunNotFound(id_lookup.describe_misses("task", "tasks", run_id, found))
+        run = _fetch_run(reader, "id = ?", (found[0],))
+        assert run is not None
+    return run
 
 
 def current_attempt(tx: Transaction, run_id: str, epoch: int) -> Run:
@@ -155,14 +164,12 @@ def current_attempt(tx: Transaction, run_id: str, epoch: int) -> Run:
 
     Raises:
         Fenced: another claim, or the run's end, came first.
+        Unreadable: it cannot be decoded.
     """
-    row = tx.execute(
-        f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND epoch = ? AND status = 'running'",
-        (run_id, epoch),
-    ).fetchone()
-    if row is None:
+    run = _fetch_run(tx, "id = ? AND epoch = ? AND status = 'running'", (run_id, epoch))
+    if run is None:
         raise Fenced(run_id)
-    return decode_run(tx, row)
+    return run
 
 
 def list_runs(reader: Reader, which: RunFilter, page: Page) -> list[Run]:
@@ -194,10 +201,10 @@ def read_runs(reader: Reader, ids: Sequence[str], size: int, *, shortened: bool)
     found: list[Run] = []
     columns = _LISTED_COLUMNS if shortened else RUN_COLUMNS
     for count, run_id in enumerate(ids, 1):
-        row = reader.execute(f"SELECT {columns} FROM runs WHERE id = ?", (run_id,)).fetchone()
-        runs = decode_runs(reader, [row] if row else [])
-        found += map(shorten_texts, runs) if shortened else runs
-        size -= sum(len(value) for value in row or () if isinstance(value, (str, bytes)))
+        with contextlib.suppress(Unreadable):
+            if (run := _fetch_run(reader, "id = ?", (run_id,), columns)) is not None:
+                found.append(shorten_texts(run) if shortened else run)
+                size -= sum(len(text or "") for text in (run.spec.input, run.result, run.error))
         if size <= 0:
             return count, found
     return len(ids), found

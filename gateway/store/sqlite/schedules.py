@@ -15,9 +15,9 @@ from gateway.domain.schedule import MAX_LISTED_SKIPS, FireOutcome, FireRecord, S
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, ScheduleNotFound, Unreadable
 from gateway.store.sqlite import event_log, idempotency
-from gateway.store.sqlite.bounded import limit_bytes
+from gateway.store.sqlite.bounded import LimitedRows
 from gateway.store.sqlite.database import Reader, Transaction
-from gateway.store.sqlite.unreadable import decode_row, decode_rows
+from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 #: schedules that can be stored
 MAX_SCHEDULES = 50_000
@@ -187,11 +187,11 @@ def record_skip(tx: Transaction, schedule_id: str, time: int, why: str) -> None:
     )
     tx.execute("UPDATE schedules SET skipped = skipped + 1, skip_reason = ? WHERE id = ?", (why, schedule_id))
     before = tx.execute(
-        "SELECT scheduled_for, outcome FROM fires WHERE schedule = ? AND scheduled_for < ?"
+        "SELECT scheduled_for, outcome = ? FROM fires WHERE schedule = ? AND scheduled_for < ?"
         " ORDER BY scheduled_for DESC LIMIT ?",
-        (schedule_id, time, MAX_LISTED_SKIPS + 1),
+        (FireOutcome.SKIPPED, schedule_id, time, MAX_LISTED_SKIPS + 1),
     ).fetchall()
-    if len(before) > MAX_LISTED_SKIPS and all(outcome == FireOutcome.SKIPPED for _, outcome in before):
+    if len(before) > MAX_LISTED_SKIPS and all(is_skip for _, is_skip in before):
         tx.execute("DELETE FROM fires WHERE schedule = ? AND scheduled_for = ?", (schedule_id, before[-2][0]))
 
 
@@ -212,8 +212,8 @@ def prune_fires(tx: Transaction) -> None:
 
 
 def _find_schedule(reader: Reader, schedule_id: str) -> Schedule | None:
-    row = reader.execute(f"{_SELECT_SCHEDULE} WHERE schedules.id = ?", (schedule_id,)).fetchone()
-    return decode_row(reader, RowKind.SCHEDULE, row, _decode_schedule, (schedule_id,)) if row else None
+    rows = reader.execute(f"{_SELECT_SCHEDULE} WHERE schedules.id = ?", (schedule_id,))
+    return fetch_row(reader, RowKind.SCHEDULE, rows, _decode_schedule, lambda: (schedule_id,))
 
 
 def _is_stored(reader: Reader, schedule_id: str) -> bool:
@@ -252,7 +252,7 @@ def list_schedules(reader: Reader, page: Page) -> list[Schedule]:
     rows = reader.execute(
         f"{_SELECT_SCHEDULE} WHERE schedules.seq < ? ORDER BY schedules.seq DESC LIMIT ?", (before, page.limit)
     )
-    return _decode_schedules(reader, limit_bytes(rows, page.max_bytes, lambda row: len(row[2])))
+    return _decode_schedules(reader, LimitedRows(rows, page.max_bytes, lambda row: len(row[2])))
 
 
 def list_schedule_ids(reader: Reader, label: str, limit: int) -> list[str]:
@@ -267,8 +267,9 @@ def list_schedule_ids(reader: Reader, label: str, limit: int) -> list[str]:
 
 def check_schedules(reader: Reader) -> None:
     """Find the schedules that cannot be read, before they are due."""
-    for row in reader.execute(_SELECT_SCHEDULE):
-        _decode_schedules(reader, [row])
+    rows = reader.execute(_SELECT_SCHEDULE)
+    # The schedules themselves are not kept: together they may be large.
+    decode_rows(reader, RowKind.SCHEDULE, rows, lambda row: bool(_decode_schedule(row)), lambda row: (row[1],))
 
 
 def list_budgeted(reader: Reader, limit: int) -> list[Schedule]:

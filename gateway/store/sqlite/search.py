@@ -80,12 +80,16 @@ def reindex_message_batch(tx: Transaction) -> bool:
     if next_ > last:
         return False
     rows: Any = tx.execute(
-        f"SELECT id, substr(content, 1, {MAX_INDEXED_CHARACTERS}) FROM transcript WHERE id BETWEEN ? AND ?"
-        f" ORDER BY id LIMIT {REINDEX_STEP_MESSAGES}",
+        f"SELECT id, CAST(substr(content, 1, {MAX_INDEXED_CHARACTERS}) AS BLOB) FROM transcript"
+        f" WHERE id BETWEEN ? AND ? ORDER BY id LIMIT {REINDEX_STEP_MESSAGES}",
         (next_, last),
     ).fetchall()
     done, size = last, 0
-    for id_, content in rows:
+    for id_, data in rows:
+        try:
+            content = data.decode()
+        except UnicodeDecodeError:  # it stays indexed as it is
+            continue
         if (apart := separate_characters(content)) != content:
             tx.execute("INSERT INTO words (words, rowid, content) VALUES ('delete', ?, ?)", (id_, content))
             tx.execute("INSERT INTO words (rowid, content) VALUES (?, ?)", (id_, apart))

@@ -12,9 +12,9 @@ from gateway.domain.run import Run, Status
 from gateway.domain.session import Message, Role, Session, SessionKey
 from gateway.domain.unreadable import RowKind
 from gateway.store.sqlite import event_log, idempotency, workspaces
-from gateway.store.sqlite.bounded import limit_bytes
+from gateway.store.sqlite.bounded import LimitedRows
 from gateway.store.sqlite.database import Reader, Transaction
-from gateway.store.sqlite.unreadable import decode_rows
+from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 _SELECT_SESSION = (
     "SELECT key, agent, channel, chat, title, backend_ref, last_n,"
@@ -135,8 +135,7 @@ def write_messages(tx: Transaction, session: str, said: Sequence[Message], *, ti
     Args:
         title: the text that becomes the title if the session has none; the first message when not given.
     """
-    row: Any = tx.execute("SELECT last_n, title FROM sessions WHERE key = ?", (session,)).fetchone()
-    last, there = row
+    last: Any = tx.execute("SELECT last_n FROM sessions WHERE key = ?", (session,)).get
     for begin in range(0, len(said), MAX_MESSAGES_PER_INSERT):
         some = said[begin : begin + MAX_MESSAGES_PER_INSERT]
         rows = [
@@ -150,8 +149,8 @@ def write_messages(tx: Transaction, session: str, said: Sequence[Message], *, ti
         last += len(rows)
     first = said[0].content if title is None and said else title or ""
     tx.execute(
-        "UPDATE sessions SET last_n = ?, title = ?, updated = ? WHERE key = ?",
-        (last, there or _shorten_title(first), tx.now, session),
+        "UPDATE sessions SET last_n = ?, title = iif(title = '', ?, title), updated = ? WHERE key = ?",
+        (last, _shorten_title(first), tx.now, session),
     )
 
 
@@ -161,19 +160,30 @@ def _shorten_title(text: str) -> str:
 
 
 def find_session(reader: Reader, key: str) -> Session | None:
-    row = reader.execute(f"{_SELECT_SESSION} WHERE key = ?", (key,)).fetchone()
-    return _decode_session(row) if row else None
+    """Return a session by its key, or None.
+
+    Raises:
+        Unreadable: it cannot be decoded.
+    """
+    rows = reader.execute(f"{_SELECT_SESSION} WHERE key = ?", (key,))
+    return fetch_row(reader, RowKind.SESSION, rows, _decode_session, lambda: (key,))
 
 
 def find_newest(reader: Reader, chat: str) -> Session | None:
-    row = reader.execute(f"{_SELECT_SESSION} WHERE chat = ? ORDER BY touched DESC LIMIT 1", (chat,)).fetchone()
-    return _decode_session(row) if row else None
+    newest = "WHERE chat = ? ORDER BY touched DESC LIMIT 1"
+    return fetch_row(
+        reader,
+        RowKind.SESSION,
+        reader.execute(f"{_SELECT_SESSION} {newest}", (chat,)),
+        _decode_session,
+        lambda: (reader.execute(f"SELECT key FROM sessions {newest}", (chat,)).get,),
+    )
 
 
 def list_sessions(reader: Reader, page: Page) -> list[Session]:
     before = page.before if page.before is not None else 1 << 62
     rows = reader.execute(f"{_SELECT_SESSION} WHERE touched < ? ORDER BY touched DESC LIMIT ?", (before, page.limit))
-    return [_decode_session(row) for row in rows]
+    return decode_rows(reader, RowKind.SESSION, rows, _decode_session, lambda row: (row[0],))
 
 
 def read_history(
@@ -184,7 +194,7 @@ def read_history(
         " WHERE session = ? AND n < ? ORDER BY n DESC LIMIT ?",
         (key, before if before is not None else 1 << 62, limit),
     )
-    fitting = limit_bytes(rows, max_bytes, lambda row: len(row[2]))
+    fitting = LimitedRows(rows, max_bytes, lambda row: len(row[2]))
     newest_first = decode_rows(reader, RowKind.MESSAGE, fitting, _decode_message, lambda row: (row[0],))
     return newest_first[::-1]
 

@@ -46,6 +46,7 @@ PLACES = {
     RowKind.DELIVERY: _Place("deliveries", ("id",)),
     RowKind.SCHEDULE: _Place("schedules", ("id",)),
     RowKind.FIRE: _Place("fires", ("schedule", "scheduled_for")),
+    RowKind.SESSION: _Place("sessions", ("key",)),
     RowKind.MESSAGE: _Place("transcript", ("id",)),
     RowKind.AGENT: _Place("agents", ("id",)),
     RowKind.TOKEN: _Place("tokens", ("name",)),
@@ -144,16 +145,26 @@ def decode_rows(
             reader.unreadable.note_row(kind, key_of(row), error)
 
 
-def decode_row(reader: Reader, kind: RowKind, row: Any, decode: Callable[[Any], T], key: Sequence[Any]) -> T:
-    """Decode one row.
+def fetch_row(
+    reader: Reader,
+    kind: RowKind,
+    rows: Iterator[Any],
+    decode: Callable[[Any], T],
+    find_key: Callable[[], Sequence[Any]],
+) -> T | None:
+    """Decode the first row of a statement; None if there is none.
+
+    Args:
+        find_key: returns the primary key of that row. It is called if the row cannot be decoded.
 
     Raises:
         Unreadable: it cannot be decoded.
     """
     try:
-        return decode(row)
+        row = next(rows, None)
+        return None if row is None else decode(row)
     except DECODING_ERRORS as error:
-        noted = reader.unreadable.note_row(kind, key, error)
+        noted = reader.unreadable.note_row(kind, find_key(), error)
         raise Unreadable(
             f"the {kind} {noted.id} cannot be read: {noted.reason}.",
             remedy=f"Upgrade Moongate if a newer version wrote it, or: gateway unreadable remove {kind} {noted.id}",
@@ -172,7 +183,15 @@ def _find_damaged_text(reader: Reader, kind: RowKind) -> None:
 
 def _search_damaged_text(reader: Reader, kind: RowKind) -> None:
     place = PLACES[kind]
-    for key in reader.execute(f"SELECT {', '.join(place.key)} FROM {place.table}"):
+    keys = reader.execute(f"SELECT {', '.join(place.key)} FROM {place.table}")
+    while True:
+        try:
+            key = next(keys, None)
+        except UnicodeDecodeError as error:  # such a row cannot be named: it is passed over
+            _log.error("store.unreadable_key", kind=str(kind), reason=_describe_error(error))
+            continue
+        if key is None:
+            return
         try:
             reader.execute(f"SELECT * FROM {where_key(kind)}", key).fetchall()
         except UnicodeDecodeError as error:
