@@ -88,8 +88,8 @@ class WorkspaceStore(Protocol):
         """Release some workspaces that were not used since then, and have no open run. Returns their number."""
         ...
 
-    async def list_released(self) -> Sequence[str]:
-        """Return the names of some released workspaces in which no agent works."""
+    async def list_released(self, after: str = "") -> Sequence[str]:
+        """Return the names of some released workspaces in which no agent works: the first ones after a name."""
         ...
 
     async def forget(self, names: Sequence[str]) -> None:

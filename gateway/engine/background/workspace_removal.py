@@ -53,13 +53,13 @@ class WorkspaceRemoval:
         if (before := compute_cutoff(self._clock(), self._days)) is not None:
             while await self._store.workspaces.release_unused(before):
                 pass
-        while names := await self._store.workspaces.list_released():
+        last = ""
+        while names := await self._store.workspaces.list_released(last):
             removed = [name for name in names if await asyncio.to_thread(_remove_directory, self._directory / name)]
             await self._store.workspaces.forget(removed)
             if removed:
                 _log.info("workspaces.removed", count=len(removed))
-            if len(removed) < len(names):  # they are tried again in the next round
-                break
+            last = names[-1]  # those that could not be removed are tried again in the next round
         return WORKSPACE_ROUND_SECONDS
 
 

@@ -65,11 +65,12 @@ def release_unused(tx: Transaction, before: int) -> int:
     return tx.changes_made()
 
 
-def list_released(reader: Reader) -> list[str]:
-    """Return the names of some workspaces to remove. The agents of their sessions have ended."""
+def list_released(reader: Reader, after: str = "") -> list[str]:
+    """Return the names of some workspaces to remove, in their order. The agents of their sessions have ended."""
     rows = reader.execute(
         "SELECT name FROM workspaces INDEXED BY workspaces_released"
-        f" WHERE released = 1 AND NOT {_SESSION_IS_RUNNING} LIMIT {MAX_WORKSPACES_AT_ONCE}"
+        f" WHERE released = 1 AND name > ? AND NOT {_SESSION_IS_RUNNING} ORDER BY name LIMIT {MAX_WORKSPACES_AT_ONCE}",
+        (after,),
     )
     return [str(name) for (name,) in rows]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -12,7 +13,8 @@ from gateway.domain.event import Text
 from gateway.domain.ports.backend import Turn
 from gateway.domain.retention import Retention
 from gateway.engine.background import workspace_removal
-from harness.waiting import until
+from gateway.store.sqlite import workspaces
+from harness.waiting import PATIENCE, until
 from tests.contracts.stores import SteppedClock
 from tests.engine.stage import Anything, Stage, hanging, staged
 
@@ -156,6 +158,31 @@ async def test_a_directory_that_cannot_be_removed_is_tried_again_later(
         assert await stage.store.workspaces.list_released() == [os.path.basename(directories(stage)[0])]
     async with staged(tmp_path, writing) as stage:
         await until(lambda: not directories(stage), "it is removed")
+
+
+async def test_many_directories_that_cannot_be_removed_hide_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def refuse_first_ones(place: Path) -> bool:
+        tried.append(place.name)
+        return place.name == tried_last
+
+    async with staged(tmp_path, writing) as stage:
+        for number in range(3):
+            run = await stage.do("x", session=f"main:test:{number}")
+            await stage.store.sessions.delete(run.spec.session, force=False)  # and nobody is told
+        names = await stage.store.workspaces.list_released()
+        tried_last = names[-1]
+    monkeypatch.setattr(workspaces, "MAX_WORKSPACES_AT_ONCE", 1)
+    monkeypatch.setattr(workspace_removal, "_remove_directory", refuse_first_ones)
+    async with staged(tmp_path, writing) as stage, asyncio.timeout(PATIENCE):
+        while await stage.store.workspaces.list_released(names[1]):
+            await asyncio.sleep(0.005)
+
+        assert tried == names
+        assert await stage.store.workspaces.list_released() == names[:1], "one at a time"
 
 
 async def test_a_workspace_that_the_agent_names_is_never_removed(tmp_path: Path) -> None:
