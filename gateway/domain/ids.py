@@ -10,6 +10,7 @@ import re
 import secrets
 
 _CROCKFORD_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_DIGIT_PAIRS = [high + low for high in _CROCKFORD_DIGITS for low in _CROCKFORD_DIGITS]
 
 # `(?!\n)`: Python's `$` also matches before a final line feed; JSON Schema's does not.
 
@@ -34,7 +35,7 @@ def make_first_ulid(at: int) -> str:
 
 
 def _encode_ulid(value: int) -> str:
-    return "".join(_CROCKFORD_DIGITS[value >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_DIGIT_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def is_slug(text: str) -> bool:
