@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,12 +25,19 @@ def replace(file: Path) -> None:
     other.rename(file)
 
 
-@pytest.mark.parametrize("change", [remove, replace])
+def move_away(file: Path) -> None:
+    file.rename(file.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("change", [remove, replace, move_away])
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("age", [0, 10], ids=["new", "settled"])
 async def test_nothing_is_accepted_after_a_file_is_gone(
-    tmp_path: Path, suffix: str, change: Callable[[Path], None]
+    tmp_path: Path, suffix: str, change: Callable[[Path], None], age: int
 ) -> None:
     store = SqliteStore(tmp_path / "moongate.db")
+    os.utime(tmp_path, (time.time() - age, time.time() - age))
+    await store.runs.accept(spec())
     await store.runs.accept(spec())
     change(tmp_path / f"moongate.db{suffix}")
 
@@ -38,6 +47,32 @@ async def test_nothing_is_accepted_after_a_file_is_gone(
         assert f"moongate.db{suffix} was removed or replaced" in error.message
     with pytest.raises(Unavailable, match="would be lost"):
         await store.check_writable()
+    await store.close()
+
+
+async def test_a_file_that_is_gone_within_the_same_tick_of_its_directory_is_noticed(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "moongate.db")
+    await store.runs.accept(spec())
+    same = tmp_path.stat().st_mtime_ns
+    (tmp_path / "moongate.db-wal").unlink()
+    os.utime(tmp_path, ns=(same, same))
+
+    with pytest.raises(Unavailable, match="was removed or replaced"):
+        await store.runs.accept(spec())
+    await store.close()
+
+
+async def test_a_directory_that_is_moved_away_is_noticed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    store = SqliteStore(data / "moongate.db")
+    os.utime(data, (time.time() - 10, time.time() - 10))
+    await store.runs.accept(spec())
+    await store.runs.accept(spec())
+    data.rename(tmp_path / "moved")
+
+    with pytest.raises(Unavailable, match="was removed or replaced"):
+        await store.runs.accept(spec())
     await store.close()
 
 

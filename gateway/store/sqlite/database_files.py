@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 import apsw
@@ -17,6 +18,10 @@ from gateway.errors import Unavailable
 
 _log = log.get()
 
+_SETTLED_NANOSECONDS = 2_000_000_000
+"""A directory's time of change is a clock that ticks, on some file systems every second. After a change that is older
+than this, the next one has another time."""
+
 
 class DatabaseFiles:
     """The files of a database that is open."""
@@ -25,12 +30,15 @@ class DatabaseFiles:
         self._connection = connection
         self._known = {
             file: identity
-            for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
+            for file in (str(path), f"{path}-wal", f"{path}-shm")
             if (identity := _identify(file)) is not None
         }
-        self._database = path
+        self._database = str(path)
+        self._directory = str(path.parent)
+        #: the directory in which all files were found, and when it had changed; None if that was a moment before
+        self._checked: tuple[int, int, int] | None = None
         #: the file that was found to be gone
-        self._lost: Path | None = None
+        self._lost: str | None = None
         self._is_saved = False
 
     def check_files(self) -> None:
@@ -40,10 +48,16 @@ class DatabaseFiles:
             Unavailable: one of them was removed or replaced: what is written now would not be found again.
         """
         if self._lost is None:
+            # Removing, renaming and replacing a file change its directory: one look instead of three.
+            began, directory = time.time_ns(), _identify_directory(self._directory)
+            if directory is not None and directory == self._checked:
+                return
             self._lost = next((file for file, identity in self._known.items() if _identify(file) != identity), None)
             if self._lost is None:
+                settled = directory is not None and directory[-1] < began - _SETTLED_NANOSECONDS
+                self._checked = directory if settled else None
                 return
-            _log.error("store.file_lost", file=str(self._lost))
+            _log.error("store.file_lost", file=self._lost)
         if not self._is_saved and self._lost != self._database:
             self._save_log()
         raise Unavailable(
@@ -60,13 +74,22 @@ class DatabaseFiles:
             busy, _, _ = next(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
             self._is_saved = not busy
             if self._is_saved:
-                _log.warning("store.log_saved", file=str(self._database))
+                _log.warning("store.log_saved", file=self._database)
 
 
-def _identify(file: Path) -> tuple[int, int] | None:
+def _identify(file: str) -> tuple[int, int] | None:
     """Return what a file keeps as long as nobody replaces it; None if there is none."""
     try:
         found = os.stat(file)
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _identify_directory(path: str) -> tuple[int, int, int] | None:
+    """Return what a directory keeps as long as no entry is made, removed or renamed; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
