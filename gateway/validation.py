@@ -45,7 +45,24 @@ def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: s
         return (
             f"{shown or whole}: has {equals}an invisible or control character, a mark of direction, or a wrong length"
         )
+    if found := re.search(r"matching regex ['\"](.*)['\"]$", what):
+        return f"{shown or whole}: {_describe_pattern(found[1])}"
     return f"{shown or whole}: {what[0].lower()}{what[1:].replace('`', '')}"
+
+
+def _describe_pattern(pattern: str) -> str:
+    """Return in words what a text of one of our patterns is, which msgspec shows as a Python literal."""
+    if pattern.startswith("^https?://"):
+        return "must be the address of a server, http:// or https://, without spaces"
+    if found := re.match(r"\^\[A-Za-z0-9\]\[A-Za-z0-9(\S+)\]\{0,(\d+)\}\$", pattern):
+        signs = " ".join(found[1])
+        return (
+            f"must begin with a letter or digit, and have only letters, digits and {signs} (1 to {int(found[2]) + 1}"
+            " characters)"
+        )
+    if r"[^\\x00]" in pattern:
+        return "must have no NUL character"
+    return "must have the form " + pattern.removeprefix("^").removesuffix(r"$(?!\\n)").removesuffix("$")
 
 
 def _suggest_field(name: str, path: str, struct: type[Struct]) -> str:

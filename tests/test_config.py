@@ -272,7 +272,7 @@ def test_asking_for_no_token_is_refused_elsewhere(tmp_path: Path, host: str) -> 
         ({"list": [{"id": "a", "backend": "echo", "timeuot": 3}]}, 'timeuot: unknown field; did you mean "timeout"?'),
         ({"list": [{"id": "a", "backend": "echo", "timeout": -1}]}, "agents.list[0].timeout: expected float > 0"),
         ({"list": [{"id": "a", "backend": "echo", "script": 1}]}, "agents.list[0].script: expected bool, got int"),
-        ({"list": [{"id": "a:b", "backend": "echo"}]}, "agents.list[0].id: expected str matching"),
+        ({"list": [{"id": "a:b", "backend": "echo"}]}, "agents.list[0].id: must begin with a letter or digit"),
         ({"list": [{"id": "a", "backend": "echo"}] * 2}, 'two agents have the id "a"'),
         ({"default": "b", "list": [{"id": "a", "backend": "echo"}]}, 'there is no agent "b"'),
         (
