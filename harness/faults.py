@@ -26,6 +26,12 @@ known = opening.read_migrations()
 further = opening.Migration(len(known) + 1, "further.sql", "CREATE TABLE further (x)")
 opening.read_migrations = lambda: [*known, further]
 """
+#: it ends with an error after its migration
+FAILS_AFTER_MIGRATION = """
+from gateway.engine.engine import Engine
+async def fail(self): raise RuntimeError('it cannot')
+Engine.__aenter__ = fail
+"""
 
 
 def able(live: Live) -> Live:

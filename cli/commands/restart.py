@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
+from pathlib import Path
 
 import click
 
@@ -160,7 +162,7 @@ def _restart_by_signal(instance: Instance, found: Record, hard: bool, reason: st
     """Ask the supervisor to restart, and wait for its answer.
 
     Raises:
-        GatewayError: the supervisor refused, or the new generation failed; the old one goes on.
+        GatewayError: the supervisor refused, or the new generation failed; the error says whether the old one goes on.
         Unavailable: the supervisor did not answer in time.
     """
     file = instance.requests_base
@@ -179,6 +181,39 @@ def _restart_by_signal(instance: Instance, found: Record, hard: bool, reason: st
             raise Unavailable(f"the restart has not finished after {wait:g} s.", remedy="See: gateway logs")
         time.sleep(RESTART_POLL_SECONDS)
     if not outcome.ok:
-        goes_on = f"Generation {outcome.old} goes on."
-        raise GatewayError(f"the gateway was not restarted: {outcome.error}", remedy=goes_on)
+        raise GatewayError(
+            f"the gateway was not restarted: {outcome.error}", remedy=_describe_rest(instance, outcome, asked.at)
+        )
     return outcome
+
+
+def _describe_rest(instance: Instance, outcome: Outcome, begun: float) -> str:
+    """Return what serves after a failed restart, and what to do if nothing does.
+
+    Args:
+        begun: when the restart was asked for, in seconds since 1970 UTC.
+    """
+    leader = outcome.old if outcome.leader is None else outcome.leader
+    if leader:
+        return f"Generation {leader} goes on."
+    rest = "No generation serves now; the gateway goes on trying to start one. See: gateway logs."
+    copy = _find_copy_since(instance, begun)
+    if copy is None:
+        return rest
+    return (
+        f"{rest} The new version has migrated the database, so the version before cannot open it. To go back to that"
+        f" version, stop the gateway, move {copy.with_suffix('').name} and its -wal away, and copy"
+        f" {output.shorten_home(copy)} to its place: what came after the restart is not in it."
+    )
+
+
+def _find_copy_since(instance: Instance, begun: float) -> Path | None:
+    """Return the copy of the database that a migration has made since then; None if there is none."""
+    from gateway import config  # late: it imports much of the gateway
+
+    with contextlib.suppress(ConfigError, OSError):
+        database = config.load(instance.env).database_path
+        for copy in database.parent.glob(f"{database.name}.schema-*"):
+            if copy.stat().st_mtime >= begun:
+                return copy
+    return None

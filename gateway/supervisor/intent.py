@@ -48,6 +48,9 @@ class Outcome(Struct, frozen=True):
     old: int
     new: int
     error: str
+    #: number of the generation that leads after a failed restart, 0 if there is none; None from a supervisor that is
+    #: older than this field
+    leader: int | None = None
 
 
 class Grace(Struct, frozen=True):

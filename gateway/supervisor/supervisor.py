@@ -298,9 +298,7 @@ class Supervisor:
             return
         why = one.error or f"it ended with exit code {code}"
         leader = self._current_leader
-        if (
-            leader is not None and leader.state is GenerationState.LEADING
-        ):  # it was to replace the leader, which goes on
+        if leader is not None and leader.state is GenerationState.LEADING:  # it was to be replaced, and goes on
             if code == BAD_CONFIG_EXIT_CODE:
                 self._publish_note("config", f"not taken: {why}")
             self._answer_restarts(ok=False, new=one.number, error=why)
@@ -397,9 +395,10 @@ class Supervisor:
 
     def _answer_restarts(self, *, ok: bool, new: int, error: str = "") -> None:
         """Write the outcome for each request for this restart."""
+        leads = next((one.number for one in self._generations if one.state is GenerationState.LEADING), 0)
         for asked in self._intents:
             with contextlib.suppress(OSError):
-                intent.write_outcome(self._held.path, Outcome(asked.id, ok, self._old, new, error))
+                intent.write_outcome(self._held.path, Outcome(asked.id, ok, self._old, new, error, leads))
         if not ok:
             self._log_event("restart.failed", error=error)
             self._notifier.send_state(READY=1, STATUS=f"restart failed: {error}"[:200].replace("\n", " "))

@@ -91,6 +91,23 @@ def test_a_migration_may_take_longer_than_a_start(live: Callable[..., Live]) -> 
     assert (result.code, one.health["generation"]) == (0, 2), result.err
 
 
+def test_an_upgrade_that_fails_after_its_migration_says_that_nothing_serves_and_how_to_go_back(
+    one: Live, shell: Shell
+) -> None:
+    faults.give(one, f"{faults.PENDING_MIGRATION}\n{faults.FAILS_AFTER_MIGRATION}")
+
+    result = shell("restart")
+
+    assert result.code == 1
+    assert "goes on." not in result.err
+    assert "No generation serves now" in result.err
+    (copy,) = (one.home / "data").glob("moongate.db.schema-*")
+    assert copy.name in result.err
+    faults.give(one, faults.PENDING_MIGRATION)
+    until_sync(lambda: one.logged("generation.leads")[-1]["generation"] > 1, "it is tried again without a command")
+    assert one.call("POST", "/api/agent", {"message": "hi"}).body["reply"] == "echo: hi"
+
+
 @pytest.mark.parametrize("way", [[], ["--hard"]], ids=["plain", "hard"])
 def test_a_file_that_cannot_be_read_is_refused(one: Live, shell: Shell, way: list[str]) -> None:
     one.config.write_text("{")
@@ -179,6 +196,7 @@ def test_a_crash_loop_backs_off_and_ends_when_the_cause_is_gone(one: Live, shell
     assert one.log.stat().st_size < 100_000
     assert refused.code == 1
     assert "exit code 1" in refused.err
+    assert "No generation serves now" in refused.err
     assert shell("restart").code == 0
     assert one.call("GET", "/livez").status == 200
 
