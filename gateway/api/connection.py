@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, cast
 
 import msgspec
@@ -34,18 +35,45 @@ _BUSY_RESPONSE = (
 _log = log.get()
 
 
+class CountingTransport:
+    """A transport that counts what its client takes. The size of its buffer alone does not tell: more is written."""
+
+    __slots__ = ("_transport", "_written")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._written = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._written += memoryview(data).nbytes
+        self._transport.write(data)
+
+    def writelines(self, parts: Iterable[bytes | bytearray | memoryview]) -> None:
+        given = list(parts)
+        self._written += sum(memoryview(part).nbytes for part in given)
+        self._transport.writelines(given)
+
+    @property
+    def taken(self) -> int:
+        """Bytes that the client has taken so far."""
+        return self._written - self._transport.get_write_buffer_size()
+
+
 class Connection(RequestHandler):
     """One connection, with a deadline for each request's header, and one for the client to read what is sent."""
 
-    __slots__ = ("_deadline", "_refused", "_stall_timer", "_unread")
+    __slots__ = ("_deadline", "_refused", "_stall_timer", "_taken")
 
     def __init__(self, manager: LimitedServer, **options: Any) -> None:
         super().__init__(manager, **options)
         self._deadline: asyncio.TimerHandle | None = None
         self._refused = False
         self._stall_timer: asyncio.TimerHandle | None = None
-        #: bytes that the client had not taken when this was last looked at
-        self._unread = 0
+        #: bytes that the client had taken when this was last looked at
+        self._taken = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         server = cast("LimitedServer", self._manager)
@@ -56,7 +84,7 @@ class Connection(RequestHandler):
             transport.close()
             self._refused = True
             return
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", CountingTransport(cast("asyncio.Transport", transport))))
         # Without a buffer that counts as empty: then `pause_writing` tells of each answer that the client has not
         # taken, and `resume_writing` that it has taken all.
         cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
@@ -80,7 +108,7 @@ class Connection(RequestHandler):
     def _watch_reader(self) -> None:
         """Look again after a while whether the client has taken anything."""
         if self.transport is not None:
-            self._unread = self.transport.get_write_buffer_size()
+            self._taken = cast("CountingTransport", self.transport).taken
             seconds = cast("LimitedServer", self._manager).limits.stall_seconds
             self._stall_timer = self._loop.call_later(seconds, self._drop_stalled_reader)
 
@@ -88,7 +116,7 @@ class Connection(RequestHandler):
         """Drop the connection, and all that waits to be sent, if the client has taken nothing for so long."""
         if self.transport is None:
             return
-        if self.transport.get_write_buffer_size() < self._unread:
+        if cast("CountingTransport", self.transport).taken > self._taken:
             self._watch_reader()
         else:
             self.transport.abort()

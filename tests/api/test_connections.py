@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from aiohttp import web
 
 from gateway.api import body, connection
+from gateway.api.connection import Connection, LimitedServer
+from gateway.config import Limits
 from harness.waiting import PATIENCE, until
 from tests.api.client import ask, head, post, raw, read
 from tests.support.hurrying import Hurry
@@ -399,3 +402,52 @@ async def test_large_bodies_at_once_are_limited_and_make_room_again(
         async with asyncio.timeout(PATIENCE):
             while not await has_room(served):
                 pass
+
+
+class Client(asyncio.Transport):
+    """A client that takes only what a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unread = 0
+        self.was_dropped = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.unread += len(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def is_closing(self) -> bool:
+        return self.was_dropped
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None:
+        self.was_dropped = True
+
+
+async def test_a_client_that_takes_less_than_is_written_is_dropped_only_when_it_takes_nothing() -> None:
+    async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+        raise AssertionError("no request comes")
+
+    held = LimitedServer(web.Server(refuse), Limits(), lambda address: True)()
+    assert isinstance(held, Connection)
+    client = Client()
+    held.connection_made(client)
+    assert held.transport is not None
+    held.transport.write(b"x" * 100)
+    held.pause_writing()
+
+    for _ in range(3):  # it takes 50 bytes while 100 more are written
+        client.unread -= 50
+        held.transport.writelines([b"x" * 60, b"x" * 40])
+        held._drop_stalled_reader()
+        assert not client.was_dropped
+    held.transport.write(b"x" * 100)
+    held._drop_stalled_reader()
+
+    assert client.was_dropped
+    held.connection_lost(None)
