@@ -125,6 +125,17 @@ async def test_what_is_changed_holds_at_once(moongate: Serving) -> None:
     assert (await ask(moongate, "GET", "/api/agents/reviewer")).status == 404
 
 
+async def test_an_agent_is_not_given_the_slug_of_another(moongate: Serving) -> None:
+    await make(moongate)
+    await make(moongate, "critic")
+
+    for slug in ("main", "critic"):
+        refused = await ask(moongate, "PUT", "/api/agents/reviewer", {"slug": slug})
+        assert refused.status == 409
+    agents = (await ask(moongate, "GET", "/api/agents")).body["agents"]
+    assert sorted(agent["slug"] for agent in agents) == ["critic", "main", "reviewer"]
+
+
 async def test_a_disabled_agent_takes_nothing_and_keeps_what_waits(moongate: Serving) -> None:
     await make(moongate)
     first, second = [await submit(moongate, "@@ hang", agentId="reviewer", session=str(n)) for n in range(2)]

@@ -830,3 +830,19 @@ async def test_a_new_ticket_replaces_a_lost_one(store: Store) -> None:
     await store.tokens.add_ticket(_ticket("c"), key)
 
     assert [await store.tokens.redeem_ticket(hash_) for hash_ in "abc"] == [None, None, "t"]
+
+
+async def test_a_batch_of_runs_ends_when_it_has_so_much_text(store: Store) -> None:
+    ids = [(await store.runs.accept(spec(text="x" * 600))).run.id for _ in range(4)]
+
+    for size, expected in [(1, 1), (600, 1), (601, 2), (1_800, 3), (100_000, 4)]:
+        count, runs = await store.runs.read_batch(ids, size, shortened=False)
+        assert (count, [run.id for run in runs]) == (expected, ids[:expected])
+
+
+async def test_a_batch_leaves_out_runs_that_are_gone_and_goes_on(store: Store) -> None:
+    ids = [(await store.runs.accept(spec(text="x" * 600))).run.id for _ in range(2)]
+
+    count, runs = await store.runs.read_batch([ids[0], "gone", ids[1]], 100_000, shortened=False)
+
+    assert (count, [run.id for run in runs]) == (3, ids)

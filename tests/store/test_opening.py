@@ -97,6 +97,14 @@ async def test_a_directory_in_place_of_the_database_is_refused(path: Path) -> No
     assert "not a plain file" in await refused(path)
 
 
+async def test_a_database_that_cannot_be_created_says_why(path: Path) -> None:
+    path.parent.mkdir()
+    (path.parent / "moongate.db.new").mkdir()  # where the draft would be
+
+    assert f"cannot create the database {path}: " in await refused(path)
+    assert not path.exists()
+
+
 async def test_a_missing_database_is_not_replaced_while_its_write_ahead_log_exists(path: Path) -> None:
     store = SqliteStore(path)
     await store.runs.accept(spec())

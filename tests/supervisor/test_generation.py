@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from gateway import log_reader
+from gateway import config, log_reader
 from gateway.control_channel import MAX_CONTROL_MESSAGE_BYTES, ControlChannel, MessageDecoder, MessageType
 from gateway.supervisor.generation import GENERATION_MOVES, Generation, GenerationState
 from gateway.supervisor.logfile import LogFile
@@ -197,3 +198,19 @@ def test_what_a_re_execution_keeps_begins_in_its_state(heard: Heard) -> None:
     with pytest.raises(ValueError, match="cannot move from draining to leading"):
         found.start_leading()
     found.close()
+
+
+def test_a_process_that_cannot_be_started_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise OSError(11, "no process is left")
+
+    def count_descriptors() -> int:
+        return len(os.listdir("/proc/self/fd" if os.path.exists("/proc/self/fd") else "/dev/fd"))
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    sources = config.read_sources({"HOME": "/nowhere"})
+    with socket.socket() as listener:
+        before = count_descriptors()
+        with pytest.raises(OSError, match="no process is left"):
+            Generation.start_process(1, listener, {}, sources, lambda event: None)
+        assert count_descriptors() == before
