@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mutants.sampling import AREAS, Mutant, draw_mutants
-from mutants.selection import QUICK, Baseline, measure_baseline
+from mutants.selection import Baseline, measure_baseline
 from mutants.workspace import Workspace
 
 _PROJECT = Path(__file__).resolve().parent.parent
@@ -196,14 +196,14 @@ def _run_near_tests(baseline: Baseline, mutant: Mutant, space: Workspace) -> _Fo
 
 
 def _run_other_tests(baseline: Baseline, mutant: Mutant, space: Workspace) -> _Found | None:
-    """Run all quick tests that were not run yet. A test that fails must fail again alone, or it is left out."""
-    left_out = {*baseline.failed, *_choose_near_tests(baseline, mutant)}
+    """Run all other tests that can see the change. One that fails must fail again alone, or it is left out."""
+    near = _choose_near_tests(baseline, mutant)
+    others = {*baseline.choose_tests(mutant), *baseline.choose_programs_tests()}.difference(near)
     for _ in range(_UNSTABLE_TESTS):
-        options = ["-n", "4", "--dist", "worksteal", "-m", QUICK]
-        found = _run_pytest(space, options, [f"--deselect={test}" for test in left_out])
+        found = _run_pytest(space, ["-n", "4", "--dist", "worksteal"], sorted(others))
         if found is None or found[0] == "hung" or _run_pytest(space, ["-p", "no:xdist"], [found[1]]):
             return found
-        left_out.add(found[1])
+        others.discard(found[1])
     return None
 
 

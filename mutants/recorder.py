@@ -1,4 +1,5 @@
-"""A plugin of pytest that notes each test's outcome, its seconds, and the lines of the gateway that it executes.
+"""A plugin of pytest that notes of each test its outcome, its seconds, the lines of the gateway that it executes, and
+whether it starts Python programs, which may execute any line.
 
 It writes one file for each process that ran tests, as JSON, into the directory $MUTANTS_RECORDS.
 """
@@ -7,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import coverage
 import pytest
@@ -17,14 +20,24 @@ import pytest
 _lines = coverage.Coverage(data_file=None, source=["gateway"], config_file=False)  # in memory: tests fill disks
 _seconds: dict[str, float] = {}
 _failed: set[str] = set()
+_starting: set[str] = set()
+_running = ""
+
+
+def _note_process(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen" and sys.prefix in str(arguments):
+        _starting.add(_running)
 
 
 def pytest_sessionstart() -> None:
     _lines.start()
+    sys.addaudithook(_note_process)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    global _running
+    _running = item.nodeid
     _lines.switch_context(item.nodeid)
     return (yield)
 
@@ -42,6 +55,7 @@ def pytest_sessionfinish() -> None:
     record = {
         "seconds": _seconds,
         "failed": sorted(_failed),
+        "starting": sorted(_starting),
         "executed": {file: data.contexts_by_lineno(file) for file in data.measured_files()},
     }
     (Path(os.environ["MUTANTS_RECORDS"]) / str(os.getpid())).write_text(json.dumps(record), encoding="utf-8")

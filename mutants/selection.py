@@ -18,11 +18,13 @@ _BASELINE_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Baseline:
-    """How the tests do without a change: seconds of each that passes, what failed, and which tests execute a line."""
+    """How the tests do without a change: seconds of each that passes, what failed, which tests execute a line, and the
+    files with tests that start Python programs."""
 
     seconds: dict[str, float]
     failed: tuple[str, ...]
     executed: dict[str, dict[int, set[str]]]
+    starting: frozenset[str]
 
     def choose_tests(self, mutant: Mutant) -> list[str]:
         """Return the tests that execute the mutant's lines, or else any line of its file."""
@@ -38,6 +40,10 @@ class Baseline:
             return -near, self.seconds[test]
 
         return sorted(tests & self.seconds.keys(), key=order)
+
+    def choose_programs_tests(self) -> list[str]:
+        """Return the tests of the files in which any starts a Python program: they may share it."""
+        return [test for test in self.seconds if test.partition("::")[0] in self.starting]
 
 
 def measure_baseline(workspace: Workspace, workers: int) -> Baseline:
