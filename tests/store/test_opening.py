@@ -97,6 +97,18 @@ async def test_a_directory_in_place_of_the_database_is_refused(path: Path) -> No
     assert "not a plain file" in await refused(path)
 
 
+async def test_a_read_only_database_says_what_to_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's error is simulated: root may write to every file, and a test cannot mount."""
+    await filled(path)
+
+    def fail(*_: object) -> None:
+        raise apsw.ReadOnlyError("attempt to write a readonly database")
+
+    monkeypatch.setattr(opening, "_apply_migrations", fail)
+
+    assert f"the database {path} cannot be written to: it is read-only." in await refused(path)
+
+
 async def test_a_database_that_cannot_be_created_says_why(path: Path) -> None:
     path.parent.mkdir()
     (path.parent / "moongate.db.new").mkdir()  # where the draft would be

@@ -78,6 +78,22 @@ def test_a_refused_restart_puts_the_settings_of_the_leader_in_force_again(file: 
     assert paths.last_good_config(file).read_bytes() == FIRST
 
 
+def test_a_refused_restart_returns_to_the_settings_that_served_last(file: Path, env: dict[str, str]) -> None:
+    file.write_bytes(FIRST)
+    configs = start_history(file, env)
+    for content, port in ((SECOND, 2002), (b'{"gateway": {"port": 3003}}', 3003)):
+        file.write_bytes(content)
+        configs.prepare_restart(config_history.read_config(env))
+        assert configs.take_reading(env).settings.gateway.port == port
+        if port == 2002:
+            configs.confirm_current()
+
+    configs.revert_to_confirmed()
+
+    assert configs.current.settings.gateway.port == 2002
+    assert paths.last_good_config(file).read_bytes() == SECOND
+
+
 def test_a_bad_file_is_neither_in_force_nor_kept(file: Path, env: dict[str, str]) -> None:
     file.write_bytes(FIRST)
     configs = start_history(file, env)
