@@ -128,6 +128,7 @@ def test_a_url_with_a_forbidden_address_is_refused_at_once() -> None:
         "http://example.org/" + "x" * 2048,
         "http://169.254.169.254/latest/meta-data/",
         "http://10.0.0.1/",
+        *["http://example.org/a b", "http://example.org/a\\b", "http://example.org\\@10.0.0.1/"],
         "http://[fe80::1]/",
         *["http://127.1/", "http://2130706433/", "http://0/", "http://8.8.8.8./", "http://1.2.3.4.5/", "http://./"],
         *["http://a..example/", "http://.example/", f"http://{'a' * 64}.example/", f"http://{'a.' * 127}aa/"],

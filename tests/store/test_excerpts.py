@@ -37,6 +37,13 @@ def test_the_part_with_the_most_different_matches_is_shown() -> None:
     assert found.text.endswith("…")
 
 
+def test_the_first_of_equal_parts_is_shown() -> None:
+    found = cut_excerpt(mark("[fox] one " + "word " * 100 + "[fox] two " + "word " * 100))
+
+    assert "fox one" in found.text
+    assert "fox two" not in found.text
+
+
 @pytest.mark.parametrize("before", [0, 1, 15, 16, 17, 200])
 @pytest.mark.parametrize("after", [0, 1, 15, 16, 17, 200])
 def test_a_part_has_so_many_words_and_is_joined_to_its_ends(before: int, after: int) -> None:

@@ -24,7 +24,7 @@ from gateway.errors import Conflict, NotFound, ScheduleNotFound, Unreadable
 from gateway.process.identity import Identity
 from gateway.store.sqlite import opening, unreadable
 from gateway.store.sqlite.store import SqliteStore
-from tests.contracts.stores import ALL, LIMITS, PAGE, START, SteppedClock, claim_one, finish, rules, spec
+from tests.contracts.stores import ALL, LIMITS, PAGE, START, SteppedClock, claim_one, finish, key, rules, spec
 
 TARGET = Target(kind="webhook", address="http://127.0.0.1/")
 OLD = "1/1/an-earlier-boot"
@@ -293,6 +293,19 @@ async def test_only_what_is_known_to_be_unreadable_can_be_removed(store: SqliteS
         await store.unreadable.remove(RowKind.SCHEDULE, "good")
 
     assert len(await store.schedules.list(PAGE)) == 2
+
+
+async def test_removing_a_run_forgets_its_request_and_no_other(store: SqliteStore) -> None:
+    bad, good = [(await store.runs.accept(spec(f"main:test:{name}"), key(name))).run for name in "ab"]
+    damage(store, "UPDATE runs SET spec = '{' WHERE id = ?", bad.id)
+    with pytest.raises(Unreadable):
+        await store.runs.get(bad.id)
+
+    await store.unreadable.remove(RowKind.TASK, bad.id)
+
+    again, same = [await store.runs.accept(spec(f"main:test:{name}"), key(name)) for name in "ab"]
+    assert (again.is_new, same.is_new) == (True, False)
+    assert same.run.id == good.id
 
 
 async def test_a_row_that_is_gone_is_no_longer_listed(store: SqliteStore) -> None:

@@ -153,6 +153,18 @@ def test_the_bad_content_is_put_aside_for_the_last_good_copy(file: Path, env: di
     assert paths.last_good_config(file).read_bytes() == FIRST
 
 
+def test_nothing_stands_in_while_the_file_is_good_or_there_is_no_copy(file: Path, env: dict[str, str]) -> None:
+    file.write_bytes(FIRST)
+    configs = start_history(file, env)
+    assert paths.last_good_config(file).exists()
+    assert configs.stand_in_variables == {}
+
+    configs.fall_back()
+    paths.last_good_config(file).unlink()
+
+    assert configs.stand_in_variables == {}
+
+
 def test_the_variables_of_dotenv_are_read_once_too(tmp_path: Path, env: dict[str, str]) -> None:
     (tmp_path / ".env").write_text("MOONGATE_PORT=1001\nTOKEN_OF_SOMETHING=first\n")
     reading = config_history.read_config(env)
