@@ -96,6 +96,16 @@ async def test_usage_counts_when_it_is_reported_and_not_again_at_the_end(store: 
     assert await spent(store) == {"main": UsageTotals(runs=1, input=300, output=60, cached=150, cost=0.75)}
 
 
+async def test_running_runs_of_another_agent_are_not_counted(store: Store) -> None:
+    await accept(store, agent="other")
+    await go(store, limits(runs=1))
+    before = await store.usage.sum_today(UsageGrouping.AGENT, "main")
+    await accept(store)
+
+    assert before == UsageTotals()
+    assert len(await go(store, limits(runs=1))) == 1
+
+
 async def test_a_repeated_end_counts_once(store: Store) -> None:
     await accept(store)
     (run,) = await go(store, limits())

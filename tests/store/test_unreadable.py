@@ -91,6 +91,18 @@ async def test_a_schedule_that_cannot_be_read_stops_no_other_and_can_be_deleted(
         await store.schedules.delete("bad")
 
 
+async def test_a_schedule_made_in_place_of_one_that_could_not_be_read_is_due(store: SqliteStore) -> None:
+    await two_schedules(store)
+    again = await store.schedules.get("bad")
+    damage(store, "UPDATE schedules SET spec = '{}' WHERE id = 'bad'")
+    assert await listed(store.schedules.list_due(START, 10), "id") == ["good"]
+
+    await store.schedules.delete("bad")
+    await store.schedules.create(again)
+
+    assert await listed(store.schedules.list_due(START, 10), "id") == ["bad", "good"]
+
+
 async def test_a_schedule_that_cannot_be_read_is_not_due(store: SqliteStore) -> None:
     await two_schedules(store)
     await store.schedules.delete("good")
