@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import structlog
+from aiohttp.test_utils import make_mocked_request
 
 from gateway import config
-from gateway.api import failed_attempts
+from gateway.api import auth, failed_attempts
 from gateway.api.routing import NATIVE_DIALECT, Route, discover_routes
 from gateway.domain.token import Scope
 from gateway.errors import ConfigError
@@ -178,6 +179,17 @@ async def test_a_foreign_host_is_not_answered(moongate: Serving, host: str, path
 
     assert (answer.status, answer.code) == (421, "FORBIDDEN")
     assert "gateway.allowed_hosts" in answer.message
+
+
+async def test_only_so_many_hosts_are_remembered_and_the_others_are_answered_too(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "MAX_REMEMBERED_HOSTS", 3)
+    guard = auth.RequestGuard(moongate.engine.tokens)
+    for number in range(5):
+        guard.check_host(make_mocked_request("GET", "/health", {"Host": f"10.1.2.{number}"}))
+
+    assert guard._good_hosts == {f"10.1.2.{number}" for number in range(3)}
 
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]

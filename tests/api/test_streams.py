@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,21 @@ async def test_a_stream_with_much_to_say_has_no_heartbeat(
     assert events.asides == []
 
 
+async def test_a_stream_that_has_ended_has_no_heartbeat(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch, hurry: Hurry
+) -> None:
+    beats: list[sse.EventStream] = []
+    monkeypatch.setattr(sse.EventStream, "_send_heartbeat", lambda self: beats.append(self))
+    task = await submit(moongate, "hi")
+    path = f"/api/tasks/{task['id']}/events"
+    async with stream(moongate, path) as ended:
+        await ended.rest()
+    hurry(2 * sse.STREAM_HEARTBEAT_SECONDS)
+    await ask(moongate, "GET", "/health")  # timers that are due come before its answer
+
+    assert beats == []
+
+
 async def test_revoking_a_token_ends_its_streams_and_no_others(
     moongate: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,15 +325,22 @@ async def test_a_reader_that_takes_nothing_is_dropped_and_can_come_back(tmp_path
         task = await submit(served, f"@@ say {'x' * (12 << 20)}")
         await done(served, task["id"])
         readers = served.engine._hub._runs
-        _, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1024)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1024)
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(head(f"GET /api/tasks/{task['id']}/events"))
         await until(lambda: readers, "the reader is there")
         await until(lambda: not readers, "the reader is dropped")
-        writer.transport.abort()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        came = bytearray()
+        async with asyncio.timeout(PATIENCE):
+            with suppress(ConnectionError):
+                while data := await reader.read(1 << 20):
+                    came += data
+        writer.close()
         async with stream(served, f"/api/tasks/{task['id']}/events") as events:
             frames = await events.rest()
 
+    assert not came.endswith(b"0\r\n\r\n"), "the end of a whole answer"
     assert frames[-1].event == "end"
     assert [frame.id for frame in frames] == [str(number) for number in range(1, len(frames) + 1)]
 

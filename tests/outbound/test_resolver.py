@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from gateway.outbound.resolver import ThreadResolver
+from harness.waiting import PATIENCE
 
 
 def found(host: str, port: int) -> Sequence[Any]:
@@ -32,3 +34,24 @@ async def test_a_look_up_that_fails_raises_its_error_and_frees_its_slot() -> Non
     with pytest.raises(socket.gaierror):
         await resolver.resolve("nobody.example", 443)
     assert not slots.locked()
+
+
+async def test_a_look_up_that_nobody_waits_for_any_more_frees_its_slot_at_its_end() -> None:
+    slots = asyncio.Semaphore(1)
+    loop, begun, may_end = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def look_up(host: str, port: int) -> Sequence[Any]:
+        loop.call_soon_threadsafe(begun.set)
+        may_end.wait()
+        return found(host, port)
+
+    waiting = asyncio.create_task(ThreadResolver(look_up, slots).resolve("slow.example", 443))
+    await begun.wait()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    held = slots.locked()
+    may_end.set()
+
+    async with asyncio.timeout(PATIENCE):
+        await slots.acquire()
+    assert (waiting.cancelled(), held) == (True, True)

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from gateway.domain.delivery import (
     Target,
 )
 from gateway.domain.times import wall_clock
-from gateway.outbound.webhook import WebhookSender
+from gateway.outbound.webhook import MAX_WEBHOOK_ANSWER_BYTES, WebhookSender
 from harness.waiting import PATIENCE, until
 from harness.webhook_receiver import serve_receiver
 from tests.support.hurrying import Hurry
@@ -216,6 +217,27 @@ async def test_a_body_that_does_not_end_is_not_waited_for() -> None:
         assert await sent(receiver.url, AddressPolicy(loopback_only=True), deadline=0.2) == RetryLater(
             "no answer within 0.2 s"
         )
+
+
+async def test_what_follows_the_limit_of_an_answer_is_not_waited_for() -> None:
+    closed = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MAX_WEBHOOK_ANSWER_BYTES + 1))
+        with suppress(ConnectionError):  # the other end closes before it has read all
+            await reader.read()
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        closed.set()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        result = await sent(url, AddressPolicy(loopback_only=True))
+        await closed.wait()
+
+    assert result == Delivered()
 
 
 async def test_an_answer_that_breaks_off_is_tried_again() -> None:

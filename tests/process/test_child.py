@@ -280,6 +280,25 @@ async def test_stopping_ends_a_stubborn_child_and_its_grandchild(children: Child
     await until(lambda: not any(who and identity.is_alive(who) for who in family), "the whole group is dead")
 
 
+async def test_the_pipes_of_a_child_are_closed_though_a_grandchild_that_cannot_be_found_holds_them(
+    children: Children,
+) -> None:
+    """It has left the group, and its environment has no mark."""
+    program = (
+        "import subprocess as s; print(s.Popen(['/bin/sleep', '600'], env={}, start_new_session=True).pid, flush=True);"
+        "input()"
+    )
+    child = await spawn(children, sys.executable, "-c", program)
+    grandchild = int(await child.stdout.readline())
+    try:
+        await child.stop_group()
+        async with asyncio.timeout(PATIENCE):
+            assert await child.stdout.read() == b""
+        assert identity.identify_process(grandchild)
+    finally:
+        os.kill(grandchild, signal.SIGKILL)
+
+
 async def test_a_grandchild_that_outlives_its_parent_is_ended(children: Children) -> None:
     child = await shell(children, "trap '' TERM; sh -c 'echo $$; exec sleep 600' & exit 0")
     grandchild = identity.identify_process(int(await child.stdout.readline()))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import AgentError
 from gateway.process import identity
 from gateway.process.child import Children
 from gateway.process.scratch import ScratchSpace
@@ -19,13 +20,14 @@ def test_only_directories_of_dead_processes_are_cleared(tmp_path: Path) -> None:
     ours = Path(ScratchSpace(tmp_path, "x-").make_directory())
     (tmp_path / f"x-999999999_{me.started}_{me.boot}_abc" / "deep").mkdir(parents=True)
     (tmp_path / f"x-{me.pid}_{me.started}_another-boot_abc").mkdir()
-    for other in ("somebody-elses", "x-odd", f"y-999999999_{me.started}_{me.boot}_abc"):
+    dead = f"999999999_{me.started}_{me.boot}_abc"
+    foreign = {"somebody-elses", "x-odd", f"y-{dead}", dead}
+    for other in foreign:
         (tmp_path / other).mkdir()
 
     ScratchSpace(tmp_path, "x-").clear_abandoned()
 
-    kept = {ours.name, "somebody-elses", "x-odd", f"y-999999999_{me.started}_{me.boot}_abc"}
-    assert set(os.listdir(tmp_path)) == kept
+    assert set(os.listdir(tmp_path)) == {ours.name, *foreign}
 
 
 def test_a_missing_place_has_nothing_to_clear(tmp_path: Path) -> None:
@@ -56,6 +58,14 @@ class TestOfAChild:
         await (await children.spawn_child(["true"], cwd="/", env=dict(os.environ))).wait_ended()
 
         assert not left.exists()
+
+    async def test_a_program_that_cannot_start_leaves_no_directory(self, tmp_path: Path) -> None:
+        children = Children(MemoryLedger(), os.environ, ScratchSpace(tmp_path))
+
+        with pytest.raises(AgentError, match="cannot start"):
+            await children.spawn_child(["echo", "nul \0 inside"], cwd="/", env=dict(os.environ))
+
+        assert not list(tmp_path.iterdir())
 
     async def test_an_agent_may_choose_where_its_program_unpacks(self, tmp_path: Path) -> None:
         children = Children(MemoryLedger(), os.environ, ScratchSpace(tmp_path))
