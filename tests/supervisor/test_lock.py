@@ -38,6 +38,43 @@ def test_only_one_process_holds_a_lock(path: Path) -> None:
     lock.acquire_lock(path).release()
 
 
+def lowest_free_descriptor() -> int:
+    number = os.dup(0)
+    os.close(number)
+    return number
+
+
+def test_a_lock_that_another_holds_costs_no_descriptor(path: Path) -> None:
+    held = lock.acquire_lock(path)
+    before = lowest_free_descriptor()
+
+    assert lock.try_lock(path) is None
+    assert lowest_free_descriptor() == before
+    held.release()
+
+
+def test_who_looks_for_the_holder_of_a_free_lock_does_not_take_it(path: Path) -> None:
+    held = lock.acquire_lock(path)
+    held.write_record(mine())
+    assert lock.lock_holder(path) == mine()
+    held.release()
+
+    assert lock.lock_holder(path) is None
+    lock.acquire_lock(path).release()
+
+
+@posix
+def test_what_is_no_plain_file_costs_no_descriptor(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    os.mkfifo(path)
+    before = lowest_free_descriptor()
+
+    with pytest.raises(ConfigError, match="not a plain file"):
+        lock.try_lock(path)
+
+    assert lowest_free_descriptor() == before
+
+
 def test_a_dead_holder_is_not_named(path: Path) -> None:
     held = lock.acquire_lock(path)
     held.write_record(mine()._replace(startTime="1"))

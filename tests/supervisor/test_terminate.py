@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from gateway.process import identity
 from gateway.supervisor import terminate
 from gateway.supervisor.record import Record
 from harness.waiting import until_sync
+from tests.support import ports
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
@@ -102,3 +104,26 @@ def test_a_process_with_the_same_number_is_not_signalled(short_times: None) -> N
         assert fake.process.poll() is None
     finally:
         fake.close()
+
+
+def lowest_free_descriptor() -> int:
+    number = os.dup(0)
+    os.close(number)
+    return number
+
+
+def test_signals_leave_no_descriptor_open() -> None:
+    before = lowest_free_descriptor()
+    me = identity.own_identity()
+
+    assert terminate.signal_process(me, 0)
+    assert not terminate.signal_process(me._replace(started="1"), 0), "another process had this number"
+    assert lowest_free_descriptor() == before
+
+
+def test_a_port_is_not_kept_by_the_test_whether_it_is_free() -> None:
+    number = ports.free()
+    before = lowest_free_descriptor()
+
+    assert terminate.wait_free("127.0.0.1", number, 0)
+    assert lowest_free_descriptor() == before

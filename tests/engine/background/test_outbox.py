@@ -119,6 +119,31 @@ async def test_one_receiver_is_sent_a_few_at_a_time(tmp_path: Path) -> None:
     assert sender.most == outbox.MAX_SENDING_PER_RECEIVER
 
 
+async def test_the_end_of_a_delivery_makes_room_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "MAX_SENDING", 1)
+    sender = Recorded()
+    async with staged(
+        tmp_path, delivery_setup=delivery_setup(sender), prepare=lambda store: prepared(store, *[HOOK] * 3)
+    ) as stage:
+        await settled(stage, *[DeliveryStatus.DELIVERED] * 3)
+
+    assert sender.most == 1
+
+
+async def test_a_sender_that_hangs_is_cancelled_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "SEND_TIMEOUT_SECONDS", 0.01)
+    sender = Recorded()
+    sender.gate.clear()
+    async with staged(tmp_path, delivery_setup=delivery_setup(sender)) as stage:
+        await stage.do(deliver=(HOOK,))
+        await until(lambda: sender.sent, "it was tried")
+        (delivery,) = await settled(stage, DeliveryStatus.PENDING)
+
+    assert (delivery.attempt, delivery.error, sender.working) == (1, "TimeoutError: ", 0)
+
+
 async def test_a_sender_that_breaks_is_tried_again(tmp_path: Path) -> None:
     sender = Recorded()
     sender.error = ZeroDivisionError("oh")

@@ -12,13 +12,14 @@ import pytest
 from gateway.domain.event import AnyEventData, BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import FullReply
 from gateway.domain.ports.run_store import Fenced
-from gateway.domain.run import Run, Status
+from gateway.domain.run import FinishReason, Run, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import recorder
 from gateway.engine.execution.recorder import MAX_EVENT_CHARACTERS, MAX_UNWRITTEN_CHARACTERS, Recorder
 from gateway.errors import AgentError, StorageFull
 from harness.waiting import until
 from tests.contracts.stores import spec
+from tests.support.hurrying import Hurry
 
 
 class Disk:
@@ -216,6 +217,29 @@ async def test_nothing_is_written_twice_when_the_attempt_ends_during_a_write(dis
     rest = await closing
 
     assert (text_of(disk.said), text_of(rest)) == ("one", "two")
+
+
+async def test_nothing_is_written_after_the_close(disk: Disk, tmp_path: Path, hurry: Hurry) -> None:
+    ear = record(disk, tmp_path)
+    await ear.record_output(Text(delta="one"))
+    rest = await ear.close()
+    hurry(2 * recorder.GATHER_SECONDS)
+    for _ in range(3):  # the timer, the task that it would start, and its call
+        await asyncio.sleep(0)
+
+    assert (text_of(rest), disk.asked) == ("one", 0)
+
+
+async def test_how_a_round_ended_is_not_told_of_the_next(disk: Disk, tmp_path: Path) -> None:
+    ear = record(disk, tmp_path)
+    for said in (Text(delta="one"), Usage(input=1), FinishReason.LENGTH, Log(level="info", message="it stops here")):
+        await ear.record_output(said)
+    before = ear.current_reply, ear.usage, ear.finish, ear.last_remark
+    ear.start_next_round()
+    await ear.close()
+
+    assert before == ("one", Usage(input=1), FinishReason.LENGTH, "it stops here")
+    assert (ear.current_reply, ear.usage, ear.finish, ear.last_remark) == ("", Usage(), FinishReason.STOP, "")
 
 
 async def test_a_fenced_attempt_is_interrupted(disk: Disk, tmp_path: Path) -> None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from gateway.domain.budget import Budget
 from gateway.domain.event import Text
 from gateway.domain.ports.backend import Turn
 from gateway.domain.run import OnInterrupt, Outcome, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import worker
 from gateway.errors import StorageFull, Unavailable
+from gateway.store.sqlite import claiming
 from harness.waiting import PATIENCE, until
 from tests.contracts.stores import SteppedClock
 from tests.engine.stage import Act, Anything, Between, Stage, answering, hanging, staged
+
+_CLAIM = "runs.claim"
 
 
 async def pausing(turn: Turn) -> AsyncGenerator[Anything, None]:
@@ -112,6 +117,18 @@ async def test_an_idle_gateway_begins_at_once(tmp_path: Path, monkeypatch: pytes
             assert (await stage.do()).status is Status.SUCCEEDED
 
 
+async def test_refused_runs_that_are_too_many_for_one_claim_are_refused_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "MAX_CLAIM_SLEEP_SECONDS", 3600.0)
+    monkeypatch.setattr(claiming, "MAX_CLAIM_ROUNDS", 2)
+    agents = {"main": {"budget": Budget(runs=1)}}
+    async with staged(tmp_path, agents=agents, max_runs=1) as stage:
+        _, *refused = [await stage.ended(run) for run in await submit_many(stage, 7)]
+
+    assert {run.outcome for run in refused} == {Outcome.OVER_BUDGET}
+
+
 async def test_a_delayed_run_begins_when_it_is_due(tmp_path: Path) -> None:
     clock = SteppedClock()
     async with staged(tmp_path, clock=clock) as stage:
@@ -177,6 +194,35 @@ async def test_a_drain_lets_runs_end_within_the_grace(tmp_path: Path) -> None:
         await draining
 
         assert (await stage.store.runs.get(run.id)).result == "in time"
+
+
+async def test_a_claimed_run_that_is_to_be_cancelled_is_cancelled(tmp_path: Path) -> None:
+    class Late(Between):
+        async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kw: Any) -> Any:
+            done = await super().perform(name, operation, *args, **kw)
+            return [msgspec.structs.replace(run, cancel_requested=True) for run in done] if name == _CLAIM else done
+
+    async with staged(tmp_path, hanging, wrap=Late) as stage:
+        assert (await stage.do()).status is Status.CANCELLED
+
+
+async def test_a_claim_that_hangs_ends_with_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LAST_CLAIM_TIMEOUT_SECONDS", 0.01)
+    claims = asyncio.Event()
+
+    class Hanging(Between):
+        async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kw: Any) -> Any:
+            if name == _CLAIM:
+                claims.set()
+                await asyncio.Event().wait()
+            return await super().perform(name, operation, *args, **kw)
+
+    async with staged(tmp_path, wrap=Hanging) as stage:
+        await stage.submit()
+        await claims.wait()
+        await stage.engine.drain_runs(0)
+
+        assert "worker" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
 async def test_a_drain_begins_nothing_new(tmp_path: Path) -> None:
