@@ -240,6 +240,29 @@ async def test_webhooks_of_schedules_and_receivers_of_waiting_deliveries_are_in_
     ]
 
 
+@pytest.mark.parametrize(
+    ("error", "refusal"), [(None, ""), ("", ""), ("answered 503: refused: by us", ""), ("refused: why", "why")]
+)
+async def test_a_receiver_is_in_use_whatever_became_of_its_last_attempt(
+    store: Store, error: str | None, refusal: str
+) -> None:
+    await ended(store)
+    (taken,) = await store.deliveries.take_due(10, 1)
+    await recorded(store, taken, DeliveryStatus.PENDING, error=error)
+
+    assert await store.deliveries.list_webhook_uses(10) == [WebhookUse(address="https://one.example", refusal=refusal)]
+
+
+async def test_a_receiver_tells_of_the_attempt_that_comes_next(store: Store) -> None:
+    for number in (1, 2):
+        await ended(store, session=f"main:test:{number}")
+    for number, taken in enumerate(await store.deliveries.take_due(10, 2)):
+        error = f"refused: {number}"
+        await recorded(store, taken, DeliveryStatus.PENDING, next_at=START + 10 - number, error=error)
+
+    assert await store.deliveries.list_webhook_uses(10) == [WebhookUse(address="https://one.example", refusal="1")]
+
+
 async def test_a_dead_delivery_can_be_retried_with_all_its_attempts(store: Store, clock: SteppedClock) -> None:
     await ended(store)
     (taken,) = await store.deliveries.take_due(10, 1)

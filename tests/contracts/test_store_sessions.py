@@ -8,7 +8,7 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import AgentProcess, Store
 from gateway.domain.run import AttemptResult, Move, OnInterrupt, Outcome
-from gateway.domain.session import Role, SessionKey
+from gateway.domain.session import Message, Role, SessionKey
 from gateway.domain.token import Scope, Token
 from gateway.errors import Conflict, SessionNotFound
 from gateway.process import identity
@@ -20,6 +20,50 @@ KEY = SessionKey("main", "test", "a")
 
 async def said(store: Store, name: str = str(KEY)) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in await store.sessions.read_history(name, 100)]
+
+
+# --- importing --------------------------------------------------------------------------------
+
+TOLD = [
+    Message(role=role, content=text, at=at, run="")
+    for role, text, at in ((Role.USER, "hello", 1), (Role.ASSISTANT, "hi", 2))
+]
+
+
+async def test_a_session_is_imported_once_with_its_notes_and_messages(store: Store) -> None:
+    tried = await store.sessions.import_session(KEY, {"name": "a"}, TOLD, dry_run=True)
+    nothing = await store.sessions.find(str(KEY))
+    first = await store.sessions.import_session(KEY, {"name": "a"}, TOLD)
+    again = await store.sessions.import_session(KEY, {"name": "b"}, TOLD)
+
+    assert (tried, nothing, first, again) == (True, None, True, False)
+    assert await said(store) == [("user", "hello"), ("assistant", "hi")]
+    assert await store.notes.get("test", "name") == "a"
+
+
+async def test_an_import_leaves_a_session_that_exists_as_it_is(store: Store) -> None:
+    before = await store.sessions.open(KEY)
+
+    assert not await store.sessions.import_session(KEY, {"name": "new"}, TOLD)
+    assert (await store.sessions.find(str(KEY)), await said(store)) == (before, [])
+    assert await store.notes.get("test", "name") is None
+
+
+@pytest.mark.parametrize("taken", ["first", "second"])
+async def test_an_import_leaves_each_of_its_notes_that_exists_as_it_is(store: Store, taken: str) -> None:
+    await store.notes.save("test", {taken: "old"})
+    await store.notes.save("elsewhere", {"first": "other", "second": "other"})
+
+    assert not await store.sessions.import_session(KEY, {"first": "new", "second": "new"}, TOLD)
+    assert await store.sessions.find(str(KEY)) is None
+    assert await store.notes.list("test", "") == {taken: "old"}
+
+
+async def test_notes_of_another_channel_do_not_prevent_an_import(store: Store) -> None:
+    await store.notes.save("elsewhere", {"name": "other"})
+
+    assert await store.sessions.import_session(KEY, {"name": "new"}, TOLD)
+    assert await store.notes.get("elsewhere", "name") == "other"
 
 
 # --- opening ----------------------------------------------------------------------------------

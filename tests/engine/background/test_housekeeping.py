@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ import pytest
 from gateway.domain.delivery import DeliveryStatus, Target
 from gateway.domain.page import Page
 from gateway.domain.retention import Retention
-from gateway.domain.run import RunFilter
+from gateway.domain.run import RunFilter, Status
 from gateway.engine.background import housekeeping
 from gateway.engine.background.housekeeping import Pruner
 from gateway.errors import Unavailable
 from gateway.store.sqlite.store import SqliteStore
-from harness.waiting import until
+from harness.waiting import PATIENCE, until
 from tests.contracts.stores import SteppedClock, claim_one, done, finish, spec
 from tests.engine.stage import Between, staged
 
@@ -138,3 +139,33 @@ async def test_a_start_does_not_begin_with_housekeeping(tmp_path: Path) -> None:
         await stage.do()
 
     assert "retention.prune_expired" not in between[0].calls
+
+
+async def test_a_round_prunes_and_fails_the_runs_of_deleted_agents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "HOUSEKEEPING_INTERVAL_SECONDS", 0.02)
+    clock = SteppedClock()
+    async with staged(tmp_path, clock=clock, retention=Retention(runs_days=1)) as stage:
+        await stage.do()
+        clock.forward(2 * DAY)
+        orphan = (await stage.store.runs.accept(spec(f"{uuid.uuid4()}:test:a"))).run
+
+        async with asyncio.timeout(PATIENCE):
+            while [run.id for run in await stage.store.runs.list(RunFilter(), Page())] != [orphan.id]:
+                await asyncio.sleep(0.005)
+        assert (await stage.ended(orphan)).status is Status.FAILED
+
+
+async def test_the_end_of_a_gateway_ends_its_housekeeping(tmp_path: Path) -> None:
+    class Behind(Between):
+        async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kw: Any) -> Any:
+            return True if name == "sessions.reindex_message_batch" else await operation(*args, **kw)
+
+    def services() -> set[str]:
+        return {task.get_name() for task in asyncio.all_tasks()} & {"housekeeping", "reindexing"}
+
+    async with staged(tmp_path, wrap=Behind):
+        during = services()
+
+    assert (during, services()) == ({"housekeeping", "reindexing"}, set())
