@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
+from typing import NamedTuple
 
 #: characters of a sequence that is not a string; a longer one is text
 MAX_SEQUENCE_CHARACTERS = 128
@@ -22,6 +24,12 @@ MAX_KEPT_CHARACTERS = 4 << 20
 MAX_STRAY_BYTES = 1 << 16
 #: the name under which Python knows our way to decode bytes that are not UTF-8
 STRAY_BYTES_HANDLER = "moongate-terminal"
+#: categories of characters that show nothing: controls, formats, separators, and marks without a character before them
+_INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Mc", "Me"})
+#: letters and symbols that are blank: the fillers of Hangul, and the Braille pattern without dots
+_BLANK_CHARACTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+#: stands for a message where what is before it is examined
+_MARK = "\U0010fffd"
 
 # A byte from 80 to 9F that is not UTF-8 may be a control of an 8-bit terminal, or a letter of an old encoding. It
 # is decoded as U+DC80 to U+DC9F, and counts as a control only if it begins a complete sequence.
@@ -258,6 +266,34 @@ class TerminalDecoder(TerminalText):
         return said + self.finish() if final else said
 
 
+class VisibleText:
+    """Tells whether a text that comes in pieces shows anything: it may have control or zero-width characters only."""
+
+    def __init__(self) -> None:
+        self._screen = TerminalText()
+        self._is_shown = False
+
+    def feed(self, piece: str) -> None:
+        if not self._is_shown:
+            self._is_shown = _is_visible(self._screen.feed(piece))
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the text so far shows anything."""
+        return self._is_shown or _is_visible(self._screen.whole_text)
+
+
+def shows_text(text: str) -> bool:
+    """Tell whether a text shows anything."""
+    return _is_visible(clean_text(text))
+
+
+def _is_visible(text: str) -> bool:
+    return any(
+        unicodedata.category(char) not in _INVISIBLE_CATEGORIES and char not in _BLANK_CHARACTERS for char in text
+    )
+
+
 def clean_text(text: str) -> str:
     """Return the text that a terminal would show in the end."""
     if not _CONTROLS.search(text):
@@ -276,14 +312,25 @@ def clean_stray_text(data: bytes) -> str:
     return clean_bytes(data[:MAX_STRAY_BYTES]).strip("\ufeff \t\r\n")
 
 
-def split_message(line: bytes) -> tuple[str, bytes]:
-    """Return the text that a program wrote before a JSON object on a line, and the object.
+class SplitLine(NamedTuple):
+    """A line of a program, split where a JSON object begins."""
 
-    Both may be empty. A terminal's title, the cursor or a progress bar may stand before the object without a line
-    end, and what resets a colour may stand after it.
-    """
+    #: the text before the object, as a terminal would show it
+    before: str
+    #: the object; empty if there is none
+    message: bytes
+    #: whether a terminal would show the object alone on its line. A title, a colour or the cursor shows nothing, and
+    #: a progress bar that ends with a carriage return is drawn over
+    is_alone: bool
+
+
+def split_message(line: bytes) -> SplitLine:
+    """Split a line into the text before a JSON object, and the object. Both may be empty."""
     if line.startswith(b"{") and line.endswith(b"}"):
-        return "", line
+        return SplitLine("", line, True)
     found = _BEFORE_MESSAGE.match(line)
     assert found is not None, "it matches the empty text, too"
-    return clean_stray_text(found[0]), line[found.end() : line.rfind(b"}") + 1]
+    end = line.rfind(b"}") + 1
+    shown = clean_bytes(found[0][-MAX_STRAY_BYTES:] + _MARK.encode()).lstrip("\ufeff \t")
+    is_alone = shown.startswith(_MARK) and not clean_stray_text(line[end:])
+    return SplitLine(clean_stray_text(found[0]), line[found.end() : end], is_alone)

@@ -380,6 +380,12 @@ async def test_a_turn_without_an_answer_is_a_failure(rig: Rig, reason: str) -> N
         await rig.ask(f"[[cut {reason}]]")
 
 
+@pytest.mark.parametrize("unseen", ["\u200b", "\x1b[0m", "\x07"])
+async def test_an_answer_that_shows_nothing_is_none(rig: Rig, unseen: str) -> None:
+    with pytest.raises(AgentError, match="without an answer: end_turn"):
+        await rig.ask(f"[[cut end_turn {unseen}]]")
+
+
 async def test_a_command_of_the_agents_own_may_end_without_a_word(rig: Rig) -> None:
     assert text(await rig.ask("/compact [[cut end_turn]]")) == ""
 

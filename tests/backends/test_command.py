@@ -534,7 +534,7 @@ async def test_lines_begin_at_their_first_brace(ask: Ask) -> None:
 
     heard = await ask(prints(written, **JSON_LINES))
 
-    assert heard.answer == "one two"
+    assert heard.answer == "one two"  # what a terminal shows in the place of a message has gone when it comes
     assert heard.logs == ["passed over text that was not JSON objects: Loading 100%"]
 
 
@@ -604,11 +604,17 @@ async def test_usage_that_is_not_valid_is_ignored(ask: Ask, used: dict[str, Any]
         ('{"other": "field"}', "without an answer."),
         ("Internal Server Error", "without an answer: Internal Server Error"),
         ('{"t": ""}', "without an answer."),
+        (r'{"t": "\u200b\u001b[0m"}', "without an answer."),
+        ('log: {"t": "hi"}', "without an answer: log: {"),
+        ('{"t": "hi"} was sent', "without an answer: {.* was sent"),
+        ('10%\r50%: {"t": "hi"}', "without an answer: 50%: {"),
+        ('"{"t": "hi"}', "without an answer"),
+        ('{x} log: {"t": "hi"}', "without an answer: {x} log"),
     ],
 )
 async def test_json_lines_without_an_answer_are_a_failure(ask: Ask, written: str, error: str) -> None:
     with pytest.raises(AgentError, match=error):
-        await ask(script(f"echo '{written}'", output="jsonl", map=[{"session": "session"}, {"text": "t"}]), "hi")
+        await ask(prints(written.encode(), output="jsonl", map=[{"session": "session"}, {"text": "t"}]), "hi")
 
 
 async def test_the_failure_of_a_program_comes_before_its_missing_answer(ask: Ask) -> None:

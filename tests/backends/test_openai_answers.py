@@ -188,6 +188,18 @@ STREAM_FAILURES = {
     "no choices and a reason": (piece({"choices": []}) + end("stop") + DONE, "without a text", True),
     "only a usage": (piece({"usage": {"prompt_tokens": 5}}) + DONE, "without a text", True),
     "only spaces": (chunk(content=" \n") + end("stop") + DONE, "without a text", False),
+    "only a control sequence": (chunk(content="\x1b[0m") + end("stop") + DONE, "without a text", False),
+    "a control sequence in pieces": (
+        chunk(content="\x1b") + chunk(content="[3") + chunk(content="2m") + end("stop") + DONE,
+        "without a text",
+        False,
+    ),
+    "only controls": (chunk(content="\x00\x07\x7f") + end("stop") + DONE, "without a text", False),
+    "only zero-width characters": (
+        chunk(content="\u200b\u200d\ufeff\u2060\u00ad") + end("stop") + DONE,
+        "without a text",
+        False,
+    ),
     "a filter": (end("content_filter") + DONE, "content filter withheld", False),
     "a limit": (end("length") + DONE, "limit of tokens.*max_tokens", False),
     "a tool": (chunk(tool_calls=[{"index": 0}]) + end("tool_calls") + DONE, "called a tool", False),

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.process import terminal_text
-from gateway.process.terminal_text import TerminalDecoder, TerminalText, clean_bytes, clean_text, split_message
+from gateway.process.terminal_text import (
+    TerminalDecoder,
+    TerminalText,
+    VisibleText,
+    clean_bytes,
+    clean_text,
+    shows_text,
+    split_message,
+)
 
 SHOWN = [
     # colours, modes, the cursor, character sets
@@ -197,7 +205,53 @@ def test_no_control_comes_through_and_cuts_make_no_difference(text: str, size: i
     ],
 )
 def test_a_message_begins_at_its_first_brace(line: bytes, before: str, message: bytes) -> None:
-    assert split_message(line) == (before, message)
+    assert split_message(line)[:2] == (before, message)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_alone"),
+    [
+        (b'{"a":1}', True),
+        (b' \t{"a":1} \r', True),
+        (b'\xef\xbb\xbf{"a":1}', True),
+        (b'\x1b]0;agent\x07\x1b[?25h{"a":1}\x1b[0m', True),
+        (b'Loading 99%\r{"a":1}', True),
+        (b'log: {"a":1}', False),
+        (b'10%\rlog: {"a":1}', False),
+        (b'\x1b[1mlog\x1b[0m {"a":1}', False),
+        (b'{"a":1} was sent', False),
+        (b'\xe2\x9c\x94 {"a":1}', False),
+        (b"x" * (1 << 17) + b'{"a":1}', False),
+    ],
+)
+def test_a_message_is_alone_if_a_terminal_would_show_nothing_beside_it(line: bytes, is_alone: bool) -> None:
+    assert split_message(line).is_alone is is_alone
+
+
+@pytest.mark.parametrize(
+    ("pieces", "is_shown"),
+    [
+        (["a"], True),
+        (["", " ", "."], True),
+        (["\x1b[32m", "✔"], True),
+        (["10%\r"], True),
+        (["👍"], True),
+        ([], False),
+        ([" \n\t\u00a0\u3000"], False),
+        (["\x1b", "[32", "m"], False),
+        (["\x1b]0;title", "\x07"], False),
+        (["\u200b", "\u200d\u2060\ufeff\u00ad\u202e"], False),
+        (["\x00\x07\x7f\x85"], False),
+        (["\ufe0f\u0301\u3164\u2800"], False),
+    ],
+)
+def test_a_text_shows_something_or_not(pieces: list[str], is_shown: bool) -> None:
+    text = VisibleText()
+    for piece in pieces:
+        text.feed(piece)
+
+    assert text.is_shown is is_shown
+    assert shows_text("".join(pieces)) is is_shown
 
 
 @pytest.mark.parametrize(
@@ -225,7 +279,7 @@ def test_a_long_line_without_a_message_takes_no_memory_of_its_own(written: bytes
     tracemalloc.start()
     try:
         began = time.process_time()
-        _, message = split_message(line)
+        message = split_message(line).message
         took, (_, most) = time.process_time() - began, tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

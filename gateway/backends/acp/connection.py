@@ -96,7 +96,7 @@ class _LineTransport:
             if line is None:
                 self.over = True
                 return None
-            before, data = split_message(line)
+            before, data, _ = split_message(line)
             with contextlib.suppress(ValueError, RecursionError):
                 message = json.loads(surrogates.replace_lone_surrogates(data))
                 if not before or "jsonrpc" in message:

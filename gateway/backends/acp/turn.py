@@ -28,6 +28,7 @@ from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
+from gateway.process.terminal_text import VisibleText
 
 #: seconds that an agent has to end a cancelled turn; then its process is ended
 CANCEL_TIMEOUT_SECONDS = 1.2
@@ -63,7 +64,8 @@ class TurnRunner:
         self._refused: list[str] = []
         #: whether the agent has written text since the last denial
         self._spoke = True
-        self._has_text = self._has_worked = False
+        self._has_worked = False
+        self._answer = VisibleText()
         self._running: set[str] = set()
         #: whether another turn can use the connection
         self.is_reusable = False
@@ -214,8 +216,9 @@ class TurnRunner:
     def _read_update(self, session: str, update: Any) -> list[BackendEvent]:
         match update:
             case AgentMessageChunk(content=TextContentBlock(text=text)):
-                if text.strip():
-                    self._spoke = self._has_text = True
+                self._answer.feed(text)
+                if text.strip() and self._answer.is_shown:
+                    self._spoke = True
                 return [Text(delta=text)]
             case AgentThoughtChunk(content=TextContentBlock(text=text)):
                 return [Thinking(delta=text)]
@@ -260,9 +263,9 @@ class TurnRunner:
         """
         finish = FINISH_BY_STOP_REASON.get(reason)
         is_silent_work = self._has_worked or self._turn.input.startswith("/")
-        if finish is FinishReason.STOP and self._spoke and (self._has_text or is_silent_work):
+        if finish is FinishReason.STOP and self._spoke and (self._answer.is_shown or is_silent_work):
             return finish
-        if finish is not None and finish is not FinishReason.STOP and self._has_text:
+        if finish is not None and finish is not FinishReason.STOP and self._answer.is_shown:
             return finish
         if self._refused:  # codex ends its turn after a denial and tells why; opencode ends it without text
             asks = self._turn.agent.permissions is PermissionPolicy.ASK

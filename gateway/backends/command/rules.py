@@ -1,4 +1,7 @@
-"""Reads the JSON lines of a program by declared rules."""
+"""Reads the JSON lines of a program by declared rules.
+
+A line counts if a terminal would show a JSON object on it, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from msgspec import Struct, field
 from gateway import surrogates
 from gateway.domain.event import BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import FullReply, SessionRef
-from gateway.process.terminal_text import clean_stray_text, split_message
+from gateway.process.terminal_text import VisibleText, clean_stray_text, split_message
 
 #: characters of an error message, at most
 MAX_ERROR_CHARACTERS = 500
@@ -109,7 +112,8 @@ class LineReader:
         self.skipped_text = ""
         #: the first error in a line
         self.first_error = ""
-        self._has_lines = self._has_answer = False
+        self._has_lines = self._has_worked = False
+        self._answer = VisibleText()
 
     @property
     def lacks_answer(self) -> bool:
@@ -118,16 +122,18 @@ class LineReader:
         A program that writes nothing has nothing to say, and one that used a tool may have worked in silence.
         """
         reads_answers = any(rule.text or rule.paragraph or rule.reply for rule in self._rules)
-        return self._has_lines and not self._has_answer and reads_answers
+        return self._has_lines and not self._has_worked and reads_answers and not self._answer.is_shown
 
     def read_line(self, line: bytes) -> Iterator[BackendEvent | SessionRef | FullReply]:
         """Yield the events of a line, by every rule that applies."""
         self._has_lines = self._has_lines or bool(line.strip())
-        before, message = split_message(line)
+        before, message, is_alone = split_message(line)
         try:
-            value = msgspec.json.decode(surrogates.replace_lone_surrogates(message)) if message else None
+            value = msgspec.json.decode(surrogates.replace_lone_surrogates(message)) if is_alone and message else None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             value, before = None, clean_stray_text(line)
+        if not is_alone:  # a line of a log that quotes an object, for example
+            before = clean_stray_text(line)
         self._note_skipped(before)
         if not isinstance(value, dict):
             self.skipped_lines += bool(before)
@@ -135,8 +141,15 @@ class LineReader:
         for rule in self._rules:
             if all(value_at(path, value) == wanted for path, wanted in rule.when.items()):
                 for said in self._apply_rule(rule, value):
-                    self._has_answer = self._has_answer or isinstance(said, Text | FullReply | Tool | ToolEnd)
+                    self._count_output(said)
                     yield said
+
+    def _count_output(self, said: BackendEvent | SessionRef | FullReply) -> None:
+        match said:
+            case Text(delta=text) | FullReply(text=text):
+                self._answer.feed(text)
+            case Tool() | ToolEnd():
+                self._has_worked = True
 
     def _note_skipped(self, text: str) -> None:
         if text and len(self.skipped_text) < MAX_ERROR_CHARACTERS:

@@ -16,6 +16,7 @@ from gateway.backends.openai.failure import ServerComplaint, TemporaryFailure, r
 from gateway.domain.event import BackendEvent, Log, Text, Thinking, Usage
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError, PromptRefused
+from gateway.process.terminal_text import VisibleText
 from gateway.sse_reader import ServerSentEvent
 
 #: the words of servers for the end of an answer, in lower case
@@ -67,7 +68,8 @@ class AnswerReader:
         self._size = 0
         self._usage: Usage | None = None
         self._reason = ""
-        self._has_text = self._has_thought = self._has_called_tool = False
+        self._has_thought = self._has_called_tool = False
+        self._answer = VisibleText()
         #: what the server says in place of an answer; a text after it shows that it was not an error
         self._complaint: ServerComplaint | None = None
         #: whether the server has said that the answer has ended
@@ -76,7 +78,7 @@ class AnswerReader:
     @property
     def is_complete(self) -> bool:
         """Whether the answer is there, so that no failure after it matters."""
-        return self.is_finished and self._has_text and self._reason not in FAILURE_REASONS
+        return self.is_finished and self._answer.is_shown and self._reason not in FAILURE_REASONS
 
     def read_event(self, event: ServerSentEvent) -> list[BackendEvent]:
         """Return what one event of the stream says.
@@ -145,7 +147,7 @@ class AnswerReader:
         if self._reason in FAILURE_REASONS:
             raise TemporaryFailure(f"the model's server broke off the answer: {self._reason}.")
         finish = FINISH_BY_REASON.get(self._reason, FinishReason.STOP)
-        if not self._has_text:
+        if not self._answer.is_shown:
             raise self._explain_silence(finish)
         return finish
 
@@ -173,7 +175,7 @@ class AnswerReader:
             raise AgentError(f"the model's answer is longer than {self._max_bytes} bytes.")
         if isinstance(said, Text):
             self._complaint = None
-            self._has_text = self._has_text or not said.delta.isspace()
+            self._answer.feed(said.delta)
         else:
             self._has_thought = True
 
@@ -213,7 +215,7 @@ class AnswerReader:
         return [Log(level="warning", message=f"the model's server reported an error after the answer: {said}")]
 
     def _make_failure(self, complaint: ServerComplaint) -> AgentError:
-        where = " in the middle of the answer" if self._has_text or self._has_thought else ""
+        where = " in the middle of the answer" if self._answer.is_shown or self._has_thought else ""
         return complaint.make_error(f"the model's server failed{where}: {self._clean_message(complaint.words)}")
 
 

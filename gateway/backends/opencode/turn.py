@@ -22,6 +22,7 @@ from gateway.domain.event import BackendEvent, Log, Usage
 from gateway.domain.ports.backend import FullReply, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
+from gateway.process.terminal_text import shows_text
 
 #: seconds without an event until the server is asked for the current state
 POLL_INTERVAL_SECONDS = 15.0
@@ -250,7 +251,7 @@ class TurnRunner:
         rest = [
             said for message in answers for part in message.parts for said in self._parts.read_part(part, final=True)
         ]
-        texts = [text for message in answers if (text := _join_text(message))]
+        texts = [text for message in answers if shows_text(text := _join_text(message))]
         finish = FINISH_REASONS.get(last.finish, FinishReason.STOP)
         if not last.finish:
             self._end_turn(AgentError("opencode was told to stop before it had answered."))
