@@ -22,6 +22,7 @@ from gateway.backends.command.rules import value_at
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Log, Notice, Text, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import Turn
+from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
 from gateway.process import identity
 from gateway.process.child import Children
@@ -615,6 +616,40 @@ async def test_usage_that_is_not_valid_is_ignored(ask: Ask, used: dict[str, Any]
 async def test_json_lines_without_an_answer_are_a_failure(ask: Ask, written: str, error: str) -> None:
     with pytest.raises(AgentError, match=error):
         await ask(prints(written.encode(), output="jsonl", map=[{"session": "session"}, {"text": "t"}]), "hi")
+
+
+FINISHING: list[dict[str, Any]] = [{"text": "t"}, {"finish": "why"}, {"tool": {"id": "id", "name": "name"}}]
+
+
+@pytest.mark.parametrize(
+    ("said", "finish"),
+    [
+        ({"why": "length"}, FinishReason.LENGTH),
+        ({"why": "max_tokens"}, FinishReason.LENGTH),
+        ({"why": "MAX-TURNS"}, FinishReason.LENGTH),
+        ({"why": "content_filter"}, FinishReason.CONTENT_FILTER),
+        ({"why": "refusal"}, FinishReason.CONTENT_FILTER),
+        ({"why": "stop"}, FinishReason.STOP),
+        ({"why": "tool-calls"}, FinishReason.STOP),
+        ({"why": 7}, FinishReason.STOP),
+        ({"other": "length"}, FinishReason.STOP),
+    ],
+)
+async def test_the_end_of_an_answer_has_its_reason(ask: Ask, said: dict[str, Any], finish: FinishReason) -> None:
+    heard = await ask(writes({"t": "half"}, said, rules=FINISHING))
+
+    assert (heard.answer, heard.finish) == ("half", finish)
+
+
+async def test_the_last_reason_of_several_steps_counts(ask: Ask) -> None:
+    heard = await ask(writes({"t": "one", "why": "length"}, {"t": " two", "why": "stop"}, rules=FINISHING))
+
+    assert heard.finish is FinishReason.STOP
+
+
+async def test_a_limit_that_ends_a_silent_work_is_a_failure(ask: Ask) -> None:
+    with pytest.raises(AgentError, match="without an answer"):
+        await ask(writes({"id": "1", "name": "bash"}, {"why": "length"}, rules=FINISHING))
 
 
 async def test_the_failure_of_a_program_comes_before_its_missing_answer(ask: Ask) -> None:

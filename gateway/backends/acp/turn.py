@@ -24,6 +24,7 @@ from acp.schema import (
 from gateway.backends.acp.connection import AgentConnection, LoadedSession
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.event import BackendEvent, Permission, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.finish_reason import find_finish_reason
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
@@ -39,13 +40,6 @@ _OPTION_KINDS = {
     Answer.ALLOW: ("allow_once", "allow_always"),
     Answer.ALLOW_ALWAYS: ("allow_always",),
     Answer.DENY: ("reject_once", "reject_always"),
-}
-#: the protocol's reasons for the end of a turn that has an answer
-FINISH_BY_STOP_REASON = {
-    "end_turn": FinishReason.STOP,
-    "max_tokens": FinishReason.LENGTH,
-    "max_turn_requests": FinishReason.LENGTH,
-    "refusal": FinishReason.CONTENT_FILTER,
 }
 _ALLOW_REMEDY = 'The agent\'s `"permissions": "allow"` lets it do everything it asks for.'
 
@@ -261,7 +255,7 @@ class TurnRunner:
             AgentError: the turn did not end normally, or without an answer. A turn that used tools or was allowed
                 something, and a command of the agent's own such as `/compact`, may end without a word.
         """
-        finish = FINISH_BY_STOP_REASON.get(reason)
+        finish = find_finish_reason(reason)
         is_silent_work = self._has_worked or self._turn.input.startswith("/")
         if finish is FinishReason.STOP and self._spoke and (self._answer.is_shown or is_silent_work):
             return finish

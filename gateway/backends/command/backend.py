@@ -16,7 +16,8 @@ a line that is not a JSON object. For example:
        {"when": {"type": "text"}, "text": "delta"},
        {"when": {"type": "tool"}, "tool": {"id": "call", "name": "tool.name", "args": "tool.input"}},
        {"when": {"type": "result"}, "tool": {"id": "call", "name": "tool.name", "output": "output"}},
-       {"when": {"type": "done"}, "usage": {"input": "tokens.in", "output": "tokens.out", "cost": "usd"}},
+       {"when": {"type": "done"}, "finish": "reason",
+        "usage": {"input": "tokens.in", "output": "tokens.out", "cost": "usd"}},
        {"when": {"type": "error"}, "error": "message"}]}
 
 A known program needs only the name of its preset; `presets` has the rest:
@@ -49,7 +50,9 @@ from gateway.domain.ports.backend import (
     RestartedTurn,
     SessionRef,
     Turn,
+    TurnOutput,
 )
+from gateway.domain.run import FinishReason
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import OUTPUT_BUFFER_BYTES, Child, find_program, read_lines
 from gateway.process.terminal_text import TerminalDecoder
@@ -106,7 +109,7 @@ class CommandBackend:
         passed = {name: given[name] for name in agent.options.pass_env if name in given}
         return self._children.make_environment(passed | agent.env, depth)
 
-    async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
+    async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
         known: KnownProgram | None = turn.agent.options.known_program
         try:
             if known is not None:
@@ -127,9 +130,7 @@ class CommandBackend:
                 async for said in saying:
                     yield said
 
-    async def _run_program(
-        self, turn: Turn, known: KnownProgram | None
-    ) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
+    async def _run_program(self, turn: Turn, known: KnownProgram | None) -> AsyncGenerator[TurnOutput, None]:
         options = turn.agent.options.expanded_options
         given = build_prompt(turn).encode("utf-8", "replace") if options.prompt is PromptChannel.STDIN else b""
         child = await self._start_program(turn, build_arguments(turn), known)
@@ -149,6 +150,8 @@ class CommandBackend:
             if options.output is OutputFormat.JSONL and reader.lacks_answer:
                 why = f": {complaint}" if complaint else "."
                 raise AgentError(f"the command ended without an answer{why}")
+            if reader.finish is not FinishReason.STOP:
+                yield reader.finish
         except AgentError as error:
             if turn.session_ref is not None and not spoken and _LOST_SESSION_WORDS.search(error.message):
                 raise _SessionForgotten("the program has lost its session.") from error

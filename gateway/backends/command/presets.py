@@ -68,6 +68,7 @@ KNOWN_PROGRAMS = {
                     cached="part.tokens.cache.read",
                     cost="part.cost",
                 ),
+                finish="part.reason",
             ),
             Rule(when={"type": "error"}, error="error.data.message"),
         ),

@@ -14,7 +14,9 @@ from msgspec import Struct, field
 
 from gateway import surrogates
 from gateway.domain.event import BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.finish_reason import find_finish_reason
 from gateway.domain.ports.backend import FullReply, SessionRef
+from gateway.domain.run import FinishReason
 from gateway.process.terminal_text import VisibleText, clean_stray_text, split_message
 
 #: characters of an error message, at most
@@ -67,6 +69,8 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     thinking: str = ""
     #: the program's own name for the conversation, for `resume_args`
     session: str = ""
+    #: why the answer ended: `length`, `max_tokens`, `content_filter`, `stop` and the like; the last one counts
+    finish: str = ""
     #: why the turn failed
     error: str = ""
     usage: UsageRule | None = None
@@ -110,6 +114,8 @@ class LineReader:
         #: number of lines that were not JSON objects, and the beginning of what stood in them and before the objects
         self.skipped_lines = 0
         self.skipped_text = ""
+        #: why the answer ended, by the last word for it
+        self.finish = FinishReason.STOP
         #: the first error in a line
         self.first_error = ""
         self._has_lines = self._has_worked = False
@@ -119,10 +125,12 @@ class LineReader:
     def lacks_answer(self) -> bool:
         """Whether the program wrote lines without an answer in them and without a tool, though a rule reads answers.
 
-        A program that writes nothing has nothing to say, and one that used a tool may have worked in silence.
+        A program that writes nothing has nothing to say, and one that used a tool may have worked in silence, unless
+        a limit or a filter ended its work.
         """
         reads_answers = any(rule.text or rule.paragraph or rule.reply for rule in self._rules)
-        return self._has_lines and not self._has_worked and reads_answers and not self._answer.is_shown
+        is_silent_work = self._has_worked and self.finish is FinishReason.STOP
+        return self._has_lines and reads_answers and not is_silent_work and not self._answer.is_shown
 
     def read_line(self, line: bytes) -> Iterator[BackendEvent | SessionRef | FullReply]:
         """Yield the events of a line, by every rule that applies."""
@@ -167,6 +175,8 @@ class LineReader:
             yield from _read_tool(rule.tool, line)
         if rule.usage:
             yield from _read_usage(rule.usage, line)
+        if (word := value_at(rule.finish, line)) is not None:
+            self.finish = find_finish_reason(word) or FinishReason.STOP
         if not self.first_error and value_at(rule.error, line):
             self.first_error = text_at(rule.error, line)[:MAX_ERROR_CHARACTERS]
 

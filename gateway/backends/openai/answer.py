@@ -7,37 +7,18 @@ A stream that ends without a text is a failure, in the words of the server if it
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from gateway.backends.openai import wire
 from gateway.backends.openai.failure import ServerComplaint, TemporaryFailure, read_complaint
 from gateway.domain.event import BackendEvent, Log, Text, Thinking, Usage
+from gateway.domain.finish_reason import find_finish_reason, normalize_finish_word
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError, PromptRefused
 from gateway.process.terminal_text import VisibleText
 from gateway.sse_reader import ServerSentEvent
 
-#: the words of servers for the end of an answer, in lower case
-FINISH_BY_REASON = {
-    "length": FinishReason.LENGTH,
-    "max_tokens": FinishReason.LENGTH,
-    "max_output_tokens": FinishReason.LENGTH,
-    "model_length": FinishReason.LENGTH,
-    "model_context_window_exceeded": FinishReason.LENGTH,
-    "error_limit": FinishReason.LENGTH,
-    "content_filter": FinishReason.CONTENT_FILTER,
-    "content_filtered": FinishReason.CONTENT_FILTER,
-    "safety": FinishReason.CONTENT_FILTER,
-    "recitation": FinishReason.CONTENT_FILTER,
-    "blocklist": FinishReason.CONTENT_FILTER,
-    "prohibited_content": FinishReason.CONTENT_FILTER,
-    "sensitive": FinishReason.CONTENT_FILTER,
-    "refusal": FinishReason.CONTENT_FILTER,
-    "error_toxic": FinishReason.CONTENT_FILTER,
-    "guardrail_intervened": FinishReason.CONTENT_FILTER,
-}
 #: how llama.cpp begins a line that reports an error
 LLAMA_ERROR_PREFIX = b"error:"
 #: numbers of a usage from here on are not believed
@@ -146,7 +127,7 @@ class AnswerReader:
             raise self._make_failure(self._complaint)
         if self._reason in FAILURE_REASONS:
             raise TemporaryFailure(f"the model's server broke off the answer: {self._reason}.")
-        finish = FINISH_BY_REASON.get(self._reason, FinishReason.STOP)
+        finish = find_finish_reason(self._reason) or FinishReason.STOP
         if not self._answer.is_shown:
             raise self._explain_silence(finish)
         return finish
@@ -183,9 +164,7 @@ class AnswerReader:
         if not reason or reason == "null":
             return
         self.is_finished = True
-        # Google adds its own word: `content_filter: SAFETY`.
-        found = re.match(r"[a-z_]+", reason.lower().replace("-", "_")) if isinstance(reason, str) else None
-        self._reason = found[0] if found else ""
+        self._reason = normalize_finish_word(reason)
 
     def _explain_silence(self, finish: FinishReason) -> AgentError:
         """Return the error for an answer without a text: temporary, unless another try would end in the same way."""

@@ -19,6 +19,7 @@ from gateway.backends.opencode.events import EventInbox, EventsLost, InboxEvent,
 from gateway.backends.opencode.parts import PartReader
 from gateway.backends.opencode.permissions import PermissionResponder
 from gateway.domain.event import BackendEvent, Log, Usage
+from gateway.domain.finish_reason import find_finish_reason
 from gateway.domain.ports.backend import FullReply, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
@@ -30,8 +31,6 @@ POLL_INTERVAL_SECONDS = 15.0
 STALL_TIMEOUT_SECONDS = 120.0
 #: seconds for the server to answer an abort
 ABORT_TIMEOUT_SECONDS = 1.5
-#: opencode's words for the end of an answer that was cut
-FINISH_REASONS = {"length": FinishReason.LENGTH, "content-filter": FinishReason.CONTENT_FILTER}
 #: how many times we abort the earlier work of a busy session
 _MAX_STOP_TRIES = 50
 
@@ -252,7 +251,7 @@ class TurnRunner:
             said for message in answers for part in message.parts for said in self._parts.read_part(part, final=True)
         ]
         texts = [text for message in answers if shows_text(text := _join_text(message))]
-        finish = FINISH_REASONS.get(last.finish, FinishReason.STOP)
+        finish = find_finish_reason(last.finish) or FinishReason.STOP
         if not last.finish:
             self._end_turn(AgentError("opencode was told to stop before it had answered."))
         elif self._permissions.denied and (not texts or last.finish == "tool-calls"):
