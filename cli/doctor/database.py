@@ -13,7 +13,7 @@ from cli.doctor.finding import Finding, Level
 from cli.remote.probe import ProbeResult, State
 from gateway import private_file
 from gateway.config import Config
-from gateway.store.sqlite.opening import APPLICATION_ID, read_migrations
+from gateway.store.sqlite.opening import APPLICATION_ID, find_usable_copy, read_migrations
 
 #: bytes of a SQLite file's header
 HEADER_BYTES = 100
@@ -66,13 +66,10 @@ def _examine_schema(file: Path) -> Finding | None:
         return None  # the next check says what is wrong
     if present <= known:
         return None
-    usable = [
-        copy for number in range(1, known + 1) if (copy := file.with_name(f"{file.name}.schema-{number}")).exists()
-    ]
     remedy = "upgrade Moongate again"
-    if usable:
+    if (copy := find_usable_copy(file)) is not None:
         remedy += (
-            f", or move the database with its -wal away and copy {output.shorten_home(usable[-1])} to its place:"
+            f", or move the database with its -wal away and copy {output.shorten_home(copy)} to its place:"
             " what came after the upgrade is not in it"
         )
     said = f"{output.shorten_home(file)} has schema {present}; this Moongate knows {known}"

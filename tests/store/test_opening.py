@@ -231,6 +231,10 @@ async def test_a_newer_schema_is_refused(path: Path) -> None:
 
     assert "99" in message
     assert "newer" in message
+    assert "schema-" not in message
+    for number in (1, len(KNOWN), 98):
+        path.with_name(f"{path.name}.schema-{number}").touch()
+    assert f"copy moongate.db.schema-{len(KNOWN)} to its place" in await refused(path)
 
 
 async def test_a_changed_migration_is_detected(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

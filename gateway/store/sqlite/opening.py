@@ -238,9 +238,15 @@ def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> 
     known = read_migrations()
     present = connection.pragma("user_version")
     if present > len(known):
+        remedy = "Upgrade Moongate"
+        if (copy := find_usable_copy(path)) is not None:
+            remedy += (
+                f", or move the database with its -wal away and copy {copy.name} to its place:"
+                " what came after the upgrade is not in it"
+            )
         raise ConfigError(
             f"the database {path} has schema {present}, newer than this Moongate's {len(known)}.",
-            remedy=f"Upgrade Moongate, or restore the copy that was made before the upgrade: {path.name}.schema-N.",
+            remedy=f"{remedy}.",
         )
     _check_history(connection, known[:present], path)
     if 0 < present < len(known):
@@ -253,6 +259,14 @@ def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> 
                 (migration.number, migration.checksum, clock()),
             )
             connection.pragma("user_version", migration.number)
+
+
+def find_usable_copy(path: Path) -> Path | None:
+    """Return the newest copy of a database, made before a migration, that this version can open; None without one."""
+    for number in range(len(read_migrations()), 0, -1):
+        if (copy := path.with_name(f"{path.name}.schema-{number}")).exists():
+            return copy
+    return None
 
 
 def _check_history(connection: apsw.Connection, applied: list[Migration], path: Path) -> None:

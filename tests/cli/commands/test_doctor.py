@@ -15,6 +15,7 @@ from typing import Any
 import apsw
 import pytest
 
+import gateway
 from cli.doctor import environment, workspaces
 from cli.doctor.database import examine_database
 from cli.doctor.finding import Level
@@ -298,6 +299,26 @@ def test_a_database_of_a_newer_moongate_is_an_error_that_names_the_copy(used: tu
     assert (result.code, found["level"]) == (1, "error")
     assert f"has schema {known + 3}; this Moongate knows {known}" in found["finding"]
     assert f"moongate.db.schema-{known}" in found["remedy"]
+
+
+def test_after_a_failed_downgrade_start_and_status_name_the_schema_and_the_copy(used: tuple[Live, Shell]) -> None:
+    live, shell = used
+    file = live.home / "data" / "moongate.db"
+    with contextlib.closing(apsw.Connection(str(file))) as connection:
+        known = connection.pragma("user_version")
+        connection.pragma("user_version", known + 3)
+    shutil.copy(file, f"{file}.schema-{known}")
+
+    started = shell("start")
+    state = shell("status", "--json").json
+
+    why = f"has schema {known + 3}, newer than this Moongate's {known}"
+    assert started.code == 78
+    assert why in started.err
+    assert why in state["last_stop"]["reason"]
+    assert f"moongate.db.schema-{known}" in state["last_stop"]["reason"]
+    assert (state["version"], state["installed_version"]) == (None, gateway.__version__), "nothing runs"
+    assert shell("--version").out == f"Moongate {gateway.__version__}\n"
 
 
 def test_a_database_that_cannot_be_written_is_not_called_damaged(
