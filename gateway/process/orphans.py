@@ -3,6 +3,7 @@
 opencode starts each shell command in a new session, so a signal to its group does not reach the
 command, and the command outlives opencode; codex and any program that calls `setsid` do the same. But a
 command inherits the environment: a mark there names the gateway that it belongs to. Each agent process has one.
+A process that leaves its session and empties its environment, too, is not found.
 """
 
 from __future__ import annotations
