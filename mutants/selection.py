@@ -68,6 +68,6 @@ def measure_baseline(workspace: Workspace, workers: int) -> Baseline:
     failed = {test for record in records for test in record["failed"]}
     if not seconds.keys() - failed:
         raise RuntimeError(f"No test passed without a change:\n{ended.output}")
-    return Baseline(
-        {test: took for test, took in seconds.items() if test not in failed}, tuple(sorted(failed)), executed
-    )
+    starting = frozenset(test.partition("::")[0] for record in records for test in record["starting"])
+    passed = {test: took for test, took in seconds.items() if test not in failed}
+    return Baseline(passed, tuple(sorted(failed)), executed, starting)
