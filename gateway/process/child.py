@@ -411,6 +411,9 @@ def kill_group(who: Identity, wait: float = 2.0) -> bool:
 
     Returns:
         Whether a process was ended.
+
+    Raises:
+        OSError: this cannot be told now, because no descriptor is left.
     """
     if who.boot != identity.read_boot_id() or sys.platform == "win32":
         return False

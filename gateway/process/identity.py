@@ -40,10 +40,14 @@ class Identity(NamedTuple):
 
 @cache
 def read_boot_id() -> str:
-    """Return the id of this boot; empty where the system has none."""
+    """Return the id of this boot; empty where the system has none.
+
+    Raises:
+        OSError: it cannot be read now.
+    """
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return ""
 
 
@@ -51,6 +55,9 @@ def read_start_time(pid: int) -> str | None:
     """Return the start time of a live process in the system's own unit, or None if there is no such process.
 
     A zombie has ended and does not count.
+
+    Raises:
+        OSError: this cannot be told now, because no descriptor or memory is left.
     """
     if _SYSTEM_PLATFORM == "linux":
         return _read_linux_start_time(pid)
@@ -76,7 +83,7 @@ def read_start_time(pid: int) -> str | None:
 def _read_linux_start_time(pid: int) -> str | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     # The second field is the program's name in parentheses and may itself hold ") ": see proc(5).
     fields = stat[stat.rindex(b")") + 2 :].split()
@@ -85,9 +92,12 @@ def _read_linux_start_time(pid: int) -> str | None:
 
 
 def identify_process(pid: int) -> Identity | None:
-    """Return the identity of the live process with a PID, or None if there is none."""
-    started = read_start_time(pid)
-    return None if started is None else Identity(pid, started, read_boot_id())
+    """Return the identity of the live process with a PID, or None if there is none, or if this cannot be told now."""
+    try:
+        started = read_start_time(pid)
+        return None if started is None else Identity(pid, started, read_boot_id())
+    except OSError:
+        return None
 
 
 def own_identity() -> Identity:
@@ -103,5 +113,11 @@ def _read_own_identity(pid: int) -> Identity:
 
 
 def is_alive(who: Identity) -> bool:
-    """Return whether exactly this process still runs."""
-    return who.boot == read_boot_id() and read_start_time(who.pid) == who.started
+    """Return whether exactly this process still runs; also if this cannot be told now.
+
+    Others end what belongs to a process that is gone. Who has no descriptor left must not take all of them for gone.
+    """
+    try:
+        return who.boot == read_boot_id() and read_start_time(who.pid) == who.started
+    except OSError:
+        return True
