@@ -531,6 +531,15 @@ async def test_a_row_whose_key_is_not_utf8_hides_no_other(store: SqliteStore) ->
     assert [run.id for run in await store.runs.list(ALL, PAGE)] == [good.id]
 
 
+async def test_a_row_after_one_whose_key_is_not_utf8_is_named(store: SqliteStore) -> None:
+    nameless, bad = await ended(store), await ended(store)
+    damage(store, "UPDATE runs SET id = CAST(x'2fff' AS TEXT) WHERE id = ?", nameless.id)  # first in the index
+    damage(store, f"UPDATE runs SET error = {_NOT_TEXT} WHERE id = ?", bad.id)
+
+    assert await store.runs.list(ALL, PAGE) == []
+    assert await found(store) == [("task", bad.id)]
+
+
 async def test_an_old_message_whose_text_is_not_utf8_does_not_stop_reindexing(store: SqliteStore) -> None:
     await ended(store, text="hello")
     damage(store, f"UPDATE transcript SET content = {_NOT_TEXT} WHERE n = 1")
