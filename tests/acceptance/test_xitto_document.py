@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from gateway.api.compat import xitto
+from gateway.domain.queue import BackgroundCounts
+from gateway.engine.engine import Engine
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE, until
 from harness.webhook_receiver import Receiver, serve_receiver
@@ -167,6 +169,23 @@ async def test_a_task_is_running_in_the_answer_where_there_is_room(moongate: Ser
     assert [(one["status"], one["active"], one["queued"]) for one in told] == [
         ("running", 1, 0), ("running", 2, 0), ("queued", 2, 1),
     ]  # fmt: skip
+
+
+async def test_a_task_that_took_the_last_place_before_the_count_is_running_in_the_answer(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = Engine.count_background_runs
+
+    async def count_late(engine: Engine) -> BackgroundCounts:
+        async with asyncio.timeout(PATIENCE):
+            while (found := await count(engine)).queued:
+                await asyncio.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(Engine, "count_background_runs", count_late)
+    told = [await add(moongate, "@@ hang"), await add(moongate, "@@ hang")]
+
+    assert [(one["status"], one["active"]) for one in told] == [("running", 1), ("running", 2)]
 
 
 async def test_a_task_that_waits_for_its_session_is_queued_in_the_answer(

@@ -124,8 +124,9 @@ async def add_background_task(call: Call[BackgroundJob, Unheeded]) -> XittoAccep
     run, is_new, _ = msgspec.structs.astuple(await call.engine.submit_run(spec, call.read_idempotency_key()))
     call.headers["X-Run-Id"] = run.id
     backlog = await call.engine.count_background_runs()
-    if is_new and backlog.active < call.server.config.limits.background:
-        run = await _wait_for_start(call.engine, run)
+    if is_new:
+        has_room = backlog.active < call.server.config.limits.background  # if not, it may have taken the last place
+        run = await (_wait_for_start(call.engine, run) if has_room else call.engine.get_run(run.id))
         backlog = await call.engine.count_background_runs()
     return XittoAccepted(
         task_id=run.id,
