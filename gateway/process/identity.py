@@ -83,7 +83,7 @@ def read_start_time(pid: int) -> str | None:
 def _read_linux_start_time(pid: int) -> str | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last: `hidepid` hides those of other users
         return None
     # The second field is the program's name in parentheses and may itself hold ") ": see proc(5).
     fields = stat[stat.rindex(b")") + 2 :].split()
