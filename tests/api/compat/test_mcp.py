@@ -390,6 +390,12 @@ async def test_the_answers_of_a_batch_have_a_bound_together_but_for_those_that_c
     assert "x" * 10_000 in alone.body["result"]["structuredContent"]["messages"][-1]["content"]
 
 
+def test_an_answer_that_has_no_room_takes_none_from_smaller_ones() -> None:
+    room = protocol._AnswerRoom(100)
+
+    assert [room.take(size) for size in (60, 60, 40, 1)] == [True, False, True, False]
+
+
 async def test_a_batch_of_notifications_is_taken_and_not_answered(moongate: Serving) -> None:
     answer = await ask(moongate, "POST", "/mcp", [{"jsonrpc": "2.0", "method": "notifications/initialized"}])
 

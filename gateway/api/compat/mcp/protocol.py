@@ -117,9 +117,11 @@ class _AnswerRoom:
         self._left = most
 
     def take(self, size: int) -> bool:
-        """Count an answer; return whether there is room for it."""
+        """Return whether there is room for an answer; then it is taken."""
+        if size > self._left:
+            return False
         self._left -= size
-        return self._left >= 0
+        return True
 
 
 async def _answer_in_batch(exchange: _Exchange, connection: Connection, room: _AnswerRoom) -> bytes:
