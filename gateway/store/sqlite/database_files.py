@@ -18,9 +18,9 @@ from gateway.errors import Unavailable
 
 _log = log.get()
 
+#: the time at which a directory changed is a clock that ticks, on some file systems only every second; after a change
+#: that is older than this, the next one has another time
 _SETTLED_NANOSECONDS = 2_000_000_000
-"""A directory's time of change is a clock that ticks, on some file systems every second. After a change that is older
-than this, the next one has another time."""
 
 
 class DatabaseFiles:

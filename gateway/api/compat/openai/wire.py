@@ -104,7 +104,7 @@ class ChatCompletion(Struct, frozen=True, kw_only=True):
     model: str
     choices: list[Choice]
     usage: ChatUsage
-    #: what this is
+    #: the kind of this object
     object: Literal["chat.completion"] = "chat.completion"
 
 
@@ -140,7 +140,7 @@ class ResponseQuery(Struct, frozen=True, kw_only=True):
 class OutputText(Struct, frozen=True, kw_only=True):
     #: the agent's answer
     text: str
-    #: what this is
+    #: the kind of this object
     type: Literal["output_text"] = "output_text"
     #: always empty
     annotations: list[Any] = field(default_factory=list)
@@ -154,7 +154,7 @@ class OutputMessage(Struct, frozen=True, kw_only=True):
     content: list[OutputText]
     #: who says it: always the assistant
     role: str = "assistant"
-    #: what this is
+    #: the kind of this object
     type: Literal["message"] = "message"
 
 
@@ -194,7 +194,7 @@ class ResponseShown(Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = field(default_factory=dict)
     #: whether the request asked for an answer at once
     background: bool = False
-    #: what this is
+    #: the kind of this object
     object: Literal["response"] = "response"
     #: why an incomplete response was cut: `reason` is max_output_tokens or content_filter
     incomplete_details: dict[str, str] | None = None
@@ -217,7 +217,7 @@ class Model(Struct, frozen=True, kw_only=True):
     id: str
     #: when this gateway started, in seconds since 1970 UTC
     created: int
-    #: what this is
+    #: the kind of this object
     object: Literal["model"] = "model"
     #: always `moongate`
     owned_by: str = "moongate"
@@ -225,7 +225,7 @@ class Model(Struct, frozen=True, kw_only=True):
 
 class ModelList(Struct, frozen=True, kw_only=True):
     data: list[Model]
-    #: what this is
+    #: the kind of this object
     object: Literal["list"] = "list"
 
 
