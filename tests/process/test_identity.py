@@ -56,17 +56,17 @@ def test_a_program_may_have_any_name(tmp_path: Path) -> None:
 def test_without_a_descriptor_nobody_is_taken_for_gone() -> None:
     """A gateway that cannot look would otherwise end the agents of all others as abandoned."""
     resource = pytest.importorskip("resource")
+    me = identity.own_identity()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with subprocess.Popen(["sleep", "600"]) as other:
-        who = identity.identify_process(other.pid)
-        assert who is not None
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
         try:
-            seen = identity.is_alive(who), identity.is_alive(identity.own_identity()), identity.identify_process(1)
+            who = identity.identify_process(other.pid)
+            assert who is not None
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+            seen = identity.is_alive(who), identity.is_alive(me), identity.identify_process(1)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        other.kill()
-        other.wait()
+            other.kill()
 
     assert seen == (True, True, None)
     assert not identity.is_alive(who)
