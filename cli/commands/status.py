@@ -221,17 +221,17 @@ def _work_rows(work: dict[str, Any]) -> list[str]:
 
 def _drift_rows(instance: Instance, found: ProbeResult, inside: WorkReport) -> list[str]:
     """Return a line for each way in which the running gateway differs from what is installed and stored."""
-    said = []
+    said: list[str] = []
     if found.record is None:
-        return []
+        return said
     if _has_version_drift(found):
         runs = " and ".join(dict.fromkeys([_serving_version(found), found.record.version]))
-        said.append(
-            f"   Version: {runs} runs, {gateway.__version__} is installed: {config_drift.advise_restart(instance)}"
-        )
+        said.append(f"   Version: {runs} runs, {gateway.__version__} is installed")
     if (changed := _find_changed_file(instance, found)) is not None:
+        said.append(f"   Config: {output.shorten_home(changed)} changed on disk since the start")
+    if said:
         advice = config_drift.advise_restart(instance)
-        said.append(f"   Config: {output.shorten_home(changed)} changed on disk since the start: {advice}")
+        said = [f"{line}: {advice}" for line in said]
     if inside.token_drift:
         drift = explain_token_drift(instance, found.record)
         said.append(f"   Token: {drift.finding}: {drift.remedy}")
