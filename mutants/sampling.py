@@ -102,7 +102,10 @@ def _find_positions(kind: Kind, sources: dict[str, str]) -> Iterator[_Found]:
 
 
 def _has_behaviour(node: Any) -> bool:
-    """Tell if a node is no annotation, assertion of a type, decorator, or import."""
+    """Tell if a node is no annotation, assertion of a type, decorator, import, or head of a class."""
+    around = node.search_ancestor("suite", "classdef")
+    if around is not None and around.type == "classdef":
+        return False
     if any(node.search_ancestor(kind) is not None for kind in _NO_BEHAVIOUR) or node.type in _NO_BEHAVIOUR:
         return False
     function = node.search_ancestor("funcdef")
