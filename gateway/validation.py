@@ -15,6 +15,15 @@ from msgspec import Struct
 from gateway.errors import ConfigError
 from gateway.security.unsafe_text import UNSAFE_CHARACTERS
 
+_TYPES_IN_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+
 #: characters of a sender's text that a message repeats
 MAX_QUOTED_CHARS = 200
 
@@ -47,7 +56,16 @@ def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: s
         )
     if found := re.search(r"matching regex ['\"](.*)['\"]$", what):
         return f"{shown or whole}: {_describe_pattern(found[1])}"
-    return f"{shown or whole}: {what[0].lower()}{what[1:].replace('`', '')}"
+    return f"{shown or whole}: {_say_types(what)}"
+
+
+def _say_types(what: str) -> str:
+    """Return a message of msgspec with its names of types, which stand between backticks, in words."""
+    return re.sub(r"`([^`]*)`", lambda quoted: _say_type(quoted[1]), what[0].lower() + what[1:])
+
+
+def _say_type(names: str) -> str:
+    return " or ".join(_TYPES_IN_WORDS.get(name, name) for name in names.split(" | "))
 
 
 def _describe_pattern(pattern: str) -> str:

@@ -39,3 +39,23 @@ def test_a_text_that_does_not_fit_its_pattern_is_told_in_words(kind: type[str], 
         msgspec.convert({"name": "# \x00"}, struct)
 
     assert explain_error(caught.value, struct, "the body") == f"name: {told}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "told"),
+    [
+        (int, "x", "expected a whole number, got text"),
+        (Annotated[int, Meta(le=10)], 11, "expected a whole number <= 10"),
+        (bool | None, 1, "expected true or false or null, got a whole number"),
+        (Annotated[str, Meta(max_length=2)], "abc", "expected text of length <= 2"),
+        (list[float], {}, "expected a list, got an object"),
+        (dict[str, str], [], "expected an object, got a list"),
+        (float, True, "expected a number, got true or false"),
+    ],
+)
+def test_types_are_told_in_words(kind: type[object], value: object, told: str) -> None:
+    struct = msgspec.defstruct("Body", [("name", kind)])
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert({"name": value}, struct)
+
+    assert explain_error(caught.value, struct, "the body") == f"name: {told}"

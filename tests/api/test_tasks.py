@@ -199,7 +199,7 @@ async def test_other_moments_are_shown_as_they_are(moongate: Serving, run_at: st
         ({"labels": {"a\u200b": "c"}}, "labels (a name in it): has"),
         ({"labels": {"a": "c\u2028d"}}, "labels"),
         ({"labels": {"a": "c\n"}}, "labels"),
-        ({"labels": {"a": 1}}, "labels (an entry): expected str, got int"),
+        ({"labels": {"a": 1}}, "labels (an entry): expected text, got a whole number"),
         ({"labels": {str(n): "" for n in range(33)}}, "labels"),
         ({"priority": 1001}, "priority"),
         ({"timeout": 0}, "timeout"),

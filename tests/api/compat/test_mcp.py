@@ -100,10 +100,10 @@ async def test_an_unknown_tool_is_an_error_of_the_protocol(moongate: Serving) ->
     [
         ("send_message", {}, "message: is missing"),
         ("send_message", {"mesage": "hi"}, 'mesage: unknown field; did you mean "message"?'),
-        ("send_message", {"message": 1}, "message: expected str, got int"),
+        ("send_message", {"message": 1}, "message: expected text, got a whole number"),
         ("send_message", {"message": "hi", "agent": "nobody"}, "nobody"),
         ("run_task", {"input": "x", "mode": "trun"}, 'mode: unknown value "trun"; did you mean "turn"?'),
-        ("wait_task", {"task_id": "01X", "wait": 3600}, "wait: expected float <= 40"),
+        ("wait_task", {"task_id": "01X", "wait": 3600}, "wait: expected a number <= 40"),
         ("get_task", {"task_id": "01X"}, "no task"),
         ("read_session", {"session": "nowhere"}, "no session 'nowhere'"),
         ("add_schedule", {"schedule": "whenever", "prompt": "x"}, "whenever"),

@@ -67,7 +67,7 @@ def test_without_a_file_the_agent_is_the_one_that_is_found(alone: tuple[Live, Sh
     ("settings", "said"),
     [
         ({"gatewy": {}}, '~/config.json: gatewy: unknown field; did you mean "gateway"?'),
-        ({"gateway": {"port": "x"}}, "~/config.json: gateway.port: expected int, got str"),
+        ({"gateway": {"port": "x"}}, "~/config.json: gateway.port: expected a whole number, got text"),
         (
             {"agents": {"list": [{"id": "main", "backend": "opencod"}]}},
             'config.json: agents.list[0].backend: unknown value "opencod"; did you mean "opencode"?',
