@@ -7,6 +7,7 @@ a node of the syntax tree at which it can change something, and makes one of the
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +39,9 @@ _WIDER = {"AND": "OR", "WHERE": "WHERE 1 OR", "<=": "<", "<": "<=", ">=": ">", "
 class _Removal(Operator):
     """Replaces a whole simple statement with `pass`."""
 
+    @abstractmethod
     def accepts(self, node: Any) -> bool:
-        raise NotImplementedError
+        """Tell if a node is a statement to remove."""
 
     def mutation_positions(self, node: Any) -> Iterator[Position]:
         if self.accepts(node):

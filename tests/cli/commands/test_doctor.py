@@ -285,13 +285,19 @@ def test_a_token_that_the_running_gateway_refuses_is_an_error(alone: tuple[Live,
     assert (row["level"], row["remedy"]) == ("error", "gateway restart")
 
 
-def test_a_database_of_a_newer_moongate_is_an_error_that_names_the_copy(used: tuple[Live, Shell]) -> None:
-    live, shell = used
+def make_database_newer(live: Live) -> int:
+    """Give the database a schema of a later version, with a copy of this version's beside it; return this one's."""
     file = live.home / "data" / "moongate.db"
     with contextlib.closing(apsw.Connection(str(file))) as connection:
-        known = connection.pragma("user_version")
+        known = int(connection.pragma("user_version"))
         connection.pragma("user_version", known + 3)
     shutil.copy(file, f"{file}.schema-{known}")
+    return known
+
+
+def test_a_database_of_a_newer_moongate_is_an_error_that_names_the_copy(used: tuple[Live, Shell]) -> None:
+    live, shell = used
+    known = make_database_newer(live)
 
     result = shell("doctor", "--json")
 
@@ -303,11 +309,7 @@ def test_a_database_of_a_newer_moongate_is_an_error_that_names_the_copy(used: tu
 
 def test_after_a_failed_downgrade_start_and_status_name_the_schema_and_the_copy(used: tuple[Live, Shell]) -> None:
     live, shell = used
-    file = live.home / "data" / "moongate.db"
-    with contextlib.closing(apsw.Connection(str(file))) as connection:
-        known = connection.pragma("user_version")
-        connection.pragma("user_version", known + 3)
-    shutil.copy(file, f"{file}.schema-{known}")
+    known = make_database_newer(live)
 
     started = shell("start")
     state = shell("status", "--json").json
