@@ -61,6 +61,7 @@ def main() -> int:
     options.results.parent.mkdir(parents=True, exist_ok=True)
     known = _read_results(options.results)
     with tempfile.TemporaryDirectory(prefix="mutants-") as directory:
+        Path(directory).chmod(0o755)  # some tests start programs as another user
         tools = Path(os.environ["MUTANTS_TOOLS"])
         spaces = [Workspace(_PROJECT, Path(directory) / str(number), tools) for number in range(options.jobs)]
         try:

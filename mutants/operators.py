@@ -30,7 +30,7 @@ from cosmic_ray.operators.zero_iteration_for_loop import ZeroIterationForLoop
 Position = tuple[tuple[int, int], tuple[int, int]]
 """Where a node begins and ends: line (from 1) and column (from 0) each."""
 
-_LOGGERS = re.compile(r"(await\s+)?(self\.)?_?log(ger)?\b")
+_LOGGERS = re.compile(r"(await\s+)?(self\.)?_?log(ger|_event)?\b")
 _SQL = re.compile(r"\b(SELECT|DELETE FROM|UPDATE|WHERE|AND)\b")
 _SQL_CONDITION = re.compile(r"(?<=\s)(?P<word>AND|WHERE)(?=\s)|(?<=\s)(?P<sign><=|>=|<|>)(?=\s)")
 _WIDER = {"AND": "OR", "WHERE": "WHERE 1 OR", "<=": "<", "<": "<=", ">=": ">", ">": ">="}
