@@ -17,7 +17,8 @@ import pytest
 from gateway import app, config
 from gateway.backends import BackendResources
 from gateway.backends.acp.backend import AcpBackend, detect_agent
-from gateway.backends.acp.options import KNOWN_AGENTS, AgentPreset, Options
+from gateway.backends.acp.options import Options
+from gateway.backends.acp.presets import KNOWN_AGENTS, AgentPreset
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Log, Notice, Permission, Text, Tool, ToolEnd, Usage
 from gateway.domain.permission import Answer, PermissionQuestion

@@ -12,7 +12,8 @@ from typing import ClassVar
 import psutil
 import pytest
 
-from gateway.backends.acp.options import AgentPreset, Options
+from gateway.backends.acp.options import Options
+from gateway.backends.acp.presets import AgentPreset
 from gateway.domain.agent import Agent
 from gateway.domain.event import Permission
 from gateway.errors import AgentError

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.backends import BackendResources, BackendType
-from gateway.backends.acp.options import KNOWN_AGENTS, Options
+from gateway.backends.acp.options import Options
+from gateway.backends.acp.presets import KNOWN_AGENTS
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.ports.backend import AgentHealth, Turn, TurnOutput

@@ -1,0 +1,82 @@
+"""Answers the permission requests of an agent in a turn: by its policy, or by asking people."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from acp.schema import PermissionOption, ToolCallUpdate
+
+from gateway.domain.agent import PermissionPolicy
+from gateway.domain.event import Permission
+from gateway.domain.permission import Answer, PermissionQuestion
+from gateway.domain.ports.backend import Turn
+
+#: the protocol's kinds of options for each answer, the best one first
+_OPTION_KINDS = {
+    Answer.ALLOW: ("allow_once", "allow_always"),
+    Answer.ALLOW_ALWAYS: ("allow_always",),
+    Answer.DENY: ("reject_once", "reject_always"),
+}
+
+
+class PermissionResponder:
+    """Answers the requests of one turn.
+
+    Args:
+        note_answer: is told of each answer whether it allows.
+    """
+
+    def __init__(self, turn: Turn, note_answer: Callable[[bool], None]) -> None:
+        self._turn = turn
+        self._note_answer = note_answer
+        self._asked: list[Permission] = []
+        #: questions that people have not answered yet
+        self._waiting: set[asyncio.Future[Answer]] = set()
+        #: actions that were denied
+        self.refused: list[str] = []
+
+    def take_events(self) -> list[Permission]:
+        """Return the events of the requests since the last call."""
+        asked, self._asked = self._asked, []
+        return asked
+
+    async def answer_request(
+        self, call: ToolCallUpdate, options: Sequence[PermissionOption]
+    ) -> PermissionOption | None:
+        """Choose an option by the agent's policy or the people's answer: for this once, unless they allow it always."""
+        what = call.title or str(call.kind or "something")
+        if self._turn.agent.permissions is PermissionPolicy.ASK:
+            chosen = _find_option(await self._ask_people(what, options), options)
+        else:
+            allow = self._turn.agent.permissions is PermissionPolicy.ALLOW
+            chosen = _find_option(Answer.ALLOW if allow else Answer.DENY, options)
+            self._asked.append(
+                Permission(id=call.tool_call_id, action=what, answer=chosen.kind if chosen else "cancelled")
+            )
+        is_allowed = chosen is not None and chosen.kind.startswith("allow")
+        if not is_allowed:
+            self.refused.append(what)
+        self._note_answer(is_allowed)
+        return chosen
+
+    async def _ask_people(self, what: str, options: Sequence[PermissionOption]) -> Answer | None:
+        """Ask people; return None if the turn has ended in the meantime."""
+        kinds = {option.kind for option in options}
+        choices = tuple(answer for answer in Answer if answer is Answer.DENY or _OPTION_KINDS[answer][0] in kinds)
+        asking = asyncio.ensure_future(self._turn.ask_permission(PermissionQuestion(action=what, choices=choices)))
+        self._waiting.add(asking)
+        asking.add_done_callback(self._waiting.discard)
+        await asyncio.wait({asking})
+        return None if asking.cancelled() else asking.result()
+
+    def withdraw_questions(self) -> None:
+        """Cancel the open questions: the protocol wants them answered as cancelled when a turn ends."""
+        for asking in self._waiting:
+            asking.cancel()
+
+
+def _find_option(answer: Answer | None, options: Sequence[PermissionOption]) -> PermissionOption | None:
+    """Return the option for an answer; None if there is none: the agent then takes the turn as cancelled."""
+    kinds = () if answer is None else _OPTION_KINDS[answer]
+    return next((one for kind in kinds for one in options if one.kind == kind), None)
