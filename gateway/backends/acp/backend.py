@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -29,10 +28,6 @@ from gateway.process.child import find_program
 
 if TYPE_CHECKING:
     from gateway.backends.acp.connection import AgentConnection
-
-_LIBRARY_REMEDY = (
-    f"Install it into the environment of Moongate: {shlex.quote(sys.executable)} -m pip install 'moongate[acp]'"
-)
 
 
 class _EndedEarly(AgentError):
@@ -65,7 +60,6 @@ class AcpBackend:
             program = find_program(
                 agent.options.known_agent.command[0], self._build_environment(agent), self._working_directory(agent)
             )
-            _require_library()
         except GatewayError as error:
             return AgentHealth(ok=False, detail=f"{error} {agent.options.known_agent.install}")
         return AgentHealth(
@@ -85,7 +79,6 @@ class AcpBackend:
         return f"no credential was found, neither in {', '.join(known.keys)} nor in {files[0]}. {known.sign_in}"
 
     async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
-        _require_library()
         from gateway.backends.acp.turn import TurnRunner
 
         key = self._process_key(turn.agent, turn.depth)
@@ -181,14 +174,6 @@ class AcpBackend:
 
     def _working_directory(self, agent: Agent) -> str:
         return agent.workspace or str(self._resources.directory)
-
-
-def _require_library() -> None:
-    """Raise AgentError if the protocol's library is not installed."""
-    try:
-        import acp  # noqa: F401 an extra
-    except ImportError:
-        raise AgentError("the backend acp needs the package agent-client-protocol.", remedy=_LIBRARY_REMEDY) from None
 
 
 def detect_agent(environ: Mapping[str, str], config: Config) -> Agent | None:
