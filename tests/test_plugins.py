@@ -13,6 +13,8 @@ import pytest
 from gateway import backends, config, plugins
 from gateway.agent_setup import detection
 from gateway.backends import BackendType
+from gateway.domain.agent import Agent
+from gateway.domain.ports.backend import Abilities
 
 
 @pytest.fixture
@@ -80,6 +82,18 @@ def test_one_that_fails_to_look_around_is_passed_over(site: Path, tmp_path: Path
 
     assert found is not None
     assert found.backend == "openai"
+
+
+def test_one_that_fails_to_describe_its_agent_leaves_it_unknown(site: Path) -> None:
+    module = (
+        "import msgspec\nfrom gateway.backends.echo import BACKEND as ECHO\n"
+        "def describe(agent):\n    raise RuntimeError('no words')\n"
+        "BACKEND = msgspec.structs.replace(ECHO, describe=describe)\n"
+    )
+    install(site, "mute", "mute = mute:BACKEND", module)
+
+    assert backends.describe_agent(Agent(id="main", backend="mute")) == Abilities()
+    assert backends.describe_agent(Agent(id="main", backend="echo")) == Abilities(tells_tokens=True, tells_cost=False)
 
 
 def test_a_package_in_an_archive_is_found_too(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,12 +30,14 @@ from typing import Any
 
 import msgspec
 
-from gateway import plugins
+from gateway import log, plugins
 from gateway.config import Config
 from gateway.domain.agent import Agent
-from gateway.domain.ports.backend import Backend
+from gateway.domain.ports.backend import Abilities, Backend
 from gateway.plugins import RegisteredPlugins
 from gateway.process.child import Children
+
+_log = log.get()
 
 
 class BackendResources(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,8 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
     detect: Callable[[Mapping[str, str], Config], Agent | None] | None = None
     #: completes an agent's options with settings outside its entry
     adapt: Callable[[Any, Config], Any] | None = None
+    #: returns what is known of an agent before its first turn; nothing is known without it
+    describe: Callable[[Agent], Abilities] | None = None
     #: whether its agents work in a directory; if not, none is made, and `Turn.workspace` is empty
     uses_workspace: bool = True
     #: names of options whose values never appear in logs or output
@@ -80,6 +84,21 @@ def find_registered_backends() -> RegisteredPlugins[BackendType]:
 def find_backends() -> Mapping[str, BackendType]:
     """Return all backends by name: ours and those of other distributions."""
     return plugins.discover_modules(__name__, "BACKEND", find_registered_backends().usable)
+
+
+def describe_agent(agent: Agent) -> Abilities:
+    """Return what is known of an agent before its first turn."""
+    kind = find_backends().get(agent.backend)
+    if kind is None or kind.describe is None:
+        return Abilities()
+    try:
+        return kind.describe(agent)
+    except Exception as error:  # as in plugins: foreign code may raise anything
+        if agent.backend not in find_registered_backends().usable:
+            raise
+        origin = find_registered_backends().origins[agent.backend]
+        _log.warning("plugin.broken", plugin=agent.backend, origin=origin, why=f"its description raises {error!r}")
+        return Abilities()
 
 
 @cache

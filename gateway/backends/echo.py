@@ -25,7 +25,7 @@ from gateway.backends import BackendResources, BackendType
 from gateway.domain.agent import Agent
 from gateway.domain.event import BackendEvent, Log, Notice, Text, Usage
 from gateway.domain.permission import Answer, PermissionQuestion
-from gateway.domain.ports.backend import AgentHealth, Turn, TurnOutput
+from gateway.domain.ports.backend import Abilities, AgentHealth, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError, PromptRefused
 
@@ -112,4 +112,9 @@ async def _compose_answer(turn: Turn, verb: str, argument: str) -> str:
     return argument
 
 
-BACKEND = BackendType(options=Options, open=Echo, uses_workspace=False)
+def describe_agent(agent: Agent) -> Abilities:
+    """Tell that it counts words as tokens, and costs nothing that it could tell."""
+    return Abilities(tells_tokens=True, tells_cost=False)
+
+
+BACKEND = BackendType(options=Options, open=Echo, describe=describe_agent, uses_workspace=False)

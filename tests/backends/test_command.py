@@ -21,7 +21,7 @@ from gateway.backends.command.presets import KNOWN_PROGRAMS, ProgramPreset
 from gateway.backends.command.rules import value_at
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Log, Notice, Text, Tool, ToolEnd, Usage
-from gateway.domain.ports.backend import Turn
+from gateway.domain.ports.backend import Abilities, Turn
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
 from gateway.process import identity
@@ -731,3 +731,20 @@ def test_a_turn_carries_what_the_program_may_need() -> None:
     given: Turn = turn(script("true", prompt="argument"), "-x")
 
     assert command.build_arguments(given) == ["sh", "-c", "true", "sh", "--", "-x"]
+
+
+@pytest.mark.parametrize(
+    ("options", "tells_tokens", "tells_cost"),
+    [
+        ({}, False, False),
+        ({"output": "jsonl", "map": [{"text": "delta"}]}, False, False),
+        ({"output": "jsonl", "map": [{"text": "delta"}, {"usage": {"output": "out"}}]}, None, False),
+        ({"output": "jsonl", "map": [{"usage": {"cost": "usd"}}]}, False, None),
+    ],
+)
+def test_what_no_rule_reads_is_never_told(
+    options: dict[str, Any], tells_tokens: bool | None, tells_cost: bool | None
+) -> None:
+    assert command.describe_agent(agent("true", **options)) == Abilities(
+        tells_tokens=tells_tokens, tells_cost=tells_cost
+    )

@@ -19,10 +19,10 @@ import msgspec
 
 from gateway.backends import BackendResources, BackendType
 from gateway.backends.acp.options import Options
-from gateway.backends.acp.presets import KNOWN_AGENTS
+from gateway.backends.acp.presets import KNOWN_AGENTS, KnownAgent
 from gateway.config import Config
 from gateway.domain.agent import Agent
-from gateway.domain.ports.backend import AgentHealth, Turn, TurnOutput
+from gateway.domain.ports.backend import Abilities, AgentHealth, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import find_program
 
@@ -185,4 +185,10 @@ def detect_agent(environ: Mapping[str, str], config: Config) -> Agent | None:
     return None
 
 
-BACKEND = BackendType(options=Options, open=AcpBackend, detect=detect_agent, rank=20)
+def describe_agent(agent: Agent) -> Abilities:
+    """Tell what is known of the agent of the preset."""
+    known: KnownAgent = agent.options.known_agent
+    return known.abilities
+
+
+BACKEND = BackendType(options=Options, open=AcpBackend, detect=detect_agent, describe=describe_agent, rank=20)

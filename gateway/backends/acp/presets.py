@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from gateway.domain.ports.backend import Abilities
+
 
 class AgentPreset(StrEnum):
     """The name of a known agent."""
@@ -25,6 +27,8 @@ class KnownAgent(NamedTuple):
     #: files in the home directory that may hold its credential after a sign-in
     files: tuple[str, ...]
     sign_in: str
+    #: what it can tell about its turns
+    abilities: Abilities = Abilities()
 
 
 KNOWN_AGENTS = {

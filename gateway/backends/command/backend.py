@@ -45,6 +45,7 @@ from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import BackendEvent, Log, Text
 from gateway.domain.ports.backend import (
     MAX_RECAP_TOKENS,
+    Abilities,
     AgentHealth,
     FullReply,
     RestartedTurn,
@@ -298,4 +299,13 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-BACKEND = BackendType(options=Options, open=CommandBackend)
+def describe_agent(agent: Agent) -> Abilities:
+    """Tell whether a rule reads the tokens and the cost from the program's output."""
+    used = [rule.usage for rule in agent.options.expanded_options.map if rule.usage is not None]
+    return Abilities(
+        tells_tokens=None if any(each.input or each.output for each in used) else False,
+        tells_cost=None if any(each.cost for each in used) else False,
+    )
+
+
+BACKEND = BackendType(options=Options, open=CommandBackend, describe=describe_agent)

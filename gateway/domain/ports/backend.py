@@ -43,6 +43,15 @@ class AgentHealth(Struct, frozen=True, kw_only=True):
     missing: str = ""
 
 
+class Abilities(Struct, frozen=True, kw_only=True):
+    """What an agent can tell about its turns. None means that only its turns show it."""
+
+    #: whether its turns report the tokens that they used
+    tells_tokens: bool | None = None
+    #: whether its turns report their cost
+    tells_cost: bool | None = None
+
+
 async def deny_permission(question: PermissionQuestion) -> Answer:
     """Deny a permission: the answer when nobody can be asked."""
     return Answer.DENY
