@@ -9,6 +9,7 @@ from gateway.domain.budget import Budget
 from gateway.domain.delivery import Delivery, DeliveryStatus
 from gateway.domain.event import Notice, Usage
 from gateway.domain.permission import PermissionRequest
+from gateway.domain.question import AnswerContent, Question
 from gateway.domain.run import Outcome, Run
 from gateway.domain.session import Message, Session
 from gateway.engine.resources.agents import AgentView
@@ -222,15 +223,15 @@ def render_delivery(of: Delivery) -> DeliveryShown:
 
 
 class PermissionShown(Struct, frozen=True, kw_only=True):
-    """A permission request, as the HTTP API shows it."""
+    """A permission request or a question of an agent, as the HTTP API shows it."""
 
     #: `p1` for the first request of the task
     id: str
     #: id of the task whose agent asks
     task: str
-    #: what the agent wants to do
+    #: what the agent wants to do, or its question in short
     action: str
-    #: the possible answers: allow, allow_always, deny
+    #: the possible answers: allow, allow_always, deny; to a question answer, deny
     choices: list[str]
     asked_at: str
     #: when it is denied if nobody has answered
@@ -243,6 +244,10 @@ class PermissionShown(Struct, frozen=True, kw_only=True):
     answered_by: str | None
     #: why it was denied without an answer: deadline or withdrawn
     reason: str | None
+    #: what the agent asks; null if it asks for permission, and for nothing else
+    question: Question | None
+    #: the answers to the fields of the question, by their names; null while it waits
+    content: AnswerContent | None
 
 
 def render_permission(of: PermissionRequest) -> PermissionShown:
@@ -257,6 +262,8 @@ def render_permission(of: PermissionRequest) -> PermissionShown:
         answered_at=render_time(of.answered),
         answered_by=of.answered_by or None,
         reason=of.denial_reason,
+        question=of.question,
+        content=of.content,
     )
 
 

@@ -9,6 +9,7 @@ With `script` on, it carries out each line `@@ verb argument` of the input inste
     @@ history       answer how many messages came before
     @@ goal N        reach a goal in the Nth turn of the session
     @@ ask TEXT      ask for permission to TEXT, and answer what people said
+    @@ question JSON ask a question: {"message": ..., "fields": [...]}; answer what people said, as JSON
     @@ refuse TEXT   refuse the prompt with TEXT
     @@ notice WORD   tell that notice of the conversation
     @@ crash         raise an error that is not an `AgentError`
@@ -19,13 +20,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
+import msgspec
 from msgspec import Struct
 
 from gateway.backends import BackendResources, BackendType
 from gateway.domain.agent import Agent
 from gateway.domain.event import BackendEvent, Log, Notice, Text, Usage
-from gateway.domain.permission import Answer, PermissionQuestion
+from gateway.domain.permission import PERMISSION_CHOICES, PermissionQuestion
 from gateway.domain.ports.backend import Abilities, AgentHealth, Turn, TurnOutput
+from gateway.domain.question import Question
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError, PromptRefused
 
@@ -77,7 +80,7 @@ class Echo:
 async def _run_directive(turn: Turn, line: str) -> AsyncGenerator[BackendEvent | FinishReason, None]:
     verb, _, argument = line.partition(" ")
     match verb:
-        case "say" | "history" | "goal" | "ask":
+        case "say" | "history" | "goal" | "ask" | "question":
             yield Text(delta=await _compose_answer(turn, verb, argument))
         case "sleep":
             await asyncio.sleep(float(argument))
@@ -108,7 +111,10 @@ async def _compose_answer(turn: Turn, verb: str, argument: str) -> str:
             turns = len(await turn.read_history()) // 2 + 1
             return f"turn {turns}" + ("\nGOAL_COMPLETE" if turns >= int(argument) else "")
         case "ask":
-            return await turn.ask_permission(PermissionQuestion(action=argument, choices=tuple(Answer)))
+            return await turn.ask_permission(PermissionQuestion(action=argument, choices=PERMISSION_CHOICES))
+        case "question":
+            given = await turn.ask_question(msgspec.json.decode(argument, type=Question))
+            return msgspec.json.encode(given).decode()
     return argument
 
 

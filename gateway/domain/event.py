@@ -11,6 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from gateway.domain.question import AnswerContent, Question
+
 
 class EventData(Struct, frozen=True, kw_only=True, tag_field="kind", tag=str.lower, omit_defaults=True):
     """The content of an event. Its kind is the class name in lower case."""
@@ -88,11 +90,11 @@ class Usage(EventData, frozen=True):
 
 
 class Permission(EventData, frozen=True):
-    """The agent asks for permission, or has its answer: from its policy or from a person."""
+    """The agent asks for permission or asks a question, or has its answer: from its policy or from a person."""
 
     #: id of the request, unique in its run
     id: str
-    #: what the agent wants to do
+    #: what the agent wants to do, or its question in short
     action: str
     #: the answer; empty while the agent waits for it
     answer: str = ""
@@ -103,6 +105,10 @@ class Permission(EventData, frozen=True):
     by: str = ""
     #: why it was denied without an answer: `deadline` or `withdrawn`
     reason: str = ""
+    #: while it waits: the question, if it is one
+    question: Question | None = None
+    #: the answers to the fields of a question, by their names
+    content: AnswerContent | None = None
 
 
 class Notice(StrEnum):

@@ -1,11 +1,14 @@
-"""Permissions: what an agent asks permission for, and the answers."""
+"""Permission requests: what an agent asks permission for, or asks people, and the answers."""
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
+from typing import NamedTuple
 
 from msgspec import Struct
+
+from gateway.domain.question import AnswerContent, Question
 
 #: longest description of an action
 MAX_ACTION_CHARACTERS = 500
@@ -17,7 +20,23 @@ class Answer(StrEnum):
     ALLOW = "allow"
     #: this time and each time that it asks for the same again, as long as the agent itself remembers the answer
     ALLOW_ALWAYS = "allow_always"
+    #: of a question: nobody answers it
     DENY = "deny"
+    #: the answer to a question, with its content
+    ANSWER = "answer"
+
+
+#: the answers to a permission request, and to a question
+PERMISSION_CHOICES = (Answer.ALLOW, Answer.ALLOW_ALWAYS, Answer.DENY)
+QUESTION_CHOICES = (Answer.ANSWER, Answer.DENY)
+
+
+class GivenAnswer(NamedTuple):
+    """The answer to a request."""
+
+    answer: Answer
+    #: the answers to the fields of a question; None if it was denied, or is no question
+    content: AnswerContent | None = None
 
 
 class DenialReason(StrEnum):
@@ -30,12 +49,14 @@ class DenialReason(StrEnum):
 
 
 class PermissionQuestion(Struct, frozen=True, kw_only=True):
-    """A permission that an agent asks for, before it is stored."""
+    """A permission that an agent asks for, before it is stored; or a question."""
 
     #: description for people
     action: str
     #: the possible answers
     choices: tuple[Answer, ...] = (Answer.ALLOW, Answer.DENY)
+    #: what the agent asks if a yes or a no is no answer to it
+    question: Question | None = None
 
 
 class PermissionRequest(Struct, frozen=True, kw_only=True):
@@ -58,6 +79,9 @@ class PermissionRequest(Struct, frozen=True, kw_only=True):
     answered_by: str = ""
     #: why it was denied, if nobody answered
     denial_reason: DenialReason | None = None
+    #: what the agent asks, if it is a question; and the content of the answer
+    question: Question | None = None
+    content: AnswerContent | None = None
 
     @property
     def id(self) -> str:

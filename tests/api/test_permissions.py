@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from tests.api.client import ask, done, stream, submit, token
@@ -19,9 +21,9 @@ async def moongate(tmp_path: Path) -> AsyncIterator[Serving]:
         yield served
 
 
-async def asking(served: Serving, what: str = "rm -rf") -> str:
+async def asking(served: Serving, what: str = "rm -rf", verb: str = "ask") -> str:
     """Hand in a task, and return its id once its agent waits to be allowed something."""
-    task: str = (await submit(served, f"@@ ask {what}"))["id"]
+    task: str = (await submit(served, f"@@ {verb} {what}"))["id"]
     async with stream(served, f"/api/tasks/{task}/events") as events:
         async for frame in events:
             if frame.event == "permission":
@@ -37,6 +39,7 @@ async def test_a_request_is_listed_answered_and_listed_as_answered(moongate: Ser
     listed = (await ask(moongate, "GET", f"/api/tasks/{task}/permissions")).body
 
     open_ = {"answer": None, "answered_at": None, "answered_by": None, "reason": None}
+    open_ |= {"question": None, "content": None}
     choices = ["allow", "allow_always", "deny"]
     assert waiting == {**waiting, "id": "p1", "task": task, "action": "rm -rf", "choices": choices, **open_}
     assert waiting["asked_at"] < waiting["expires_at"]
@@ -140,3 +143,98 @@ async def test_who_may_only_read_cannot_answer(moongate: Serving) -> None:
 
     assert (await ask(moongate, "GET", path, token=secret)).status == 200
     assert (await ask(moongate, "POST", f"{path}/p1", {"answer": "allow"}, token=secret)).status == 403
+
+
+# --- questions ----------------------------------------------------------------------------------
+
+QUESTION: dict[str, Any] = {
+    "message": "Which colour?",
+    "fields": [
+        {
+            "name": "colour",
+            "title": "Colour",
+            "description": "",
+            "type": "choice",
+            "options": [
+                {"value": "red", "label": "Red", "description": "warm"},
+                {"value": "blue", "label": "Blue", "description": "cold"},
+            ],
+            "multiple": False,
+            "required": True,
+            "custom": False,
+        },
+        {
+            "name": "count",
+            "title": "How many",
+            "description": "",
+            "type": "integer",
+            "options": [],
+            "multiple": False,
+            "required": False,
+            "custom": False,
+        },
+    ],
+}
+
+
+async def asking_question(served: Serving) -> str:
+    return await asking(served, msgspec.json.encode(QUESTION).decode(), "question")
+
+
+async def test_a_question_is_listed_and_answered_with_content(moongate: Serving) -> None:
+    task = await asking_question(moongate)
+    [waiting] = (await ask(moongate, "GET", f"/api/tasks/{task}")).body["permissions"]
+    content = {"colour": "blue", "count": 3}
+    answered = await ask(
+        moongate, "POST", f"/api/tasks/{task}/permissions/p1", {"answer": "answer", "content": content}
+    )
+    ended = await done(moongate, task)
+    async with stream(moongate, f"/api/tasks/{task}/events") as events:
+        asked, told = [frame.data for frame in await events.rest() if frame.event == "permission"]
+
+    assert (waiting["question"], waiting["content"]) == (QUESTION, None)
+    assert (waiting["action"], waiting["choices"]) == ("Which colour?", ["answer", "deny"])
+    assert (answered.body["permission"]["answer"], answered.body["permission"]["content"]) == ("answer", content)
+    assert msgspec.json.decode(ended["result"]) == content
+    assert asked["question"] == QUESTION
+    assert told == {
+        "kind": "permission",
+        "id": "p1",
+        "action": "Which colour?",
+        "answer": "answer",
+        "by": "owner",
+        "content": content,
+    }
+
+
+async def test_a_question_can_be_denied(moongate: Serving) -> None:
+    task = await asking_question(moongate)
+    await ask(moongate, "POST", f"/api/tasks/{task}/permissions/p1", {"answer": "deny"})
+
+    assert (await done(moongate, task))["result"] == "null"
+
+
+async def test_content_that_does_not_fit_is_refused_with_the_name_of_the_field(moongate: Serving) -> None:
+    task = await asking_question(moongate)
+    path = f"/api/tasks/{task}/permissions/p1"
+
+    async def refusal(content: Any) -> tuple[int, str]:
+        answered = await ask(moongate, "POST", path, {"answer": "answer", "content": content})
+        return answered.status, answered.message
+
+    assert await refusal({"colour": "green"}) == (400, "content.colour: it must be one of red, blue.")
+    assert await refusal({"colour": "red", "count": "3"}) == (400, "content.count: it must be an integer.")
+    assert await refusal({"count": 3}) == (400, "content.colour: an answer is required: one of red, blue.")
+    assert (await refusal({"colour": {"a": 1}}))[0] == 400
+    assert (await refusal(["red"]))[0] == 400
+    assert (await ask(moongate, "GET", path.removesuffix("/p1"))).body["permissions"][0]["answer"] is None
+
+
+async def test_a_second_answer_to_a_question_is_a_conflict(moongate: Serving) -> None:
+    task = await asking_question(moongate)
+    path, body = f"/api/tasks/{task}/permissions/p1", {"answer": "answer", "content": {"colour": "red"}}
+    first, again = [await ask(moongate, "POST", path, body, Idempotency_Key="one") for _ in range(2)]
+    second = await ask(moongate, "POST", path, body)
+
+    assert (first.status, again.body) == (200, first.body)
+    assert (second.status, second.message) == (409, "p1 was answered already: answer, by owner.")

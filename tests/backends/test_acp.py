@@ -21,7 +21,7 @@ from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import KNOWN_AGENTS, AgentPreset
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Log, Notice, Permission, Text, Tool, ToolEnd, Usage
-from gateway.domain.permission import Answer, PermissionQuestion
+from gateway.domain.permission import PERMISSION_CHOICES, Answer, PermissionQuestion
 from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.domain.session import Message
@@ -289,7 +289,7 @@ async def test_people_are_asked_and_their_answer_is_reported(rig: Rig, says: Ans
     said = await rig.ask("[[ask rm -rf]]")
 
     assert text(said) == answer
-    assert rig.people.asked == [PermissionQuestion(action="rm -rf", choices=tuple(Answer))]
+    assert rig.people.asked == [PermissionQuestion(action="rm -rf", choices=PERMISSION_CHOICES)]
     assert of(said, Permission) == []
 
 

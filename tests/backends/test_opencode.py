@@ -32,7 +32,7 @@ from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.server import SharedServer
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Log, Notice, Permission, Text, Thinking, Tool, ToolEnd, Usage
-from gateway.domain.permission import Answer
+from gateway.domain.permission import PERMISSION_CHOICES, Answer
 from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.domain.session import Message
@@ -577,7 +577,7 @@ async def test_people_are_asked_and_allow_it(asking: Rig, outside: Path) -> None
     answered = await asking.ask(f'[[tool read {{"filePath": "{outside}"}}]]')
 
     [asked] = asking.people.asked
-    assert (asked.action.split(": ")[0], asked.choices) == ("external_directory", tuple(Answer))
+    assert (asked.action.split(": ")[0], asked.choices) == ("external_directory", PERMISSION_CHOICES)
     assert "kept outside" in answered.reply
     assert answered.of(Permission) == []
 

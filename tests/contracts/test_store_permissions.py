@@ -6,14 +6,22 @@ import pytest
 
 from gateway.domain.event import Permission, Text, Usage
 from gateway.domain.page import Page
-from gateway.domain.permission import Answer, DenialReason, PermissionQuestion, PermissionRequest
+from gateway.domain.permission import QUESTION_CHOICES, Answer, DenialReason, PermissionQuestion, PermissionRequest
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
+from gateway.domain.question import AnswerContent, FieldType, Option, Question, QuestionField
 from gateway.domain.run import GoalRound, Run
 from gateway.errors import Conflict, PermissionNotFound
 from tests.contracts.stores import PAGE, START, SteppedClock, Told, claim_one, finish, key, kinds_of, running
 
 WANTED = PermissionQuestion(action="rm -rf", choices=(Answer.ALLOW, Answer.DENY))
+
+COLOUR = QuestionField(name="colour", type=FieldType.CHOICE, options=(Option(value="red", label="Red"),), multiple=True)
+QUESTION = PermissionQuestion(
+    action="Which?",
+    choices=QUESTION_CHOICES,
+    question=Question(message="Which?", fields=(COLOUR, QuestionField(name="n", type=FieldType.INTEGER))),
+)
 
 
 async def ask(store: Store, run: Run, wanted: PermissionQuestion = WANTED) -> PermissionRequest:
@@ -166,3 +174,25 @@ async def test_the_end_of_a_run_withdraws_neither_answered_requests_nor_those_of
         (Answer.ALLOW, None),
     ]
     assert (await store.permissions.get(other.id, 1)).answer is None
+
+
+async def test_a_question_and_the_content_of_its_answer_are_stored_and_published(store: Store) -> None:
+    run = await running(store)
+    asked = await ask(store, run, QUESTION)
+    content: AnswerContent = {"colour": ["red"], "n": 3}
+    answered = await store.permissions.answer(run.id, asked.number, Answer.ANSWER, "anna", content=content)
+
+    assert (await store.permissions.get(run.id, 1)) == answered
+    assert (asked.question, asked.content) == (QUESTION.question, None)
+    assert (answered.question, answered.content) == (QUESTION.question, content)
+    told, heard = await events(store, run)
+    assert (told.question, told.content, told.choices) == (QUESTION.question, None, ("answer", "deny"))
+    assert (heard.question, heard.content, heard.answer) == (None, content, "answer")
+
+
+async def test_a_question_that_nobody_answers_has_no_content(store: Store) -> None:
+    run = await running(store)
+    await ask(store, run, QUESTION)
+    closed = await store.permissions.close(run.id, 1, DenialReason.DEADLINE)
+
+    assert (closed.answer, closed.content) == (Answer.DENY, None)

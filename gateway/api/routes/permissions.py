@@ -1,4 +1,4 @@
-"""Permission requests of agents: list and answer them."""
+"""Permission requests and questions of agents: list and answer them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec import Struct
 from gateway.api import paging, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.permission import Answer
+from gateway.domain.question import AnswerContent
 from gateway.domain.token import Scope
 
 ROUTES = Routes("permissions")
@@ -19,6 +20,8 @@ class Given(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     #: one of the `choices` of the request
     answer: Answer
+    #: the answers to the fields of a question, by their names
+    content: AnswerContent | None = None
 
 
 class PermissionAnswer(Struct, frozen=True, kw_only=True):
@@ -39,7 +42,7 @@ class WhichPermissions(paging.Paging, frozen=True, kw_only=True, forbid_unknown_
 
 @ROUTES.add("GET", "/api/tasks/{id}/permissions", scope=Scope.READ, query=WhichPermissions, answer=PermissionList)
 async def list_permissions(call: Call[Nothing, WhichPermissions]) -> PermissionList:
-    """List the permission requests of a task, newest first; those that wait have no `answer`."""
+    """List the permission requests and questions of a task, newest first; those that wait have no `answer`."""
     found = await call.engine.permissions.list_requests(call.path["id"], paging.page_to_fetch(call.query))
     requests, cursor = paging.render_page(call.query, found, lambda request: request.number, views.render_permission)
     return PermissionList(permissions=requests, next_cursor=cursor)
@@ -47,8 +50,13 @@ async def list_permissions(call: Call[Nothing, WhichPermissions]) -> PermissionL
 
 @ROUTES.add("POST", "/api/tasks/{id}/permissions/{pid}", scope=Scope.WRITE, body=Given, answer=PermissionAnswer)
 async def answer_permission(call: Call[Given, Nothing]) -> PermissionAnswer:
-    """Answer a permission request; the first answer counts, and later ones get a 409."""
+    """Answer a permission request or a question; the first answer counts, and later ones get a 409."""
     answering = call.engine.permissions.answer_request(
-        call.path["id"], call.path["pid"], call.body.answer, call.principal.name, call.read_idempotency_key()
+        call.path["id"],
+        call.path["pid"],
+        call.body.answer,
+        call.principal.name,
+        call.read_idempotency_key(),
+        call.body.content,
     )
     return PermissionAnswer(permission=views.render_permission(await asyncio.shield(answering)))

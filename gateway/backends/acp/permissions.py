@@ -9,7 +9,7 @@ from acp.schema import PermissionOption, ToolCallUpdate
 
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.event import Permission
-from gateway.domain.permission import Answer, PermissionQuestion
+from gateway.domain.permission import PERMISSION_CHOICES, Answer, PermissionQuestion
 from gateway.domain.ports.backend import Turn
 
 #: the protocol's kinds of options for each answer, the best one first
@@ -63,7 +63,9 @@ class PermissionResponder:
     async def _ask_people(self, what: str, options: Sequence[PermissionOption]) -> Answer | None:
         """Ask people; return None if the turn has ended in the meantime."""
         kinds = {option.kind for option in options}
-        choices = tuple(answer for answer in Answer if answer is Answer.DENY or _OPTION_KINDS[answer][0] in kinds)
+        choices = tuple(
+            answer for answer in PERMISSION_CHOICES if answer is Answer.DENY or _OPTION_KINDS[answer][0] in kinds
+        )
         asking = asyncio.ensure_future(self._turn.ask_permission(PermissionQuestion(action=what, choices=choices)))
         self._waiting.add(asking)
         asking.add_done_callback(self._waiting.discard)

@@ -10,7 +10,7 @@ from gateway.backends.opencode import wire
 from gateway.backends.opencode.api import OpencodeApi
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.event import BackendEvent, Log, Permission
-from gateway.domain.permission import Answer, PermissionQuestion
+from gateway.domain.permission import PERMISSION_CHOICES, Answer, PermissionQuestion
 from gateway.domain.ports.backend import Turn
 from gateway.errors import AgentError
 
@@ -93,7 +93,7 @@ class PermissionResponder:
 
     async def _ask_people(self, asked: wire.PermissionAsked, action: str) -> None:
         """Ask people, in a task: the turn must hear meanwhile when the server ends."""
-        answer = await self._turn.ask_permission(PermissionQuestion(action=action, choices=tuple(Answer)))
+        answer = await self._turn.ask_permission(PermissionQuestion(action=action, choices=PERMISSION_CHOICES))
         await self._send_answer(asked, action, answer, _DENIED_BY_PEOPLE)
 
     async def _send_answer(self, asked: wire.PermissionAsked, action: str, answer: Answer, why: str) -> None:

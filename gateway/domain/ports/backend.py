@@ -11,6 +11,7 @@ from msgspec import Struct
 from gateway.domain.agent import Agent
 from gateway.domain.event import BackendEvent, Log, Notice
 from gateway.domain.permission import Answer, PermissionQuestion
+from gateway.domain.question import AnswerContent, Question
 from gateway.domain.run import FinishReason
 from gateway.domain.session import Message, Role
 from gateway.domain.transcript import write_recap
@@ -57,6 +58,11 @@ async def deny_permission(question: PermissionQuestion) -> Answer:
     return Answer.DENY
 
 
+async def leave_unanswered(question: Question) -> AnswerContent | None:
+    """Answer nothing: the answer to a question when nobody can be asked."""
+    return None
+
+
 #: estimated tokens of the transcript that an agent is given when it has lost its conversation
 MAX_RECAP_TOKENS = 16_000
 
@@ -93,6 +99,9 @@ class Turn(Struct, frozen=True, kw_only=True):
     #: returns the answer to a permission request of the agent: from its policy, or from people within
     #: `permission_timeout`. A backend that no longer needs the answer cancels the call; the end of the turn does too.
     ask_permission: Callable[[PermissionQuestion], Awaitable[Answer]] = deny_permission
+    #: returns the answers to a question of the agent, by the names of its fields; None if nobody answers: at once
+    #: unless its policy is to ask people. Such calls can be cancelled, too.
+    ask_question: Callable[[Question], Awaitable[AnswerContent | None]] = leave_unanswered
 
     async def restart_conversation(self, why: str, *, max_tokens: int = MAX_RECAP_TOKENS) -> RestartedTurn | None:
         """Return the turn for an agent that begins a new conversation; None if the session had none before.

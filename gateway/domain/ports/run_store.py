@@ -10,6 +10,7 @@ from gateway.domain.event import AnyEventData, Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.permission import Answer, DenialReason, PermissionQuestion, PermissionRequest
+from gateway.domain.question import AnswerContent
 from gateway.domain.queue import AdmissionRules, BackgroundCounts, GatewayCounts, RunBlockers, RunLimits
 from gateway.domain.run import AcceptedRun, AttemptResult, GoalRound, Run, RunFilter, RunSpec
 
@@ -186,9 +187,15 @@ class PermissionStore(Protocol):
         ...
 
     async def answer(
-        self, run_id: str, n: int, answer: Answer, by: str, key: IdempotencyKey | None = None
+        self,
+        run_id: str,
+        n: int,
+        answer: Answer,
+        by: str,
+        key: IdempotencyKey | None = None,
+        content: AnswerContent | None = None,
     ) -> PermissionRequest:
-        """Answer a request. `by` is the name of the token that answers.
+        """Answer a request. `by` is the name of the token that answers; only answers to questions have a content.
 
         Raises:
             PermissionNotFound: there is no request with that number.

@@ -15,10 +15,11 @@ from gateway import log
 from gateway.domain import goal
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import BackendEvent, Log
-from gateway.domain.permission import Answer, PermissionQuestion
+from gateway.domain.permission import QUESTION_CHOICES, Answer, GivenAnswer, PermissionQuestion
 from gateway.domain.ports.backend import Backend, Turn
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
+from gateway.domain.question import AnswerContent, Question, clean_question
 from gateway.domain.run import AttemptResult, GoalRound, Mode, Move, Outcome, Run, Status
 from gateway.engine.execution.cleaning import clean_events
 from gateway.engine.execution.recorder import Recorder
@@ -36,7 +37,7 @@ NO_ROOM_RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 MAX_RUN_ERROR_CHARACTERS = 2000
 
 #: asks people the permission question of an attempt; returns their answer within that many seconds
-AskPermission = Callable[[Run, PermissionQuestion, float], Awaitable[Answer]]
+AskPermission = Callable[[Run, PermissionQuestion, float], Awaitable[GivenAnswer]]
 
 _log = log.get()
 
@@ -153,6 +154,7 @@ class Executor:
             workspace=await self._ensure_workspace(agent, run.spec.session),
             read_history=lambda: self._store.sessions.read_history(run.spec.session, MAX_HISTORY_MESSAGES),
             ask_permission=lambda question: self._answer_permission(attempt, recorder, agent, question),
+            ask_question=lambda question: self._answer_question(attempt, recorder, agent, question),
         )
 
     def _backend_name(self, run: Run) -> str:
@@ -263,12 +265,37 @@ class Executor:
         if agent.permissions is not PermissionPolicy.ASK:
             return Answer.ALLOW if agent.permissions is PermissionPolicy.ALLOW else Answer.DENY
         cleaned = msgspec.structs.replace(question, action=clean_text(question.action))
+        return (await self._ask_people(attempt, recorder, agent, cleaned)).answer
+
+    async def _answer_question(
+        self, attempt: Attempt, recorder: Recorder, agent: Agent, question: Question
+    ) -> AnswerContent | None:
+        """Return people's answers to a question; None at once if the agent's policy is not to ask them."""
+        try:
+            cleaned = clean_question(question)
+        except ValueError as error:
+            await recorder.record_output(
+                Log(level="warning", message=f"nobody can answer the agent's question: {error}")
+            )
+            return None
+        if agent.permissions is not PermissionPolicy.ASK:
+            said = (
+                f'nobody is asked what the agent asks, because "permissions" is {agent.permissions}: {cleaned.message}'
+            )
+            await recorder.record_output(Log(level="warning", message=said))
+            return None
+        asked = PermissionQuestion(action=cleaned.message, choices=QUESTION_CHOICES, question=cleaned)
+        return (await self._ask_people(attempt, recorder, agent, asked)).content
+
+    async def _ask_people(
+        self, attempt: Attempt, recorder: Recorder, agent: Agent, question: PermissionQuestion
+    ) -> GivenAnswer:
         try:
             await recorder.flush_events()
-            return await self._ask(attempt.run, cleaned, agent.permission_timeout)
+            return await self._ask(attempt.run, question, agent.permission_timeout)
         except Fenced:
             attempt.interrupt(Interrupt.FENCED)
-            return Answer.DENY
+            return GivenAnswer(Answer.DENY)
 
     async def _pursue_goal(self, attempt: Attempt, recorder: Recorder) -> None:
         """Prompt the agent in rounds until it reaches the goal. Rounds of an earlier attempt are not repeated."""

@@ -1,4 +1,4 @@
-"""Permission requests: an agent asks, and people answer in time; if they do not, the request is denied."""
+"""Permission requests and questions: an agent asks, and people answer in time; if they do not, it is denied."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from gateway.domain.permission import (
     MAX_ACTION_CHARACTERS,
     Answer,
     DenialReason,
+    GivenAnswer,
     PermissionQuestion,
     PermissionRequest,
     parse_request_id,
 )
 from gateway.domain.ports.store import Store
+from gateway.domain.question import AnswerContent, check_answer, read_typed_answer
 from gateway.domain.run import Run
 from gateway.domain.times import Clock
 from gateway.engine.hub import Hub
@@ -45,7 +47,7 @@ class Permissions:
         #: number of requests that wait for an answer, by the id of the run
         self._waiting: Counter[str] = Counter()
 
-    async def ask_people(self, run: Run, question: PermissionQuestion, seconds: float) -> Answer:
+    async def ask_people(self, run: Run, question: PermissionQuestion, seconds: float) -> GivenAnswer:
         """Show people what an attempt asks for, and return their answer; deny it if nobody answers in time.
 
         Raises:
@@ -53,7 +55,7 @@ class Permissions:
         """
         if self._waiting[run.id] >= MAX_OPEN_REQUESTS:
             _log.warning("permission.too_many", run=run.id, action=question.action[:MAX_ACTION_CHARACTERS])
-            return Answer.DENY
+            return GivenAnswer(Answer.DENY)
         self._waiting[run.id] += 1
         try:
             return await self._ask_and_wait(run, _clean_question(question), seconds)
@@ -63,16 +65,23 @@ class Permissions:
                 del self._waiting[run.id]
 
     async def answer_request(
-        self, run: str, request: str, answer: Answer, by: str, key: IdempotencyKey | None = None
+        self,
+        run: str,
+        request: str,
+        answer: Answer,
+        by: str,
+        key: IdempotencyKey | None = None,
+        content: AnswerContent | str | None = None,
     ) -> PermissionRequest:
         """Answer a run's request. The first answer counts.
 
         Args:
             by: name of the token that answers.
+            content: the answers to the fields of a question, by their names; or a text that a person has typed.
 
         Raises:
             RunNotFound, PermissionNotFound: there is no such run or request.
-            InvalidRequest: the request does not offer this answer.
+            InvalidRequest: the request does not offer this answer, or its content does not fit the question.
             Conflict: it was answered, or the agent no longer waits for it.
         """
         found = await self.get_request(run, request)
@@ -80,7 +89,8 @@ class Permissions:
             raise InvalidRequest(
                 f"answer: {found.id} can be answered with {', '.join(found.choices)}, not with {answer}."
             )
-        return await self._store.permissions.answer(found.run, found.number, answer, by, key)
+        checked = _check_content(found, answer, content)
+        return await self._store.permissions.answer(found.run, found.number, answer, by, key, checked)
 
     async def get_request(self, run: str, request: str) -> PermissionRequest:
         """Return a request of a run. `run` is the run's id, or a unique prefix of it.
@@ -102,7 +112,7 @@ class Permissions:
         """
         return await self._store.permissions.list(run, page)
 
-    async def _ask_and_wait(self, run: Run, question: PermissionQuestion, seconds: float) -> Answer:
+    async def _ask_and_wait(self, run: Run, question: PermissionQuestion, seconds: float) -> GivenAnswer:
         expires = self._clock() + round(seconds * 1000)
         asked = await until_stored(lambda: self._store.permissions.ask(run.id, run.epoch, question, expires))
         _log.info("permission.asked", request=asked.id, action=asked.action)
@@ -113,19 +123,32 @@ class Permissions:
             closed = await until_stored(
                 lambda: self._store.permissions.close(run.id, asked.number, DenialReason.DEADLINE)
             )
-            return closed.answer or Answer.DENY
+            return GivenAnswer(closed.answer or Answer.DENY, closed.content)
         except asyncio.CancelledError:
             with contextlib.suppress(GatewayError):  # otherwise the end of the attempt withdraws it
                 await self._store.permissions.close(run.id, asked.number, DenialReason.WITHDRAWN)
             raise
 
-    async def _wait_for_answer(self, asked: PermissionRequest) -> Answer:
+    async def _wait_for_answer(self, asked: PermissionRequest) -> GivenAnswer:
         """Wait for the event with the answer, whichever process took it."""
         async with aclosing(self._hub.follow_run(asked.run, asked.event_number)) as events:
             async for event in events:
                 if isinstance(event.data, Permission) and event.data.id == asked.id and event.data.answer:
-                    return Answer(event.data.answer)
-        return Answer.DENY
+                    return GivenAnswer(Answer(event.data.answer), event.data.content)
+        return GivenAnswer(Answer.DENY)
+
+
+def _check_content(
+    asked: PermissionRequest, answer: Answer, content: AnswerContent | str | None
+) -> AnswerContent | None:
+    """Return the content of an answer; None if it has none."""
+    if answer is not Answer.ANSWER or asked.question is None:
+        if content is not None:
+            raise InvalidRequest(f"content: the answer {answer} to {asked.id} has none.")
+        return None
+    if isinstance(content, str):
+        return read_typed_answer(asked.question, content)
+    return check_answer(asked.question, content or {})
 
 
 def _clean_question(question: PermissionQuestion) -> PermissionQuestion:

@@ -15,6 +15,7 @@ from gateway.domain.event import Permission
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.permission import Answer, DenialReason, PermissionQuestion, PermissionRequest
+from gateway.domain.question import AnswerContent, Question
 from gateway.domain.run import Run
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, PermissionNotFound
@@ -22,13 +23,18 @@ from gateway.store.sqlite import event_log, idempotency, run_queries
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
-_PERMISSION_COLUMNS = "n, event, action, CAST(choices AS BLOB), asked, expires, answer, answered, by, lapse"
+_PERMISSION_COLUMNS = (
+    "n, event, action, CAST(choices AS BLOB), asked, expires, answer, answered, by, lapse,"
+    " CAST(question AS BLOB), CAST(content AS BLOB)"
+)
 _encode = msgspec.json.Encoder().encode
 _choices = msgspec.json.Decoder(tuple[Answer, ...]).decode
+_question = msgspec.json.Decoder(Question).decode
+_content = msgspec.json.Decoder(AnswerContent).decode
 
 
 def _decode_request(run: str, row: Sequence[Any]) -> PermissionRequest:
-    n, event, action, choices, asked, expires, answer, answered, by, lapse = row
+    n, event, action, choices, asked, expires, answer, answered, by, lapse, question, content = row
     return PermissionRequest(
         run=run,
         number=n,
@@ -41,6 +47,8 @@ def _decode_request(run: str, row: Sequence[Any]) -> PermissionRequest:
         answered=answered,
         answered_by=by,
         denial_reason=DenialReason(lapse) if lapse else None,
+        question=None if question is None else _question(question),
+        content=None if content is None else _content(content),
     )
 
 
@@ -62,9 +70,11 @@ def ask_permission(
         choices=question.choices,
         asked=tx.now,
         expires=expires,
+        question=question.question,
     )
     tx.execute(
-        "INSERT INTO permissions (run, n, event, action, choices, asked, expires) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO permissions (run, n, event, action, choices, asked, expires, question)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             run.seq,
             asked.number,
@@ -73,10 +83,15 @@ def ask_permission(
             _encode(asked.choices).decode(),
             asked.asked,
             expires,
+            None if asked.question is None else _encode(asked.question).decode(),
         ),
     )
     told = Permission(
-        id=asked.id, action=asked.action, choices=asked.choices, expires_at=times.format_rfc3339(asked.expires)
+        id=asked.id,
+        action=asked.action,
+        choices=asked.choices,
+        expires_at=times.format_rfc3339(asked.expires),
+        question=asked.question,
     )
     _append_event(tx, run, told)
     event_log.note_permission(tx, run, asked.id, "asked")
@@ -84,7 +99,13 @@ def ask_permission(
 
 
 def answer_permission(
-    tx: Transaction, run_id: str, n: int, answer: Answer, by: str, key: IdempotencyKey | None = None
+    tx: Transaction,
+    run_id: str,
+    n: int,
+    answer: Answer,
+    by: str,
+    key: IdempotencyKey | None = None,
+    content: AnswerContent | None = None,
 ) -> PermissionRequest:
     """Answer a request that nobody has answered.
 
@@ -103,7 +124,7 @@ def answer_permission(
     if found.answer is not None:
         raise Conflict(f"{found.id} was answered already: {found.answer}, by {found.answered_by}.")
     idempotency.save_key(tx, key, run.id)
-    return _record_answer(tx, run, found, answer, by=by)
+    return _record_answer(tx, run, found, answer, by=by, content=content)
 
 
 def close_permission(tx: Transaction, run_id: str, n: int, why: DenialReason) -> PermissionRequest:
@@ -166,11 +187,15 @@ def _record_answer(
     *,
     by: str = "",
     denial_reason: DenialReason | None = None,
+    content: AnswerContent | None = None,
 ) -> PermissionRequest:
-    settled = msgspec.structs.replace(found, answer=given, answered=tx.now, answered_by=by, denial_reason=denial_reason)
+    settled = msgspec.structs.replace(
+        found, answer=given, answered=tx.now, answered_by=by, denial_reason=denial_reason, content=content
+    )
+    stored = None if content is None else _encode(content).decode()
     tx.execute(
-        "UPDATE permissions SET answer = ?, answered = ?, by = ?, lapse = ? WHERE run = ? AND n = ?",
-        (given, tx.now, by, denial_reason, run.seq, found.number),
+        "UPDATE permissions SET answer = ?, answered = ?, by = ?, lapse = ?, content = ? WHERE run = ? AND n = ?",
+        (given, tx.now, by, denial_reason, stored, run.seq, found.number),
     )
     _append_event(tx, run, _permission_event(settled))
     event_log.note_permission(tx, run, settled.id, given)
@@ -185,6 +210,7 @@ def _permission_event(settled: PermissionRequest) -> Permission:
         answer=settled.answer or "",
         by=settled.answered_by,
         reason=settled.denial_reason or "",
+        content=settled.content,
     )
 
 

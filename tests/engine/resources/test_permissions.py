@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from gateway.domain.agent import PermissionPolicy
-from gateway.domain.event import Permission, Text
+from gateway.domain.event import Log, Permission, Text
 from gateway.domain.permission import Answer, DenialReason, PermissionQuestion
 from gateway.domain.ports.backend import Turn
+from gateway.domain.question import FieldType, Option, Question, QuestionField
 from gateway.domain.run import Outcome, Run, Status
 from gateway.engine.resources import permissions
 from gateway.errors import Conflict, InvalidRequest, PermissionNotFound
@@ -22,6 +23,10 @@ from tests.support.hurrying import Hurry
 
 ASK: dict[str, Any] = {"main": {"permissions": PermissionPolicy.ASK, "permission_timeout": 600}}
 WANTED = PermissionQuestion(action="rm -rf")
+COLOUR = QuestionField(
+    name="colour", title="Colour", type=FieldType.CHOICE, options=(Option(value="red"), Option(value="green"))
+)
+QUESTION = Question(message="Which \x1b[31mcolour\x1b[0m?", fields=(COLOUR,))
 
 
 async def asking(turn: Turn) -> AsyncGenerator[Anything, None]:
@@ -218,3 +223,127 @@ async def test_a_request_that_is_over_makes_room_for_another(tmp_path: Path, mon
 
         assert await requests(stage, run) == [(Answer.DENY, DenialReason.DEADLINE)] * 2
         assert not stage.engine.permissions._waiting
+
+
+# --- questions --------------------------------------------------------------------------------
+
+
+async def asking_a_question(turn: Turn) -> AsyncGenerator[Anything, None]:
+    yield Text(delta=f"I heard {await turn.ask_question(QUESTION)}")
+
+
+async def test_an_agent_continues_with_the_answer_to_its_question(tmp_path: Path) -> None:
+    async with staged(tmp_path, asking_a_question, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+        waiting = await stage.store.permissions.get(run.id, 1)
+        answered = await stage.engine.permissions.answer_request(
+            run.id, "p1", Answer.ANSWER, "anna", content={"colour": "green"}
+        )
+        ended = await stage.ended(run)
+
+        assert waiting.question is not None
+        assert (waiting.action, waiting.question.message) == ("Which colour?", "Which colour?")
+        assert waiting.choices == (Answer.ANSWER, Answer.DENY)
+        assert (answered.answer, answered.content) == (Answer.ANSWER, {"colour": "green"})
+        assert ended.result == "I heard {'colour': 'green'}"
+
+
+async def test_a_typed_answer_is_read_by_the_fields_of_the_question(tmp_path: Path) -> None:
+    async with staged(tmp_path, asking_a_question, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+        await stage.engine.permissions.answer_request(run.id, "p1", Answer.ANSWER, "anna", content="2")
+
+        assert (await stage.ended(run)).result == "I heard {'colour': 'green'}"
+
+
+async def test_an_agent_is_told_that_its_question_was_denied(tmp_path: Path) -> None:
+    async with staged(tmp_path, asking_a_question, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+        await stage.engine.permissions.answer_request(run.id, "p1", Answer.DENY, "anna")
+
+        assert (await stage.ended(run)).result == "I heard None"
+
+
+async def test_an_agent_is_told_that_nobody_answered_its_question_in_time(tmp_path: Path) -> None:
+    agents = {"main": {"permissions": PermissionPolicy.ASK, "permission_timeout": 0.05}}
+    async with staged(tmp_path, asking_a_question, agents=agents) as stage:
+        run = await stage.do()
+
+        assert (run.result, await requests(stage, run)) == ("I heard None", [(Answer.DENY, DenialReason.DEADLINE)])
+
+
+@pytest.mark.parametrize("policy", [PermissionPolicy.ALLOW, PermissionPolicy.DENY])
+async def test_an_agent_that_may_not_ask_people_is_told_at_once_that_nobody_answers(
+    tmp_path: Path, policy: PermissionPolicy
+) -> None:
+    async with staged(tmp_path, asking_a_question, agents={"main": {"permissions": policy}}) as stage:
+        run = await stage.do()
+
+        assert (run.result, await requests(stage, run)) == ("I heard None", [])
+        assert await _logged(stage, run) == [
+            f'nobody is asked what the agent asks, because "permissions" is {policy}: Which colour?'
+        ]
+
+
+async def test_an_agent_is_told_at_once_that_nobody_can_answer_an_impossible_question(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta=f"I heard {await turn.ask_question(Question(message='?', fields=()))}")
+
+    async with staged(tmp_path, act, agents=ASK) as stage:
+        run = await stage.do()
+
+        assert (run.result, await requests(stage, run)) == ("I heard None", [])
+        assert await _logged(stage, run) == ["nobody can answer the agent's question: it has 0 fields, not 1 to 16"]
+
+
+async def _logged(stage: Stage, run: Run) -> list[str]:
+    events = await stage.engine.read_events(run.id, 0, 100)
+    return [event.data.message for event in events if isinstance(event.data, Log)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "content", "told"),
+    [
+        (Answer.ANSWER, {"colour": "blue"}, "content.colour: it must be one of red, green"),
+        (Answer.ANSWER, None, "content.colour: an answer is required"),
+        (Answer.DENY, {"colour": "red"}, "content: the answer deny to p1 has none"),
+        (Answer.ALLOW, None, "p1 can be answered with answer, deny, not with allow"),
+    ],
+)
+async def test_an_answer_that_does_not_fit_the_question_is_refused_and_the_question_waits_on(
+    tmp_path: Path, answer: Answer, content: Any, told: str
+) -> None:
+    async with staged(tmp_path, asking_a_question, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+
+        with pytest.raises(InvalidRequest, match=told):
+            await stage.engine.permissions.answer_request(run.id, "p1", answer, "anna", content=content)
+        assert await requests(stage, run) == [(None, None)]
+
+
+async def test_an_answer_to_a_permission_request_has_no_content(tmp_path: Path) -> None:
+    async with staged(tmp_path, asking, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+
+        with pytest.raises(InvalidRequest, match="the answer allow to p1 has none"):
+            await stage.engine.permissions.answer_request(run.id, "p1", Answer.ALLOW, "anna", content={"a": 1})
+        with pytest.raises(InvalidRequest, match="p1 can be answered with allow, deny, not with answer"):
+            await stage.engine.permissions.answer_request(run.id, "p1", Answer.ANSWER, "anna", content={"a": 1})
+
+
+async def test_a_stop_withdraws_a_question_and_the_next_attempt_asks_it_again(tmp_path: Path) -> None:
+    async with staged(tmp_path, asking_a_question, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+        await stage.engine.drain_runs(0)
+        assert await requests(stage, run) == [(Answer.DENY, DenialReason.WITHDRAWN)]
+
+    async with staged(tmp_path, asking_a_question, agents=ASK) as stage:
+        await asked(stage, run, 2)
+        await stage.engine.permissions.answer_request(run.id, "p2", Answer.ANSWER, "anna", content="red")
+        assert (await stage.ended(run)).result == "I heard {'colour': 'red'}"
