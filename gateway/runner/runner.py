@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
+from gateway.backends.opencode.refs import parse_ref
 from gateway.domain import ids
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Text
@@ -112,6 +113,7 @@ class OpenCodeRunner:
         self.model_source = model_source
         self.task_dir = Path(task_dir or _new_task_directory(Path(workspace or Path.cwd()), task_name)).absolute()
         self.task_dir.mkdir(parents=True, exist_ok=task_dir is not None)
+        #: the backend's reference to the conversation
         self._session: str | None = None
         self._lines: list[ConversationLine] = []
         self._turn: _RunnerTurn | None = None
@@ -197,7 +199,7 @@ class OpenCodeRunner:
 
     def get_session_id(self) -> str | None:
         """Return opencode's id of the conversation; None before it has one."""
-        return self._session
+        return None if self._session is None else parse_ref(self._session).session
 
     def get_json_events(self) -> list[dict[str, Any]]:
         """Return the events of the turn, oldest first."""
@@ -215,7 +217,7 @@ class OpenCodeRunner:
         ]
 
     def get_conversation_markdown(self) -> str:
-        return format_markdown(self.task_name, self._session, self.model, list(self._lines))
+        return format_markdown(self.task_name, self.get_session_id(), self.model, list(self._lines))
 
     def save_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
         """Write the conversation to a file, by default `conversation.md` in the task's directory.
@@ -302,7 +304,7 @@ class OpenCodeRunner:
     def _make_result(self, turn: _RunnerTurn) -> Result:
         return Result(
             output=turn.current_output,
-            session_id=self._session,
+            session_id=self.get_session_id(),
             task_dir=str(self.task_dir),
             state=turn.state.value,
             json_events=list(turn.events),

@@ -15,7 +15,7 @@ from gateway.runner import ModelSource, ModelSourceType, OpenCodeRunner, RunStat
 from gateway.runner.driver import Driver
 from harness.scripted_model import ScriptedModel, serve_model
 from harness.waiting import PATIENCE, until_sync
-from tests.support import opencode
+from tests.support import opencode, opencode2
 from tests.support.threads import in_thread
 
 pytestmark = [
@@ -193,3 +193,22 @@ def test_a_program_that_ends_leaves_no_waiting_task(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
 
     assert (ended.stdout, ended.stderr) == ("0\n", "")
+
+
+def test_a_program_whose_server_is_of_version_2_is_driven_as_well(
+    runner: OpenCodeRunner, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opencode2.install(tmp_path / "bin")
+    for name, value in opencode2.variables(home).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+    first = runner.run("one")
+    second = runner.run("[[recall]]")
+
+    assert (first["output"], first["error"]) == ("echo: one", None)
+    assert "one" in second["output"]
+    assert str(first["session_id"]).startswith("ses_")
+    assert str(tmp_path) not in str(first["session_id"])
+    assert first["session_id"] == second["session_id"]
+    assert opencode2.served(home), "its server was asked what it is"

@@ -2,7 +2,8 @@
 
 The server starts when a turn needs it, and stops when no turn has needed it for a while. With `url`,
 it is a server that somebody else runs. A turn is one prompt to one session. An agent's `permissions`
-answer its permission requests: at once, or by asking people.
+answer its permission requests: at once, or by asking people. If the server of the program speaks version 2 of
+opencode's API, the program is driven over `opencode acp` instead.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from typing import Any
 import msgspec
 
 from gateway.backends import BackendResources, BackendType
-from gateway.backends.opencode import server
-from gateway.backends.opencode.api import RequestRefused
+from gateway.backends.acp.backend import AcpBackend
+from gateway.backends.opencode import over_acp, server
+from gateway.backends.opencode.calls import RequestRefused
 from gateway.backends.opencode.connection import ServerConnection
 from gateway.backends.opencode.options import Options
+from gateway.backends.opencode.over_acp import AcpProgram
+from gateway.backends.opencode.probe import find_version
+from gateway.backends.opencode.refs import parse_ref
 from gateway.backends.opencode.server import SharedServer
 from gateway.backends.opencode.turn import TurnRunner
 from gateway.backends.opencode.wire import Session
@@ -45,6 +50,8 @@ class OpencodeBackend:
     def __init__(self, resources: BackendResources) -> None:
         self._resources = resources
         self._servers: dict[bytes, SharedServer] = {}
+        #: does the turns of programs that are driven over ACP
+        self._acp = AcpBackend(resources)
         #: results of `opencode --version` by command and PATH, and until when each is kept
         self._versions: dict[tuple[str, ...], tuple[float, AgentHealth]] = {}
 
@@ -52,48 +59,50 @@ class OpencodeBackend:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await asyncio.gather(*(each.close() for each in self._servers.values()))
+        await asyncio.gather(self._acp.__aexit__(*exc), *(each.close() for each in self._servers.values()))
 
     async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
-        prompt = _build_prompt(turn)
         if not await asyncio.to_thread(os.path.isdir, turn.workspace):
             # opencode would accept it, and fail later with errors that do not tell why
             raise AgentError(f"the workspace {turn.workspace} does not exist.")
-        async with (
-            self._find_server(turn.agent, turn.depth).use_connection() as connection,
-            connection.use_directory(turn.workspace),
-        ):
-            session, lost = await _open_session(connection, turn)
-            if lost is not None and (restarted := await turn.restart_conversation(lost)) is not None:
-                yield restarted.remark
-                turn = restarted.turn
-                prompt = _build_prompt(turn)
-            yield SessionRef(session.id)
-            await connection.wait_for_stop(session.id)
-            async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
+        async with self._find_server(turn.agent, turn.depth).use_connection() as connection:
+            if isinstance(connection, AcpProgram):
+                streaming = over_acp.stream_turn_over_acp(self._acp, turn, self._list_variables(turn.agent))
+            else:
+                streaming = _stream_server_turn(connection, turn)
+            async with aclosing(streaming) as said:
                 async for one in said:
                     yield one
 
     async def check_health(self, agent: Agent) -> AgentHealth:
         try:
-            connection = self._find_server(agent).live_connection()
-            if connection is not None:
-                return AgentHealth(
-                    ok=True,
-                    version=(await connection.api.read_health(_HEALTH_TIMEOUT_SECONDS)).version,
-                    detail=connection.api.base,
-                )
+            shared = self._find_server(agent)
+            if (connection := shared.live_connection()) is not None:
+                return await self._check_connection(agent, connection)
             if agent.options.url is not None:
                 return await self._check_foreign_server(agent.options)
-            return await self._check_program(agent)
+            found = await self._check_program(agent)
+            if not found.ok or found.version.startswith(("0.", "1.")):
+                return found
+            # How a newer one is driven, only its server tells; that may take longer than a check may.
+            async with asyncio.timeout(_HEALTH_TIMEOUT_SECONDS), shared.use_connection() as connection:
+                return await self._check_connection(agent, connection)
+        except TimeoutError:
+            return msgspec.structs.replace(found, detail="its server is starting, to find out how it is driven")
         except GatewayError as error:
             return AgentHealth(ok=False, detail=str(error))
 
+    async def _check_connection(self, agent: Agent, connection: server.Connection) -> AgentHealth:
+        if isinstance(connection, AcpProgram):
+            return await over_acp.check_program_over_acp(self._acp, agent, self._list_variables(agent), connection)
+        version = (await connection.api.read_health(_HEALTH_TIMEOUT_SECONDS)).version
+        return AgentHealth(ok=True, version=version, detail=connection.api.base)
+
     async def _check_foreign_server(self, options: Options) -> AgentHealth:
         async with server.visit_server(options.url or "", self._find_password(options)) as api:
-            return AgentHealth(
-                ok=True, version=(await api.read_health(_HEALTH_TIMEOUT_SECONDS)).version, detail=api.base
-            )
+            found = await find_version(api, _HEALTH_TIMEOUT_SECONDS)
+            server.check_drivable(found, api.base)
+            return AgentHealth(ok=True, version=found.program, detail=api.base)
 
     async def _check_program(self, agent: Agent) -> AgentHealth:
         env = self._build_environment(agent)
@@ -143,7 +152,7 @@ class OpencodeBackend:
         async def attach() -> ServerConnection:
             return await server.attach_to_server(options.url or "", self._find_password(options))
 
-        async def launch() -> ServerConnection:
+        async def launch() -> server.Connection:
             return await server.launch_server(
                 self._resources.children,
                 options.command,
@@ -157,16 +166,22 @@ class OpencodeBackend:
         return SharedServer(launch, idle_stop=options.idle_stop, backoff=server.START_BACKOFF_SECONDS)
 
     def _build_environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
-        """Return the environment of the server. The agent's own settings override ours."""
+        return self._resources.children.make_environment(self._list_variables(agent), depth)
+
+    def _list_variables(self, agent: Agent) -> dict[str, str]:
+        """Return the variables of its own that opencode's process gets. The agent's own settings override ours."""
         options: Options = agent.options
         config = {"autoupdate": False, "share": "disabled"} | options.config
+        if isinstance(agents := config.get("agent", {}), dict):
+            # Over ACP a session cannot be given a title, and opencode would ask the model for one: it costs money.
+            config |= {"agent": {"title": {"disable": True}} | agents}
         given = self._resources.environ
         ours = {
             "OPENCODE_DISABLE_AUTOUPDATE": "1",
             "OPENCODE_CONFIG_CONTENT": msgspec.json.encode(config).decode(),
         }
         passed = {name: given[name] for name in options.pass_env if name in given}
-        return self._resources.children.make_environment(ours | passed | agent.env, depth)
+        return ours | passed | agent.env
 
     def _find_password(self, options: Options) -> str | None:
         if options.password is not None or options.password_env is None:
@@ -174,6 +189,22 @@ class OpencodeBackend:
         if (found := self._resources.environ.get(options.password_env)) is None:
             raise AgentError(f"the variable {options.password_env} is not set: it holds opencode's password.")
         return found
+
+
+async def _stream_server_turn(connection: ServerConnection, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
+    """Do a turn over a server that speaks version 1 of opencode's API."""
+    prompt = _build_prompt(turn)
+    async with connection.use_directory(turn.workspace):
+        session, lost = await _open_session(connection, turn)
+        if lost is not None and (restarted := await turn.restart_conversation(lost)) is not None:
+            yield restarted.remark
+            turn = restarted.turn
+            prompt = _build_prompt(turn)
+        yield SessionRef(session.id)
+        await connection.wait_for_stop(session.id)
+        async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
+            async for one in said:
+                yield one
 
 
 async def _stream_answer(
@@ -198,7 +229,7 @@ async def _open_session(connection: ServerConnection, turn: Turn) -> tuple[Sessi
     lost = "opencode has no conversation for this session"
     if turn.session_ref is not None:
         try:
-            known = await connection.api.read_session(turn.session_ref)
+            known = await connection.api.read_session(parse_ref(turn.session_ref).session)
         except RequestRefused as error:
             if error.http_status not in (400, 404):
                 raise

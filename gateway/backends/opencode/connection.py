@@ -8,7 +8,8 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-from gateway.backends.opencode.api import API_CALL_TIMEOUT_SECONDS, OpencodeApi
+from gateway.backends.opencode.api import OpencodeApi
+from gateway.backends.opencode.calls import API_CALL_TIMEOUT_SECONDS
 from gateway.backends.opencode.events import EventStream
 from gateway.backends.opencode.wire import Session
 from gateway.errors import AgentError
@@ -44,6 +45,11 @@ class ServerConnection:
         if child is not None:
             self._start_task(self._discard_output(child))
             self._start_task(self._watch_process(child))
+
+    @property
+    def loss_reason(self) -> str | None:
+        """Why the server is gone; None while it is there."""
+        return self.stream.loss_reason
 
     async def close(self) -> None:
         """Close the connection; stop the server if it is ours."""

@@ -1,7 +1,8 @@
 """An opencode server: connected when a turn needs it, shared by all turns, closed when none needs it.
 
 The server is a process of ours, or one that somebody else runs. A `ServerConnection` stands for both; when
-it is lost, the next turn opens another.
+it is lost, the next turn opens another. An `AcpProgram` stands for a program of ours whose server speaks version 2
+of opencode's API.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from gateway.backends.opencode.api import API_CALL_TIMEOUT_SECONDS, OpencodeApi
+from gateway import log
+from gateway.backends.opencode.api import OpencodeApi
+from gateway.backends.opencode.calls import API_CALL_TIMEOUT_SECONDS
 from gateway.backends.opencode.connection import OUTPUT_CHUNK_BYTES, ServerConnection, describe_exit
+from gateway.backends.opencode.over_acp import AcpProgram
+from gateway.backends.opencode.probe import ServerVersion, find_version
 from gateway.errors import AgentError
 from gateway.process.child import Child, Children
 from gateway.process.terminal_text import clean_bytes
@@ -25,7 +30,17 @@ START_BACKOFF_SECONDS = (0.0, 0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 #: seconds that a server must have run for its end to count as the first failure again
 STABLE_RUN_SECONDS = 60.0
 
+#: seconds for a server that listens to answer what it is
+PROBE_TIMEOUT_SECONDS = 10.0
+
+#: both versions write it, with other words before
 _LISTENING_LINE = re.compile(r"listening on (http://\S+)\s")
+
+
+_log = log.get()
+
+#: what a turn works with
+Connection = ServerConnection | AcpProgram
 
 
 class _EndedEarly(AgentError):
@@ -36,7 +51,7 @@ class SharedServer:
     """Opens a connection when a turn needs one, and closes it when no turn has needed it for a while."""
 
     def __init__(
-        self, connect: Callable[[], Awaitable[ServerConnection]], *, idle_stop: float, backoff: Sequence[float]
+        self, connect: Callable[[], Awaitable[Connection]], *, idle_stop: float, backoff: Sequence[float]
     ) -> None:
         """Args:
         idle_stop: seconds without a turn until the connection is closed.
@@ -47,8 +62,8 @@ class SharedServer:
         self._backoff = backoff
         #: held while a connection is opened or closed
         self._lock = asyncio.Lock()
-        self._connection: ServerConnection | None = None
-        self._opening: asyncio.Task[ServerConnection] | None = None
+        self._connection: Connection | None = None
+        self._opening: asyncio.Task[Connection] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._idle_timer: asyncio.Task[None] | None = None
         self._users = 0
@@ -58,7 +73,7 @@ class SharedServer:
         self._opened = float("-inf")
 
     @contextlib.asynccontextmanager
-    async def use_connection(self) -> AsyncIterator[ServerConnection]:
+    async def use_connection(self) -> AsyncIterator[Connection]:
         """Give the connection to a turn.
 
         Raises:
@@ -74,10 +89,10 @@ class SharedServer:
             if self._users == 0:
                 self._idle_timer = asyncio.create_task(self._close_when_idle(), name="opencode-idle")
 
-    def live_connection(self) -> ServerConnection | None:
+    def live_connection(self) -> Connection | None:
         """Return the connection; None if there is none, or if it is lost."""
         connection = self._connection
-        return connection if connection is not None and connection.stream.loss_reason is None else None
+        return connection if connection is not None and connection.loss_reason is None else None
 
     async def close(self) -> None:
         for task in (self._idle_timer, self._opening):
@@ -87,7 +102,7 @@ class SharedServer:
         await self._close_connection()
         await asyncio.gather(*self._closing)
 
-    async def _open_shared(self) -> ServerConnection:
+    async def _open_shared(self) -> Connection:
         """Return the connection; open it if needed. Turns that come at the same time share one start."""
         if (connection := self.live_connection()) is not None:
             return connection
@@ -97,7 +112,7 @@ class SharedServer:
             self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._opening)
 
-    async def _open_after_backoff(self) -> ServerConnection:
+    async def _open_after_backoff(self) -> Connection:
         clock = asyncio.get_running_loop().time
         async with self._lock:
             if self._connection is not None:
@@ -148,14 +163,29 @@ async def attach_to_server(url: str, password: str | None) -> ServerConnection:
         AgentError: it does not answer, or refuses the password.
     """
     async with visit_server(url, password) as api:
-        await api.read_health(within=10.0)
+        check_drivable(await find_version(api, PROBE_TIMEOUT_SECONDS), api.base)
     return await _await_events(ServerConnection(OpencodeApi(url.rstrip("/"), password)))
+
+
+def check_drivable(found: ServerVersion, base: str) -> None:
+    """Check that we can drive a server that somebody else runs.
+
+    Raises:
+        AgentError: it speaks version 2 of opencode's API.
+    """
+    if found.api != 1:
+        raise AgentError(
+            f"the server at {base} is opencode {found.program}, whose API Moongate cannot drive yet.",
+            remedy="Leave `url` out: Moongate then starts opencode itself, and drives it over `opencode acp`.",
+        )
 
 
 async def launch_server(
     children: Children, command: Sequence[str], env: Mapping[str, str], directory: Path, within: float
-) -> ServerConnection:
+) -> Connection:
     """Start a server of our own, with a password that nobody else knows.
+
+    A server that speaks version 2 of opencode's API is stopped again: its program is driven over `opencode acp`.
 
     Args:
         within: seconds for the server to listen.
@@ -173,7 +203,7 @@ async def launch_server(
 
 async def _launch_once(
     children: Children, command: Sequence[str], env: Mapping[str, str], directory: Path, within: float
-) -> ServerConnection:
+) -> Connection:
     password = secrets.token_urlsafe(32)
     child = await children.spawn_child(
         [*command, "serve", "--hostname", "127.0.0.1", "--port", "0"],
@@ -183,10 +213,16 @@ async def _launch_once(
     try:
         child.close_stdin()
         url = await _read_url(child, within)
+        async with visit_server(url, password) as api:
+            found = await find_version(api, PROBE_TIMEOUT_SECONDS)
     except BaseException:
         await child.stop_group()
         raise
-    return await _await_events(ServerConnection(OpencodeApi(url, password), child))
+    if found.api == 1:
+        return await _await_events(ServerConnection(OpencodeApi(url, password), child))
+    await child.stop_group()
+    _log.info("opencode.over_acp", program=command[0], version=found.program, why="its server has no API of version 1")
+    return AcpProgram(found.program)
 
 
 async def _read_url(child: Child, within: float) -> str:

@@ -14,7 +14,8 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from gateway.backends.opencode import wire
-from gateway.backends.opencode.api import API_CALL_TIMEOUT_SECONDS, OpencodeApi
+from gateway.backends.opencode.api import OpencodeApi
+from gateway.backends.opencode.calls import API_CALL_TIMEOUT_SECONDS
 from gateway.backends.opencode.events import EventInbox, EventsLost, InboxEvent, ServerLost
 from gateway.backends.opencode.parts import PartReader
 from gateway.backends.opencode.permissions import PermissionResponder

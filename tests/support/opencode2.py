@@ -1,0 +1,40 @@
+"""An opencode whose server speaks version 2 of its API, for tests; `scripted_opencode2` says what is scripted."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.support import opencode as real
+from tests.support import scripted_opencode2
+
+COMMAND = [sys.executable, "-I", "-S", scripted_opencode2.__file__]
+
+
+def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
+    """Return an entry of `agents.list` for it; `find_opencode()` must have found the real program."""
+    entry = real.agent(model_url, home) | {"command": COMMAND}
+    entry["env"] |= variables(home)
+    return entry | more
+
+
+def variables(home: Path) -> dict[str, str]:
+    """Return what the stand-in reads from its environment."""
+    program = real.find_opencode()
+    assert program is not None
+    return {"REAL_OPENCODE": program, "SCRIPTED_SERVE": str(home / "served")}
+
+
+def served(home: Path) -> list[int]:
+    """Return the PIDs of the servers that were started, oldest first."""
+    file = home / "served"
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+def install(directory: Path) -> None:
+    """Put a program `opencode` into a directory, which then goes on PATH."""
+    directory.mkdir(parents=True, exist_ok=True)
+    program = directory / "opencode"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{scripted_opencode2.__file__}" "$@"\n')
+    program.chmod(0o755)
