@@ -16,7 +16,7 @@ import pytest
 
 from gateway.backends import echo
 from harness.live_gateway import Live
-from tests.support import ports
+from tests.support import installed, ports
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
 
@@ -29,6 +29,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if sys.platform != "win32":
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose agents are not installed, before its fixtures start them."""
+    for mark in item.iter_markers("agents"):
+        installed.require(*mark.args)
 
 
 @pytest.fixture

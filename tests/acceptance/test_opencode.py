@@ -16,12 +16,9 @@ import pytest
 
 from harness.live_gateway import Live
 from harness.waiting import until_sync
-from tests.support import opencode
+from tests.support import installed, opencode
 
-pytestmark = [
-    pytest.mark.opencode,
-    pytest.mark.skipif(opencode.find_opencode() is None, reason=opencode.OPENCODE_MISSING),
-]
+pytestmark = pytest.mark.agents("opencode")
 
 
 BASH = '[[tool bash {"command":"echo hi","description":"x"}]]'
@@ -162,7 +159,7 @@ def test_after_a_crash_in_a_turn_over_acp_no_agent_is_left_and_the_session_remem
     agent = {
         "id": "main",
         "backend": "acp",
-        "command": [opencode.find_opencode(), "acp"],
+        "command": [installed.program("opencode"), "acp"],
         "env": opencode.environment(home),
     }
     gateway = live(config={"agents": {"list": [agent]}}).start()

@@ -20,10 +20,7 @@ from harness.waiting import PATIENCE, until_sync
 from tests.support import opencode
 from tests.support.threads import in_thread
 
-pytestmark = [
-    pytest.mark.opencode,
-    pytest.mark.skipif(opencode.find_opencode() is None, reason=opencode.OPENCODE_MISSING),
-]
+pytestmark = pytest.mark.agents("opencode")
 
 IMPORT = "from gateway.runner import OpenCodeRunner, ModelSource, ModelSourceType, RunState\nimport time\n"
 

@@ -42,14 +42,14 @@ from gateway.process.child import Children
 from gateway.process.scratch import ScratchSpace
 from harness.scripted_model import ScriptedModel, serve_model
 from harness.waiting import PATIENCE, until
+from tests.support import installed
 from tests.support import opencode as real
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People
 from tests.support.turns import exchange
 
 pytestmark = [
-    pytest.mark.opencode,
-    pytest.mark.skipif(real.find_opencode() is None, reason=real.OPENCODE_MISSING),
+    pytest.mark.agents("opencode"),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
@@ -192,10 +192,8 @@ async def stranger(model: ScriptedModel, tmp_path_factory: pytest.TempPathFactor
         "OPENCODE_CONFIG_CONTENT": json.dumps(real.config(model.base_url)),
         "OPENCODE_SERVER_PASSWORD": GATEWAY_ENVIRON["OPENCODE_TEST_PASSWORD"],
     }
-    program = real.find_opencode()
-    assert program is not None
     process = await asyncio.create_subprocess_exec(
-        program,
+        installed.program("opencode"),
         "serve",
         "--port",
         "0",
@@ -776,7 +774,7 @@ async def test_two_servers_do_not_prepare_the_same_home_at_once(model: ScriptedM
 
 async def test_a_server_that_ends_before_it_listens_is_started_once_more(model: ScriptedModel, tmp_path: Path) -> None:
     once = f'cd {tmp_path}; [ -f died ] && exec "$0" "$@"; touch died; echo CREATE TABLE workspace failed >&2; exit 1'
-    async with rigged(tmp_path, model, command=["sh", "-c", once, str(real.find_opencode())]) as rig:
+    async with rigged(tmp_path, model, command=["sh", "-c", once, installed.program("opencode")]) as rig:
         answered = await rig.ask("[[say noted]]")
 
     assert answered.reply == "noted"

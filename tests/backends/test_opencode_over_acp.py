@@ -31,10 +31,7 @@ from tests.support.ledger import MemoryLedger
 from tests.support.scripted_opencode2 import SCRIPTED_VERSION
 from tests.support.turns import Heard, exchange, listen, turn
 
-pytestmark = [
-    pytest.mark.opencode,
-    pytest.mark.skipif(real.find_opencode() is None, reason=real.OPENCODE_MISSING),
-]
+pytestmark = pytest.mark.agents("opencode")
 
 
 @pytest.fixture

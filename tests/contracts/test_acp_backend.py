@@ -20,7 +20,7 @@ from gateway.errors import AgentError
 from harness.waiting import PATIENCE
 from tests.contracts.backends import BackendContract, Stage, Subject
 from tests.contracts.subjects import Modelled
-from tests.support import codex, scripted_acp
+from tests.support import codex, installed, scripted_acp
 from tests.support import opencode as real
 from tests.support.turns import Heard
 
@@ -65,9 +65,7 @@ class Opencode(Modelled):
 
     def made(self, url: str, directory: Path) -> Agent:
         home = real.home(directory / "home", url)
-        program = real.find_opencode()
-        assert program is not None
-        options = Options(command=[program, "acp"], idle_processes=2)
+        options = Options(command=[installed.program("opencode"), "acp"], idle_processes=2)
         return Agent(id="main", backend="acp", options=options, env=real.environment(home))
 
 
@@ -88,7 +86,7 @@ class Codex(Modelled):
 
     def made(self, url: str, directory: Path) -> Agent:
         env = codex.environment(directory / "home", url)
-        options = Options(preset=AgentPreset.CODEX, command=[str(codex.find_codex())], idle_processes=2)
+        options = Options(preset=AgentPreset.CODEX, command=[installed.program("codex-acp-zed")], idle_processes=2)
         return Agent(id="main", backend="acp", options=options, env=env)
 
 
@@ -97,14 +95,12 @@ class TestScripted(BackendContract):
     subject = Scripted()
 
 
-@pytest.mark.opencode
-@pytest.mark.skipif(real.find_opencode() is None, reason=real.OPENCODE_MISSING)
+@pytest.mark.agents("opencode")
 class TestOpencode(BackendContract):
     subject = Opencode()
 
 
-@pytest.mark.codex
-@pytest.mark.skipif(codex.find_codex() is None, reason=codex.CODEX_MISSING)
+@pytest.mark.agents("codex-acp-zed")
 class TestCodex(BackendContract):
     subject = Codex()
 

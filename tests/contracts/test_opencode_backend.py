@@ -31,7 +31,6 @@ class Opencode(Modelled):
         return msgspec.convert(entry | {"options": msgspec.convert(options, Options)}, Agent)
 
 
-@pytest.mark.opencode
-@pytest.mark.skipif(real.find_opencode() is None, reason=real.OPENCODE_MISSING)
+@pytest.mark.agents("opencode")
 class TestOpencode(BackendContract):
     subject = Opencode()

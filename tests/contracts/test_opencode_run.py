@@ -12,6 +12,7 @@ from gateway.domain.agent import Agent
 from harness.waiting import PATIENCE
 from tests.contracts.backends import BackendContract, Stage
 from tests.contracts.subjects import Modelled
+from tests.support import installed
 from tests.support import opencode as real
 
 
@@ -25,12 +26,11 @@ class OpencodeRun(Modelled):
 
     def made(self, url: str, directory: Path) -> Agent:
         home = real.home(directory / "home", url)
-        options = Options(preset=ProgramPreset.OPENCODE_RUN, command=[str(real.find_opencode())])
+        options = Options(preset=ProgramPreset.OPENCODE_RUN, command=[installed.program("opencode")])
         return Agent(id="main", backend="command", options=options, env=real.environment(home))
 
 
-@pytest.mark.opencode
-@pytest.mark.skipif(real.find_opencode() is None, reason=real.OPENCODE_MISSING)
+@pytest.mark.agents("opencode")
 class TestOpencodeRun(BackendContract):
     subject = OpencodeRun()
 

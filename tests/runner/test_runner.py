@@ -18,10 +18,7 @@ from harness.waiting import PATIENCE, until_sync
 from tests.support import opencode, opencode2
 from tests.support.threads import in_thread
 
-pytestmark = [
-    pytest.mark.opencode,
-    pytest.mark.skipif(opencode.find_opencode() is None, reason=opencode.OPENCODE_MISSING),
-]
+pytestmark = pytest.mark.agents("opencode")
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
-
-_ROOT = Path(__file__).parents[2]
-_PACKAGED = _ROOT / ".opencode/node_modules/@zed-industries/codex-acp-linux-x64/bin/codex-acp"
-
-CODEX_MISSING = "codex-acp is not installed: run scripts/codex, or set MOONGATE_TEST_CODEX to the program"
 
 #: a model name that codex knows: with an unknown name, each answer contains a warning
 CODEX_MODEL = "gpt-5.2-codex"
@@ -29,14 +22,6 @@ wire_api = "responses"
 request_max_retries = 0
 stream_max_retries = 0
 """
-
-
-def find_codex() -> str | None:
-    """Return the path of the program: from the environment, from `.opencode/`, or from PATH."""
-    named = os.environ.get("MOONGATE_TEST_CODEX")
-    if named:
-        return named if Path(named).is_file() else None
-    return str(_PACKAGED) if _PACKAGED.is_file() else shutil.which("codex-acp")
 
 
 def environment(home: Path, model_url: str) -> dict[str, str]:

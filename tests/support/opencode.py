@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-#: the version that the tests are written for; `scripts/opencode` installs it
-OPENCODE_VERSION = "1.18.33"
+from tests.support import installed
+
+#: the version that the tests are written for; `scripts/agents` installs it
+OPENCODE_VERSION = "1.18.34"
 #: opencode's name for the model
 OPENCODE_MODEL = "scripted/scripted"
-
-_ROOT = Path(__file__).parents[2]
-_PACKAGED = _ROOT / ".opencode" / "node_modules" / "opencode-linux-x64" / "bin" / "opencode"
-
-OPENCODE_MISSING = "opencode is not installed: run scripts/opencode, or set MOONGATE_TEST_OPENCODE to the program"
-
-
-def find_opencode() -> str | None:
-    """Return the path of the program: from the environment, from `.opencode/`, or from PATH."""
-    named = os.environ.get("MOONGATE_TEST_OPENCODE")
-    if named:
-        return named if Path(named).is_file() else None
-    return str(_PACKAGED) if _PACKAGED.is_file() else shutil.which("opencode")
 
 
 def config(model_url: str) -> dict[str, Any]:
@@ -59,13 +47,13 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
-    """Return an entry of `agents.list` for the real opencode; `find_opencode()` must have found it."""
+    """Return an entry of `agents.list` for the real opencode."""
     entry = {
         "id": "main",
         "backend": "opencode",
         "model": OPENCODE_MODEL,
         "env": environment(home),
-        "command": [find_opencode()],
+        "command": [installed.program("opencode")],
         "config": config(model_url),
     }
     return entry | more
@@ -80,7 +68,5 @@ def home(directory: Path, model_url: str) -> Path:
 
 
 def shell(home: Path) -> dict[str, str]:
-    """Return the environment of a user with this home directory and opencode on PATH; `find()` must have found it."""
-    program = find_opencode()
-    assert program is not None
-    return {**environment(home), "PATH": f"{Path(program).parent}:{os.environ['PATH']}"}
+    """Return the environment of a user with this home directory and opencode on PATH."""
+    return {**environment(home), "PATH": f"{Path(installed.program('opencode')).parent}:{os.environ['PATH']}"}

@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support import installed, scripted_opencode2
 from tests.support import opencode as real
-from tests.support import scripted_opencode2
 
 COMMAND = [sys.executable, "-I", "-S", scripted_opencode2.__file__]
 
 
 def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
-    """Return an entry of `agents.list` for it; `find_opencode()` must have found the real program."""
+    """Return an entry of `agents.list` for it."""
     entry = real.agent(model_url, home) | {"command": COMMAND}
     entry["env"] |= variables(home)
     return entry | more
@@ -21,9 +21,7 @@ def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
 
 def variables(home: Path) -> dict[str, str]:
     """Return what the stand-in reads from its environment."""
-    program = real.find_opencode()
-    assert program is not None
-    return {"REAL_OPENCODE": program, "SCRIPTED_SERVE": str(home / "served")}
+    return {"REAL_OPENCODE": installed.program("opencode"), "SCRIPTED_SERVE": str(home / "served")}
 
 
 def served(home: Path) -> list[int]:
