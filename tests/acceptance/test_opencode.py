@@ -144,6 +144,20 @@ def test_a_permission_request_is_allowed_by_people(gateway: Live) -> None:
     assert "hi" in gateway.call("GET", f"/api/tasks/{task}").body["task"]["result"]
 
 
+def test_a_question_of_opencode_is_answered_by_people(gateway: Live) -> None:
+    asked = '{"questions":[{"question":"Which?","header":"h","options":[{"label":"Red","description":"warm"}] }] }'
+    body = {"input": f"[[tool question {asked}]]", "session": "question", "agentId": "asks"}
+    task = gateway.call("POST", "/api/tasks", body).body["task"]["id"]
+    path = f"/api/tasks/{task}/permissions"
+    until_sync(lambda: gateway.call("GET", path).body["permissions"])
+
+    answer = gateway.call("POST", f"{path}/p1", {"answer": "answer", "content": {"1": "Red"}})
+
+    assert (answer.status, answer.body["permission"]["question"]["message"]) == (200, "Which?")
+    until_sync(lambda: status_of(gateway, task) == "succeeded")
+    assert '"Which?"="Red"' in gateway.call("GET", f"/api/tasks/{task}").body["task"]["result"]
+
+
 def test_a_permission_request_that_nobody_answers_in_time_is_denied(gateway: Live) -> None:
     answer = ask(gateway, BASH, "hasty", agentId="hasty")
 

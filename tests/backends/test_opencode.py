@@ -34,6 +34,7 @@ from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Log, Notice, Permission, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.permission import PERMISSION_CHOICES, Answer
 from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn, TurnOutput
+from gateway.domain.question import FieldType
 from gateway.domain.run import FinishReason
 from gateway.domain.session import Message
 from gateway.errors import AgentError
@@ -134,6 +135,7 @@ class Rig:
             workspace=str(workspace),
             read_history=self.read_history,
             ask_permission=self.people.ask,
+            ask_question=self.people.ask_question,
         )
         return self.backend.stream_turn(turn)
 
@@ -653,12 +655,117 @@ def present(rig: Rig) -> ServerConnection:
     return here
 
 
-async def test_a_question_to_the_user_is_rejected(rig: Rig) -> None:
-    asked = {"questions": [{"question": "q?", "header": "h", "options": [{"label": "a", "description": "b"}]}]}
+# --- questions --------------------------------------------------------------------------------
 
-    answered = await rig.ask(f"[[tool question {json.dumps(asked)} ]]".replace("]}]} ]]", "] } ] } ]]"))
+
+def call_question_tool(*questions: dict[str, Any]) -> str:
+    """Return a prompt that makes the model ask these questions."""
+    return f"[[tool question {json.dumps({'questions': questions})} ]]".replace("]}", "] }")
+
+
+def one_question(text: str, *labels: str, **more: Any) -> dict[str, Any]:
+    options = [{"label": label, "description": f"it is {label}"} for label in labels]
+    return {"question": text, "header": f"About {text}", "options": options, **more}
+
+
+WHICH = one_question("Which?", "Red", "Green")
+
+
+async def test_people_are_asked_a_question_and_the_agent_goes_on_with_the_answer(asking: Rig) -> None:
+    asking.people.content = {"1": "Green"}
+
+    answered = await asking.ask(call_question_tool(WHICH))
+
+    [asked] = asking.people.questions
+    [field] = asked.fields
+    assert (asked.message, field.title, field.type, field.required, field.custom) == (
+        "Which?",
+        "About Which?",
+        FieldType.CHOICE,
+        True,
+        True,
+    )
+    assert [(one.value, one.description) for one in field.options] == [("Red", "it is Red"), ("Green", "it is Green")]
+    assert 'answered your questions: "Which?"="Green"' in answered.reply
+    assert asking.people.asked == []
+
+
+async def test_several_questions_are_asked_at_once(asking: Rig) -> None:
+    asking.people.content = {"1": "as you like", "2": ["x", "y"]}
+    many = [WHICH, one_question("How?", "x", "y", "z", multiple=True), one_question("Why?", "a", multiple=True)]
+
+    answered = await asking.ask(call_question_tool(*many))
+
+    [asked] = asking.people.questions
+    assert asked.message == "1. Which?\n2. How?\n3. Why?"
+    assert [(one.name, one.multiple, one.required) for one in asked.fields] == [
+        ("1", False, True),
+        ("2", True, False),
+        ("3", True, False),
+    ]
+    assert '"Which?"="as you like", "How?"="x, y", "Why?"="Unanswered"' in answered.reply
+
+
+async def test_an_agent_whose_question_nobody_answers_is_told_so_and_goes_on(asking: Rig) -> None:
+    asking.people.says = Answer.DENY
+
+    answered = await asking.ask(call_question_tool(WHICH))
+
+    assert '"Which?"="Unanswered"' in answered.reply
+
+
+async def test_an_agent_that_may_not_ask_people_has_no_tool_for_questions(rig: Rig) -> None:
+    answered = await rig.ask(call_question_tool(WHICH))
 
     assert "unavailable tool 'question'" in answered.reply
+    assert rig.people.questions == []
+
+
+async def test_an_earlier_conversation_follows_a_change_of_the_policy(rig: Rig) -> None:
+    workspace, prompt = rig.workspace(), call_question_tool(WHICH)
+    before = await rig.ask("[[say hello]]", workspace)
+    asking = rig.but(permissions=PermissionPolicy.ASK)
+    asking.people.content = {"1": "Red"}
+    asked = await asking.ask(prompt, workspace, before.ref)
+    again = await rig.ask(prompt, workspace, before.ref)
+
+    assert '"Which?"="Red"' in asked.reply
+    assert "unavailable tool 'question'" in again.reply
+
+
+async def test_a_question_that_another_client_answers_is_withdrawn(asking: Rig) -> None:
+    workspace = asking.workspace()
+    turn = asyncio.create_task(asking.ask(call_question_tool(WHICH), workspace))
+    await until(lambda: asking.people.questions, "people are asked")
+    api = present(asking).api
+    [asked] = await api.list_questions(str(workspace))
+    await api.answer_question(asked.id, str(workspace), [["Red"]])
+
+    assert '"Which?"="Red"' in (await turn).reply
+    assert asking.people.given_up == 1
+
+
+async def test_people_may_take_long_for_a_question(asking: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opencode_turn, "POLL_INTERVAL_SECONDS", 0.05)
+    turn = asyncio.create_task(asking.ask(call_question_tool(WHICH)))
+    await until(lambda: asking.people.questions, "people are asked")
+    monkeypatch.setattr(opencode_turn, "STALL_TIMEOUT_SECONDS", 0.0)
+    api = present(asking).api
+    looks, look = [], api.list_questions
+
+    async def looked(directory: str) -> Sequence[wire.QuestionAsked]:
+        looks.append(await look(directory))
+        return looks[-1]
+
+    monkeypatch.setattr(api, "list_questions", looked)
+    await until(lambda: len(looks) >= 3, "how things stand was looked at again and again")
+    assert (turn.done(), asking.people.given_up, len(asking.people.questions)) == (False, 0, 1)
+
+    turn.cancel()
+    await asyncio.wait({turn})
+    assert asking.people.given_up == 1
+    monkeypatch.undo()
+    assert (await asking.ask("[[say next]]")).reply == "next"
 
 
 #: a text, or tools and their arguments

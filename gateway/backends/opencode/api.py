@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from gateway.backends.opencode import wire
 from gateway.backends.opencode.calls import (
@@ -19,10 +20,8 @@ from gateway.errors import AgentError
 #: messages in one page
 MESSAGES_PER_PAGE = 8
 
-#: permissions denied in every session: with them an agent would wait for the answer of a person
-_UNATTENDED_PERMISSIONS = [
-    {"permission": name, "pattern": "*", "action": "deny"} for name in ("question", "plan_enter", "plan_exit")
-]
+#: permissions denied in every session: with them an agent would wait for a person who switches modes
+_MODE_PERMISSIONS = ("plan_enter", "plan_exit")
 
 
 class OpencodeApi(ServerCalls):
@@ -35,9 +34,11 @@ class OpencodeApi(ServerCalls):
         """Open the stream of all events; it ends after `silence` seconds without a byte."""
         return self.open_stream("/global/event", silence)
 
-    async def create_session(self, directory: str, title: str) -> wire.Session:
+    async def create_session(self, directory: str, title: str, *, may_ask_questions: bool) -> wire.Session:
+        denied = [wire.PermissionRule(name, "*", "deny") for name in _MODE_PERMISSIONS]
+        rules = [*denied, _make_question_rule(may_ask_questions)]
         # Without a title, opencode asks the model for one: an extra call that costs money.
-        body = {"title": title, "permission": _UNATTENDED_PERMISSIONS}
+        body = {"title": title, "permission": msgspec.to_builtins(rules)}
         return await self.send_request(wire.Session, "POST", "/session", query=_in(directory), body=body)
 
     async def read_session(self, session: str) -> wire.Session:
@@ -45,6 +46,12 @@ class OpencodeApi(ServerCalls):
             # opencode answers 500 to an id of another form
             raise RequestRefused(f"{session[:40]!r} is not an id of an opencode session.", 404)
         return await self.send_request(wire.Session, "GET", f"/session/{quote_segment(session)}")
+
+    async def allow_questions(self, session: wire.Session, *, may_ask_questions: bool) -> None:
+        """Give an earlier session the tool for questions, or take it away."""
+        if session.may_ask_questions != may_ask_questions:
+            body = {"permission": msgspec.to_builtins([_make_question_rule(may_ask_questions)])}
+            await self.send_request(None, "PATCH", _session_path(session), body=body)
 
     async def list_helper_sessions(self, session: wire.Session) -> Sequence[wire.Session]:
         """Return the sessions that an agent opened for its helpers."""
@@ -104,8 +111,13 @@ class OpencodeApi(ServerCalls):
         path = f"/permission/{quote_segment(permission)}/reply"
         await self.send_request(None, "POST", path, query=_in(directory), body=body)
 
-    async def reject_question(self, question: str, directory: str) -> None:
-        await self.send_request(None, "POST", f"/question/{quote_segment(question)}/reject", query=_in(directory))
+    async def list_questions(self, directory: str) -> Sequence[wire.QuestionAsked]:
+        """Return the questions that wait for an answer."""
+        return await self.send_request(list[wire.QuestionAsked], "GET", "/question", query=_in(directory))
+
+    async def answer_question(self, question: str, directory: str, answers: Sequence[Sequence[str]]) -> None:
+        path = f"/question/{quote_segment(question)}/reply"
+        await self.send_request(None, "POST", path, query=_in(directory), body={"answers": answers})
 
     async def dispose_directory(self, directory: str) -> None:
         """Make the server free the memory that it holds for a directory."""
@@ -119,3 +131,7 @@ def _in(directory: str) -> Mapping[str, str]:
 
 def _session_path(session: wire.Session) -> str:
     return f"/session/{quote_segment(session.id)}"
+
+
+def _make_question_rule(may_ask_questions: bool) -> wire.PermissionRule:
+    return wire.PermissionRule(wire.QUESTION_PERMISSION, "*", "allow" if may_ask_questions else "deny")

@@ -31,7 +31,7 @@ from gateway.backends.opencode.server import SharedServer
 from gateway.backends.opencode.turn import TurnRunner
 from gateway.backends.opencode.wire import Session
 from gateway.config import Config
-from gateway.domain.agent import Agent
+from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.ports.backend import AgentHealth, SessionRef, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
 from gateway.process.terminal_text import clean_bytes
@@ -227,6 +227,7 @@ async def _open_session(connection: ServerConnection, turn: Turn) -> tuple[Sessi
     With a new one comes what has become of the earlier one, if there was one.
     """
     lost = "opencode has no conversation for this session"
+    asks = turn.agent.permissions is PermissionPolicy.ASK
     if turn.session_ref is not None:
         try:
             known = await connection.api.read_session(parse_ref(turn.session_ref).session)
@@ -236,9 +237,10 @@ async def _open_session(connection: ServerConnection, turn: Turn) -> tuple[Sessi
             lost = "opencode does not know the conversation any more"
         else:
             if await asyncio.to_thread(_is_same_directory, known.directory, turn.workspace):
+                await connection.api.allow_questions(known, may_ask_questions=asks)
                 return known, None
             lost = "the workspace has changed, and an opencode conversation cannot move"
-    return await connection.api.create_session(turn.workspace, turn.session), lost
+    return await connection.api.create_session(turn.workspace, turn.session, may_ask_questions=asks), lost
 
 
 def _is_same_directory(one: str, other: str) -> bool:

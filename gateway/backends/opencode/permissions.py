@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any
 
 from gateway.backends.opencode import wire
 from gateway.backends.opencode.api import OpencodeApi
+from gateway.backends.opencode.questions import make_question, render_answers
 from gateway.domain.agent import PermissionPolicy
-from gateway.domain.event import BackendEvent, Log, Permission
+from gateway.domain.event import BackendEvent, Permission
 from gateway.domain.permission import PERMISSION_CHOICES, Answer, PermissionQuestion
 from gateway.domain.ports.backend import Turn
 from gateway.errors import AgentError
@@ -51,19 +53,17 @@ class PermissionResponder:
         action = f"{asked.permission}: {', '.join(asked.patterns)}"[:500]
         policy = self._turn.agent.permissions
         if policy is PermissionPolicy.ASK:
-            question = asyncio.create_task(self._ask_people(asked, action), name="opencode-ask")
-            self._open_questions[asked.id] = question
-            question.add_done_callback(lambda _: self._open_questions.pop(asked.id))
+            self._start_asking(asked.id, self._ask_people(asked, action))
             return []
         answer = Answer.ALLOW if policy is PermissionPolicy.ALLOW else Answer.DENY
         await self._send_answer(asked, action, answer, _DENIED_BY_POLICY)
         return [Permission(id=asked.id, action=action, answer=str(policy))]
 
-    async def reject_question(self, asked: wire.QuestionAsked) -> Sequence[BackendEvent]:
-        """Reject a question of the agent to its user: no user is there."""
-        with contextlib.suppress(AgentError):
-            await self._api.reject_question(asked.id, self._directory)
-        return [Log(level="warning", message="the agent asked a question that nobody is there to answer")]
+    def answer_question(self, asked: wire.QuestionAsked) -> None:
+        """Start to ask people a question of the agent."""
+        if asked.id not in self._seen:
+            self._seen.add(asked.id)
+            self._start_asking(asked.id, self._pass_on_question(asked))
 
     def withdraw_question(self, request: str) -> None:
         """Stop asking people: the request was answered with another one, or by another client."""
@@ -91,8 +91,18 @@ class PermissionResponder:
             remedy="Allow it in opencode's configuration, or set `permissions` of the agent to `allow`.",
         )
 
-    async def _ask_people(self, asked: wire.PermissionAsked, action: str) -> None:
+    def _start_asking(self, request: str, asking: Coroutine[Any, Any, None]) -> None:
         """Ask people, in a task: the turn must hear meanwhile when the server ends."""
+        question = asyncio.create_task(asking, name="opencode-ask")
+        self._open_questions[request] = question
+        question.add_done_callback(lambda _: self._open_questions.pop(request))
+
+    async def _pass_on_question(self, asked: wire.QuestionAsked) -> None:
+        content = await self._turn.ask_question(make_question(asked.questions))
+        with contextlib.suppress(AgentError):  # the question may be gone
+            await self._api.answer_question(asked.id, self._directory, render_answers(asked.questions, content))
+
+    async def _ask_people(self, asked: wire.PermissionAsked, action: str) -> None:
         answer = await self._turn.ask_permission(PermissionQuestion(action=action, choices=PERMISSION_CHOICES))
         await self._send_answer(asked, action, answer, _DENIED_BY_PEOPLE)
 

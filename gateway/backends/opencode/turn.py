@@ -124,7 +124,8 @@ class TurnRunner:
                 self._permissions.withdraw_question(request)
                 return []
             case wire.QuestionAsked():
-                return await self._permissions.reject_question(event)
+                self._permissions.answer_question(event)
+                return []
             case wire.MessageUpdated():
                 self._note_message(event.info)
                 return []
@@ -191,10 +192,14 @@ class TurnRunner:
         helpers = await self._api.list_helper_sessions(self._session)
         ours = self._inbox.sessions | {helper.id for helper in helpers}
         open_ = await self._api.list_permission_requests(self._session.directory)
-        self._permissions.withdraw_all_except({asked.id for asked in open_})
+        questions = await self._api.list_questions(self._session.directory)
+        self._permissions.withdraw_all_except({asked.id for asked in open_} | {asked.id for asked in questions})
         for asked in open_:
             if asked.session in ours:
                 said += await self._permissions.answer_request(asked)
+        for question in questions:
+            if question.session in ours:
+                self._permissions.answer_question(question)
         said += await self._read_stored_messages(sure=True)
         if not self._over:
             self._check_progress()

@@ -13,6 +13,9 @@ from msgspec import Struct, field
 
 from gateway import surrogates
 
+#: the permission that the tool for questions needs
+QUESTION_PERMISSION = "question"
+
 
 class Time(Struct):
     start: int | None = None
@@ -109,9 +112,23 @@ class Message(Struct):
     parts: list[Part]
 
 
+class PermissionRule(Struct):
+    """A rule of a session: what a permission is answered without asking. The last one that matches counts."""
+
+    permission: str
+    pattern: str
+    action: str
+
+
 class Session(Struct):
     id: str
     directory: str = ""
+    permission: list[PermissionRule] = field(default_factory=list)
+
+    @property
+    def may_ask_questions(self) -> bool:
+        """Whether the agent has a tool for questions to its user."""
+        return [rule.action for rule in self.permission if rule.permission == QUESTION_PERMISSION][-1:] != ["deny"]
 
 
 class Health(Struct):
@@ -174,13 +191,32 @@ class PermissionAsked(Struct, rename={"session": "sessionID"}):
 
 
 class PermissionReplied(Struct, rename={"session": "sessionID", "request": "requestID"}):
+    """A permission request or a question was answered, by us or by another client."""
+
     session: str
     request: str
+
+
+class QuestionOption(Struct):
+    label: str = ""
+    description: str = ""
+
+
+class QuestionInfo(Struct):
+    """One question to the user."""
+
+    question: str = ""
+    #: a short title
+    header: str = ""
+    options: list[QuestionOption] = field(default_factory=list)
+    multiple: bool = False
+    custom: bool = True
 
 
 class QuestionAsked(Struct, rename={"session": "sessionID"}):
     id: str
     session: str
+    questions: list[QuestionInfo] = field(default_factory=list)
 
 
 class SessionParent(Struct, rename={"parent": "parentID"}):
@@ -215,6 +251,8 @@ _EVENT_TYPES: Mapping[str, type[WireEvent]] = {
     "permission.asked": PermissionAsked,
     "permission.replied": PermissionReplied,
     "question.asked": QuestionAsked,
+    "question.replied": PermissionReplied,
+    "question.rejected": PermissionReplied,
     "session.created": SessionCreated,
 }
 _EVENT_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _EVENT_TYPES.items()}
