@@ -14,13 +14,22 @@ from cli.arguments import Duration, Moment, add_id_argument, parse_labels, read_
 from cli.command import Group, current_invocation
 from cli.follow.follow import follow_run, hint_on_early_interrupt
 from cli.follow.screen import describe_finish
+from cli.questions import format_answer, read_question, read_words
 from cli.remote.client import GatewayClient, connect_to_gateway, quote_part
 from cli.remote.lookup import connect_for, read_agent_names
+from gateway.errors import InvalidRequest
 
 PERMISSION_ANSWERS = ("allow", "allow_always", "deny")
 #: the most frequent reasons for waiting that are printed below a list
 MAX_WAIT_REASONS = 3
 TASK_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+
+
+class _AnswerWord(click.Choice[str]):
+    """One of the answers to a permission request, or any other word: an answer to a question."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
 
 
 @click.group(cls=Group)
@@ -168,7 +177,7 @@ def retry_task(id_: str | None, last: bool) -> None:
 @add_id_argument("task")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
 def list_permissions(id_: str | None, last: bool, limit: int) -> None:
-    """List the permission requests of a task's agent and their answers, newest first.
+    """List the permission requests and questions of a task's agent and their answers, newest first.
 
     \b
     Example:
@@ -177,7 +186,9 @@ def list_permissions(id_: str | None, last: bool, limit: int) -> None:
     \b
     --json prints {"permissions": [permission], "next_cursor": str or null}, where a permission is
       {"id", "task", "action", "choices", "asked_at", "expires_at", "answer", "answered_at",
-       "answered_by", "reason"}
+       "answered_by", "reason", "question": {"message", "fields": [{"name", "title", "description",
+       "type", "options": [{"value", "label", "description"}], "multiple", "required", "custom"}]} or null,
+       "content": {name: value} or null}
     """
     client, task_id = connect_for("tasks", id_, last=last)
     page = client.get_pages(f"/api/tasks/{quote_part(task_id)}/permissions", "permissions", limit)
@@ -187,7 +198,7 @@ def list_permissions(id_: str | None, last: bool, limit: int) -> None:
     rows = [
         (
             one["id"],
-            one["answer"] or "waits",
+            format_answer(one) if one["answer"] else "waits",
             one["answered_by"] or one["reason"] or "-",
             output.format_time(one["asked_at"]),
             output.format_time(one["expires_at"]),
@@ -201,24 +212,52 @@ def list_permissions(id_: str | None, last: bool, limit: int) -> None:
 @COMMAND.command("answer")
 @click.argument("id_", metavar="ID")
 @click.argument("request")
-@click.argument("answer_", metavar="ANSWER", type=click.Choice(PERMISSION_ANSWERS))
-def answer_permission(id_: str, request: str, answer_: str) -> None:
-    """Answer a permission request: allow, allow_always or deny.
+@click.argument("answer_", metavar="ANSWER", type=_AnswerWord(PERMISSION_ANSWERS))
+@click.argument("more", metavar="[NAME=VALUE]...", nargs=-1)
+def answer_permission(id_: str, request: str, answer_: str, more: tuple[str, ...]) -> None:
+    """Answer a permission request with allow, allow_always or deny, or answer a question.
 
-    The first answer counts, whoever gives it.
+    Answer a question with a text, or with an option by its name or number. If it has several fields, give
+    NAME=VALUE for each. deny tells the agent that nobody answers. The first answer counts, whoever gives it.
 
     \b
-    Example:
+    Examples:
       gateway tasks answer 73F9KQ p1 allow
+      gateway tasks answer 73F9KQ p2 Green
+      gateway tasks answer 73F9KQ p3 colour=Green count=3
 
     \b
     --json prints {"status": "ok", "permission": permission, see gateway tasks permissions --help}
     """
-    found = connect_to_gateway().post(
-        f"/api/tasks/{quote_part(id_)}/permissions/{quote_part(request)}", {"answer": answer_}
-    )
+    client = connect_to_gateway()
+    if answer_ in PERMISSION_ANSWERS and not more:
+        body: dict[str, Any] = {"answer": answer_}
+    else:
+        body = _answer_question(client, id_, request, (answer_, *more))
+    found = client.post(f"/api/tasks/{quote_part(id_)}/permissions/{quote_part(request)}", body)
     told = found["permission"]
-    output.print_result(found, f"Told {told['task']} to {told['answer'].replace('_', ' ')}: {told['action']}")
+    said = f"to {told['answer'].replace('_', ' ')}: {told['action']}"
+    if told["content"] is not None:
+        said = f"the answer to {output.shorten_text(told['action'])}: {format_answer(told)}"
+    output.print_result(found, f"Told {told['task']} {said}")
+
+
+def _answer_question(client: GatewayClient, id_: str, request: str, words: tuple[str, ...]) -> dict[str, Any]:
+    """Return the body that answers a question which waits.
+
+    Raises:
+        UsageError: it is no question, or the words do not answer it.
+    """
+    waiting = client.get(f"/api/tasks/{quote_part(id_)}")["permissions"]
+    question = next((read_question(one) for one in waiting if one["id"] == request), None)
+    context = click.get_current_context()
+    if question is None:
+        expected = ", ".join(PERMISSION_ANSWERS)
+        raise click.UsageError(f'"{" ".join(words)}" answers no permission request: it must be {expected}.', context)
+    try:
+        return {"answer": "answer", "content": read_words(question, words)}
+    except InvalidRequest as error:
+        raise click.UsageError(error.message, context) from error
 
 
 @COMMAND.command("watch")

@@ -1,21 +1,19 @@
-"""Shows the permission requests of a followed run, and on a terminal lets the user answer them."""
+"""Shows the permission requests and questions of a followed run, and on a terminal lets the user answer them."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from datetime import datetime
 from typing import Any
 
 from cli import output
 from cli.command import complete_commands
+from cli.follow.dialogs import Dialog, describe_action, format_deadline, open_dialog
 from cli.output import WaitIndicator
+from cli.questions import describe_question, read_question, suggest_words
 from cli.remote.client import GatewayClient, quote_part
-from gateway.errors import GatewayError
-
-_KEY_ANSWERS = {"y": "allow", "yes": "allow", "a": "allow_always", "always": "allow_always", "n": "deny", "no": "deny"}
-_ANSWER_KEYS = {"allow": "[y]es", "allow_always": "[a]lways", "deny": "[n]o"}
+from gateway.errors import GatewayError, InvalidRequest
 
 
 class PermissionPrompt:
@@ -34,7 +32,7 @@ class PermissionPrompt:
         self._run = run
         self._waiting = waiting
         #: requests without an answer, by id; the first one is on the screen
-        self._open: dict[str, dict[str, Any]] = {}
+        self._open: dict[str, Dialog] = {}
         self._lock = threading.Lock()
         self._reading = False
         #: ids of the requests that were answered here
@@ -58,16 +56,18 @@ class PermissionPrompt:
         return request in [one["id"] for one in found]
 
     def _format_hint(self, data: dict[str, Any]) -> str:
-        choices = " | ".join(data["choices"])
+        question = read_question(data)
+        asked = describe_action(data) if question is None else describe_question(question)
+        choices = " | ".join(data["choices"]) if question is None else f"{suggest_words(question)} | deny"
         command = complete_commands(f"gateway tasks answer {self._run} {data['id']} {choices}")
-        return f"{_describe_request(data)}\nAnswer before {_format_deadline(data)}: {command}"
+        return f"{asked}\nAnswer before {format_deadline(data)}: {command}"
 
     def _ask_user(self, data: dict[str, Any]) -> None:
         with self._lock:
-            self._open[data["id"]] = data
+            self._open[data["id"]] = dialog = open_dialog(data)
             if len(self._open) == 1:
                 self._waiting.pause_showing()
-                _print_question(data)
+                output.ask_question(dialog.prompt)
         if not self._reading:
             self._reading = True
             threading.Thread(target=self._read_keyboard, name="keyboard", daemon=True).start()
@@ -82,30 +82,35 @@ class PermissionPrompt:
                 output.print_note("")  # ends the line of the question
             following = next(iter(self._open.values()), None)
             if following is not None:
-                _print_question(following)
+                output.ask_question(following.prompt)
             else:
                 self._waiting.resume_showing()
 
     def _read_keyboard(self) -> None:
         # Not sys.stdin: a thread that waits in it keeps the interpreter from exiting.
         while line := os.read(0, 4096):
-            self._send_answer(line.decode("utf-8", "replace").strip().lower())
+            self._read_line(line.decode("utf-8", "replace").strip())
 
-    def _send_answer(self, word: str) -> None:
-        """Send a line from the keyboard as the answer to the request on the screen."""
+    def _read_line(self, line: str) -> None:
+        """Read a line from the keyboard as an answer to the request on the screen."""
         with self._lock:
-            data = next(iter(self._open.values()), None)
-        if data is None:
+            request, dialog = next(iter(self._open.items()), ("", None))
+        if dialog is None:
             return
-        answer = _KEY_ANSWERS.get(word)
-        if answer not in data["choices"]:
-            _print_question(data)
-            return
-        self._told.add(data["id"])
         try:
-            self._client.post(
-                f"/api/tasks/{quote_part(self._run)}/permissions/{quote_part(data['id'])}", {"answer": answer}
-            )
+            body = dialog.read_line(line)
+        except InvalidRequest as error:
+            body = None
+            output.print_note(str(error))
+        if body is None:
+            output.ask_question(dialog.prompt)
+        else:
+            self._send_answer(request, body)
+
+    def _send_answer(self, request: str, body: dict[str, Any]) -> None:
+        self._told.add(request)
+        try:
+            self._client.post(f"/api/tasks/{quote_part(self._run)}/permissions/{quote_part(request)}", body)
         except GatewayError as error:
             output.print_note(str(error))
 
@@ -115,17 +120,3 @@ def _is_interactive() -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     return sys.platform == "win32" or os.getpgrp() == os.tcgetpgrp(0)
-
-
-def _print_question(data: dict[str, Any]) -> None:
-    offers = ", ".join(_ANSWER_KEYS[choice] for choice in data["choices"])
-    question = f"{_describe_request(data)}\nAllow it? {offers} (denied at {_format_deadline(data)}): "
-    output.ask_question(question)
-
-
-def _describe_request(data: dict[str, Any]) -> str:
-    return f"The agent asks to be allowed: {output.shorten_text(data['action'], 500)}"
-
-
-def _format_deadline(data: dict[str, Any]) -> str:
-    return datetime.fromisoformat(data["expires_at"]).astimezone().strftime("%H:%M:%S %Z")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from cli import output
+from cli.questions import format_answer
 from cli.remote.sse import Event
 from gateway.domain.run import FinishReason
 
@@ -33,11 +34,15 @@ class EventScreen:
         self._talk = talk
         #: whether to print a remark that changes what the answer means, even if nothing else is printed
         self._notices = notices
+        #: ids of the requests that are questions
+        self._questions: set[str] = set()
         #: kind of the text on the line that has not ended; empty if there is none
         self._open = ""
 
     def __call__(self, event: Event) -> None:
         kind, data = event.kind, event.data
+        if data.get("question"):
+            self._questions.add(data["id"])
         if kind == "text" and self._text:
             self._write_delta("text", data["delta"])
         elif kind == "thinking" and self._talk:
@@ -46,7 +51,9 @@ class EventScreen:
             self.end_line()
             if not self._talk and (remark := describe_finish(data.get("finish"))):  # else its log line was printed
                 self._note(remark)
-        elif (self._talk or (self._notices and data.get("notice"))) and (said := _describe_event(kind, data)):
+        elif (self._talk or (self._notices and data.get("notice"))) and (
+            said := _describe_event(kind, data, self._questions)
+        ):
             self.end_line()
             self._note(said)
 
@@ -66,7 +73,7 @@ class EventScreen:
         self._open = "" if delta.endswith("\n") else kind
 
 
-def _describe_event(kind: str, data: dict[str, Any]) -> str:
+def _describe_event(kind: str, data: dict[str, Any], questions: Collection[str]) -> str:
     """Return a line about an event; empty if it tells the user nothing."""
     match kind:
         case "status":
@@ -80,7 +87,7 @@ def _describe_event(kind: str, data: dict[str, Any]) -> str:
                 else ""
             )
         case "permission":
-            return _describe_permission(data)
+            return _describe_permission(data, is_question=data["id"] in questions)
         case "log":
             return f"· {data['message']}"
     return ""
@@ -92,13 +99,14 @@ def describe_finish(finish: str | None) -> str:
     return remark[:1].upper() + remark[1:]
 
 
-def _describe_permission(data: dict[str, Any]) -> str:
+def _describe_permission(data: dict[str, Any], *, is_question: bool) -> str:
     """Return how a request was answered; empty for an open one, which `permission_prompt` shows."""
     if not data.get("answer"):
         return ""
     how = {"deadline": ", nobody answered in time", "withdrawn": ", the agent no longer waits"}
     who = f", by {data['by']}" if data.get("by") else how.get(data.get("reason", ""), "")
-    return f"· asked to {output.shorten_text(data['action'], MAX_DETAIL_CHARACTERS)}: {data['answer']}{who}"
+    asked = output.shorten_text(data["action"], MAX_DETAIL_CHARACTERS)
+    return f"· asked {'' if is_question else 'to '}{asked}: {format_answer(data)}{who}"
 
 
 def _format_arguments(given: Any) -> str:

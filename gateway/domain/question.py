@@ -152,8 +152,11 @@ def _clean(text: str, longest: int) -> str:
 # --- answers ------------------------------------------------------------------------------------
 
 
-def check_answer(question: Question, content: Mapping[str, AnswerValue]) -> AnswerContent:
+def check_answer(question: Question, content: Mapping[str, AnswerValue], *, prefix: str = "content.") -> AnswerContent:
     """Return the answers that the agent gets: without fields that were left out.
+
+    Args:
+        prefix: what an error says before the name of a field.
 
     Raises:
         InvalidRequest: an answer does not fit its field; the message names the field.
@@ -161,15 +164,17 @@ def check_answer(question: Question, content: Mapping[str, AnswerValue]) -> Answ
     known = {field.name: field for field in question.fields}
     for name in content:
         if name not in known:
-            raise InvalidRequest(f"content: there is no field {name[:64]!r}; the fields are {', '.join(known)}.")
-    checked = {name: _check_value(known[name], value) for name, value in content.items() if value not in ("", [])}
+            raise InvalidRequest(f"{prefix}{name[:64]}: there is no such field; the fields are {', '.join(known)}.")
+    checked = {
+        name: _check_value(known[name], value, prefix) for name, value in content.items() if value not in ("", [])
+    }
     for name, field in known.items():
         if field.required and name not in checked:
-            raise InvalidRequest(f"content.{name}: an answer is required: {describe_expected(field)}.")
+            raise InvalidRequest(f"{prefix}{name}: an answer is required: {describe_expected(field)}.")
     return checked
 
 
-def _check_value(field: QuestionField, value: AnswerValue) -> AnswerValue:
+def _check_value(field: QuestionField, value: AnswerValue, prefix: str) -> AnswerValue:
     fits = False
     match field.type:
         case FieldType.BOOLEAN:
@@ -186,10 +191,10 @@ def _check_value(field: QuestionField, value: AnswerValue) -> AnswerValue:
         case FieldType.CHOICE:
             fits = _is_choice(field, value)
     if not fits:
-        raise InvalidRequest(f"content.{field.name}: it must be {describe_expected(field)}.")
+        raise InvalidRequest(f"{prefix}{field.name}: it must be {describe_expected(field)}.")
     for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str) and len(text) > MAX_ANSWER_CHARACTERS:
-            raise InvalidRequest(f"content.{field.name}: it is longer than {MAX_ANSWER_CHARACTERS} characters.")
+            raise InvalidRequest(f"{prefix}{field.name}: it is longer than {MAX_ANSWER_CHARACTERS} characters.")
     return value
 
 
@@ -226,12 +231,12 @@ def read_typed_answer(question: Question, text: str) -> AnswerContent:
         InvalidRequest: the text does not fit the question.
     """
     if len(question.fields) == 1:
-        return check_answer(question, _read_lines(question.fields, [text.strip()]))
+        return check_answer(question, _read_lines(question.fields, [text.strip()]), prefix="")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) != len(question.fields):
         names = ", ".join(field.name for field in question.fields)
         raise InvalidRequest(f"write one line for each of {names}, in this order; {LEAVE_OUT} leaves one out.")
-    return check_answer(question, _read_lines(question.fields, lines))
+    return check_answer(question, _read_lines(question.fields, lines), prefix="")
 
 
 def _read_lines(fields: Sequence[QuestionField], lines: Sequence[str]) -> AnswerContent:

@@ -92,7 +92,9 @@ def test_an_answer_has_all_required_fields_and_no_others() -> None:
     assert check_answer(question, {"colour": "r", "count": 2, "note": ""}) == {"colour": "r", "count": 2}
     with pytest.raises(InvalidRequest, match=r"content\.count: an answer is required: an integer"):
         check_answer(question, {"colour": "r"})
-    with pytest.raises(InvalidRequest, match="there is no field 'size'; the fields are colour, count, note"):
+    with pytest.raises(
+        InvalidRequest, match=r"content\.size: there is no such field; the fields are colour, count, note"
+    ):
         check_answer(question, {"colour": "r", "count": 2, "size": 1})
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -254,7 +255,107 @@ def test_what_an_agent_asks_is_listed_and_answered(shell: Shell) -> None:
 
 
 def test_an_answer_that_there_is_not_is_wrong_usage(shell: Shell) -> None:
-    assert shell("tasks", "answer", "01", "p1", "perhaps").code == 2
+    identifier = asking(shell, "rm -rf build")
+    wrong = shell("tasks", "answer", identifier, "p1", "perhaps")
+    shell("tasks", "answer", identifier, "p1", "deny")
+
+    assert wrong.code == 2
+    assert '"perhaps" answers no permission request: it must be allow, allow_always, deny' in wrong.err
+
+
+COLOUR = {"name": "colour", "type": "choice", "options": [{"value": "red", "label": "Red"}, {"value": "green"}]}
+COUNT = {"name": "count", "title": "How many", "type": "integer"}
+TAGS = {"name": "tags", "type": "choice", "options": [{"value": "a"}, {"value": "b"}], "multiple": True}
+NOTE = {"name": "note", "required": False}
+
+
+def asking_question(shell: Shell, *fields: dict[str, Any]) -> str:
+    """Submit a task, and return its id once its agent waits for the answer to a question."""
+    question = json.dumps({"message": "What shall it be?", "fields": fields})
+    identifier = shell("tasks", "add", f"@@ question {question}").out.strip()
+    until_sync(lambda: shell("tasks", "permissions", identifier, "--json").json["permissions"], "it asks")
+    return identifier
+
+
+@pytest.mark.parametrize("word", ["green", "GREEN", "2"])
+def test_a_question_is_answered_with_an_option_by_its_name_or_number(shell: Shell, word: str) -> None:
+    identifier = asking_question(shell, COLOUR)
+
+    answered = shell("tasks", "answer", identifier, "p1", word)
+
+    assert answered == (0, f"Told {identifier} the answer to What shall it be?: green\n", "")
+    assert shell("tasks", "watch", identifier).out == '{"colour":"green"}\n'
+    row = shell("tasks", "permissions", identifier).out.splitlines()[1]
+    assert (row.split()[:3], row.endswith("What shall it be?")) == (["p1", "green", "owner"], True)
+
+
+def test_a_question_of_several_fields_is_answered_with_pairs(shell: Shell) -> None:
+    identifier = asking_question(shell, COLOUR, COUNT, TAGS, NOTE)
+    words = ("colour=2", "count=3", "tags=a", "tags=b", "note=as you like")
+
+    assert shell("tasks", "answer", identifier, "p1", *words).code == 0
+    result = shell("tasks", "watch", identifier).out
+    assert json.loads(result) == {"colour": "green", "count": 3, "tags": ["a", "b"], "note": "as you like"}
+
+
+def test_an_answer_that_does_not_fit_a_question_is_wrong_usage_and_the_question_waits_on(shell: Shell) -> None:
+    identifier = asking_question(shell, COLOUR, COUNT)
+
+    unfit = shell("tasks", "answer", identifier, "p1", "colour=blue", "count=3")
+    missing = shell("tasks", "answer", identifier, "p1", "colour=red")
+    allowed = shell("tasks", "answer", identifier, "p1", "allow")
+    denied = shell("tasks", "answer", identifier, "p1", "deny")
+
+    assert (unfit.code, missing.code, allowed.code) == (2, 2, 2)
+    assert "colour: it must be one of red, green." in unfit.err
+    assert "count: an answer is required: an integer." in missing.err
+    assert "p1 can be answered with answer, deny, not with allow." in allowed.err
+    assert denied.out == f"Told {identifier} to deny: What shall it be?\n"
+    assert shell("tasks", "watch", identifier).out == "null\n"
+
+
+def test_in_a_pipe_watch_shows_a_question_and_says_how_to_answer(shell: Shell) -> None:
+    identifier = asking_question(shell, COLOUR, COUNT)
+    process = shell.start("tasks", "watch", identifier)
+    assert process.stderr is not None
+
+    told = [process.stderr.readline() for _ in range(6)]
+    shell("tasks", "answer", identifier, "p1", "red", "3")
+    out, _ = process.communicate(timeout=PATIENCE)
+
+    assert told[:5] == ["The agent asks: What shall it be?\n", "colour\n", "  1. Red\n", "  2. green\n", "How many\n"]
+    command = f"{spell_program(shell.env)} tasks answer {identifier} p1 colour=ANSWER count=ANSWER | deny\n"
+    assert told[5].endswith(f": {command}")
+    assert out == '{"colour":"red","count":3}\n'
+
+
+def test_on_a_terminal_watch_asks_for_each_field_of_a_question(shell: Shell) -> None:
+    identifier = asking_question(shell, COLOUR, COUNT, NOTE)
+
+    with shell.terminal("tasks", "watch", identifier, env={"COLUMNS": "150"}) as at:
+        at.wait_for(
+            "The agent asks: What shall it be?\r\ncolour\r\n  1. Red\r\n  2. green\r\na number or a name (/deny"
+        )
+        at.press("blue\n")
+        at.wait_for("colour: it must be one of red, green.")
+        at.press("2\n")
+        at.wait_for("How many\r\nan integer (/deny if nobody answers; until ")
+        at.press("3\n")
+        at.wait_for("note\r\na text; - leaves it out (")
+        at.press("-\n")
+        at.wait_for("asked What shall it be?: green; 3, by owner")
+        at.wait_for('{"colour":"green","count":3}')
+        assert at.end() == 0
+
+
+def test_on_a_terminal_a_question_can_be_denied(shell: Shell) -> None:
+    identifier = asking_question(shell, COLOUR)
+
+    with shell.terminal("tasks", "watch", identifier, env={"COLUMNS": "150"}) as at:
+        at.wait_for("a number or a name (/deny if nobody answers; until ")
+        at.press("/deny\n")
+        at.wait_for("asked What shall it be?: deny, by owner")
+        assert at.end() == 0
 
 
 def test_in_a_pipe_watch_says_how_to_answer(shell: Shell) -> None:

@@ -57,6 +57,20 @@ def test_the_answer_is_the_result_and_the_rest_is_talk(capsys: pytest.CaptureFix
     ]
 
 
+def test_a_question_and_its_answer_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    question = {"message": "Which?", "fields": [{"name": "a"}]}
+    about = {"kind": "permission", "id": "p1", "action": "Which?"}
+    other = about | {"id": "p2"}
+    answered = about | {"answer": "answer", "by": "anna", "content": {"a": ["x", "y"], "b": 3}}
+    asked = [about | {"question": question}, other | {"question": question}]
+    play([*asked, answered, other | {"answer": "deny", "reason": "deadline"}])
+
+    assert capsys.readouterr().err.splitlines() == [
+        "· asked Which?: x, y; 3, by anna",
+        "· asked Which?: deny, nobody answered in time",
+    ]
+
+
 def test_without_talk_there_is_the_answer_only(capsys: pytest.CaptureFixture[str]) -> None:
     play(SAID, talk=False)
 

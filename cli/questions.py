@@ -1,0 +1,90 @@
+"""Questions of agents on the command line: shows what they ask, and reads what the user answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from cli import output
+from gateway.domain.question import (
+    LEAVE_OUT,
+    AnswerContent,
+    FieldType,
+    Question,
+    QuestionField,
+    check_answer,
+    read_typed_answer,
+    read_typed_value,
+)
+
+
+def read_question(shown: dict[str, Any]) -> Question | None:
+    """Return the question of a request or an event, as the API shows it; None if it asks for permission only."""
+    given = shown.get("question")
+    return None if given is None else msgspec.convert(given, Question)
+
+
+def describe_question(question: Question) -> str:
+    """Return what an agent asks, with all fields and their options."""
+    return "\n".join([f"The agent asks: {question.message}", *map(describe_field, question.fields)])
+
+
+def describe_field(field: QuestionField) -> str:
+    """Return a field with its options, which have numbers."""
+    lines = [f"{field.title}: {field.description}" if field.description else field.title]
+    for number, option in enumerate(field.options, 1):
+        more = f": {option.description}" if option.description else ""
+        lines.append(f"  {number}. {option.label}{more}")
+    return "\n".join(lines)
+
+
+def describe_input(field: QuestionField) -> str:
+    """Return what the user may type for a field."""
+    match field.type:
+        case FieldType.BOOLEAN:
+            said = "yes or no"
+        case FieldType.CHOICE if field.options:
+            said = "numbers or names, with commas between them" if field.multiple else "a number or a name"
+            said += ", or another text" * field.custom
+        case FieldType.NUMBER | FieldType.INTEGER:
+            said = f"{'an' if field.type is FieldType.INTEGER else 'a'} {field.type}"
+        case _:
+            said = "a text"
+    return said if field.required else f"{said}; {LEAVE_OUT} leaves it out"
+
+
+def suggest_words(question: Question) -> str:
+    """Return what to put after the command that answers a question."""
+    if len(question.fields) == 1:
+        return "ANSWER"
+    return " ".join(f"{field.name}=ANSWER" for field in question.fields)
+
+
+def read_words(question: Question, words: Sequence[str]) -> AnswerContent:
+    """Return the answer that the words of a command line give: `name=value` for each field, or the values in order.
+
+    Raises:
+        InvalidRequest: they do not fit the question.
+    """
+    fields = {field.name: field for field in question.fields}
+    pairs = [word.partition("=") for word in words]
+    if all(equals and name in fields for name, equals, _ in pairs):
+        content: AnswerContent = {}
+        for name, _, text in pairs:
+            value, earlier = read_typed_value(fields[name], text.strip()), content.get(name)
+            if isinstance(value, list) and isinstance(earlier, list):
+                value = earlier + value
+            content[name] = value
+        return check_answer(question, content, prefix="")
+    return read_typed_answer(question, (" " if len(fields) == 1 else "\n").join(words))
+
+
+def format_answer(shown: dict[str, Any]) -> str:
+    """Return the answer to a request, with the content if it is a question's."""
+    content = shown.get("content")
+    if not content:
+        return str(shown["answer"])
+    values = [", ".join(value) if isinstance(value, list) else str(value) for value in content.values()]
+    return output.shorten_text("; ".join(values))
