@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from asyncio.subprocess import SubprocessStreamProtocol
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Protocol, cast
@@ -401,44 +400,3 @@ async def read_lines(
             raise AgentError(f"the agent wrote a line of more than {limit // 1024} KiB.")
     if rest:
         yield bytes(rest)
-
-
-def kill_group(who: Identity, wait: float = 2.0) -> bool:
-    """End the rest of a process group that the ledger of a dead gateway names.
-
-    A recycled PID is not touched: while any member of the group lives, the kernel does not reuse its
-    number, so another process with that PID means that the group is gone.
-
-    Returns:
-        Whether a process was ended.
-
-    Raises:
-        OSError: this cannot be told now, because no descriptor is left.
-    """
-    if who.boot != identity.read_boot_id() or sys.platform == "win32":
-        return False
-    if identity.read_start_time(who.pid) not in (None, who.started):
-        return False
-    try:
-        os.killpg(who.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return False
-    deadline = time.monotonic() + wait
-    while time.monotonic() < deadline and _is_group_running(who.pid):
-        time.sleep(0.01)
-    return True
-
-
-def _is_group_running(group: int) -> bool:
-    """Return whether any process of a process group still runs. Zombies do not count."""
-    import psutil  # late: only after a crash
-
-    try:
-        os.killpg(group, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
-                return True
-    return False

@@ -1,4 +1,4 @@
-"""Finds processes that an agent leaves behind outside its process group.
+"""Ends processes that an agent leaves behind, in its process group and outside of it.
 
 opencode starts each shell command in a new session, so a signal to its group does not reach the
 command, and the command outlives opencode; codex and any program that calls `setsid` do the same. But a
@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -48,6 +50,32 @@ def end_abandoned() -> None:
     Those of gateways in containers are left alone: their marks hold process numbers that mean nothing here.
     """
     _end_matching(_is_abandoned, same_numbering=True)
+
+
+def kill_group(who: Identity, wait: float = 2.0) -> bool:
+    """End the rest of a process group that the ledger of a dead gateway names.
+
+    A recycled PID is not touched: while any member of the group lives, the kernel does not reuse its
+    number, so another process with that PID means that the group is gone.
+
+    Returns:
+        Whether a process was ended.
+
+    Raises:
+        OSError: this cannot be told now, because no descriptor is left.
+    """
+    if who.boot != identity.read_boot_id() or sys.platform == "win32":
+        return False
+    if identity.read_start_time(who.pid) not in (None, who.started):
+        return False
+    try:
+        os.killpg(who.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    deadline = time.monotonic() + wait
+    while time.monotonic() < deadline and _is_group_running(who.pid):
+        time.sleep(0.01)
+    return True
 
 
 def find_marking_process(env: Mapping[str, str]) -> Identity | None:
@@ -109,3 +137,18 @@ def _mark_of(process: psutil.Process) -> str:
         return "" if process.pid == os.getpid() else process.environ().get(MARK_VARIABLE, "")
     except (psutil.Error, OSError):
         return ""
+
+
+def _is_group_running(group: int) -> bool:
+    """Return whether any process of a process group still runs. Zombies do not count."""
+    import psutil  # late: only after a crash
+
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False

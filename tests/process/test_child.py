@@ -20,7 +20,6 @@ from gateway.process.child import (
     Child,
     Children,
     child_environment,
-    kill_group,
     read_lines,
 )
 from gateway.process.identity import Identity
@@ -409,71 +408,6 @@ async def test_lines_are_joined_from_any_pieces(children: Children) -> None:
 async def test_an_endless_line_is_an_error_before_it_fills_the_memory(children: Children) -> None:
     with pytest.raises(AgentError, match="a line of more than 97 KiB"):
         await lines_of(children, "head -c 10000000 /dev/zero")
-
-
-# --- groups of a dead gateway -----------------------------------------------------------------
-
-
-_ORPHAN = """
-import subprocess
-print(subprocess.Popen(["sleep", "600"], start_new_session=True, stdout=subprocess.DEVNULL).pid)
-"""
-
-
-@pytest.fixture
-def sleeper() -> Identity:
-    """A process in its own group, which init reaps like an orphan."""
-    started = subprocess.run(
-        [sys.executable, "-c", _ORPHAN],
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    who = identity.identify_process(int(started.stdout))
-    assert who
-    return who
-
-
-def test_a_recorded_group_is_ended(sleeper: Identity) -> None:
-    assert kill_group(sleeper, wait=PATIENCE)
-
-    assert not identity.is_alive(sleeper)
-
-
-def test_a_process_with_a_recycled_pid_is_not_touched(sleeper: Identity) -> None:
-    assert not kill_group(sleeper._replace(started="1"))
-
-    assert identity.is_alive(sleeper)
-    os.killpg(sleeper.pid, signal.SIGKILL)
-
-
-def test_a_process_of_an_earlier_boot_is_not_touched(sleeper: Identity) -> None:
-    assert not kill_group(sleeper._replace(boot="another"))
-
-    assert identity.is_alive(sleeper)
-    os.killpg(sleeper.pid, signal.SIGKILL)
-
-
-def test_a_group_whose_leader_is_gone_is_ended() -> None:
-    script = "sleep 600 & echo $!"
-    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as leader:
-        who = Identity(leader.pid, identity.read_start_time(leader.pid) or "1", identity.read_boot_id())
-        assert leader.stdout is not None
-        member = identity.identify_process(int(leader.stdout.readline()))
-    assert member
-    assert identity.is_alive(member)
-
-    assert kill_group(who, wait=PATIENCE)
-
-    assert not identity.is_alive(member)
-
-
-def test_a_group_that_has_ended_needs_no_signal() -> None:
-    with subprocess.Popen(["sleep", "600"], start_new_session=True) as gone:
-        who = identity.identify_process(gone.pid)
-        gone.kill()
-    assert who
-
-    assert not kill_group(who)
 
 
 async def test_what_a_dead_gateway_left_is_ended_before_a_child_starts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gateway.process import orphans
+from gateway.process import identity, orphans
 from gateway.process.identity import Identity, own_identity
 from harness.waiting import PATIENCE
 
@@ -54,3 +55,65 @@ def test_what_a_gateway_in_a_container_started_is_left_alone() -> None:
         contained.stdin.write(b"\n")
         contained.stdin.flush()
         assert contained.wait(PATIENCE) == 0
+
+
+_ORPHAN = """
+import subprocess
+print(subprocess.Popen(["sleep", "600"], start_new_session=True, stdout=subprocess.DEVNULL).pid)
+"""
+
+
+@pytest.fixture
+def sleeper() -> Identity:
+    """A process in its own group, which init reaps like an orphan."""
+    started = subprocess.run(
+        [sys.executable, "-c", _ORPHAN],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    who = identity.identify_process(int(started.stdout))
+    assert who
+    return who
+
+
+def test_a_recorded_group_is_ended(sleeper: Identity) -> None:
+    assert orphans.kill_group(sleeper, wait=PATIENCE)
+
+    assert not identity.is_alive(sleeper)
+
+
+def test_a_process_with_a_recycled_pid_is_not_touched(sleeper: Identity) -> None:
+    assert not orphans.kill_group(sleeper._replace(started="1"))
+
+    assert identity.is_alive(sleeper)
+    os.killpg(sleeper.pid, signal.SIGKILL)
+
+
+def test_a_process_of_an_earlier_boot_is_not_touched(sleeper: Identity) -> None:
+    assert not orphans.kill_group(sleeper._replace(boot="another"))
+
+    assert identity.is_alive(sleeper)
+    os.killpg(sleeper.pid, signal.SIGKILL)
+
+
+def test_a_group_whose_leader_is_gone_is_ended() -> None:
+    script = "sleep 600 & echo $!"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as leader:
+        who = Identity(leader.pid, identity.read_start_time(leader.pid) or "1", identity.read_boot_id())
+        assert leader.stdout is not None
+        member = identity.identify_process(int(leader.stdout.readline()))
+    assert member
+    assert identity.is_alive(member)
+
+    assert orphans.kill_group(who, wait=PATIENCE)
+
+    assert not identity.is_alive(member)
+
+
+def test_a_group_that_has_ended_needs_no_signal() -> None:
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as gone:
+        who = identity.identify_process(gone.pid)
+        gone.kill()
+    assert who
+
+    assert not orphans.kill_group(who)

@@ -7,7 +7,7 @@ import asyncio
 from gateway import log
 from gateway.domain.ports.store import AgentProcess, Store
 from gateway.engine.execution.owner import Owner
-from gateway.process import child, orphans
+from gateway.process import orphans
 from gateway.process.identity import Identity
 
 _log = log.get()
@@ -60,6 +60,6 @@ async def rescue_runs(store: Store, me: Owner) -> int:
 
 
 async def _kill_process(store: Store, left: AgentProcess) -> None:
-    killed = await asyncio.to_thread(child.kill_group, left.who)
+    killed = await asyncio.to_thread(orphans.kill_group, left.who)
     await store.owners.forget_process(left.who)
     _log.info("rescue.process", pid=left.who.pid, run=left.run, killed=killed)

@@ -17,7 +17,7 @@ from gateway.domain.ports.store import AgentProcess
 from gateway.domain.run import OnInterrupt, Outcome, Run, Status
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.rescuer import StoreLedger, rescue_runs
-from gateway.process import child, identity, orphans
+from gateway.process import identity, orphans
 from gateway.process.identity import Identity
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
@@ -99,7 +99,7 @@ async def test_processes_are_ended_before_their_run_can_be_claimed(
     processes = [orphan(), orphan()]
     run = await left_by(store, dead(), *processes)
     order: list[str] = []
-    kill, save = child.kill_group, store.owners.rescue_runs
+    kill, save = orphans.kill_group, store.owners.rescue_runs
 
     def killing(who: Identity) -> bool:
         killed = kill(who)
@@ -110,7 +110,7 @@ async def test_processes_are_ended_before_their_run_can_be_claimed(
         order.append("rescue")
         return await save(owner)
 
-    monkeypatch.setattr(child, "kill_group", killing)
+    monkeypatch.setattr(orphans, "kill_group", killing)
     monkeypatch.setattr(store.owners, "rescue_runs", rescuing)
     await rescue_runs(store, me())
 
@@ -199,7 +199,7 @@ async def test_orphans_are_not_waited_for_until_they_are_reaped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the gateway starts again, no process has reaped them yet."""
-    monkeypatch.setattr(child, "kill_group", functools.partial(child.kill_group, wait=2 * PATIENCE))
+    monkeypatch.setattr(orphans, "kill_group", functools.partial(orphans.kill_group, wait=2 * PATIENCE))
     store = SqliteStore(tmp_path / "moongate.db")
     children = [subprocess.Popen(["sleep", "600"], start_new_session=True) for _ in range(20)]
     who = [identity.identify_process(process.pid) for process in children]
