@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 from asyncio.subprocess import SubprocessStreamProtocol
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol, cast
 
 from gateway.errors import AgentError, ConfigError, Exhausted
@@ -151,6 +151,7 @@ class Child:
         self._room = room
         self._mark = mark
         self._stderr = bytearray()
+        self._stderr_receiver: Callable[[bytes], None] | None = None
         assert protocol.stdin is not None
         assert protocol.stdout is not None
         self.stdin: asyncio.StreamWriter = protocol.stdin
@@ -174,6 +175,10 @@ class Child:
     def stderr_tail(self) -> str:
         """Return the end of its standard error, as a terminal would show it."""
         return clean_bytes(bytes(self._stderr)).strip()
+
+    def follow_stderr(self, receive: Callable[[bytes], None] | None) -> None:
+        """Pass on what it writes to standard error from now on, at once; None passes nothing on."""
+        self._stderr_receiver = receive
 
     async def wait_ended(self) -> int:
         """Wait until the process and its whole group have ended; return its exit status."""
@@ -221,6 +226,8 @@ class Child:
         while data := await stream.read(OUTPUT_BUFFER_BYTES):
             self._stderr += data
             del self._stderr[:-STDERR_TAIL_BYTES]
+            if self._stderr_receiver is not None:
+                self._stderr_receiver(data)
 
     async def _clean_up(self) -> None:
         await self._protocol.exited.wait()

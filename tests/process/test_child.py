@@ -253,6 +253,24 @@ async def test_a_child_whose_gateway_is_killed_before_the_record_never_runs_its_
 # --- ending -----------------------------------------------------------------------------------
 
 
+async def test_what_it_writes_to_standard_error_is_passed_on_at_once(children: Children) -> None:
+    """It waits for an answer before it ends, so the end cannot be what passes it on."""
+    child = await shell(children, "read go; echo asks >&2; read answer; echo done >&2")
+    passed_on = bytearray()
+    asks = asyncio.Event()
+    child.follow_stderr(lambda data: (passed_on.extend(data), asks.set())[0])
+    await child.write_stdin(b"go\n")
+
+    async with asyncio.timeout(PATIENCE):
+        await asks.wait()
+    assert passed_on == b"asks\n"
+
+    child.follow_stderr(None)
+    await child.write_stdin(b"answer\n")
+    await child.wait_ended()
+    assert (passed_on, child.stderr_tail()) == (b"asks\n", "asks\ndone")
+
+
 async def test_the_status_and_the_end_of_stderr_are_known(children: Children) -> None:
     child = await shell(children, "head -c 100000 /dev/zero | tr '\\0' x >&2; echo the end >&2; exit 3")
 
