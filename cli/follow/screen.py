@@ -79,18 +79,22 @@ def _describe_event(kind: str, data: dict[str, Any], questions: Collection[str])
         case "status":
             return _describe_status(data)
         case "tool":
-            return output.shorten_text(f"· {data['name']} {_format_arguments(data.get('args'))}", MAX_DETAIL_CHARACTERS)
+            about = _format_arguments(data.get("args")) or data.get("title", "")
+            return output.shorten_text(f"· {data['name']} {about}", MAX_DETAIL_CHARACTERS)
         case "tool_end":
-            return (
-                output.shorten_text(f"· failed: {data.get('output', '')}", MAX_DETAIL_CHARACTERS)
-                if data.get("is_error")
-                else ""
-            )
+            return _describe_tool_end(data)
         case "permission":
             return _describe_permission(data, is_question=data["id"] in questions)
         case "log":
             return f"· {data['message']}"
     return ""
+
+
+def _describe_tool_end(data: dict[str, Any]) -> str:
+    took = f" after {data['seconds']:.1f} s" if data.get("seconds") is not None else ""
+    said = " ".join(data.get("output", "")[: 2 * MAX_DETAIL_CHARACTERS].split())
+    how = f"· {'failed' if data.get('is_error') else 'done'}{took}"
+    return output.shorten_text(f"{how}: {said}" if said else how, MAX_DETAIL_CHARACTERS)
 
 
 def describe_finish(finish: str | None) -> str:

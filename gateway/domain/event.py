@@ -51,6 +51,8 @@ class Tool(EventData, frozen=True):
     name: str
     #: what the tool is given, as the agent tells it
     args: Any = None
+    #: what the call does, in the agent's words, if it tells more than the name
+    title: str = ""
 
 
 class ToolEnd(EventData, frozen=True, tag="tool_end"):
@@ -66,6 +68,8 @@ class ToolEnd(EventData, frozen=True, tag="tool_end"):
     output: str = ""
     #: file on the gateway's machine with the whole output, if that is too large for the log
     output_file: str = ""
+    #: seconds from the start of the tool to its end, with the time in which people were asked
+    seconds: float | None = None
 
 
 class Usage(EventData, frozen=True):

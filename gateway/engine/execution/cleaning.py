@@ -44,8 +44,8 @@ async def clean_events(saying: AsyncGenerator[TurnOutput, None]) -> AsyncGenerat
 def _clean_event(said: TurnOutput) -> TurnOutput:
     """Return an event that is complete in itself."""
     match said:
-        case Tool(name=name):
-            return msgspec.structs.replace(said, name=clean_text(name))
+        case Tool(name=name, title=title):
+            return msgspec.structs.replace(said, name=clean_text(name), title=clean_text(title))
         case ToolEnd(name=name, output=output):
             return msgspec.structs.replace(said, name=clean_text(name), output=clean_text(output))
         case Permission(action=action):

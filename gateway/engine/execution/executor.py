@@ -23,6 +23,7 @@ from gateway.domain.question import AnswerContent, Question, clean_question
 from gateway.domain.run import AttemptResult, GoalRound, Mode, Move, Outcome, Run, Status
 from gateway.engine.execution.cleaning import clean_events
 from gateway.engine.execution.recorder import Recorder
+from gateway.engine.execution.tool_times import time_tools
 from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS, until_stored
 from gateway.errors import AgentError, AgentNotFound, Exhausted, GatewayError, PromptRefused, Unavailable
 from gateway.process.terminal_text import clean_text
@@ -254,7 +255,7 @@ class Executor:
 
     async def _take_turn(self, attempt: Attempt, recorder: Recorder) -> None:
         backend, prepared = await self._prepare_turn(attempt, recorder)
-        async with aclosing(clean_events(backend.stream_turn(prepared))) as stream:
+        async with aclosing(time_tools(clean_events(backend.stream_turn(prepared)))) as stream:
             async for said in stream:
                 await recorder.record_output(said)
 

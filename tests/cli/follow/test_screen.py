@@ -15,7 +15,8 @@ SAID = [
     {"kind": "thinking", "delta": "Let me "},
     {"kind": "thinking", "delta": "see."},
     {"kind": "tool", "id": "1", "name": "bash", "args": {"command": "ls\n-l"}},
-    {"kind": "tool_end", "id": "1", "name": "bash", "output": "fine"},
+    {"kind": "tool", "id": "2", "name": "Write", "title": "Write a.txt"},
+    {"kind": "tool_end", "id": "1", "name": "bash", "output": "fi\nne", "seconds": 1.25},
     {"kind": "tool_end", "id": "1", "name": "bash", "is_error": True, "output": "no such file"},
     {"kind": "text", "delta": "Two "},
     {"kind": "text", "delta": ""},
@@ -48,6 +49,8 @@ def test_the_answer_is_the_result_and_the_rest_is_talk(capsys: pytest.CaptureFix
     assert shown.err.splitlines() == [
         "Let me see.",
         '· bash {"command": "ls\\n-l"}',
+        "· Write Write a.txt",
+        "· done after 1.2 s: fi ne",
         "· failed: no such file",
         "· asked to write: reject",
         "· asked to rm -rf: allow, by anna",
