@@ -247,6 +247,10 @@ class AgentConnection:
         self._resume_reading()
         return update
 
+    def add_update(self, update: Any) -> None:
+        """Add an update behind those that wait."""
+        self._client.updates.put_nowait(update)
+
     def take_update(self) -> Any | None:
         """Return the next update without a wait; None if there is none."""
         return None if self._client.updates.empty() else self._client.updates.get_nowait()

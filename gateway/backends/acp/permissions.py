@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from acp.schema import PermissionOption, ToolCallUpdate
 
+from gateway.backends.acp.connection import AgentConnection
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.event import Permission
 from gateway.domain.permission import PERMISSION_CHOICES, Answer, PermissionQuestion
@@ -24,11 +25,12 @@ class PermissionResponder:
     """Answers the requests of one turn.
 
     Args:
-        note_answer: is told of each answer whether it allows.
+        note_answer: is told of each answer to which call it belongs, and whether it allows.
     """
 
-    def __init__(self, turn: Turn, note_answer: Callable[[bool], None]) -> None:
+    def __init__(self, turn: Turn, connection: AgentConnection, note_answer: Callable[[str, bool], None]) -> None:
         self._turn = turn
+        self._connection = connection
         self._note_answer = note_answer
         self._asked: list[Permission] = []
         #: questions that people have not answered yet
@@ -46,6 +48,7 @@ class PermissionResponder:
     ) -> PermissionOption | None:
         """Choose an option by the agent's policy or the people's answer: for this once, unless they allow it always."""
         what = call.title or str(call.kind or "something")
+        self._connection.add_update(call)  # some agents tell of a call only here
         if self._turn.agent.permissions is PermissionPolicy.ASK:
             chosen = _find_option(await self._ask_people(what, options), options)
         else:
@@ -57,7 +60,7 @@ class PermissionResponder:
         is_allowed = chosen is not None and chosen.kind.startswith("allow")
         if not is_allowed:
             self.refused.append(what)
-        self._note_answer(is_allowed)
+        self._note_answer(call.tool_call_id, is_allowed)
         return chosen
 
     async def _ask_people(self, what: str, options: Sequence[PermissionOption]) -> Answer | None:

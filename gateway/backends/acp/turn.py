@@ -13,7 +13,7 @@ from gateway.backends.acp.permissions import PermissionResponder
 from gateway.backends.acp.sessions import SessionOpener
 from gateway.backends.acp.updates import UpdateReader
 from gateway.domain.agent import PermissionPolicy
-from gateway.domain.event import BackendEvent, Usage
+from gateway.domain.event import BackendEvent
 from gateway.domain.finish_reason import find_finish_reason
 from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
@@ -32,7 +32,7 @@ class TurnRunner:
         self._turn = turn
         self._opener = SessionOpener(connection, turn, mode)
         self._updates = UpdateReader()
-        self._permissions = PermissionResponder(turn, self._updates.note_permission)
+        self._permissions = PermissionResponder(turn, connection, self._updates.note_permission)
         #: whether another turn can use the connection
         self.is_reusable = False
 
@@ -66,8 +66,8 @@ class TurnRunner:
                 if not asking.done():
                     await self._cancel_prompt(session, asking)
                 self._permissions.withdraw_questions()
-        if (used := response.usage) is not None:
-            yield Usage(input=used.input_tokens, output=used.output_tokens, cached=used.cached_read_tokens or 0)
+        for told in self._updates.read_end(response):
+            yield told
         yield self._check_stop_reason(response.stop_reason)
         if restarted is not None:  # only now: after a failure, the agent may not know what it was told
             yield SessionRef(session)
@@ -79,11 +79,14 @@ class TurnRunner:
         while not asking.done():
             getting = asyncio.create_task(self._connection.next_update())
             try:
-                await asyncio.wait({getting, asking}, return_when=asyncio.FIRST_COMPLETED)
+                held = self._updates.tools.seconds_to_wait
+                await asyncio.wait({getting, asking}, timeout=held, return_when=asyncio.FIRST_COMPLETED)
                 update = getting.result() if getting.done() else None
             finally:
                 getting.cancel()
             for said in (*self._permissions.take_events(), *self._updates.read_update(note, update)):
+                yield said
+            for said in self._updates.tools.show_overdue():
                 yield said
         while (update := self._connection.take_update()) is not None:
             for said in self._updates.read_update(note, update):

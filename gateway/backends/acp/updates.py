@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import os
+import re
 from typing import Any
 
 from acp.schema import (
     AgentMessageChunk,
     AgentThoughtChunk,
+    PromptResponse,
     TextContentBlock,
     ToolCallProgress,
     ToolCallStart,
+    ToolCallUpdate,
     UsageUpdate,
 )
 
 from gateway.backends.acp.connection import LoadedSession
-from gateway.domain.event import BackendEvent, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.backends.acp.tool_calls import ToolCalls
+from gateway.backends.acp.usage import read_answer_usage, read_step_usage
+from gateway.domain.event import BackendEvent, Log, Text, Thinking, Usage
 from gateway.process.terminal_text import VisibleText
 
-#: the protocol's statuses of a tool call that has ended
-_TOOL_COMPLETED, _TOOL_FAILED = "completed", "failed"
+_PARAGRAPH = "\n\n"
+#: a remark of the agent's program, not of its model: codex-acp sends such a line as one piece, without a message's id
+_NOTICE = re.compile(r"(?:Warning|Notice): [^\n]+\n\n")
 
 
 class UpdateReader:
@@ -27,7 +32,14 @@ class UpdateReader:
 
     def __init__(self) -> None:
         self._answer = VisibleText()
-        self._running: set[str] = set()
+        #: the end of the answer so far
+        self._tail = ""
+        #: id of the message that the last text belongs to, if the agent tells ids
+        self._message: str | None = None
+        #: whether the next text begins a paragraph
+        self._is_new_paragraph = False
+        self._has_step_usage = False
+        self.tools = ToolCalls()
         #: whether the agent has written text since the last denial
         self.has_spoken = True
         #: whether the agent has used a tool, or was allowed something
@@ -38,58 +50,58 @@ class UpdateReader:
         """Whether the answer shows anything."""
         return self._answer.is_shown
 
-    def note_permission(self, is_allowed: bool) -> None:
+    def note_permission(self, call_id: str, is_allowed: bool) -> None:
         """Note that the agent was allowed something, or denied."""
         if is_allowed:
             self.has_worked = True
         else:
             self.has_spoken = False
+            self.tools.note_denial(call_id)
 
     def read_update(self, session: LoadedSession, update: Any) -> list[BackendEvent]:
         match update:
-            case AgentMessageChunk(content=TextContentBlock(text=text)):
-                self._answer.feed(text)
-                if text.strip() and self._answer.is_shown:
-                    self.has_spoken = True
-                return [Text(delta=text)]
+            case AgentMessageChunk():
+                return self._read_message(update)
             case AgentThoughtChunk(content=TextContentBlock(text=text)):
-                return [Thinking(delta=text)]
-            case ToolCallStart():
-                self._running.add(update.tool_call_id)
-                self.has_worked = True
-                begun = Tool(
-                    id=update.tool_call_id, name=update.title or str(update.kind or "tool"), args=update.raw_input
-                )
-                return [begun, *self._read_tool_end(update)]
-            case ToolCallProgress():
-                return self._read_tool_end(update)
+                return [*self.tools.show_held(), Thinking(delta=text)]
+            case ToolCallStart() | ToolCallProgress() | ToolCallUpdate():
+                if not isinstance(update, ToolCallUpdate):  # that one is a question whether it may work
+                    self.has_worked = True
+                self._is_new_paragraph = True
+                return self.tools.read_call(update)
             case UsageUpdate():
                 return self._take_new_cost(session)
         return []
 
-    def _read_tool_end(self, update: Any) -> list[BackendEvent]:
-        if update.status not in (_TOOL_COMPLETED, _TOOL_FAILED) or update.tool_call_id not in self._running:
-            return []
-        self._running.discard(update.tool_call_id)
-        return [
-            ToolEnd(
-                id=update.tool_call_id,
-                name=update.title or "",
-                is_error=update.status == _TOOL_FAILED,
-                output="\n".join(_read_output(part) for part in update.content or ()),
-            )
-        ]
+    def read_end(self, answer: PromptResponse) -> list[BackendEvent]:
+        """Return what the answer to the prompt tells, after all updates."""
+        used = None if self._has_step_usage else read_answer_usage(answer)
+        return [*self.tools.end_all(), *([used] if used else [])]
+
+    def _read_message(self, chunk: AgentMessageChunk) -> list[BackendEvent]:
+        said: list[BackendEvent] = []
+        if isinstance(chunk.content, TextContentBlock) and (text := chunk.content.text):
+            said += self._read_text(text, chunk.message_id)
+        if (used := read_step_usage(chunk.field_meta)) is not None:
+            self._has_step_usage = True
+            said.append(used)
+        return said
+
+    def _read_text(self, text: str, message: str | None) -> list[BackendEvent]:
+        said = self.tools.show_held()
+        if message is None and _NOTICE.fullmatch(text):
+            return [*said, Log(level="warning", message=f"the agent says: {text.strip()}")]
+        if (self._is_new_paragraph or message != self._message) and self._tail:
+            missing = len(_PARAGRAPH) - (len(self._tail) - len(self._tail.rstrip("\n")))
+            text = "\n" * max(0, missing) + text.lstrip("\n")
+        self._message, self._is_new_paragraph = message, False
+        self._answer.feed(text)
+        self._tail = (self._tail + text)[-len(_PARAGRAPH) :]
+        if text.strip() and self._answer.is_shown:
+            self.has_spoken = True
+        return [*said, Text(delta=text)] if text else said
 
     def _take_new_cost(self, note: LoadedSession) -> list[BackendEvent]:
         """Return the new cost at once: it counts, however the turn ends."""
         spent, note.settled_cost = note.cost - note.settled_cost, note.cost
         return [Usage(cost=spent)] if spent else []
-
-
-def _read_output(part: Any) -> str:
-    """Return a part of a tool's output as text."""
-    content = getattr(part, "content", None)
-    if isinstance(content, TextContentBlock):
-        return content.text
-    path = getattr(part, "path", None)
-    return f"changed {os.path.basename(path)}" if isinstance(path, str) else ""

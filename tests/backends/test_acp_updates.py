@@ -1,0 +1,282 @@
+"""What agents tell in a turn becomes events. The messages are as the real agents sent them to scripted models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from acp.schema import PromptResponse, SessionNotification, ToolCallUpdate
+
+from gateway.backends.acp import tool_calls
+from gateway.backends.acp.connection import LoadedSession
+from gateway.backends.acp.updates import UpdateReader
+from gateway.domain.event import BackendEvent, Log, Text, Tool, ToolEnd, Usage
+
+COMMAND = {"command": "touch hi.txt; echo hi"}
+
+
+def update(kind: str, /, **about: Any) -> Any:
+    """Return an update as the library reads it."""
+    told = {"sessionId": "s", "update": {"sessionUpdate": kind, **about}}
+    return SessionNotification.model_validate(told).update
+
+
+def text(said: str, message: str | None = None, **about: Any) -> Any:
+    return update("agent_message_chunk", content={"type": "text", "text": said}, messageId=message, **about)
+
+
+def call(**about: Any) -> Any:
+    return update("tool_call", **({"toolCallId": "1", "title": "Terminal", "status": "pending"} | about))
+
+
+def progress(**about: Any) -> Any:
+    return update("tool_call_update", **({"toolCallId": "1"} | about))
+
+
+def permission(**about: Any) -> Any:
+    return ToolCallUpdate.model_validate({"toolCallId": "1", "status": "pending"} | about)
+
+
+def content(said: str) -> list[dict[str, Any]]:
+    return [{"type": "content", "content": {"type": "text", "text": said}}]
+
+
+def read(*updates: Any, end: dict[str, Any] | None = None) -> list[BackendEvent]:
+    """Return the events of a turn with these updates, and with this answer to its prompt."""
+    reader, session = UpdateReader(), LoadedSession()
+    said = [event for one in updates for event in reader.read_update(session, one)]
+    answer = PromptResponse.model_validate({"stopReason": "end_turn"} | (end or {}))
+    return said + reader.read_end(answer)
+
+
+def written(events: Sequence[BackendEvent]) -> str:
+    return "".join(event.delta for event in events if isinstance(event, Text))
+
+
+# --- tools ----------------------------------------------------------------------------------------
+
+
+async def test_a_call_is_shown_when_its_input_is_known() -> None:
+    meta = {"claudeCode": {"toolName": "Bash"}}
+    events = read(
+        call(rawInput={}, _meta=meta),
+        progress(rawInput=COMMAND, title=COMMAND["command"], _meta=meta),
+        progress(status="completed", rawOutput="hi", content=content("```console\nhi\n```"), _meta=meta),
+    )
+
+    assert events == [
+        Tool(id="1", name="Bash", title=COMMAND["command"], args=COMMAND),
+        ToolEnd(id="1", name="Bash", output="hi"),
+    ]
+
+
+async def test_the_input_of_a_call_may_come_with_a_permission_request() -> None:
+    meta = {"toolName": "run_shell_command"}
+    events = read(
+        call(title="Shell", rawInput={}, _meta=meta),
+        permission(title=COMMAND["command"], rawInput=COMMAND, _meta=meta),
+        progress(status="completed", content=content("Output: hi"), rawOutput={"output": "hi"}, _meta=meta),
+    )
+
+    assert events == [
+        Tool(id="1", name="run_shell_command", title=COMMAND["command"], args=COMMAND),
+        ToolEnd(id="1", name="run_shell_command", output="Output: hi"),
+    ]
+
+
+async def test_a_call_that_only_a_permission_request_tells_is_shown_with_its_end() -> None:
+    change = [{"type": "diff", "path": "/work/a.txt", "oldText": "", "newText": "x"}]
+    events = read(
+        permission(title="Writing to a.txt", kind="edit", content=change),
+        progress(title="Writing to a.txt", kind="edit", status="completed", content=change),
+    )
+
+    assert events == [
+        Tool(id="1", name="Writing to a.txt"),
+        ToolEnd(id="1", name="Writing to a.txt", output="changed a.txt"),
+    ]
+
+
+async def test_a_first_input_that_is_not_whole_is_not_shown() -> None:
+    events = read(
+        call(title="bash", rawInput={"cwd": "/work"}),
+        progress(status="in_progress", title=COMMAND["command"], rawInput=COMMAND | {"cwd": "/work"}),
+        progress(status="in_progress", title=COMMAND["command"], content=content("h")),
+        progress(status="completed", title=COMMAND["command"], content=content("hi\n")),
+    )
+
+    assert events == [
+        Tool(id="1", name="bash", title=COMMAND["command"], args=COMMAND | {"cwd": "/work"}),
+        ToolEnd(id="1", name="bash", output="hi\n"),
+    ]
+
+
+async def test_a_call_that_has_begun_is_shown_at_once() -> None:
+    reader = UpdateReader()
+
+    said = reader.read_update(LoadedSession(), call(title="nope.txt", status="in_progress", kind="read"))
+
+    assert said == [Tool(id="1", name="nope.txt")]
+
+
+async def test_a_call_is_not_held_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_calls, "HOLD_SECONDS", 0.0)
+    reader = UpdateReader()
+    assert reader.tools.seconds_to_wait is None
+
+    assert reader.read_update(LoadedSession(), call()) == []
+    assert reader.tools.seconds_to_wait == 0.0
+
+    assert reader.tools.show_overdue() == [Tool(id="1", name="Terminal")]
+    assert reader.tools.seconds_to_wait is None
+
+
+async def test_a_call_is_shown_before_the_text_after_it() -> None:
+    assert read(call(), text("And now:"), progress(status="failed", rawOutput="no"))[:2] == [
+        Tool(id="1", name="Terminal"),
+        Text(delta="And now:"),
+    ]
+
+
+async def test_a_denied_call_ends_with_the_turn_if_the_agent_does_not_tell_its_end() -> None:
+    reader, session = UpdateReader(), LoadedSession()
+    said = reader.read_update(session, permission(title="rm -rf /"))
+    reader.note_permission("1", is_allowed=False)
+    said += reader.read_end(PromptResponse(stop_reason="end_turn"))
+
+    assert said == [
+        Tool(id="1", name="rm -rf /"),
+        ToolEnd(id="1", name="rm -rf /", is_error=True, output="it was not allowed"),
+    ]
+
+
+async def test_an_end_comes_once() -> None:
+    events = read(
+        call(status="in_progress"),
+        progress(status="completed", rawOutput="one"),
+        progress(status="completed", rawOutput="two"),
+        progress(title="later"),
+    )
+
+    assert [event.output for event in events if isinstance(event, ToolEnd)] == ["one"]
+    assert len(events) == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ({"formatted_output": "hi\n", "exit_code": 0}, "hi\n"),
+        ({"stdout": "hi"}, "hi"),
+        ({"exit_code": 1}, '{"exit_code":1}'),
+        (None, ""),
+    ],
+)
+async def test_the_output_of_a_call_is_found_where_the_agent_has_it(told: Any, shown: str) -> None:
+    events = read(call(status="in_progress"), progress(status="completed", rawOutput=told))
+
+    assert events[-1] == ToolEnd(id="1", name="Terminal", output=shown)
+
+
+async def test_no_number_of_calls_grows_without_bound() -> None:
+    reader, session = UpdateReader(), LoadedSession()
+    for number in range(tool_calls.MAX_OPEN_CALLS + tool_calls.MAX_REMEMBERED_CALLS + 10):
+        reader.read_update(session, call(toolCallId=str(number), status="in_progress"))
+
+    assert len(reader.read_end(PromptResponse(stop_reason="end_turn"))) == tool_calls.MAX_OPEN_CALLS
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+async def test_another_message_begins_a_paragraph() -> None:
+    assert written(read(text("I use ", "m1"), text("a tool.", "m1"), text("tool ", "m2"), text("result", "m2"))) == (
+        "I use a tool.\n\ntool result"
+    )
+
+
+async def test_a_tool_call_between_two_texts_parts_them() -> None:
+    done = progress(status="completed", rawOutput="x")
+
+    assert written(read(text("First."), call(), done, text("Then."), text(" End."))) == "First.\n\nThen. End."
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("One.\n", "Two."), ("One.\n\n", "Two."), ("One.", "\n\nTwo."), ("One.\n", "\nTwo.")]
+)
+async def test_a_paragraph_has_one_blank_line(first: str, second: str) -> None:
+    assert written(read(text(first, "m1"), text(second, "m2"))) == "One.\n\nTwo."
+
+
+async def test_an_answer_does_not_begin_with_a_blank_line() -> None:
+    assert written(read(call(status="in_progress"), progress(status="completed"), text("Done."))) == "Done."
+
+
+async def test_a_notice_of_the_program_is_no_part_of_the_answer() -> None:
+    warning = "Warning: Model metadata for `x` not found. Defaulting to fallback metadata.\n\n"
+    events = read(text(warning), text("hello", "m1"))
+
+    assert written(events) == "hello"
+    assert events[0] == Log(level="warning", message=f"the agent says: {warning.strip()}")
+
+
+@pytest.mark.parametrize("said", ["Warning: ", "Warning: hot", "Warning: hot\n", "A Warning: hot\n\n"])
+async def test_an_answer_may_begin_with_a_warning(said: str) -> None:
+    assert written(read(text(said), text("coffee"))) == said + "coffee"
+
+
+# --- usage ----------------------------------------------------------------------------------------
+
+
+def used(*updates: Any, end: dict[str, Any] | None = None) -> list[Usage]:
+    return [event for event in read(*updates, end=end) if isinstance(event, Usage)]
+
+
+async def test_the_usage_of_gemini_is_in_its_quota() -> None:
+    told = {"_meta": {"quota": {"token_count": {"input_tokens": 402, "output_tokens": 30}}}}
+
+    assert used(end=told) == [Usage(input=402, output=30)]
+
+
+async def test_the_usage_of_qwen_comes_with_each_request_to_the_model() -> None:
+    steps = [
+        text("", _meta={"usage": {"inputTokens": 8885, "outputTokens": 14, "cachedReadTokens": 5}}),
+        text("", _meta={"usage": {"inputTokens": 8917, "outputTokens": 35, "cachedReadTokens": 0}}),
+    ]
+    whole = {"usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}}
+
+    assert sum(used(*steps, end=whole), Usage()) == Usage(input=17_802, output=49, cached=5)
+
+
+@pytest.mark.parametrize(
+    ("told", "meant"),
+    [
+        # Claude Code: the caches are apart
+        ((10, 5, 300, 40, None, 355), Usage(input=350, output=5, cached=300)),
+        # codex: the caches and the reasoning are included
+        ((340, 25, 300, 0, 20, 365), Usage(input=340, output=25, cached=300)),
+        # all is apart
+        ((10, 5, 300, 40, 20, 375), Usage(input=350, output=25, cached=300)),
+        # only the reasoning is apart
+        ((340, 5, 300, 0, 20, 365), Usage(input=340, output=25, cached=300)),
+        # the total fits nothing
+        ((10, 5, 300, 40, 20, 7), Usage(input=10, output=5, cached=300)),
+    ],
+)
+async def test_the_total_tells_what_the_tokens_of_an_agent_include(told: tuple[int | None, ...], meant: Usage) -> None:
+    names = ("inputTokens", "outputTokens", "cachedReadTokens", "cachedWriteTokens", "thoughtTokens", "totalTokens")
+
+    assert used(end={"usage": dict(zip(names, told, strict=True))}) == [meant]
+
+
+@pytest.mark.parametrize("count", [-1, 1e30, "7", True, None, float("nan"), [1]])
+async def test_a_count_that_is_none_is_not_used(count: Any) -> None:
+    told = {"_meta": {"quota": {"token_count": {"input_tokens": count, "output_tokens": 3}}}}
+
+    assert used(end=told) == [Usage(output=3)]
+    assert used(text("", _meta={"usage": {"inputTokens": count}})) == []
+    assert used(text("", _meta={"usage": count}), end={"_meta": {"quota": count}}) == []
+
+
+async def test_an_agent_that_tells_no_tokens_has_no_usage() -> None:
+    assert used(text("hello"), end={"_meta": {}}) == []
