@@ -31,7 +31,7 @@ START_BACKOFF_SECONDS = (0.0, 0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 STABLE_RUN_SECONDS = 60.0
 
 #: seconds for a server that listens to answer what it is
-PROBE_TIMEOUT_SECONDS = 10.0
+SERVER_VERSION_TIMEOUT_SECONDS = 10.0
 
 #: both versions write it, with other words before
 _LISTENING_LINE = re.compile(r"listening on (http://\S+)\s")
@@ -163,7 +163,7 @@ async def attach_to_server(url: str, password: str | None) -> ServerConnection:
         AgentError: it does not answer, or refuses the password.
     """
     async with visit_server(url, password) as api:
-        check_drivable(await find_version(api, PROBE_TIMEOUT_SECONDS), api.base)
+        check_drivable(await find_version(api, SERVER_VERSION_TIMEOUT_SECONDS), api.base)
     return await _await_events(ServerConnection(OpencodeApi(url.rstrip("/"), password)))
 
 
@@ -214,7 +214,7 @@ async def _launch_once(
         child.close_stdin()
         url = await _read_url(child, within)
         async with visit_server(url, password) as api:
-            found = await find_version(api, PROBE_TIMEOUT_SECONDS)
+            found = await find_version(api, SERVER_VERSION_TIMEOUT_SECONDS)
     except BaseException:
         await child.stop_group()
         raise
