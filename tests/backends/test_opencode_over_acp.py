@@ -159,6 +159,7 @@ async def test_a_conversation_that_began_over_the_server_goes_on_over_acp_and_ba
 async def test_a_conversation_does_not_move_to_another_workspace(agent: Agent, workspace: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
+    agent = msgspec.structs.replace(agent, permissions=PermissionPolicy.ALLOW)
 
     async with opened(tmp_path) as backend:
         first = await listen(backend, turn(agent, "[[say noted]]", workspace=workspace))

@@ -14,11 +14,15 @@ It has the directives of `scripted_agent`, and these:
     [[endless]]      report an infinite cost
     [[half]]         answer half a character, and use a tool with it
     [[hangup]]       answer, then close the pipe and stay alive
+    [[switch MODE]]  change to the mode; then answer
+    [[widen MODE]]   ask permission; when it is given for always, change to the mode; then answer
 
 A session's memory is a file in its working directory. A file `busy-PID` there means that this process
 works. `--no-load`: sessions cannot be loaded again. `--no-auth`: requires a sign-in first. `--held`: writes
 `held-PID` there at its start, and continues when there is a file `go`. `--weak N`: the first N processes
-that start there end at once. `--odd`: the id of the model option differs from its category.
+that start there end at once. `--odd`: the id of the model option differs from its category. `--modes A,B`: offers
+these modes, and begins in the first one. `--mode-option A,B`: the same as an option. `--stiff`: sets no option, and
+does not say so. `--name NAME`: calls itself so.
 """
 
 from __future__ import annotations
@@ -158,6 +162,22 @@ def stray(session: str, _: str) -> None:
     say(session, str(child))
 
 
+def switch(session: str, mode: str) -> None:
+    update(session, "current_mode_update", currentModeId=mode)
+    say(session, mode)
+
+
+def widen(session: str, mode: str) -> None:
+    if ask(session, "edit") == "allow_always":
+        switch(session, mode)
+    else:
+        say(session, "as before")
+
+
+def read_argument(name: str, default: str) -> str:
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
+
+
 VERBS: dict[str, Callable[[str, str], object]] = {
     "say": say,
     "slow": lambda session, argument: stream(session, argument, deaf=False),
@@ -183,6 +203,8 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "stubborn": be_stubborn,
     "stray": stray,
     "hangup": say,
+    "switch": switch,
+    "widen": widen,
 }
 
 
@@ -216,22 +238,40 @@ def opened(number: int, session: str, cwd: str) -> None:
         send(id=number, error={"code": -32000, "message": "Authentication required"})
         return
     places[session] = Path(cwd)
-    select = {"type": "select", "id": OPTION, "name": "Model", "category": "model", "currentValue": "small"}
+    names = read_argument("--modes", "build,plan").split(",")
+    modes = {"currentModeId": names[0], "availableModes": [{"id": name, "name": name} for name in names]}
+    options = [model_option("small"), *mode_options()]
+    send(id=number, result={"sessionId": session, "configOptions": options, "modes": modes})
+
+
+def model_option(current: str) -> dict[str, Any]:
     values = [{"value": name, "name": name} for name in ("small", "large")]
-    modes = {
-        "currentModeId": "build",
-        "availableModes": [{"id": "build", "name": "Build"}, {"id": "plan", "name": "Plan"}],
-    }
-    about = {"configOptions": [{**select, "options": values}], "modes": modes}
-    send(id=number, result={"sessionId": session, **about})
+    about = {"type": "select", "id": OPTION, "name": "Model", "category": "model"}
+    return {**about, "currentValue": current, "options": values}
+
+
+def mode_options(current: str | None = None) -> list[dict[str, Any]]:
+    names = [name for name in read_argument("--mode-option", "").split(",") if name]
+    if not names:
+        return []
+    values = [{"value": name, "name": name} for name in names]
+    about = {"type": "select", "id": "mode", "name": "Mode", "category": "mode"}
+    return [{**about, "currentValue": current or names[0], "options": values}]
 
 
 def choose(number: int, params: dict[str, Any]) -> None:
+    if params.get("configId") == "mode" and mode_options():
+        if "--stiff" not in sys.argv:
+            (places[params["sessionId"]] / "mode").write_text(params["value"])
+        now = None if "--stiff" in sys.argv else params["value"]
+        send(id=number, result={"configOptions": mode_options(now)})
+        return
     if params.get("configId", OPTION) != OPTION:
         send(id=number, error={"code": -32602, "message": "no such option"})
         return
     (places[params["sessionId"]] / "chosen").write_text(str(params.get("value") or params.get("modeId")))
-    send(id=number, result={"configOptions": []} if "configId" in params else {})
+    now = str(params.get("value")).lower()
+    send(id=number, result={"configOptions": [model_option(now), *mode_options()]} if "configId" in params else {})
 
 
 def heed(message: dict[str, Any]) -> None:
@@ -243,10 +283,8 @@ def heed(message: dict[str, Any]) -> None:
                 answered.notify_all()
         case "initialize":
             able = {"loadSession": "--no-load" not in sys.argv}
-            send(
-                id=number,
-                result={"protocolVersion": 1, "agentCapabilities": able, "agentInfo": {"name": "s", "version": "1.0"}},
-            )
+            about = {"name": read_argument("--name", "s"), "version": "1.0"}
+            send(id=number, result={"protocolVersion": 1, "agentCapabilities": able, "agentInfo": about})
         case "session/new":
             opened(number, f"s-{uuid.uuid4().hex}", params["cwd"])
         case "session/load":

@@ -21,13 +21,19 @@ from gateway.backends import BackendResources, BackendType
 from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import KNOWN_AGENTS, KnownAgent
 from gateway.config import Config
-from gateway.domain.agent import Agent
+from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.ports.backend import Abilities, AgentHealth, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import find_program
 
 if TYPE_CHECKING:
     from gateway.backends.acp.connection import AgentConnection
+
+
+_UNKNOWN_ASKING = (
+    "Nobody can know whether this program asks before it acts: `permissions` only answers what it asks."
+    " A `preset` is made to ask."
+)
 
 
 class _EndedEarly(AgentError):
@@ -56,15 +62,23 @@ class AcpBackend:
         await asyncio.gather(*self._closing)
 
     async def check_health(self, agent: Agent) -> AgentHealth:
+        from gateway.backends.acp.modes import ModeKeeper
+
+        options: Options = agent.options
+        try:
+            ModeKeeper(agent, options.asking).check_wanted_mode()
+        except AgentError as error:
+            return AgentHealth(ok=False, detail=str(error))
         try:
             program = find_program(
-                agent.options.known_agent.command[0], self._build_environment(agent), self._working_directory(agent)
+                options.known_agent.command[0], self._build_environment(agent), self._working_directory(agent)
             )
         except GatewayError as error:
-            return AgentHealth(ok=False, detail=f"{error} {agent.options.known_agent.install}")
-        return AgentHealth(
-            ok=True, detail=program, missing=await asyncio.to_thread(self._find_missing_credential, agent)
-        )
+            return AgentHealth(ok=False, detail=f"{error} {options.known_agent.install}")
+        missing = await asyncio.to_thread(self._find_missing_credential, agent)
+        if options.asking is None and agent.permissions is not PermissionPolicy.ALLOW:
+            missing = f"{missing} {_UNKNOWN_ASKING}".strip()
+        return AgentHealth(ok=True, detail=program, missing=missing)
 
     def _find_missing_credential(self, agent: Agent) -> str:
         """Return which credential a known agent seems to lack. It may have one elsewhere; a turn will show that."""
@@ -83,7 +97,7 @@ class AcpBackend:
 
         key = self._process_key(turn.agent, turn.depth)
         connection = self._take_idle(key, turn.session_ref) or await self._start_process(turn)
-        runner = TurnRunner(connection, turn, turn.agent.options.mode)
+        runner = TurnRunner(connection, turn)
         try:
             async with aclosing(runner.stream_events()) as saying:
                 async for said in saying:
@@ -169,8 +183,11 @@ class AcpBackend:
 
     def _build_environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
         given = self._resources.environ
-        passed = {name: given[name] for name in agent.options.passed_variables if name in given}
-        return self._resources.children.make_environment(passed | agent.env, depth)
+        options: Options = agent.options
+        passed = {name: given[name] for name in options.passed_variables if name in given}
+        return self._resources.children.make_environment(
+            {**options.list_asking_variables(agent.permissions), **passed, **agent.env}, depth
+        )
 
     def _working_directory(self, agent: Agent) -> str:
         return agent.workspace or str(self._resources.directory)

@@ -59,8 +59,11 @@ class LoadedSession:
     options: list[SessionConfigOptionSelect] = field(default_factory=list)
     #: ids of the options that a turn has set
     changed_options: set[str] = field(default_factory=set)
-    #: whether the session has modes in addition to the options
-    has_modes: bool = False
+    #: the modes that the session has in addition to the options; and the one that it was opened in
+    modes: list[str] = field(default_factory=list)
+    first_mode: str | None = None
+    #: whether people have allowed something always, and the agent has changed its mode because of that
+    is_mode_allowed: bool = False
     #: US dollars since the start of the session, as the agent reports them; and the part that is already counted
     cost: float = 0.0
     settled_cost: float = 0.0
@@ -169,6 +172,8 @@ class AgentConnection:
         self.agent: ClientSideConnection = acp.connect_to_agent(cast("Any", self._client), self._lines)
         self.can_load = False
         self.can_resume = False
+        #: how it calls itself
+        self.name = ""
         self.version = ""
 
     async def agree_on_protocol(self, within: float) -> None:
@@ -185,7 +190,8 @@ class AgentConnection:
         able = said.agent_capabilities
         self.can_load = bool(able and able.load_session)
         self.can_resume = bool(able and able.session_capabilities and able.session_capabilities.resume)
-        self.version = said.agent_info.version if said.agent_info else ""
+        if said.agent_info is not None:
+            self.name, self.version = said.agent_info.name, said.agent_info.version
 
     @property
     def loaded_sessions(self) -> dict[str, LoadedSession]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from gateway.backends.acp.presets import KNOWN_AGENTS, AgentPreset, KnownAgent
+from gateway.backends.acp.presets import KNOWN_AGENTS, AgentPreset, Asking, KnownAgent, recognise_command
+from gateway.domain.agent import PermissionPolicy
 
 Argument = Annotated[str, Meta(pattern=r"^[^\x00]*$(?!\n)")]
 
@@ -14,7 +16,7 @@ Argument = Annotated[str, Meta(pattern=r"^[^\x00]*$(?!\n)")]
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of an agent that speaks ACP. Either `preset` or `command` says what to start."""
 
-    #: a known agent: opencode-acp, claude, codex or gemini
+    #: a known agent: opencode-acp, claude, codex, gemini or qwen
     preset: AgentPreset | None = None
     #: the program and its arguments; goes before the preset's
     command: list[Argument] = field(default_factory=list)
@@ -42,6 +44,16 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         known = KNOWN_AGENTS[self.preset]
         return known._replace(command=tuple(self.command)) if self.command else known
+
+    @property
+    def asking(self) -> Asking | None:
+        """How the agent is made to ask, as far as its preset or the program's name shows; None if that is not known."""
+        known = KNOWN_AGENTS[self.preset] if self.preset is not None else recognise_command(self.command)
+        return known.asking if known is not None else None
+
+    def list_asking_variables(self, permissions: PermissionPolicy) -> Mapping[str, str]:
+        """Return the variables that make the agent ask, unless it is allowed everything."""
+        return {} if self.asking is None or permissions is PermissionPolicy.ALLOW else self.asking.env
 
     @property
     def passed_variables(self) -> tuple[str, ...]:

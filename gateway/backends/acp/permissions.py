@@ -37,6 +37,8 @@ class PermissionResponder:
         self._waiting: set[asyncio.Future[Answer]] = set()
         #: actions that were denied
         self.refused: list[str] = []
+        #: whether people have allowed something always
+        self.has_allowed_always = False
 
     def take_events(self) -> list[Permission]:
         """Return the events of the requests since the last call."""
@@ -50,7 +52,9 @@ class PermissionResponder:
         what = call.title or str(call.kind or "something")
         self._connection.add_update(call)  # some agents tell of a call only here
         if self._turn.agent.permissions is PermissionPolicy.ASK:
-            chosen = _find_option(await self._ask_people(what, options), options)
+            answer = await self._ask_people(what, options)
+            self.has_allowed_always |= answer is Answer.ALLOW_ALWAYS
+            chosen = _find_option(answer, options)
         else:
             allow = self._turn.agent.permissions is PermissionPolicy.ALLOW
             chosen = _find_option(Answer.ALLOW if allow else Answer.DENY, options)

@@ -1,8 +1,12 @@
-"""The known agents that speak ACP: how each is started, installed and signed in."""
+"""The known agents that speak ACP: how each is started, installed and signed in, and how it is made to ask."""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from gateway.domain.ports.backend import Abilities
@@ -15,6 +19,24 @@ class AgentPreset(StrEnum):
     CLAUDE = "claude"
     CODEX = "codex"
     GEMINI = "gemini"
+    QWEN = "qwen"
+
+
+class Asking(NamedTuple):
+    """How an agent is made to ask before it runs a command or changes a file, as tests found it."""
+
+    #: the mode that is set; None if the agent asks by its variables, whatever its mode is
+    mode: str | None = None
+    #: other modes in which nothing runs unasked
+    other_modes: tuple[str, ...] = ()
+    #: modes for an agent that is allowed everything, the best one first; without them, `mode` is set here too
+    allowed_modes: tuple[str, ...] = ()
+    #: variables for its process, unless it is allowed everything
+    env: Mapping[str, str] = MappingProxyType({})
+
+    def is_safe(self, mode: str) -> bool:
+        """Return whether nothing runs unasked in a mode."""
+        return self.mode is None or mode == self.mode or mode in self.other_modes
 
 
 class KnownAgent(NamedTuple):
@@ -27,13 +49,30 @@ class KnownAgent(NamedTuple):
     #: files in the home directory that may hold its credential after a sign-in
     files: tuple[str, ...]
     sign_in: str
+    #: how it is made to ask; None if that is not known
+    asking: Asking | None = None
+    #: its names in the answer to `initialize`; none if its variables must be set before
+    told_names: tuple[str, ...] = ()
     #: what it can tell about its turns
     abilities: Abilities = Abilities()
 
 
+#: opencode's own rules let it read everything but `.env` files, and do everything in its directory
+_OPENCODE_PERMISSION = {
+    "*": "ask",
+    "read": {"*": "allow", "*.env": "ask", "*.env.*": "ask", "*.env.example": "allow"},
+    **dict.fromkeys(("glob", "grep", "list", "lsp", "skill", "todoread", "todowrite"), "allow"),
+    **dict.fromkeys(("question", "plan_enter", "plan_exit"), "deny"),
+}
+
 KNOWN_AGENTS = {
     AgentPreset.OPENCODE: KnownAgent(
-        ("opencode", "acp"), "Install opencode: npm install -g opencode-ai", (), (), "Sign in: opencode auth login"
+        ("opencode", "acp"),
+        "Install opencode: npm install -g opencode-ai",
+        (),
+        (),
+        "Sign in: opencode auth login",
+        Asking(env=MappingProxyType({"OPENCODE_PERMISSION": json.dumps(_OPENCODE_PERMISSION)})),
     ),
     AgentPreset.CLAUDE: KnownAgent(
         ("claude-agent-acp",),
@@ -41,13 +80,19 @@ KNOWN_AGENTS = {
         ("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"),
         (".claude/.credentials.json",),
         "Sign in with `claude`, or set ANTHROPIC_API_KEY.",
+        Asking("default", ("plan", "dontAsk")),  # `dontAsk` denies what it would ask for
+        ("@agentclientprotocol/claude-agent-acp",),
     ),
     AgentPreset.CODEX: KnownAgent(
         ("codex-acp",),
-        "Install it: npm install -g @zed-industries/codex-acp",
+        "Install it: npm install -g @agentclientprotocol/codex-acp",
         ("OPENAI_API_KEY", "CODEX_API_KEY", "CODEX_HOME"),
         (".codex/auth.json", ".codex/config.toml"),
         "Sign in with `codex login`, or set OPENAI_API_KEY.",
+        # A command runs in a sandbox that cannot write; codex asks before it runs one outside of it. The allowed
+        # modes write in the workspace, and codex asks before it does more: `workspace-write` is 2.x, `auto` is 0.x.
+        Asking("read-only", (), ("workspace-write", "auto")),
+        ("@agentclientprotocol/codex-acp", "codex-acp"),
     ),
     AgentPreset.GEMINI: KnownAgent(
         ("gemini", "--acp"),
@@ -55,5 +100,42 @@ KNOWN_AGENTS = {
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         (".gemini/oauth_creds.json",),
         "Sign in with `gemini`, or set GEMINI_API_KEY.",
+        Asking("default", ("plan",)),
+        ("gemini-cli",),
+    ),
+    AgentPreset.QWEN: KnownAgent(
+        ("qwen", "--acp"),
+        "Install it: npm install -g @qwen-code/qwen-code",
+        ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"),
+        (".qwen/oauth_creds.json", ".qwen/settings.json"),
+        "Sign in with `qwen`, or set OPENAI_API_KEY, OPENAI_BASE_URL and OPENAI_MODEL.",
+        Asking("default", ("plan",)),
+        ("qwen-code",),
     ),
 }
+
+#: modes of the known agents in which something runs unasked; of another agent, nothing else is known
+AUTOMATIC_MODES = frozenset(
+    (
+        "acceptEdits",
+        "agent-full-access",
+        "auto",
+        "auto-edit",
+        "autoEdit",
+        "bypassPermissions",
+        "full-access",
+        "workspace-write",
+        "yolo",
+    )
+)
+
+
+def recognise_command(command: Sequence[str]) -> KnownAgent | None:
+    """Return the known agent that a command of the user starts, by the program's name."""
+    program = os.path.basename(command[0])
+    return next((known for known in KNOWN_AGENTS.values() if known.command[0] == program), None)
+
+
+def find_asking(told: str) -> Asking | None:
+    """Return how the known agent is made to ask that calls itself so in its answer to `initialize`."""
+    return next((known.asking for known in KNOWN_AGENTS.values() if told in known.told_names), None)

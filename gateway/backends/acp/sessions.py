@@ -8,6 +8,7 @@ from typing import Any
 from acp.schema import SessionConfigOptionSelect
 
 from gateway.backends.acp.connection import AgentConnection, LoadedSession
+from gateway.backends.acp.modes import ModeKeeper, find_option, list_values
 from gateway.domain.ports.backend import Turn
 from gateway.errors import AgentError
 
@@ -15,10 +16,10 @@ from gateway.errors import AgentError
 class SessionOpener:
     """Opens the session of one turn."""
 
-    def __init__(self, connection: AgentConnection, turn: Turn, mode: str | None) -> None:
+    def __init__(self, connection: AgentConnection, turn: Turn, modes: ModeKeeper) -> None:
         self._connection = connection
         self._turn = turn
-        self._mode = mode
+        self._modes = modes
 
     async def open_session(self) -> tuple[str, str | None]:
         """Return the session; with a new one, also what has become of the earlier one, if there was one."""
@@ -55,38 +56,62 @@ class SessionOpener:
         """Note the options of an opened session; its cost until now belongs to earlier processes."""
         note = self._connection.loaded_sessions[session]
         note.options = [one for one in opened.config_options or () if isinstance(one, SessionConfigOptionSelect)]
-        note.has_modes = opened.modes is not None
+        if opened.modes is not None:
+            note.modes = [mode.id for mode in opened.modes.available_modes]
+            note.first_mode = opened.modes.current_mode_id
         note.settled_cost = note.cost
 
     async def _choose_model_and_mode(self, session: str) -> None:
         """Set the model and the mode, if the agent has such options.
 
         Raises:
-            AgentError: the agent has no such option, or refuses the value.
+            AgentError: the agent has no such option, or refuses the value; or its permissions would not hold.
         """
-        model = self._turn.model or self._turn.agent.model
         note = self._connection.loaded_sessions[session]
-        for wanted, category in ((model, "model"), (self._mode, "mode")):
-            option = next((one for one in note.options if one.category == category or one.id == category), None)
-            if option is not None:
-                await self._set_option(session, option, wanted)
-            elif wanted is None:
-                continue
-            elif category == "mode" and note.has_modes:
-                await self._send_choice(self._connection.agent.set_session_mode(session_id=session, mode_id=wanted))
-            else:
-                raise AgentError(f"the agent has no option for its {category}, so {wanted!r} cannot be set.")
+        await self._choose_mode(session, note)
+        wanted = self._turn.model or self._turn.agent.model
+        option = find_option(note.options, "model")
+        if option is not None:
+            await self._set_option(session, option, wanted)
+        elif wanted is not None:
+            raise _explain_missing_option("model", wanted)
 
-    async def _set_option(self, session: str, option: SessionConfigOptionSelect, wanted: str | None) -> None:
-        """Set an option; if this turn names no value, restore the value from before earlier turns changed it."""
+    async def _choose_mode(self, session: str, note: LoadedSession) -> None:
+        option = find_option(note.options, "mode")
+        offered = note.modes if option is None else list_values(option)
+        wanted = self._modes.choose_mode(offered, note.first_mode if option is None else option.current_value)
+        if note.is_mode_allowed:
+            return
+        if option is not None:
+            answer = await self._set_option(session, option, wanted)
+            now = None if answer is None or wanted is None else find_option(answer.config_options, "mode")
+            if now is not None and now.current_value != wanted:
+                raise AgentError(f"the agent has not set its mode to {wanted!r}; it is {now.current_value!r}.")
+        elif wanted is None:
+            return
+        elif note.modes:
+            await self._send_choice(self._connection.agent.set_session_mode(session_id=session, mode_id=wanted))
+        else:
+            raise _explain_missing_option("mode", wanted)
+
+    async def _set_option(self, session: str, option: SessionConfigOptionSelect, wanted: str | None) -> Any:
+        """Set an option; if this turn names no value, restore the value from before earlier turns changed it.
+
+        Returns:
+            the agent's answer, or None if there was nothing to set.
+        """
         changed = self._connection.loaded_sessions[session].changed_options
         if wanted is None and option.id not in changed:
-            return
+            return None
         changed.add(option.id)
         value = option.current_value if wanted is None else wanted
-        await self._send_choice(
+        return await self._send_choice(
             self._connection.agent.set_config_option(config_id=option.id, session_id=session, value=value)
         )
 
-    async def _send_choice(self, setting: Awaitable[Any]) -> None:
-        await self._connection.await_answer(setting, "did not accept the option")
+    async def _send_choice(self, setting: Awaitable[Any]) -> Any:
+        return await self._connection.await_answer(setting, "did not accept the option")
+
+
+def _explain_missing_option(category: str, wanted: str) -> AgentError:
+    return AgentError(f"the agent has no option for its {category}, so {wanted!r} cannot be set.")

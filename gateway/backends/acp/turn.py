@@ -8,8 +8,10 @@ from collections.abc import AsyncGenerator
 
 from acp.schema import PromptResponse, TextContentBlock
 
-from gateway.backends.acp.connection import AgentConnection
+from gateway.backends.acp.connection import AgentConnection, LoadedSession
+from gateway.backends.acp.modes import ModeKeeper
 from gateway.backends.acp.permissions import PermissionResponder
+from gateway.backends.acp.presets import find_asking
 from gateway.backends.acp.sessions import SessionOpener
 from gateway.backends.acp.updates import UpdateReader
 from gateway.domain.agent import PermissionPolicy
@@ -27,10 +29,11 @@ _ALLOW_REMEDY = 'The agent\'s `"permissions": "allow"` lets it do everything it 
 class TurnRunner:
     """Runs one turn over a connection."""
 
-    def __init__(self, connection: AgentConnection, turn: Turn, mode: str | None) -> None:
+    def __init__(self, connection: AgentConnection, turn: Turn) -> None:
         self._connection = connection
         self._turn = turn
-        self._opener = SessionOpener(connection, turn, mode)
+        self._modes = ModeKeeper(turn.agent, turn.agent.options.asking or find_asking(connection.name))
+        self._opener = SessionOpener(connection, turn, self._modes)
         self._updates = UpdateReader()
         self._permissions = PermissionResponder(turn, connection, self._updates.note_permission)
         #: whether another turn can use the connection
@@ -84,15 +87,30 @@ class TurnRunner:
                 update = getting.result() if getting.done() else None
             finally:
                 getting.cancel()
+            self._watch_mode(note, update)
             for said in (*self._permissions.take_events(), *self._updates.read_update(note, update)):
                 yield said
             for said in self._updates.tools.show_overdue():
                 yield said
         while (update := self._connection.take_update()) is not None:
+            self._watch_mode(note, update)
             for said in self._updates.read_update(note, update):
                 yield said
         for said in self._permissions.take_events():
             yield said
+
+    def _watch_mode(self, note: LoadedSession, update: object) -> None:
+        """End the turn if the agent leaves the mode in which it asks, unless people have allowed something always.
+
+        Raises:
+            AgentError: it has left the mode by itself.
+        """
+        mode = self._modes.find_forbidden_mode(update)
+        if mode is None:
+            return
+        if not self._permissions.has_allowed_always:
+            raise self._modes.explain_change(mode)
+        note.is_mode_allowed = True
 
     async def _cancel_prompt(self, session: str, asking: asyncio.Task[PromptResponse]) -> None:
         """Cancel the prompt; if the agent does not stop in time, its process cannot be used again."""
