@@ -66,16 +66,20 @@ class SideOutput:
             if not self._may_show():  # before the line is examined: a flood costs little
                 self._left_out += 1
             elif not self._begun.startswith((b" ", b"\t")):  # such a line continues the one before, as in a stack trace
-                self.show(clean_bytes(bytes(self._begun)))
+                self.read_line(clean_bytes(bytes(self._begun)))
             self._begun.clear()
         self._extend_line(last)
 
     def _extend_line(self, piece: bytes) -> None:
         self._begun += piece[: MAX_LINE_BYTES - len(self._begun)]
 
-    def show(self, line: str) -> None:
-        """Show a line, unless it is routine, was shown before, or is one too many."""
-        text = self._rewrite(drop_log_prefix(line))
+    def read_line(self, line: str) -> None:
+        """Take a line of the program, without controls of a terminal."""
+        if told := drop_log_prefix(line):
+            self.show(self._rewrite(told))
+
+    def show(self, text: str) -> None:
+        """Show a text, unless it was shown before, or is one too many."""
         if text in self._shown or not shows_text(text):
             return
         if not self._may_show():

@@ -16,13 +16,17 @@ It has the directives of `scripted_agent`, and these:
     [[hangup]]       answer, then close the pipe and stay alive
     [[switch MODE]]  change to the mode; then answer
     [[widen MODE]]   ask permission; when it is given for always, change to the mode; then answer
+    [[mutter TEXT]]  write TEXT to standard error, then be silent until it is cancelled
+    [[print TEXT]]   write TEXT to standard output, as no message, and answer
+    [[retry STATUS N MS]] tell N failed tries as claude-agent-acp does, the last with a pause of MS, then be silent
+    [[broken TEXT]]  tell TEXT as codex-acp does when the model has failed: as an answer
 
 A session's memory is a file in its working directory. A file `busy-PID` there means that this process
-works. `--no-load`: sessions cannot be loaded again. `--no-auth`: requires a sign-in first. `--held`: writes
-`held-PID` there at its start, and continues when there is a file `go`. `--weak N`: the first N processes
-that start there end at once. `--odd`: the id of the model option differs from its category. `--modes A,B`: offers
-these modes, and begins in the first one. `--mode-option A,B`: the same as an option. `--stiff`: sets no option, and
-does not say so. `--name NAME`: calls itself so.
+works. `--no-load`: sessions cannot be loaded again. `--blank`: a session that is loaded again has no history.
+`--no-auth`: requires a sign-in first. `--held`: writes `held-PID` there at its start, and continues when there is a
+file `go`. `--weak N`: the first N processes that start there end at once. `--odd`: the id of the model option differs
+from its category. `--modes A,B`: offers these modes, and begins in the first one. `--mode-option A,B`: the same as an
+option. `--stiff`: sets no option, and does not say so. `--name NAME`: calls itself so.
 """
 
 from __future__ import annotations
@@ -147,6 +151,25 @@ def noise(_: str, megabytes: str) -> None:
         sys.stderr.write(_MEGABYTE)
 
 
+def mutter(session: str, what: str) -> None:
+    os.write(2, what.encode() + b"\n")
+    cancelled[session].wait()
+
+
+def retry(session: str, argument: str) -> None:
+    status, times, pause = (int(one) for one in argument.split())
+    for attempt in range(1, times + 1):
+        told = {"type": "system", "subtype": "api_retry", "attempt": attempt, "error": "authentication_failed"}
+        told |= {"error_status": status or None, "retry_delay_ms": pause if attempt == times else 1}
+        send(method="_claude/sdkMessage", params={"sessionId": session, "message": told})
+    cancelled[session].wait()
+
+
+def be_broken(session: str, why: str) -> None:
+    update(session, "session_info_update", _meta={"codex": {"threadStatus": {"type": "systemError"}}})
+    say(session, why)
+
+
 def be_stubborn(session: str, _: str) -> None:
     if os.fork() == 0:
         threading.Event().wait()
@@ -205,6 +228,10 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "hangup": say,
     "switch": switch,
     "widen": widen,
+    "mutter": mutter,
+    "print": lambda session, what: (raw(what.encode() + b"\n"), say(session, "printed")),
+    "retry": retry,
+    "broken": be_broken,
 }
 
 
@@ -259,6 +286,18 @@ def mode_options(current: str | None = None) -> list[dict[str, Any]]:
     return [{**about, "currentValue": current or names[0], "options": values}]
 
 
+def load(number: int, session: str, cwd: str) -> None:
+    memory = Path(cwd) / session
+    if not memory.exists():
+        send(id=number, error={"code": -32002, "message": "no such session"})
+        return
+    if "--blank" not in sys.argv:
+        update(session, "user_message_chunk", content={"type": "text", "text": "long ago"})
+        say(session, "what was said long ago")
+    costs(session, float(memory.read_text()))
+    opened(number, session, cwd)
+
+
 def choose(number: int, params: dict[str, Any]) -> None:
     if params.get("configId") == "mode" and mode_options():
         if "--stiff" not in sys.argv:
@@ -288,12 +327,7 @@ def heed(message: dict[str, Any]) -> None:
         case "session/new":
             opened(number, f"s-{uuid.uuid4().hex}", params["cwd"])
         case "session/load":
-            if not (Path(params["cwd"]) / params["sessionId"]).exists():
-                send(id=number, error={"code": -32002, "message": "no such session"})
-                return
-            say(params["sessionId"], "what was said long ago")
-            costs(params["sessionId"], float((Path(params["cwd"]) / params["sessionId"]).read_text()))
-            opened(number, params["sessionId"], params["cwd"])
+            load(number, params["sessionId"], params["cwd"])
         case "session/set_config_option" | "session/set_mode":
             choose(number, params)
         case "session/cancel":

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.backends import BackendResources, BackendType
+from gateway.backends.acp.failures import SignInNeeded
 from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import KNOWN_AGENTS, KnownAgent
 from gateway.config import Config
@@ -25,9 +26,11 @@ from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.ports.backend import Abilities, AgentHealth, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import find_program
+from gateway.process.side_output import mix_in
 
 if TYPE_CHECKING:
     from gateway.backends.acp.connection import AgentConnection
+    from gateway.backends.acp.remarks import AgentRemarks
 
 
 _UNKNOWN_ASKING = (
@@ -93,20 +96,32 @@ class AcpBackend:
         return f"no credential was found, neither in {', '.join(known.keys)} nor in {files[0]}. {known.sign_in}"
 
     async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
+        from gateway.backends.acp.remarks import AgentRemarks, make_log
+
+        options: Options = turn.agent.options
+        remarks = AgentRemarks(options.retry_timeout)
+        try:
+            async with aclosing(mix_in(self._run_turn(turn, remarks), remarks.output, make_log)) as saying:
+                async for said in saying:
+                    yield said
+        except SignInNeeded as error:
+            raise AgentError(error.message, remedy=options.known_agent.sign_in) from error
+
+    async def _run_turn(self, turn: Turn, remarks: AgentRemarks) -> AsyncGenerator[TurnOutput, None]:
         from gateway.backends.acp.turn import TurnRunner
 
         key = self._process_key(turn.agent, turn.depth)
-        connection = self._take_idle(key, turn.session_ref) or await self._start_process(turn)
+        connection = self._take_idle(key, turn.session_ref) or await self._start_process(turn, remarks)
+        connection.use_remarks(remarks)
         runner = TurnRunner(connection, turn)
         try:
             async with aclosing(runner.stream_events()) as saying:
                 async for said in saying:
                     yield said
-        except AgentError as error:
-            if "sign in" in error.message and error.remedy is None:
-                raise AgentError(error.message, remedy=turn.agent.options.known_agent.sign_in) from error
-            raise
+            if (error := remarks.final_error) is not None:
+                raise error
         finally:
+            connection.use_remarks(None)
             if runner.is_reusable and not connection.is_gone:
                 self._keep_idle(key, connection, turn.agent.options)
             else:
@@ -115,16 +130,16 @@ class AcpBackend:
 
     # --- processes --------------------------------------------------------------------------
 
-    async def _start_process(self, turn: Turn) -> AgentConnection:
+    async def _start_process(self, turn: Turn, remarks: AgentRemarks) -> AgentConnection:
         options: Options = turn.agent.options
         env = self._build_environment(turn.agent, turn.depth)
         async with self._resources.children.first_start(options.known_agent.command[0], env):
             try:
-                return await self._start_once(turn, env)
+                return await self._start_once(turn, env, remarks)
             except _EndedEarly:  # opencode fails while another process prepares the same home directory
-                return await self._start_once(turn, env)
+                return await self._start_once(turn, env, remarks)
 
-    async def _start_once(self, turn: Turn, env: Mapping[str, str]) -> AgentConnection:
+    async def _start_once(self, turn: Turn, env: Mapping[str, str], remarks: AgentRemarks) -> AgentConnection:
         from gateway.backends.acp.connection import AgentConnection
 
         options: Options = turn.agent.options
@@ -133,6 +148,7 @@ class AcpBackend:
         except AgentError as error:
             raise AgentError(error.message, remedy=options.known_agent.install) from error
         connection = AgentConnection(child)
+        connection.use_remarks(remarks)
         try:
             await connection.agree_on_protocol(options.start_timeout)
         except BaseException as error:
@@ -186,7 +202,13 @@ class AcpBackend:
         options: Options = agent.options
         passed = {name: given[name] for name in options.passed_variables if name in given}
         return self._resources.children.make_environment(
-            {**options.list_asking_variables(agent.permissions), **passed, **agent.env}, depth
+            {
+                **dict(options.known_agent.environment),
+                **options.list_asking_variables(agent.permissions),
+                **passed,
+                **agent.env,
+            },
+            depth,
         )
 
     def _working_directory(self, agent: Agent) -> str:

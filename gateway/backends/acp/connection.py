@@ -30,6 +30,8 @@ from acp.schema import (
 
 import gateway
 from gateway import log, surrogates
+from gateway.backends.acp.failures import explain_refusal
+from gateway.backends.acp.remarks import AgentRemarks, drop_routine
 from gateway.errors import AgentError
 from gateway.process.child import Child, read_lines
 from gateway.process.terminal_text import clean_bytes, clean_stray_text, split_message
@@ -42,8 +44,6 @@ MAX_WAITING_UPDATES = 256
 ACP_CALL_TIMEOUT_SECONDS = 60.0
 #: characters of standard error that an error message shows, at most
 MAX_SHOWN_ERROR_CHARACTERS = 500
-#: the protocol's error code for a missing sign-in
-AUTH_REQUIRED_CODE = -32000
 
 _log = log.get()
 
@@ -83,6 +83,8 @@ class _LineTransport:
         self.over = False
         #: the beginning of the lines that are no message
         self._stray_text = ""
+        #: the remarks of the turn that runs
+        self.remarks: AgentRemarks | None = None
 
     async def send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
@@ -108,7 +110,9 @@ class _LineTransport:
             self._note_stray_text(clean_stray_text(line))
 
     def _note_stray_text(self, text: str) -> None:
-        """Log the first texts that are no message: a program printed something."""
+        """Show a text that is no message, and log the first ones: a program printed something."""
+        if self.remarks is not None:
+            self.remarks.read_stray_text(text)
         if text and len(self._stray_text) < MAX_SHOWN_ERROR_CHARACTERS:
             self._stray_text = f"{self._stray_text}\n{text}".strip()[:MAX_SHOWN_ERROR_CHARACTERS]
             _log.warning("acp.not_a_message", pid=self._child.pid, text=text[:MAX_SHOWN_ERROR_CHARACTERS])
@@ -136,11 +140,19 @@ class _Client:
         #: session whose updates are wanted; all others are dropped, such as a history that is replayed
         self.listening: str | None = None
         self.ask: AskPermission | None = None
+        #: the remarks of the turn that runs
+        self.remarks: AgentRemarks | None = None
+
+    async def ext_notification(self, method: str, params: dict[str, Any]) -> None:
+        if self.remarks is not None and params.get("sessionId") == self.listening:
+            self.remarks.read_notification(method, params)
 
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
         if isinstance(update, UsageUpdate) and session_id in self.sessions:
             self._add_cost(self.sessions[session_id], update)
         if session_id == self.listening:
+            if self.remarks is not None:
+                self.remarks.read_update(update)
             self.updates.put_nowait(update)
             if self.updates.qsize() >= MAX_WAITING_UPDATES:
                 self._room.clear()
@@ -170,6 +182,7 @@ class AgentConnection:
         # The library looks for the methods of its client by name, so ours need not have all of them.
         self._lines = _LineTransport(child, self._room)
         self.agent: ClientSideConnection = acp.connect_to_agent(cast("Any", self._client), self._lines)
+        self.remarks: AgentRemarks | None = None
         self.can_load = False
         self.can_resume = False
         #: how it calls itself
@@ -192,6 +205,11 @@ class AgentConnection:
         self.can_resume = bool(able and able.session_capabilities and able.session_capabilities.resume)
         if said.agent_info is not None:
             self.name, self.version = said.agent_info.name, said.agent_info.version
+
+    def use_remarks(self, remarks: AgentRemarks | None) -> None:
+        """Give what the agent tells beside its answer to the remarks of a turn; None ends this."""
+        self.remarks = self._client.remarks = self._lines.remarks = remarks
+        self.child.follow_stderr(None if remarks is None else remarks.output.feed)
 
     @property
     def loaded_sessions(self) -> dict[str, LoadedSession]:
@@ -225,7 +243,8 @@ class AgentConnection:
     def last_error_output(self) -> str:
         """The end of its standard error, and what it wrote to standard output that is no message."""
         written = f"It wrote: {self._lines.stray_text}" if self._lines.stray_text else ""
-        return " ".join(filter(None, [self.child.stderr_tail()[-MAX_SHOWN_ERROR_CHARACTERS:], written]))
+        complaint = drop_routine(self.child.stderr_tail())[-MAX_SHOWN_ERROR_CHARACTERS:]
+        return " ".join(filter(None, [complaint, written]))
 
     async def describe_end(self) -> AgentError:
         """Return an error that tells how the process ended, or that it closed the connection."""
@@ -270,13 +289,3 @@ class AgentConnection:
         await self.child.stop_group()
         with contextlib.suppress(Exception):  # the library may fail on pipes that are closed
             await self.agent.close()
-
-
-def explain_refusal(error: RequestError) -> AgentError:
-    """Return the AgentError for an error of the protocol."""
-    told = str(error)
-    if isinstance(error.data, dict) and isinstance(error.data.get("details") or error.data.get("message"), str):
-        told = f"{told}: {error.data.get('details') or error.data['message']}"
-    if error.code == AUTH_REQUIRED_CODE:
-        return AgentError(f"the agent wants its user to sign in: {told[:MAX_SHOWN_ERROR_CHARACTERS]}")
-    return AgentError(f"the agent refused: {told[:MAX_SHOWN_ERROR_CHARACTERS]}")

@@ -26,6 +26,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass_env: list[str] = field(default_factory=list)
     #: seconds for the agent to be ready
     start_timeout: Annotated[float, Meta(gt=0, le=600)] = 60.0
+    #: seconds in which the model only fails until the turn fails, too, if the agent tells of its tries
+    retry_timeout: Annotated[float, Meta(gt=0, le=604_800)] = 300.0
     #: seconds without a turn until a process is ended
     idle_stop: Annotated[float, Meta(gt=0)] = 600.0
     #: idle processes that are kept, at most; each may take about 500 MB

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
@@ -55,6 +56,8 @@ class KnownAgent(NamedTuple):
     told_names: tuple[str, ...] = ()
     #: what it can tell about its turns
     abilities: Abilities = Abilities()
+    #: variables that it gets unless the agent's `env` sets them: it tells failed tries of its model on standard error
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 #: opencode's own rules let it read everything but `.env` files, and do everything in its directory
@@ -73,6 +76,7 @@ KNOWN_AGENTS = {
         (),
         "Sign in: opencode auth login",
         Asking(env=MappingProxyType({"OPENCODE_PERMISSION": json.dumps(_OPENCODE_PERMISSION)})),
+        environment=(("OPENCODE_PRINT_LOGS", "1"), ("OPENCODE_LOG_LEVEL", "ERROR")),
     ),
     AgentPreset.CLAUDE: KnownAgent(
         ("claude-agent-acp",),
@@ -102,6 +106,7 @@ KNOWN_AGENTS = {
         "Sign in with `gemini`, or set GEMINI_API_KEY.",
         Asking("default", ("plan",)),
         ("gemini-cli",),
+        environment=() if sys.platform == "win32" else (("GEMINI_DEBUG_LOG_FILE", "/dev/stderr"),),
     ),
     AgentPreset.QWEN: KnownAgent(
         ("qwen", "--acp"),

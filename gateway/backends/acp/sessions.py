@@ -12,6 +12,9 @@ from gateway.backends.acp.modes import ModeKeeper, find_option, list_values
 from gateway.domain.ports.backend import Turn
 from gateway.errors import AgentError
 
+#: asks claude-agent-acp to tell the failed tries of its model; others ignore it
+_META: dict[str, Any] = {"claudeCode": {"emitRawSDKMessages": [{"type": "system", "subtype": "api_retry"}]}}
+
 
 class SessionOpener:
     """Opens the session of one turn."""
@@ -33,7 +36,7 @@ class SessionOpener:
             connection.loaded_sessions[known] = LoadedSession()
             try:
                 opened = await connection.await_answer(
-                    again(cwd=turn.workspace, session_id=known), "did not resume its session"
+                    again(cwd=turn.workspace, session_id=known, **_META), "did not resume its session"
                 )
             except AgentError as error:
                 del connection.loaded_sessions[known]
@@ -45,7 +48,7 @@ class SessionOpener:
         elif known is not None:
             lost = "the agent cannot resume a conversation"
         opened = await connection.await_answer(
-            connection.agent.new_session(cwd=turn.workspace), "did not open a session"
+            connection.agent.new_session(cwd=turn.workspace, **_META), "did not open a session"
         )
         connection.loaded_sessions[opened.session_id] = LoadedSession()
         self._note_options(opened.session_id, opened)
