@@ -68,6 +68,30 @@ async def test_a_session_that_the_agent_has_lost_is_replaced(rig: Rig) -> None:
     assert "begins a new conversation, and there is no transcript to give it" in of(said, Log)[0].message
 
 
+async def test_a_history_that_comes_after_the_session_is_loaded_is_not_in_the_answer(rig: Rig) -> None:
+    rig.but("--late")
+    first = ref(await rig.ask("one"))
+    await rig.again()
+
+    said = await rig.ask("[[history]]", first)
+
+    assert (text(said), ref(said), of(said, Log)) == ("1 prompts before", first, [])
+
+
+async def test_a_session_that_is_loaded_without_its_history_is_replaced(rig: Rig) -> None:
+    rig.but("--blank")
+    rig.history = exchange("I am Ada", "Hello Ada", "r1")
+    first = ref(await rig.ask("I am Ada"))
+    await rig.again()
+
+    said = await rig.ask("What is my name?", first)
+
+    assert "has loaded its session without a message: the agent begins a new" in of(said, Log)[0].message
+    assert of(said, Log)[0].notice is Notice.SESSION_RESTARTED
+    assert "User: I am Ada\n\nAssistant: Hello Ada" in text(said)
+    assert ref(said) != first
+
+
 @pytest.mark.parametrize("lost", [None, "s-unknown"])
 async def test_an_agent_without_the_conversation_of_its_session_is_given_the_transcript(
     rig: Rig, lost: str | None

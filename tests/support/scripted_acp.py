@@ -23,10 +23,11 @@ It has the directives of `scripted_agent`, and these:
 
 A session's memory is a file in its working directory. A file `busy-PID` there means that this process
 works. `--no-load`: sessions cannot be loaded again. `--blank`: a session that is loaded again has no history.
-`--no-auth`: requires a sign-in first. `--held`: writes `held-PID` there at its start, and continues when there is a
-file `go`. `--weak N`: the first N processes that start there end at once. `--odd`: the id of the model option differs
-from its category. `--modes A,B`: offers these modes, and begins in the first one. `--mode-option A,B`: the same as an
-option. `--stiff`: sets no option, and does not say so. `--name NAME`: calls itself so.
+`--late`: its history comes after the answer. `--no-auth`: requires a sign-in first. `--held`: writes `held-PID` there
+at its start, and continues when there is a file `go`. `--weak N`: the first N processes that start there end at once.
+`--odd`: the id of the model option differs from its category. `--modes A,B`: offers these modes, and begins in the
+first one. `--mode-option A,B`: the same as an option. `--stiff`: sets no option, and does not say so. `--name NAME`:
+calls itself so.
 """
 
 from __future__ import annotations
@@ -291,11 +292,21 @@ def load(number: int, session: str, cwd: str) -> None:
     if not memory.exists():
         send(id=number, error={"code": -32002, "message": "no such session"})
         return
-    if "--blank" not in sys.argv:
-        update(session, "user_message_chunk", content={"type": "text", "text": "long ago"})
-        say(session, "what was said long ago")
     costs(session, float(memory.read_text()))
+    if "--late" in sys.argv:
+        opened(number, session, cwd)
+        threading.Thread(target=repeat_history, args=[session]).start()
+        return
+    if "--blank" not in sys.argv:
+        repeat_history(session)
     opened(number, session, cwd)
+
+
+def repeat_history(session: str) -> None:
+    for text in ("long ago", "later"):
+        update(session, "user_message_chunk", content={"type": "text", "text": text})
+        time.sleep(0.05)
+        say(session, "what was said long ago")
 
 
 def choose(number: int, params: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from acp.schema import (
     SessionConfigOptionSelect,
     ToolCallUpdate,
     UsageUpdate,
+    UserMessageChunk,
 )
 
 import gateway
@@ -40,6 +41,9 @@ from gateway.process.terminal_text import clean_bytes, clean_stray_text, split_m
 MAX_MESSAGE_BYTES = 16 << 20
 #: updates that may wait; when more come, reading stops, and the agent has to wait
 MAX_WAITING_UPDATES = 256
+#: seconds that an agent may pause while it repeats the history of a session, seconds until its first prompt comes, and
+#: seconds in all. Gemini CLI repeats it after it has said that the session is loaded; others, before
+HISTORY_PAUSE_SECONDS, HISTORY_START_SECONDS, HISTORY_TIMEOUT_SECONDS = 0.2, 2.0, 10.0
 #: seconds for short requests: to open a session, to set a mode
 ACP_CALL_TIMEOUT_SECONDS = 60.0
 #: characters of standard error that an error message shows, at most
@@ -67,6 +71,10 @@ class LoadedSession:
     #: US dollars since the start of the session, as the agent reports them; and the part that is already counted
     cost: float = 0.0
     settled_cost: float = 0.0
+    #: prompts of the history that the agent has repeated since it loaded the session, and the loop's time of its last
+    #: update
+    repeated_prompts: int = 0
+    updated_at: float = 0.0
 
 
 class _LineTransport:
@@ -150,12 +158,20 @@ class _Client:
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
         if isinstance(update, UsageUpdate) and session_id in self.sessions:
             self._add_cost(self.sessions[session_id], update)
-        if session_id == self.listening:
+        if session_id != self.listening:
+            self._note_history(session_id, update)
+        else:
             if self.remarks is not None:
                 self.remarks.read_update(update)
             self.updates.put_nowait(update)
             if self.updates.qsize() >= MAX_WAITING_UPDATES:
                 self._room.clear()
+
+    def _note_history(self, session_id: str, update: Any) -> None:
+        if (session := self.sessions.get(session_id)) is not None:
+            session.updated_at = asyncio.get_running_loop().time()
+            if isinstance(update, UserMessageChunk):
+                session.repeated_prompts += 1
 
     def _add_cost(self, session: LoadedSession, update: UsageUpdate) -> None:
         cost = update.cost
@@ -238,6 +254,18 @@ class AgentConnection:
             raise await self.describe_end() from error
         except ValueError as error:  # the answer does not fit the protocol
             raise AgentError(f"the agent {what}: its answer does not fit the protocol.") from error
+
+    async def wait_for_history(self, session: str) -> bool:
+        """Wait until the agent has repeated the history of a session that it has loaded; return whether it has any."""
+        note, now = self.loaded_sessions[session], asyncio.get_running_loop().time
+        start = now()
+        while now() < start + HISTORY_TIMEOUT_SECONDS and not self.is_gone:
+            silence = now() - max(note.updated_at, start)
+            left = (HISTORY_PAUSE_SECONDS if note.repeated_prompts else HISTORY_START_SECONDS) - silence
+            if left <= 0:
+                break
+            await asyncio.sleep(min(left, HISTORY_PAUSE_SECONDS))
+        return note.repeated_prompts > 0
 
     @property
     def last_error_output(self) -> str:

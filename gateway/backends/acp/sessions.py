@@ -44,7 +44,10 @@ class SessionOpener:
             else:
                 self._note_options(known, opened)
                 await self._choose_model_and_mode(known)
-                return known, None
+                if connection.can_resume or await connection.wait_for_history(known):
+                    return known, None
+                del connection.loaded_sessions[known]
+                lost = "the agent has loaded its session without a message"
         elif known is not None:
             lost = "the agent cannot resume a conversation"
         opened = await connection.await_answer(
