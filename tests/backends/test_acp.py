@@ -416,6 +416,29 @@ async def test_a_cost_that_is_no_number_does_not_count(rig: Rig) -> None:
     assert [of(said, Usage)[0].cost for said in (first, second)] == [0.0, 2.0]
 
 
+async def test_a_process_that_reports_a_failure_is_used_again(rig: Rig) -> None:
+    """A new one might not find the conversation: Gemini CLI loses it within the same minute."""
+    first = ref(await rig.ask("one"))
+    before = rig.ledger.alive()
+    with pytest.raises(AgentError, match="the agent refused: Internal error: overloaded"):
+        await rig.ask("[[fail overloaded]]", first)
+
+    assert text(await rig.ask("[[history]]", first)) == "2 prompts before"
+
+    assert rig.ledger.alive() == before
+
+
+async def test_a_process_that_wants_a_sign_in_is_not_used_again(rig: Rig) -> None:
+    first = ref(await rig.ask("one"))
+    before = rig.ledger.alive()
+    with pytest.raises(AgentError, match="sign in"):
+        await rig.ask("[[fail 401 Unauthorized]]", first)
+
+    assert text(await rig.ask("[[history]]", first)) == "2 prompts before"
+
+    assert rig.ledger.alive() != before
+
+
 async def test_a_process_that_closed_its_output_is_not_used_again(rig: Rig) -> None:
     first = ref(await rig.ask("[[hangup Bye]]"))
     await until(lambda: all(one.is_gone for kept in rig.backend._idle.values() for one in kept), "it is heard")

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 
+from acp.exceptions import RequestError
 from acp.schema import PromptResponse, TextContentBlock
 
 from gateway.backends.acp.connection import AgentConnection, LoadedSession
+from gateway.backends.acp.failures import SignInNeeded
 from gateway.backends.acp.modes import ModeKeeper
 from gateway.backends.acp.permissions import PermissionResponder
 from gateway.backends.acp.presets import find_asking
@@ -65,6 +67,11 @@ class TurnRunner:
                     yield said
                 response = await self._connection.await_answer(asking, "did not finish")
                 self.is_reusable = True
+            except SignInNeeded:
+                raise
+            except AgentError:  # an agent that only reports a failure keeps the conversation in its process
+                self.is_reusable = _is_refused(asking)
+                raise
             finally:
                 if not asking.done():
                     await self._cancel_prompt(session, asking)
@@ -142,3 +149,8 @@ class TurnRunner:
         if finish is None:
             raise AgentError(f"the agent ended its turn: {reason}.")
         raise AgentError(f"the agent ended its turn without an answer: {reason}.")
+
+
+def _is_refused(asking: asyncio.Task[PromptResponse]) -> bool:
+    """Return whether the agent has answered a prompt with an error."""
+    return asking.done() and not asking.cancelled() and isinstance(asking.exception(), RequestError)
