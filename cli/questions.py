@@ -8,16 +8,8 @@ from typing import Any
 import msgspec
 
 from cli import output
-from gateway.domain.question import (
-    LEAVE_OUT,
-    AnswerContent,
-    FieldType,
-    Question,
-    QuestionField,
-    check_answer,
-    read_typed_answer,
-    read_typed_value,
-)
+from gateway.domain.question import AnswerContent, Question, check_answer
+from gateway.domain.typed_answer import describe_field, read_typed_answer, read_typed_value
 
 
 def read_question(shown: dict[str, Any]) -> Question | None:
@@ -29,30 +21,6 @@ def read_question(shown: dict[str, Any]) -> Question | None:
 def describe_question(question: Question) -> str:
     """Return what an agent asks, with all fields and their options."""
     return "\n".join([f"The agent asks: {question.message}", *map(describe_field, question.fields)])
-
-
-def describe_field(field: QuestionField) -> str:
-    """Return a field with its options, which have numbers."""
-    lines = [f"{field.title}: {field.description}" if field.description else field.title]
-    for number, option in enumerate(field.options, 1):
-        more = f": {option.description}" if option.description else ""
-        lines.append(f"  {number}. {option.label}{more}")
-    return "\n".join(lines)
-
-
-def describe_input(field: QuestionField) -> str:
-    """Return what the user may type for a field."""
-    match field.type:
-        case FieldType.BOOLEAN:
-            said = "yes or no"
-        case FieldType.CHOICE if field.options:
-            said = "numbers or names, with commas between them" if field.multiple else "a number or a name"
-            said += ", or another text" * field.custom
-        case FieldType.NUMBER | FieldType.INTEGER:
-            said = f"{'an' if field.type is FieldType.INTEGER else 'a'} {field.type}"
-        case _:
-            said = "a text"
-    return said if field.required else f"{said}; {LEAVE_OUT} leaves it out"
 
 
 def suggest_words(question: Question) -> str:

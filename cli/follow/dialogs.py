@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from cli import output
-from cli.questions import describe_field, describe_input, read_question
-from gateway.domain.question import LEAVE_OUT, AnswerContent, Question, check_answer, read_typed_value
+from cli.questions import read_question
+from gateway.domain.question import AnswerContent, Question, check_answer
+from gateway.domain.typed_answer import LEAVE_OUT, describe_field, describe_input, read_typed_value
 
 _KEY_ANSWERS = {"y": "allow", "yes": "allow", "a": "allow_always", "always": "allow_always", "n": "deny", "no": "deny"}
 _ANSWER_KEYS = {"allow": "[y]es", "allow_always": "[a]lways", "deny": "[n]o"}

@@ -9,6 +9,7 @@ from gateway.domain.event import Event
 from gateway.domain.inbound import InboundMessage
 from gateway.domain.permission import Answer, PermissionRequest
 from gateway.domain.ports.channel import ChatStatus
+from gateway.domain.question import AnswerContent
 from gateway.domain.run import Run, RunSpec, Source, Status
 
 
@@ -35,8 +36,15 @@ class MemoryChannelContext:
         return 0
 
     async def answer_permission(
-        self, chat: str, answer: Answer, which: tuple[str, str] | None = None
+        self,
+        chat: str,
+        answer: Answer,
+        which: tuple[str, str] | None = None,
+        content: AnswerContent | str | None = None,
     ) -> PermissionRequest | None:
+        return None
+
+    async def find_question(self, chat: str, which: tuple[str, str] | None = None) -> PermissionRequest | None:
         return None
 
     async def read_status(self, chat: str) -> ChatStatus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -319,6 +320,112 @@ async def test_a_button_counts_once_and_in_its_own_chat_only(
 
     assert sorted(telegram.chats[7].told) == ["Allowed.", "It is not waiting any more."]
     assert (requests["p1"].answer, requests["p1"].answered_by) == ("allow", "telegram:7")
+
+
+COLOUR = {
+    "name": "colour",
+    "title": "Colour",
+    "type": "choice",
+    "options": [{"value": "r", "label": "Red", "description": "warm"}, {"value": "1", "label": "Blue"}],
+}
+
+
+@asynccontextmanager
+async def asking(
+    home: Path, telegram: telegram_server.Telegram, *fields: Mapping[str, Any]
+) -> AsyncIterator[tuple[Serving, int]]:
+    """A gateway whose agent asks a question in chat 7; also the number of the message that shows it."""
+    asks = {"id": "main", "backend": "echo", "script": True, "permissions": "ask", "permission_timeout": 600}
+    async with talking(home, telegram, {"agents": {"list": [asks]}}) as served:
+        question = json.dumps({"message": "What shall it be?", "fields": fields})
+        await telegram.say(7, f"@@ question {question}")
+        await telegram.until(lambda: any(telegram.chats[7].buttons.values()), "there are buttons")
+        ((number, _),) = telegram.chats[7].messages.items()
+        yield served, number
+
+
+def reply_to(number: int) -> dict[str, Any]:
+    """Return the part of a message of chat 7 that makes it a reply to a message of the bot."""
+    bot = {"id": 1, "is_bot": True, "first_name": "Moon", "username": "moon_bot"}
+    return {"reply_to_message": {"message_id": number, "date": 0, "chat": {"id": 7}, "from": bot, "text": "?"}}
+
+
+async def test_a_question_with_options_is_answered_by_a_button(
+    tmp_path: Path, telegram: telegram_server.Telegram
+) -> None:
+    async with asking(tmp_path, telegram, COLOUR) as (served, number):
+        shown, buttons = telegram.chats[7].messages[number], list(telegram.chats[7].buttons[number])
+        await telegram.press(7, "Blue")
+        await telegram.answered(7, '{"colour":"1"}')
+        await telegram.until(lambda: telegram.chats[7].told == ["Answered."], "the press is answered")
+        (run,) = await runs(served)
+        [request] = await served.engine.permissions.list_requests(run.id, Page())
+
+    assert shown == (
+        "The agent asks: What shall it be?\nPress a button, or reply to this message; or /deny\n\n"
+        "Colour\n  1. Red: warm\n  2. Blue"
+    )
+    assert buttons == ["Red", "Blue", "Deny"]
+    assert (request.content, request.answered_by) == ({"colour": "1"}, "telegram:7")
+
+
+async def test_a_question_for_yes_or_no_has_buttons(tmp_path: Path, telegram: telegram_server.Telegram) -> None:
+    async with asking(tmp_path, telegram, {"name": "sure", "type": "boolean"}) as (_, number):
+        assert list(telegram.chats[7].buttons[number]) == ["Yes", "No", "Deny"]
+        await telegram.press(7, "No")
+        await telegram.answered(7, '{"sure":false}')
+
+
+async def test_a_question_is_answered_by_a_reply_to_its_message(
+    tmp_path: Path, telegram: telegram_server.Telegram
+) -> None:
+    async with asking(tmp_path, telegram, COLOUR | {"custom": True}, {"name": "n", "type": "integer"}) as (_, number):
+        shown, buttons = telegram.chats[7].messages[number], list(telegram.chats[7].buttons[number])
+        await telegram.say(7, "green\nmany", **reply_to(number))
+        await telegram.answered(7, shown, "The gateway did not accept that: n: it must be an integer.")
+        await telegram.say(7, "green\n3", **reply_to(number))
+        await telegram.until(lambda: telegram.chats[7].messages[number] == '{"colour":"green","n":3}')
+
+    assert "Reply to this message with one line for each of these, in this order (- leaves one out); or /deny" in shown
+    assert buttons == ["Deny"]
+
+
+async def test_a_message_that_does_not_reply_to_the_question_goes_to_the_agent(
+    tmp_path: Path, telegram: telegram_server.Telegram
+) -> None:
+    async with asking(tmp_path, telegram, {"name": "a"}) as (served, number):
+        await telegram.say(7, "by the way")
+        await telegram.say(7, "and to another", **reply_to(number + 100))
+        await until_runs(served, 3)
+        await telegram.say(7, "now I answer", **reply_to(number))
+        await telegram.until(lambda: telegram.chats[7].messages[number] == '{"a":"now I answer"}')
+
+        assert [run.spec.input for run in (await runs(served))[1:]] == [
+            "by the way",
+            "(In reply to your message:)\n> ?\n\nand to another",
+        ]
+
+
+async def until_runs(served: Serving, count: int) -> None:
+    """Wait until there are that many runs."""
+    async with asyncio.timeout(PATIENCE), aclosing(await served.engine.follow_changes(0)) as changes:
+        async for _ in changes:
+            if len(await runs(served)) == count:
+                return
+
+
+@pytest.mark.parametrize("how", ["/deny", "button"])
+async def test_a_question_is_denied_in_the_chat(tmp_path: Path, telegram: telegram_server.Telegram, how: str) -> None:
+    async with asking(tmp_path, telegram, COLOUR) as _:
+        await (telegram.press(7, "Deny") if how == "button" else telegram.say(7, how))
+        await telegram.answered(7, "null")
+
+
+async def test_allow_does_not_answer_a_question(tmp_path: Path, telegram: telegram_server.Telegram) -> None:
+    async with asking(tmp_path, telegram, COLOUR) as (_, number):
+        await telegram.say(7, "/allow")
+        told = "The gateway did not accept that: answer: p1 can be answered with answer, deny, not with allow."
+        await telegram.answered(7, telegram.chats[7].messages[number], told)
 
 
 class Asked(MemoryChannelContext):

@@ -1,4 +1,4 @@
-"""Questions: what can be asked, which answers fit, and how typed answers are read."""
+"""Questions: what can be asked, and which answers fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from gateway.domain.question import (
     QuestionField,
     check_answer,
     clean_question,
-    read_typed_answer,
 )
 from gateway.errors import InvalidRequest
 
@@ -96,52 +95,6 @@ def test_an_answer_has_all_required_fields_and_no_others() -> None:
         InvalidRequest, match=r"content\.size: there is no such field; the fields are colour, count, note"
     ):
         check_answer(question, {"colour": "r", "count": 2, "size": 1})
-
-
-TYPED: list[tuple[Question, str, AnswerValue]] = [
-    (one_field(), " hello\nyou ", "hello\nyou"),
-    (one_field(FieldType.NUMBER), "1.5", 1.5),
-    (one_field(FieldType.INTEGER), "-7", -7),
-    (one_field(FieldType.BOOLEAN), "Yes", True),
-    (one_field(FieldType.BOOLEAN), "n", False),
-    (one_field(FieldType.CHOICE), "g", "g"),
-    (one_field(FieldType.CHOICE), "RED", "r"),
-    (one_field(FieldType.CHOICE), "1", "r"),
-    (one_field(FieldType.CHOICE), "2", "2"),  # a value comes before a number
-    (one_field(FieldType.CHOICE, custom=True), "blue, or not", "blue, or not"),
-    (one_field(FieldType.CHOICE, multiple=True), "1, green", ["r", "g"]),
-    (one_field(FieldType.CHOICE, multiple=True, options=(Option(value="a, b"), Option(value="c"))), "a, b", ["a, b"]),
-]
-
-
-@pytest.mark.parametrize(("question", "text", "value"), TYPED)
-def test_a_typed_answer_names_an_option_by_its_value_label_or_number(
-    question: Question, text: str, value: AnswerValue
-) -> None:
-    assert read_typed_answer(question, text) == {"a": value}
-
-
-@pytest.mark.parametrize("text", ["", "4", "red green"])
-def test_a_typed_answer_that_is_no_option_is_refused(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="one of r, g, 2"):
-        read_typed_answer(one_field(FieldType.CHOICE), text)
-
-
-@pytest.mark.parametrize("text", ["many", "1e999", "nan", "9" * 6000])
-def test_a_typed_number_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="it must be a number"):
-        read_typed_answer(one_field(FieldType.NUMBER), text)
-
-
-def test_several_fields_are_typed_in_lines_and_a_dash_leaves_one_out() -> None:
-    assert read_typed_answer(three_fields(), "red\n\n 3 \nas you like\n") == {
-        "colour": "r",
-        "count": 3,
-        "note": "as you like",
-    }
-    assert read_typed_answer(three_fields(), "1\n3\n-") == {"colour": "r", "count": 3}
-    with pytest.raises(InvalidRequest, match="one line for each of colour, count, note, in this order"):
-        read_typed_answer(three_fields(), "red\n3")
 
 
 def test_the_texts_of_a_question_are_shortened_and_cannot_control_a_terminal() -> None:

@@ -111,11 +111,11 @@ class BotApi:
         )
 
     async def send_message(
-        self, chat: str, text: str, *, html: str | None = None, buttons: Sequence[Button] = ()
+        self, chat: str, text: str, *, html: str | None = None, buttons: Sequence[Sequence[Button]] = ()
     ) -> int:
         """Send a message and return its number. If Telegram refuses the formatted text, send the plain text.
 
-        A message for a topic that is gone is sent to the chat.
+        A message for a topic that is gone is sent to the chat. The buttons below it are in rows.
         """
         try:
             result = await self.call_method("sendMessage", _message_params(chat, text, html, buttons))
@@ -128,7 +128,7 @@ class BotApi:
         return msgspec.json.decode(result, type=SentMessage).message_id
 
     async def edit_message(
-        self, chat: str, message: int, text: str, *, html: str | None = None, buttons: Sequence[Button] = ()
+        self, chat: str, message: int, text: str, *, html: str | None = None, buttons: Sequence[Sequence[Button]] = ()
     ) -> None:
         """Replace the text and the buttons of a message. No change is no error."""
         params = {**_message_params(parse_address(chat).chat, text, html, buttons), "message_id": message}
@@ -205,9 +205,9 @@ def _chat_params(chat: str) -> dict[str, Any]:
     return {"chat_id": address.chat, **topic}
 
 
-def _message_params(chat: str, text: str, html: str | None, buttons: Sequence[Button] = ()) -> dict[str, Any]:
+def _message_params(chat: str, text: str, html: str | None, buttons: Sequence[Sequence[Button]] = ()) -> dict[str, Any]:
     params = {**_chat_params(chat), "text": text, "link_preview_options": {"is_disabled": True}}
     if buttons:
-        row = [{"text": button.label, "callback_data": button.data} for button in buttons]
-        params["reply_markup"] = {"inline_keyboard": [row]}
+        keyboard = [[{"text": button.label, "callback_data": button.data} for button in row] for row in buttons]
+        params["reply_markup"] = {"inline_keyboard": keyboard}
     return params if html is None else {**params, "text": html, "parse_mode": "HTML"}

@@ -19,7 +19,7 @@ from msgspec import Raw
 
 from gateway import log
 from gateway.channels import ChannelResources
-from gateway.channels.telegram import incoming, live
+from gateway.channels.telegram import incoming, live, requests
 from gateway.channels.telegram.botapi import BotApi, CallRefused, TelegramUnreachable, call_with_wait
 from gateway.channels.telegram.options import Options, derive_webhook_secret, find_token
 from gateway.channels.telegram.sending import AnswerSender
@@ -54,6 +54,13 @@ _PAIRING_CODE_PATTERN = re.compile(r"[A-Za-z0-9]{8}")
 _OK_REPLY = ImmediateReply(body={"status": "ok"})
 _HELP_TEXT = "Write to the agent. /new starts a new conversation, /stop stops what is running, /status shows it."
 _ANSWER_BY_COMMAND = {"allow": Answer.ALLOW, "always": Answer.ALLOW_ALWAYS, "deny": Answer.DENY}
+#: what somebody reads who has pressed a button
+_PRESS_REPLIES = {
+    Answer.ALLOW: "Allowed.",
+    Answer.ALLOW_ALWAYS: "Allowed.",
+    Answer.DENY: "Denied.",
+    Answer.ANSWER: "Answered.",
+}
 
 _log = log.get()
 
@@ -187,6 +194,8 @@ class TelegramChannel:
             self._explain_media(message)
         elif command:
             await self._handle_command(command["verb"], incoming.read_address(message), context)
+        elif (which := await self._find_replied_question(message, context)) is not None:
+            await self._answer_permission(incoming.read_address(message), Answer.ANSWER, context, which, said)
         else:
             return await self._submit_text(update.update_id, message, context)
         return _OK_REPLY
@@ -261,28 +270,47 @@ class TelegramChannel:
 
     async def _handle_button(self, query: CallbackQuery, context: ChannelContext) -> None:
         """Answer the permission request of a button; a press counts only in a chat that may talk to agents."""
-        meant = live.parse_button(query.data)
-        if meant is None or query.message is None:
+        pressed = requests.parse_button(query.data)
+        if pressed is None or query.message is None:
             return
         chat = incoming.read_address(query.message)
         if query.message.chat.id not in self._options.chats and not await context.is_paired(str(query.message.chat.id)):
             return
-        run, request, answer = meant
+        which = pressed.run, pressed.request
+        given = requests.read_press(pressed.word, await context.find_question(chat, which))
         try:
-            found = await context.answer_permission(chat, answer, (run, request))
-            said = (
-                "It is not waiting any more." if found is None else "Denied." if answer is Answer.DENY else "Allowed."
-            )
+            found = None if given is None else await context.answer_permission(chat, given.answer, which, given.content)
+            said = "It is not waiting any more." if given is None or found is None else _PRESS_REPLIES[given.answer]
         except (InvalidRequest, Conflict) as error:
             said = f"The gateway did not accept that: {error.message}"
         self._send_later(chat, partial(self._api.answer_button, query.id, said))
 
-    async def _answer_permission(self, chat: str, answer: Answer, context: ChannelContext) -> None:
+    async def _answer_permission(
+        self,
+        chat: str,
+        answer: Answer,
+        context: ChannelContext,
+        which: tuple[str, str] | None = None,
+        content: str | None = None,
+    ) -> None:
         try:
-            if await context.answer_permission(chat, answer) is None:  # otherwise the draft shows the answer
+            if (
+                await context.answer_permission(chat, answer, which, content) is None
+            ):  # otherwise the draft shows the answer
                 self._reply_later(chat, "Nothing is waiting to be allowed.")
         except (InvalidRequest, Conflict) as error:
             self._reply_later(chat, f"The gateway did not accept that: {error.message}")
+
+    async def _find_replied_question(self, message: Message, context: ChannelContext) -> tuple[str, str] | None:
+        """Return the ids of the run and the question that a message answers: it replies to the draft that shows it."""
+        if message.reply_to_message is None:
+            return None
+        chat = incoming.read_address(message)
+        asked = await context.find_question(chat)
+        shown = asked and await context.read_note(live.draft_note_name(asked.run))
+        if asked is None or shown != f"{chat} {message.reply_to_message.message_id}":
+            return None
+        return asked.run, asked.id
 
     async def _handle_stranger(self, message: Message, code: str, context: ChannelContext) -> None:
         """Pair a chat that sends a valid code; tell another one, once a day, that it needs a code."""

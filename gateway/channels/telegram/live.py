@@ -9,20 +9,16 @@ from contextlib import aclosing
 from typing import Any
 
 from gateway import log
-from gateway.channels.telegram import text
-from gateway.channels.telegram.botapi import BotApi, Button, CallRefused, TelegramUnreachable
+from gateway.channels.telegram import requests, text
+from gateway.channels.telegram.botapi import BotApi, CallRefused, TelegramUnreachable
 from gateway.channels.telegram.wire import parse_note_number
 from gateway.domain.event import End, Permission, Status, Text
-from gateway.domain.permission import Answer
 from gateway.domain.ports.channel import ChannelContext
 
 #: seconds between two typing notices; Telegram shows one for five seconds
 TYPING_INTERVAL_SECONDS = 4.0
 #: days that the number of a draft is kept, so that the answer can replace it
 DRAFT_NOTE_DAYS = 7.0
-
-#: texts of the buttons
-_BUTTON_LABELS = {Answer.ALLOW: "Allow", Answer.ALLOW_ALWAYS: "Always", Answer.DENY: "Deny"}
 
 _log = log.get()
 
@@ -90,11 +86,13 @@ class LiveDraft:
         if told.choices:
             self._asked[told.id] = told
         elif self._asked.pop(told.id, None) is not None:
-            self._told = f"({'Denied' if told.answer == Answer.DENY else 'Allowed'}: {told.action})"
+            self._told = requests.describe_answer(told)
 
     def _compose_text(self, asked: Permission | None) -> str:
         """Return the text to show. A question comes first, because a long text could hide it."""
-        return text.format_draft(f"{_compose_question(asked)}\n\n{self._text}" if asked else self._text or self._told)
+        return text.format_draft(
+            f"{requests.compose_request(asked)}\n\n{self._text}" if asked else self._text or self._told
+        )
 
     async def _show_changes(self) -> None:
         await self._find_earlier_draft()
@@ -117,7 +115,7 @@ class LiveDraft:
             self._message = parse_note_number(number) or None
 
     async def _update_message(self, shown: str, asked: Permission | None) -> None:
-        buttons = _make_buttons(self._run, asked) if asked else ()
+        buttons = requests.make_buttons(self._run, asked) if asked else ()
         if self._message is None:
             self._message = await self._api.send_message(self._chat, shown, buttons=buttons)
             await self._context.write_note(
@@ -148,22 +146,3 @@ class LiveDraft:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TYPING_INTERVAL_SECONDS):
                 await self._changed.wait()
-
-
-def _make_buttons(run: str, asked: Permission) -> list[Button]:
-    """Return a button for each possible answer; its data has the request that it answers."""
-    return [
-        Button(label, f"{asked.id} {run} {word}") for word, label in _BUTTON_LABELS.items() if word in asked.choices
-    ]
-
-
-def parse_button(data: str) -> tuple[str, str, Answer] | None:
-    """Return the run, the request and the answer of a button; None if the button is not one of ours."""
-    request, _, rest = data.partition(" ")
-    run, _, word = rest.partition(" ")
-    return (run, request, Answer(word)) if run and word in _BUTTON_LABELS else None
-
-
-def _compose_question(asked: Permission) -> str:
-    always = "/always, " if Answer.ALLOW_ALWAYS in asked.choices else ""
-    return f"The agent asks to be allowed: {asked.action}\n/allow, {always}or /deny"

@@ -11,6 +11,7 @@ from gateway.domain.delivery import Delivery, SendResult
 from gateway.domain.event import Event
 from gateway.domain.inbound import ImmediateReply, InboundMessage
 from gateway.domain.permission import Answer, PermissionRequest
+from gateway.domain.question import AnswerContent
 from gateway.domain.run import Run
 
 
@@ -48,17 +49,26 @@ class ChannelContext(Protocol):
         ...
 
     async def answer_permission(
-        self, chat: str, answer: Answer, which: tuple[str, str] | None = None
+        self,
+        chat: str,
+        answer: Answer,
+        which: tuple[str, str] | None = None,
+        content: AnswerContent | str | None = None,
     ) -> PermissionRequest | None:
         """Answer the oldest open permission request of a chat's session, and return it; None if none is open.
 
         Args:
             which: the ids of a run and of its request, to answer only that one.
+            content: the answers to the fields of a question, or a text that a person has typed.
 
         Raises:
-            InvalidRequest: the request does not have this answer among its choices.
+            InvalidRequest: the request does not have this answer among its choices, or the content does not fit.
             Conflict: somebody else answered at the same moment.
         """
+        ...
+
+    async def find_question(self, chat: str, which: tuple[str, str] | None = None) -> PermissionRequest | None:
+        """Return the oldest open question of a chat's session, or the one with these ids; None if none is open."""
         ...
 
     async def read_status(self, chat: str) -> ChatStatus:

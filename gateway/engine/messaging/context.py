@@ -15,6 +15,7 @@ from gateway.domain.page import Page
 from gateway.domain.permission import Answer, PermissionRequest
 from gateway.domain.ports.channel import ChatStatus
 from gateway.domain.ports.store import Store
+from gateway.domain.question import AnswerContent
 from gateway.domain.retention import DAY_MILLISECONDS
 from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
@@ -128,15 +129,32 @@ class EngineChannelContext:
         return stopped
 
     async def answer_permission(
-        self, chat: str, answer: Answer, which: tuple[str, str] | None = None
+        self,
+        chat: str,
+        answer: Answer,
+        which: tuple[str, str] | None = None,
+        content: AnswerContent | str | None = None,
     ) -> PermissionRequest | None:
+        asked = await self._find_open_request(chat, which)
+        if asked is None:
+            return None
+        return await self._engine.permissions.answer_request(
+            asked.run, asked.id, answer, f"{self._name}:{chat}", content=content
+        )
+
+    async def find_question(self, chat: str, which: tuple[str, str] | None = None) -> PermissionRequest | None:
+        return await self._find_open_request(chat, which, is_question=True)
+
+    async def _find_open_request(
+        self, chat: str, which: tuple[str, str] | None, *, is_question: bool = False
+    ) -> PermissionRequest | None:
+        """Return the oldest open permission request of a chat's session; with `is_question` the oldest question."""
         for run in reversed(await self._list_open_runs(chat)):
             asked = await self._store.permissions.list(run.id, Page(limit=MAX_SEARCHED_REQUESTS))
             for request in reversed(asked):
-                if request.answer is None and which in (None, (run.id, request.id)):
-                    return await self._engine.permissions.answer_request(
-                        run.id, request.id, answer, f"{self._name}:{chat}"
-                    )
+                fits = request.question is not None or not is_question
+                if request.answer is None and fits and which in (None, (run.id, request.id)):
+                    return request
         return None
 
     async def read_status(self, chat: str) -> ChatStatus:

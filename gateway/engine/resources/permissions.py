@@ -24,9 +24,10 @@ from gateway.domain.permission import (
     parse_request_id,
 )
 from gateway.domain.ports.store import Store
-from gateway.domain.question import AnswerContent, check_answer, read_typed_answer
+from gateway.domain.question import AnswerContent, check_answer
 from gateway.domain.run import Run
 from gateway.domain.times import Clock
+from gateway.domain.typed_answer import read_typed_answer
 from gateway.engine.hub import Hub
 from gateway.engine.storage_retry import until_stored
 from gateway.errors import GatewayError, InvalidRequest, PermissionNotFound
