@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -261,6 +263,72 @@ async def test_people_are_offered_only_what_the_agent_offers(rig: Rig) -> None:
     said = await rig.ask("[[offer allow_always]]")
 
     assert (text(said), rig.people.asked[0].choices) == ("allow_always", (Answer.ALLOW_ALWAYS, Answer.DENY))
+
+
+FORM = {
+    "message": "Which?",
+    "requestedSchema": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+}
+
+
+async def elicit(rig: Rig, **more: Any) -> Any:
+    """Have the agent ask with a form; return the response that it gets."""
+    said = await rig.ask(f"[[form {json.dumps(FORM | more)} ]]")
+    return json.loads(text(said))
+
+
+async def test_people_answer_a_form_of_the_agent(rig: Rig) -> None:
+    rig.but(permissions=PermissionPolicy.ASK)
+    rig.people.content = {"a": 3}
+
+    assert await elicit(rig) == {"action": "accept", "content": {"a": 3}}
+    [asked] = rig.people.questions
+    assert (asked.message, [field.name for field in asked.fields]) == ("Which?", ["a"])
+
+
+async def test_a_form_that_nobody_answers_is_declined(rig: Rig) -> None:
+    rig.but(permissions=PermissionPolicy.ASK)
+    rig.people.says = Answer.DENY
+
+    assert await elicit(rig) == {"action": "decline"}
+
+
+async def test_a_subagent_may_ask_in_a_session_of_its_own(rig: Rig) -> None:
+    rig.but(permissions=PermissionPolicy.ASK)
+    rig.people.content = {"a": 3}
+
+    assert (await elicit(rig, sessionId="of-a-subagent"))["action"] == "accept"
+
+
+async def test_a_page_that_the_user_should_open_is_declined(rig: Rig) -> None:
+    rig.but(permissions=PermissionPolicy.ASK)
+
+    assert await elicit(rig, mode="url", url="https://example.org", elicitationId="1") == {"action": "decline"}
+    assert rig.people.questions == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "offered"),
+    [(PermissionPolicy.ASK, {"form": {}}), (PermissionPolicy.DENY, None), (PermissionPolicy.ALLOW, None)],
+)
+async def test_an_agent_is_offered_forms_only_if_people_answer(
+    rig: Rig, policy: PermissionPolicy, offered: dict[str, Any] | None
+) -> None:
+    rig.but(permissions=policy)
+
+    assert json.loads(text(await rig.ask("[[able]]"))).get("elicitation") == offered
+
+
+async def test_a_cancel_while_people_are_asked_a_form_ends_the_turn_and_keeps_the_process(rig: Rig) -> None:
+    rig.but(permissions=PermissionPolicy.ASK)
+    turn = asyncio.create_task(elicit(rig))
+    await until(lambda: rig.people.questions, "people are asked")
+    turn.cancel()
+    await asyncio.wait({turn})
+
+    assert rig.people.given_up == 1
+    assert text(await rig.ask("again")) == "echo: again"
+    assert len(rig.ledger.recorded) == 1
 
 
 async def test_a_cancel_while_people_are_asked_ends_the_turn_and_keeps_the_process(rig: Rig) -> None:

@@ -74,6 +74,7 @@ class Rig:
             workspace=str(self.workspace),
             read_history=self.read_history,
             ask_permission=self.people.ask,
+            ask_question=self.people.ask_question,
         )
         async for one in self.backend.stream_turn(turn):
             said.append(one)

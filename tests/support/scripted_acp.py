@@ -5,6 +5,8 @@ It has the directives of `scripted_agent`, and these:
     [[ask TEXT]]     ask permission for TEXT, and answer the choice
     [[offer KINDS]]  like ask, with only these choices
     [[sulk TEXT]]    like ask, and end without an answer
+    [[form JSON]]    elicit a form with these parameters, and answer the response as JSON
+    [[able]]         answer the capabilities of the client as JSON
     [[tool NAME]]    use a tool; then answer its name
     [[deaf N MS]]    like slow, but ignore a cancel
     [[stray]]        start a child in a new process session, and answer its PID
@@ -54,6 +56,8 @@ cancelled: dict[str, threading.Event] = {}
 #: number of earlier prompts, by session
 before: dict[str, int] = {}
 answers: dict[int, Any] = {}
+#: what the client says that it can do
+client: dict[str, Any] = {}
 answered = threading.Condition()
 
 
@@ -99,6 +103,14 @@ def ask(session: str, what: str, kinds: Sequence[str] = ("allow_always", "allow_
         answered.wait_for(lambda: number in answers)
     outcome = answers[number]["outcome"]
     return str(outcome.get("optionId", outcome["outcome"]))
+
+
+def elicit(session: str, form: str) -> None:
+    number = time.monotonic_ns()
+    send(id=number, method="elicitation/create", params={"sessionId": session, "mode": "form", **json.loads(form)})
+    with answered:
+        answered.wait_for(lambda: number in answers)
+    say(session, json.dumps(answers[number]))
 
 
 def remember(session: str) -> int:
@@ -209,6 +221,8 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "history": lambda session, _: say(session, f"{before[session]} prompts before"),
     "ask": lambda session, what: say(session, ask(session, what)),
     "sulk": ask,
+    "form": elicit,
+    "able": lambda session, _: say(session, json.dumps(client)),
     "offer": lambda session, kinds: say(session, ask(session, "go on", kinds.split())),
     "tool": use_tool,
     "cut": lambda session, argument: say(session, argument.partition(" ")[2]),
@@ -332,6 +346,7 @@ def heed(message: dict[str, Any]) -> None:
                 answers[number] = message.get("result")
                 answered.notify_all()
         case "initialize":
+            client.update(params.get("clientCapabilities") or {})
             able = {"loadSession": "--no-load" not in sys.argv}
             about = {"name": read_argument("--name", "s"), "version": "1.0"}
             send(id=number, result={"protocolVersion": 1, "agentCapabilities": able, "agentInfo": about})

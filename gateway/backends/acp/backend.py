@@ -150,7 +150,7 @@ class AcpBackend:
         connection = AgentConnection(child)
         connection.use_remarks(remarks)
         try:
-            await connection.agree_on_protocol(options.start_timeout)
+            await connection.agree_on_protocol(options.start_timeout, asks_people=_asks_people(turn.agent))
         except BaseException as error:
             ended = connection.is_gone
             await connection.close()
@@ -194,7 +194,8 @@ class AcpBackend:
         """Return a key that is the same for processes that can replace each other."""
         options: Options = agent.options
         return msgspec.json.encode(
-            [options.known_agent.command, self._build_environment(agent, depth)], order="deterministic"
+            [options.known_agent.command, self._build_environment(agent, depth), _asks_people(agent)],
+            order="deterministic",
         )
 
     def _build_environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
@@ -213,6 +214,10 @@ class AcpBackend:
 
     def _working_directory(self, agent: Agent) -> str:
         return agent.workspace or str(self._resources.directory)
+
+
+def _asks_people(agent: Agent) -> bool:
+    return agent.permissions is PermissionPolicy.ASK
 
 
 def detect_agent(environ: Mapping[str, str], config: Config) -> Agent | None:

@@ -19,7 +19,13 @@ from acp.client.connection import ClientSideConnection
 from acp.exceptions import RequestError
 from acp.schema import (
     AllowedOutcome,
+    ClientCapabilities,
+    CreateElicitationResponse,
+    DeclineElicitationResponse,
     DeniedOutcome,
+    ElicitationCapabilities,
+    ElicitationFormCapabilities,
+    ElicitationMode,
     Implementation,
     PermissionOption,
     RequestPermissionResponse,
@@ -53,6 +59,8 @@ _log = log.get()
 
 #: asks for a permission: takes the tool call and the options; returns the chosen option, or None to cancel
 AskPermission = Callable[[ToolCallUpdate, Sequence[PermissionOption]], Awaitable[PermissionOption | None]]
+#: asks people the form of an agent: takes its message and its fields
+AskForm = Callable[[str, ElicitationMode], Awaitable[CreateElicitationResponse]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -136,7 +144,7 @@ class _LineTransport:
 
 
 class _Client:
-    """Our side of the connection: receives the agent's updates and answers its permission requests.
+    """Our side of the connection: receives the agent's updates and answers its requests.
 
     It offers no files and no terminals; the agent uses its own.
     """
@@ -148,6 +156,7 @@ class _Client:
         #: session whose updates are wanted; all others are dropped, such as a history that is replayed
         self.listening: str | None = None
         self.ask: AskPermission | None = None
+        self.ask_form: AskForm | None = None
         #: the remarks of the turn that runs
         self.remarks: AgentRemarks | None = None
 
@@ -186,6 +195,12 @@ class _Client:
             return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
         return RequestPermissionResponse(outcome=AllowedOutcome(outcome="selected", option_id=chosen.option_id))
 
+    async def create_elicitation(self, message: str, mode: ElicitationMode, **_: Any) -> CreateElicitationResponse:
+        # The form of a subagent has a session of its own; a process works on one turn at a time.
+        if self.ask_form is None:
+            return DeclineElicitationResponse(action="decline")
+        return await self.ask_form(message, mode)
+
 
 class AgentConnection:
     """The connection to one process: its loaded sessions, and at most one turn at a time."""
@@ -197,7 +212,9 @@ class AgentConnection:
         self._client = _Client(self._room)
         # The library looks for the methods of its client by name, so ours need not have all of them.
         self._lines = _LineTransport(child, self._room)
-        self.agent: ClientSideConnection = acp.connect_to_agent(cast("Any", self._client), self._lines)
+        self.agent: ClientSideConnection = acp.connect_to_agent(
+            cast("Any", self._client), self._lines, use_unstable_protocol=True
+        )
         self.remarks: AgentRemarks | None = None
         self.can_load = False
         self.can_resume = False
@@ -205,14 +222,19 @@ class AgentConnection:
         self.name = ""
         self.version = ""
 
-    async def agree_on_protocol(self, within: float) -> None:
+    async def agree_on_protocol(self, within: float, *, asks_people: bool) -> None:
         """Agree on the protocol.
+
+        Args:
+            asks_people: whether people answer the agent's forms.
 
         Raises:
             AgentError: the agent does not speak it, or does not answer in time.
         """
         we = Implementation(name="moongate", version=gateway.__version__)
-        hello = self.agent.initialize(acp.PROTOCOL_VERSION, client_info=we)
+        forms = ElicitationCapabilities(form=ElicitationFormCapabilities()) if asks_people else None
+        able_to = ClientCapabilities(elicitation=forms)
+        hello = self.agent.initialize(acp.PROTOCOL_VERSION, client_capabilities=able_to, client_info=we)
         said = await self.await_answer(hello, "did not answer `initialize`", within)
         if said.protocol_version != acp.PROTOCOL_VERSION:
             raise AgentError(f"the agent speaks version {said.protocol_version} of ACP, not {acp.PROTOCOL_VERSION}.")
@@ -284,15 +306,15 @@ class AgentConnection:
         return AgentError(f"the agent has closed the connection. {self.last_error_output}".rstrip())
 
     @contextlib.contextmanager
-    def listen_to(self, session: str, ask: AskPermission) -> Iterator[None]:
+    def listen_to(self, session: str, ask: AskPermission, ask_form: AskForm) -> Iterator[None]:
         """Receive a session's updates and answer its requests, inside the `with` block."""
         self._client.updates = asyncio.Queue()
         self._room.set()
-        self._client.listening, self._client.ask = session, ask
+        self._client.listening, self._client.ask, self._client.ask_form = session, ask, ask_form
         try:
             yield
         finally:
-            self._client.listening = self._client.ask = None
+            self._client.listening = self._client.ask = self._client.ask_form = None
             self._room.set()
 
     async def next_update(self) -> Any:

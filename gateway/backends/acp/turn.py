@@ -10,6 +10,7 @@ from acp.exceptions import RequestError
 from acp.schema import PromptResponse, TextContentBlock
 
 from gateway.backends.acp.connection import AgentConnection, LoadedSession
+from gateway.backends.acp.elicitation import QuestionResponder
 from gateway.backends.acp.failures import SignInNeeded
 from gateway.backends.acp.modes import ModeKeeper
 from gateway.backends.acp.permissions import PermissionResponder
@@ -38,6 +39,7 @@ class TurnRunner:
         self._opener = SessionOpener(connection, turn, self._modes)
         self._updates = UpdateReader()
         self._permissions = PermissionResponder(turn, connection, self._updates.note_permission)
+        self._questions = QuestionResponder(turn)
         #: whether another turn can use the connection
         self.is_reusable = False
 
@@ -57,7 +59,7 @@ class TurnRunner:
             yield SessionRef(session)
         if lost is not None and self._turn.agent.system_prompt:
             text = f"{self._turn.agent.system_prompt}\n\n{text}"
-        with self._connection.listen_to(session, self._permissions.answer_request):
+        with self._connection.listen_to(session, self._permissions.answer_request, self._questions.answer_form):
             prompt = self._connection.agent.prompt(
                 session_id=session, prompt=[TextContentBlock(type="text", text=text)]
             )
@@ -75,7 +77,7 @@ class TurnRunner:
             finally:
                 if not asking.done():
                     await self._cancel_prompt(session, asking)
-                self._permissions.withdraw_questions()
+                self._withdraw_questions()
         for told in self._updates.read_end(response):
             yield told
         yield self._check_stop_reason(response.stop_reason)
@@ -124,10 +126,14 @@ class TurnRunner:
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(CANCEL_TIMEOUT_SECONDS):
                 await self._connection.agent.cancel(session_id=session)
-                self._permissions.withdraw_questions()
+                self._withdraw_questions()
                 await asyncio.wait({asking})
         self.is_reusable = asking.done() and not asking.cancelled() and asking.exception() is None
         asking.cancel()
+
+    def _withdraw_questions(self) -> None:
+        self._permissions.withdraw_questions()
+        self._questions.withdraw_questions()
 
     def _check_stop_reason(self, reason: str) -> FinishReason:
         """Return why the answer ended.
