@@ -12,7 +12,7 @@ from gateway.backends.acp.presets import KNOWN_AGENTS, AgentPreset
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.permission import Answer
 from gateway.errors import AgentError
-from tests.backends.test_acp import SCRIPTED_ACP_COMMAND, Rig, ref, text
+from tests.support.acp import SCRIPTED_ACP_COMMAND, Rig, ref, text
 
 CLAUDE_MODES = "auto,default,acceptEdits,plan"
 
