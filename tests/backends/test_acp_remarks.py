@@ -98,8 +98,8 @@ async def test_failed_tries_of_the_model_are_told(rig: Rig) -> None:
     asking.cancel()
     await asyncio.wait({asking})
     assert messages(said) == [
-        "the model's server answers 529: authentication_failed; the agent tries again (failed tries: 1)",
-        "the model's server answers 529: authentication_failed; the agent tries again (failed tries: 2)",
+        "the model's server answers 529: authentication_failed (failed try 1)",
+        "the model's server answers 529: authentication_failed (failed try 2)",
     ]
 
 

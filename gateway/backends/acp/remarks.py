@@ -21,9 +21,11 @@ from gateway.domain.event import Log
 from gateway.errors import AgentError
 from gateway.process.side_output import SideOutput, drop_log_prefix
 
-#: lines of Gemini CLI and claude-agent-acp that mean nothing to anybody but their authors
+#: lines that mean nothing to anybody but the authors of Gemini CLI and claude-agent-acp, and lines of opencode and of
+#: the protocol's JavaScript library about an error that the protocol tells, too
 _ROUTINE = re.compile(
     r"Ripgrep is not available\b.*|\[STARTUP\].*|Could not find promptId in context\b.*|\[idle-compaction\].*"
+    r"|.*\bmessage=process\b.*|Error handling request\b.*"
 )
 
 
@@ -72,7 +74,7 @@ class AgentRemarks:
         error = self._watch.note_failure(failed)
         if error is not None:
             self.output.fail(error)
-        return f"{failed}; the agent tries again (failed tries: {self._watch.count})"
+        return f"{failed} (failed try {self._watch.count})"
 
     def _describe_line(self, line: str) -> str:
         if _is_routine(line):

@@ -24,8 +24,9 @@ A known program needs only the name of its preset; `presets` has the rest:
 
     {"id": "main", "backend": "command", "preset": "opencode-run"}
 
-Exit status 0 is success. With another status, the turn fails, and the end of standard error is the
-reason. An agent's `system_prompt` goes into `system_args`, or before the first prompt of a conversation.
+Lines on standard error are in the run's log at once. Exit status 0 is success. With another status, the turn fails,
+and the end of standard error is the reason. An agent's `system_prompt` goes into `system_args`, or before the first
+prompt of a conversation.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ from gateway.domain.ports.backend import (
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import OUTPUT_BUFFER_BYTES, Child, find_program, read_lines
+from gateway.process.side_output import SideOutput, mix_in
 from gateway.process.terminal_text import TerminalDecoder
 
 #: bytes of one JSON line, at most
@@ -140,9 +142,11 @@ class CommandBackend:
         read_output = (
             _read_lines(child, options, reader) if options.output is OutputFormat.JSONL else _read_text(child, options)
         )
+        side = SideOutput()
+        child.follow_stderr(side.feed)
         spoken = False
         try:
-            async with aclosing(read_output) as saying:
+            async with aclosing(mix_in(read_output, side, _make_log)) as saying:
                 async for said in saying:
                     spoken = spoken or not isinstance(said, SessionRef | Log)
                     yield said
@@ -282,6 +286,11 @@ def _check_size(size: int, options: Options) -> None:
             f"the command wrote more than {options.max_output} bytes and was stopped.",
             remedy="Raise `max_output` to allow more.",
         )
+
+
+def _make_log(line: str) -> Log:
+    """Return the entry in the run's log for a line of the program's standard error."""
+    return Log(level="warning", message=f"the program writes: {line}")
 
 
 def _check_exit(status: int, complaint: str) -> None:
