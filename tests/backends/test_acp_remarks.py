@@ -104,7 +104,7 @@ async def test_failed_tries_of_the_model_are_told(rig: Rig) -> None:
 
 
 async def test_a_credential_that_is_refused_again_and_again_ends_the_turn_with_the_way_to_sign_in(rig: Rig) -> None:
-    rig.but(preset=AgentPreset.CLAUDE)
+    rig.but("--modes", "default", preset=AgentPreset.CLAUDE)
 
     with pytest.raises(AgentError, match="wants its user to sign in: the model's server answers 401") as raised:
         await rig.ask("[[retry 401 3 1]]")
