@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ import pytest
 from mcp import MCPError
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp_types import ElicitResult
 
 from gateway.api.compat.mcp import protocol, tools
 from gateway.api.compat.mcp.tools import MCP_TOOLS
@@ -29,10 +31,14 @@ VERSIONS = ["legacy", "2026-07-28"]
 
 
 @asynccontextmanager
-async def speaking(served: Serving, mode: str = "2026-07-28", secret: str = TOKEN) -> AsyncIterator[Client]:
+async def speaking(
+    served: Serving, mode: str = "2026-07-28", secret: str = TOKEN, **more: Any
+) -> AsyncIterator[Client]:
     async with (
         httpx2.AsyncClient(headers={"Authorization": f"Bearer {secret}"}, trust_env=False, verify=False) as http,
-        Client(streamable_http_client(f"http://127.0.0.1:{served.port}/mcp", http_client=http), mode=mode) as client,
+        Client(
+            streamable_http_client(f"http://127.0.0.1:{served.port}/mcp", http_client=http), mode=mode, **more
+        ) as client,
     ):
         yield client
 
@@ -275,6 +281,162 @@ async def test_the_same_key_hands_in_one_task(moongate: Serving) -> None:
 
     ids = {answer.body["result"]["structuredContent"]["task_id"] for answer in answers}
     assert (len(ids), await runs(moongate)) == (1, 1)
+
+
+# --- what agents ask ----------------------------------------------------------------------------
+
+QUESTION = {
+    "message": "What shall it be?",
+    "fields": [
+        {"name": "colour", "type": "choice", "options": [{"value": "r", "label": "Red"}], "custom": True},
+        {"name": "tags", "type": "choice", "options": [{"value": "a", "description": "b"}], "multiple": True},
+        {"name": "count", "title": "How many", "description": "of them", "type": "integer", "required": False},
+    ],
+}
+
+
+@pytest.fixture
+async def asking(tmp_path: Path) -> AsyncIterator[Serving]:
+    """A gateway whose agent asks people."""
+    agent = {"id": "main", "backend": "echo", "script": True, "permissions": "ask", "permission_timeout": 600}
+    async with serving(tmp_path, {"agents": {"list": [agent]}}) as served:
+        yield served
+
+
+class User:
+    """The user of a client that shows forms: fills in one after the other as the test says."""
+
+    def __init__(self, *fills: ElicitResult) -> None:
+        self.fills = [*fills]
+        self.shown: list[Any] = []
+
+    async def fill_in(self, _: Any, params: Any) -> ElicitResult:
+        self.shown.append(params)
+        return self.fills.pop(0)
+
+
+def filled(**content: Any) -> ElicitResult:
+    return ElicitResult(action="accept", content=content)
+
+
+async def send(served: Serving, user: User, message: str, **more: Any) -> Any:
+    """Send a message with a client that shows forms; return the answer of the tool."""
+    async with speaking(served, elicitation_callback=user.fill_in, **more) as client:
+        return await client.call_tool("send_message", {"message": message})
+
+
+@pytest.mark.parametrize("answer", ["allow", "allow_always", "deny"])
+async def test_the_user_of_a_client_answers_a_permission_request_in_a_form(asking: Serving, answer: str) -> None:
+    user = User(filled(answer=answer))
+    told = await send(asking, user, "@@ ask rm -rf")
+
+    [form] = user.shown
+    assert form.message == "The agent asks to be allowed: rm -rf"
+    assert [one["const"] for one in form.requested_schema["properties"]["answer"]["oneOf"]] == [
+        "allow",
+        "allow_always",
+        "deny",
+    ]
+    assert told.structured_content["reply"] == answer
+    assert await runs(asking) == 1
+
+
+async def test_the_user_of_a_client_answers_a_question_in_a_form(asking: Serving) -> None:
+    user = User(filled(colour=None, colour_custom="green", tags=["a"], count=3))
+    told = await send(asking, user, f"@@ question {json.dumps(QUESTION)}")
+
+    [form] = user.shown
+    assert form.message == "What shall it be?"
+    assert form.requested_schema == {
+        "type": "object",
+        "properties": {
+            "colour": {"title": "colour", "type": "string", "oneOf": [{"const": "r", "title": "Red"}]},
+            "colour_custom": {"type": "string", "title": "Another answer"},
+            "tags": {"title": "tags", "type": "array", "items": {"anyOf": [{"const": "a", "title": "a: b"}]}},
+            "count": {"title": "How many", "description": "of them", "type": "integer"},
+        },
+        "required": ["tags"],
+    }
+    assert json.loads(told.structured_content["reply"]) == {"colour": "green", "tags": ["a"], "count": 3}
+    task = (await ask(asking, "GET", "/api/tasks")).body["tasks"][0]["id"]
+    [request] = (await ask(asking, "GET", f"/api/tasks/{task}/permissions")).body["permissions"]
+    assert request["answered_by"] == "owner"
+
+
+async def test_a_form_that_the_user_declines_is_denied(asking: Serving) -> None:
+    told = await send(asking, User(ElicitResult(action="decline")), "@@ ask one\n@@ say !")
+
+    assert told.structured_content["reply"] == "deny!"
+
+
+async def test_each_request_of_an_agent_is_a_form_of_its_own(asking: Serving) -> None:
+    user = User(filled(answer="allow"), filled(answer="deny"))
+    told = await send(asking, user, "@@ ask one\n@@ ask two")
+
+    assert (told.structured_content["reply"], len(user.shown)) == ("allowdeny", 2)
+
+
+async def test_a_form_that_the_user_dismisses_waits_on_and_is_not_shown_again(asking: Serving) -> None:
+    user = User(ElicitResult(action="cancel"))
+    async with speaking(asking, elicitation_callback=user.fill_in) as client:
+        told = (await client.call_tool("send_message", {"message": "@@ ask one", "wait": 0.3})).structured_content
+
+    assert (len(user.shown), told["status"]) == (1, "running")
+    assert [one["action"] for one in told["asks"]] == ["one"]
+    await ask(asking, "POST", f"/api/tasks/{told['task_id']}/permissions/p1", {"answer": "allow"})
+    assert (await done(asking, told["task_id"]))["result"] == "allow"
+
+
+async def test_an_answer_that_does_not_fit_is_told_and_the_request_waits_on(asking: Serving) -> None:
+    told = await send(asking, User(filled(colour="r", tags=["z"])), f"@@ question {json.dumps(QUESTION)}")
+
+    assert told.is_error
+    assert told.content[0].text == "content.tags: it must be a list of some of a."
+    task = (await ask(asking, "GET", "/api/tasks")).body["tasks"][0]["id"]
+    assert [one["answer"] for one in (await ask(asking, "GET", f"/api/tasks/{task}")).body["permissions"]] == [None]
+
+
+async def test_what_somebody_else_answers_first_counts(asking: Serving) -> None:
+    user = User(filled(answer="allow"))
+
+    async def fill_in(context: Any, params: Any) -> ElicitResult:
+        task = (await ask(asking, "GET", "/api/tasks")).body["tasks"][0]["id"]
+        await ask(asking, "POST", f"/api/tasks/{task}/permissions/p1", {"answer": "deny"})
+        return await user.fill_in(context, params)
+
+    async with speaking(asking, elicitation_callback=fill_in) as client:
+        told = await client.call_tool("send_message", {"message": "@@ ask one"})
+
+    assert told.structured_content["reply"] == "deny"
+
+
+async def test_a_client_that_shows_no_forms_is_told_what_its_agent_asks(asking: Serving) -> None:
+    told = await use(asking, "send_message", message="@@ ask one", wait=0.3)
+    shown = await use(asking, "get_task", task_id=told["task_id"])
+
+    assert [(one["id"], one["action"]) for one in told["asks"]] == [("p1", "one")]
+    assert told["next"].startswith("Its agent waits until people answer what it asks.")
+    assert shown["asks"] == told["asks"]
+    await asking.engine.cancel_run(told["task_id"])
+
+
+async def test_a_token_that_reads_gets_no_forms_and_can_answer_none(asking: Serving) -> None:
+    secret, user = await token(asking, "reader", "read"), User()
+    task = (await submit(asking, "@@ ask one"))["id"]
+    async with speaking(asking, secret=secret, elicitation_callback=user.fill_in) as client:
+        told = (await client.call_tool("wait_task", {"task_id": task, "wait": 0.3})).structured_content
+        answer = await client.session.call_tool(
+            "wait_task",
+            {"task_id": task},
+            input_responses={"p1": filled(answer="allow")},
+            request_state=task,
+            allow_input_required=True,
+        )
+
+    assert (user.shown, [one["id"] for one in told["asks"]]) == ([], ["p1"])
+    assert answer.is_error
+    assert (await ask(asking, "GET", f"/api/tasks/{task}")).body["permissions"][0]["answer"] is None
+    await asking.engine.cancel_run(task)
 
 
 # --- who may ------------------------------------------------------------------------------------

@@ -38,6 +38,11 @@ from mcp_types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    InputRequests,
+    InputRequiredResult,
     ListToolsResult,
     PaginatedRequestParams,
     RequestId,
@@ -52,10 +57,14 @@ from pydantic import ValidationError
 import gateway
 from gateway.api import reply, sse
 from gateway.api.compat.mcp import tool as gateway_tool
+from gateway.api.compat.mcp.asking import answer_request, compose_message, list_open_requests, make_schema
+from gateway.api.compat.mcp.task import TaskSummary
+from gateway.api.compat.mcp.tool import ToolClient
 from gateway.api.compat.mcp.tools import MCP_TOOLS
 from gateway.api.compat.mcp.wire import McpAnswer, McpComplaint, Message, render_mcp_error
 from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Event
+from gateway.domain.permission import PermissionRequest
 from gateway.domain.token import Scope
 from gateway.errors import GatewayError, InvalidRequest, Unavailable
 
@@ -73,6 +82,8 @@ Moongate runs AI agents. What you submit here is on disk, and is done even if yo
 send_message sends a message to an agent and waits for its reply; run_task submits long work, which you
 follow with wait_task or follow_task. A wait ends after some seconds with the state so far: then wait again.\
 """
+#: tools that wait for the end of a task; while they do, the client's user can answer what its agent asks
+_WAITING_TOOLS = ("send_message", "wait_task")
 _GATEWAY_STOPPING = Unavailable("the gateway is stopping; submitted work goes on when it is back.")
 
 
@@ -287,7 +298,9 @@ def _describe_tool(tool: gateway_tool.Tool) -> Tool:
     )
 
 
-async def _call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
+async def _call_tool(
+    ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams
+) -> CallToolResult | InputRequiredResult:
     tool = MCP_TOOLS.by_name.get(params.name)
     if tool is None:
         raise MCPError(code=INVALID_PARAMS, message=f"there is no tool {params.name[:64]!r}")
@@ -297,15 +310,65 @@ async def _call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolReques
         if said:
             await ctx.session.report_progress(event.number, None, said)
 
+    call, given = _gateway_call(ctx), params.arguments or {}
     follows = progress_token_from_params(ctx.params) is not None
+    waits = params.name in _WAITING_TOOLS
+    client = ToolClient(tell_event if follows else None, shows_forms=waits and _shows_forms(ctx))
     try:
-        done = await gateway_tool.run_tool(
-            tool, _gateway_call(ctx), params.arguments or {}, tell_event if follows else None
-        )
+        if waits and params.request_state is not None:
+            client = client._replace(dismissed=await _pass_on_responses(call, params, client))
+            tool, given = _continue_waiting(params.request_state, given)
+        done = await gateway_tool.run_tool(tool, call, given, client)
+        if client.shows_forms and isinstance(done, TaskSummary) and done.asks:
+            open_ = await list_open_requests(call, done.task_id)
+            forms: InputRequests = {one.id: _make_form(one) for one in open_ if one.id not in client.dismissed}
+            if forms:
+                return InputRequiredResult(input_requests=forms, request_state=done.task_id)
     except GatewayError as error:
         return CallToolResult(content=[TextContent(text=str(error))], is_error=True)
     told = msgspec.to_builtins(done)
     return CallToolResult(content=[TextContent(text=msgspec.json.encode(told).decode())], structured_content=told)
+
+
+# --- what agents ask ----------------------------------------------------------------------------
+
+
+def _shows_forms(ctx: ServerRequestContext[Any, Any]) -> bool:
+    """Return whether the client can show its user a form, and may pass on the answer."""
+    able = ctx.session.client_capabilities
+    forms = None if able is None else able.elicitation
+    modern = ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS
+    # Without a mode, an early client means forms.
+    has_forms = forms is not None and (forms.form is not None or forms.url is None)
+    return modern and has_forms and _gateway_call(ctx).principal.scope.covers(Scope.WRITE)
+
+
+def _make_form(asked: PermissionRequest) -> ElicitRequest:
+    return ElicitRequest(
+        params=ElicitRequestFormParams(message=compose_message(asked), requested_schema=make_schema(asked))
+    )
+
+
+async def _pass_on_responses(call: _Call, params: CallToolRequestParams, client: ToolClient) -> list[str]:
+    """Answer the requests whose forms the user has filled in; return the ids of those that were dismissed.
+
+    Raises:
+        GatewayError: an answer does not fit, or this client may not answer.
+    """
+    if not client.shows_forms:
+        raise InvalidRequest("inputResponses: this client shows no forms, or its token may not answer them.")
+    dismissed = []
+    for request, said in (params.input_responses or {}).items():
+        if isinstance(said, ElicitResult):
+            answering = answer_request(call, params.request_state or "", request, said.action, said.content or {})
+            if not await asyncio.shield(answering):
+                dismissed.append(request)
+    return dismissed
+
+
+def _continue_waiting(run: str, given: Mapping[str, Any]) -> tuple[gateway_tool.Tool, dict[str, Any]]:
+    """Return the tool that waits on for a task, and its arguments: a message must not be submitted again."""
+    return MCP_TOOLS.by_name["wait_task"], {"task_id": run} | {name: given[name] for name in ("wait",) if name in given}
 
 
 _MCP_SERVER: Server[Any] = Server(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,6 +22,17 @@ TellEvent = Callable[[Event], Awaitable[None]]
 _Call = Call[Any, Any]
 
 
+class ToolClient(NamedTuple):
+    """The client of one call, as far as a tool can use it."""
+
+    #: is told the events of a run while the tool waits; None if the client does not follow them
+    tell: TellEvent | None = None
+    #: whether its user answers what an agent asks: then a wait ends when an agent asks
+    shows_forms: bool = False
+    #: ids of requests that the user has dismissed without an answer
+    dismissed: Collection[str] = ()
+
+
 class Tool(NamedTuple):
     """One tool."""
 
@@ -31,7 +42,7 @@ class Tool(NamedTuple):
     #: the scope that the caller's token needs
     scope: Scope
     arguments_type: type[Struct]
-    handler: Callable[[_Call, Any, TellEvent | None], Awaitable[Struct]]
+    handler: Callable[[_Call, Any, ToolClient], Awaitable[Struct]]
 
     @property
     def input_schema(self) -> dict[str, Any]:
@@ -57,7 +68,7 @@ class ToolTable:
         return declare_tool
 
 
-async def run_tool(tool: Tool, call: _Call, given: dict[str, Any], tell: TellEvent | None) -> Struct:
+async def run_tool(tool: Tool, call: _Call, given: dict[str, Any], client: ToolClient) -> Struct:
     """Run a tool and return its result.
 
     Raises:
@@ -71,7 +82,7 @@ async def run_tool(tool: Tool, call: _Call, given: dict[str, Any], tell: TellEve
         asked = msgspec.convert(given, tool.arguments_type)
     except msgspec.ValidationError as error:
         raise InvalidRequest(end_sentence(explain_error(error, tool.arguments_type, "the arguments"))) from error
-    return await tool.handler(call, asked, tell)
+    return await tool.handler(call, asked, client)
 
 
 def summarize_event(event: Event) -> str:

@@ -13,23 +13,27 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from gateway.api import fields, paging, views
-from gateway.api.compat.mcp.tool import TellEvent, ToolTable
+from gateway.api.compat.mcp.task import (
+    MAX_LISTED_INPUT_CHARACTERS,
+    TaskSummary,
+    show_task,
+    summarize_task,
+    wait_for_end,
+)
+from gateway.api.compat.mcp.tool import ToolClient, ToolTable
 from gateway.api.routing import Call
 from gateway.domain import cron, ids, times
-from gateway.domain.event import AnyEventData, Notice
+from gateway.domain.event import AnyEventData
 from gateway.domain.page import Page
 from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunFilter, RunSpec, Source
 from gateway.domain.run import Status as RunStatus
 from gateway.domain.schedule import Schedule, ScheduleSpec
 from gateway.domain.token import Scope
-from gateway.errors import TimedOut
 
 #: the channel in the keys of sessions that are named here
 MCP_CHANNEL = "mcp"
 #: seconds that a wait takes by default and at most; many clients give up after 60 seconds
 DEFAULT_TOOL_WAIT_SECONDS, MAX_TOOL_WAIT_SECONDS = 30.0, 40.0
-#: characters of a task's input that a list shows
-MAX_LISTED_INPUT_CHARACTERS = 200
 #: the most events in one answer
 MAX_FOLLOWED_EVENTS = 200
 #: the most bytes of events in one answer, unless a single event has more: a model has to read the answer
@@ -50,51 +54,6 @@ _Limit = Annotated[int, Meta(ge=1, le=100, description="How many to list, newest
 # --- tasks and messages -------------------------------------------------------------------------
 
 
-class TaskSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A task, as an agent sees it."""
-
-    task_id: str
-    #: held, queued, running, succeeded, failed or cancelled
-    status: str
-    agent: str
-    session: str
-    input: str | None = None
-    reply: str | None = None
-    #: why the reply ended: stop, or length or content_filter if it was cut
-    finish: str | None = None
-    error: str | None = None
-    created_at: str | None = None
-    finished_at: str | None = None
-    #: whether the agent had lost its conversation, began a new one, and was given the transcript
-    session_restarted: bool = False
-    #: whether the oldest turns were left out, because the model could not read the whole conversation
-    context_shortened: bool = False
-    #: number of the last event in its log
-    last_event: int = 0
-    #: what to do while it has not ended
-    next: str | None = None
-
-
-def _summarize_task(run: Run, *, listed: bool = False) -> TaskSummary:
-    going = None if run.status.is_final or listed else "It has not ended. Call wait_task with this task_id to wait on."
-    return TaskSummary(
-        task_id=run.id,
-        status=run.status,
-        agent=run.spec.agent,
-        session=run.spec.session,
-        input=run.spec.input[:MAX_LISTED_INPUT_CHARACTERS] if listed else None,
-        reply=None if listed else run.result,
-        finish=run.finish,
-        error=run.error,
-        created_at=times.format_rfc3339(run.created),
-        finished_at=views.render_time(run.finished),
-        session_restarted=Notice.SESSION_RESTARTED in run.notices,
-        context_shortened=Notice.CONTEXT_SHORTENED in run.notices,
-        last_event=run.last_event,
-        next=going,
-    )
-
-
 class SendMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     message: fields.Prompt
     session: Annotated[
@@ -106,7 +65,7 @@ class SendMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 @MCP_TOOLS.add_tool(Scope.WRITE, SendMessage)
-async def send_message(call: _Call, asked: SendMessage, tell: TellEvent | None) -> TaskSummary:
+async def send_message(call: _Call, asked: SendMessage, client: ToolClient) -> TaskSummary:
     """Send a message to an agent in a conversation, and wait for its reply.
 
     If the reply takes longer than `wait` seconds, the answer has a `task_id` instead: the agent goes on working, and
@@ -115,10 +74,10 @@ async def send_message(call: _Call, asked: SendMessage, tell: TellEvent | None) 
     key = call.engine.sessions.resolve_key(asked.session, MCP_CHANNEL, asked.agent)
     spec = RunSpec(source=Source.MCP, agent=key.agent, session=str(key), input=asked.message, model=asked.model)
     run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
-    ended = await _wait_for_end(call, run.id, asked.wait, tell)
+    ended = await wait_for_end(call, run.id, asked.wait, client)
     if ended.status.is_final:
         views.result_or_raise(ended)  # raises the error of a run without an answer
-    return _summarize_task(ended)
+    return await show_task(call, ended)
 
 
 class RunTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -139,7 +98,7 @@ class RunTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 @MCP_TOOLS.add_tool(Scope.WRITE, RunTask)
-async def run_task(call: _Call, asked: RunTask, tell: TellEvent | None) -> TaskSummary:
+async def run_task(call: _Call, asked: RunTask, client: ToolClient) -> TaskSummary:
     """Submit work for an agent and return at once.
 
     When this answers, the task is on disk and will be done, even if you disconnect.
@@ -158,7 +117,7 @@ async def run_task(call: _Call, asked: RunTask, tell: TellEvent | None) -> TaskS
         labels=asked.labels,
         parent=None if asked.parent is None else (await call.engine.get_run(asked.parent)).id,
     )
-    return _summarize_task((await call.engine.submit_run(spec, call.read_idempotency_key())).run)
+    return summarize_task((await call.engine.submit_run(spec, call.read_idempotency_key())).run)
 
 
 class WhichTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -166,9 +125,9 @@ class WhichTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 @MCP_TOOLS.add_tool(Scope.READ, WhichTask)
-async def get_task(call: _Call, asked: WhichTask, tell: TellEvent | None) -> TaskSummary:
+async def get_task(call: _Call, asked: WhichTask, client: ToolClient) -> TaskSummary:
     """Show the state of a task, without waiting."""
-    return _summarize_task(await call.engine.get_run(asked.task_id))
+    return await show_task(call, await call.engine.get_run(asked.task_id))
 
 
 class WaitTask(WhichTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -176,9 +135,10 @@ class WaitTask(WhichTask, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 @MCP_TOOLS.add_tool(Scope.READ, WaitTask)
-async def wait_task(call: _Call, asked: WaitTask, tell: TellEvent | None) -> TaskSummary:
+async def wait_task(call: _Call, asked: WaitTask, client: ToolClient) -> TaskSummary:
     """Wait for the end of a task and return its reply; after `wait` seconds, return its state so far."""
-    return _summarize_task(await _wait_for_end(call, (await call.engine.get_run(asked.task_id)).id, asked.wait, tell))
+    run = (await call.engine.get_run(asked.task_id)).id
+    return await show_task(call, await wait_for_end(call, run, asked.wait, client))
 
 
 class FollowTask(WaitTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -210,7 +170,7 @@ class Followed(Struct, frozen=True, kw_only=True):
 
 
 @MCP_TOOLS.add_tool(Scope.READ, FollowTask)
-async def follow_task(call: _Call, asked: FollowTask, tell: TellEvent | None) -> Followed:
+async def follow_task(call: _Call, asked: FollowTask, client: ToolClient) -> Followed:
     """Read what a task's agent says and does, as it happens: the events after number `after`.
 
     Waits up to `wait` seconds for something new. Call it again with `last_event` until `ended`.
@@ -233,10 +193,10 @@ async def follow_task(call: _Call, asked: FollowTask, tell: TellEvent | None) ->
 
 
 @MCP_TOOLS.add_tool(Scope.WRITE, WhichTask)
-async def cancel_task(call: _Call, asked: WhichTask, tell: TellEvent | None) -> TaskSummary:
+async def cancel_task(call: _Call, asked: WhichTask, client: ToolClient) -> TaskSummary:
     """Cancel a task: a queued one at once, a running one within seconds."""
     # Shielded: if the client disconnects, a run that is marked as cancelled must still be stopped.
-    return _summarize_task(await asyncio.shield(call.engine.cancel_run(asked.task_id, call.read_idempotency_key())))
+    return summarize_task(await asyncio.shield(call.engine.cancel_run(asked.task_id, call.read_idempotency_key())))
 
 
 class WhichTasks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -250,36 +210,12 @@ class Tasks(Struct, frozen=True):
 
 
 @MCP_TOOLS.add_tool(Scope.READ, WhichTasks)
-async def list_tasks(call: _Call, asked: WhichTasks, tell: TellEvent | None) -> Tasks:
+async def list_tasks(call: _Call, asked: WhichTasks, client: ToolClient) -> Tasks:
     """List tasks, newest first: all tasks of this gateway, whoever submitted them."""
     named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
     which = RunFilter(status=asked.status, agent=named.id if named else asked.agent)
     runs: Sequence[Run] = await call.engine.list_runs(which, Page(limit=asked.limit))
-    return Tasks([_summarize_task(run, listed=True) for run in runs])
-
-
-async def _wait_for_end(call: _Call, run: str, seconds: float, tell: TellEvent | None) -> Run:
-    """Return a run when it has ended or the time is up; pass its events to `tell` until then.
-
-    Raises:
-        Unavailable: the gateway stops; the run goes on when it is back.
-    """
-    telling = None if tell is None else asyncio.create_task(_tell_events(call, run, tell), name="mcp-telling")
-    try:
-        return await call.engine.wait_for_run(run, seconds)
-    except TimedOut:
-        return await call.engine.get_run(run)
-    finally:
-        if telling is not None:
-            telling.cancel()
-            with suppress(asyncio.CancelledError):
-                await telling
-
-
-async def _tell_events(call: _Call, run: str, tell: TellEvent) -> None:
-    async with aclosing(call.engine.watch_run(run)) as events:
-        async for event in events:
-            await tell(event)
+    return Tasks([summarize_task(run, listed=True) for run in runs])
 
 
 # --- agents, sessions, schedules ----------------------------------------------------------------
@@ -302,7 +238,7 @@ class Agents(Struct, frozen=True):
 
 
 @MCP_TOOLS.add_tool(Scope.READ, Everything)
-async def list_agents(call: _Call, asked: Everything, tell: TellEvent | None) -> Agents:
+async def list_agents(call: _Call, asked: Everything, client: ToolClient) -> Agents:
     """List the agents that can be given messages and tasks."""
     shown = [views.render_agent(view) for view in await call.engine.agents.list_views()]
     return Agents(
@@ -319,7 +255,7 @@ class SessionSummaries(Struct, frozen=True):
 
 
 @MCP_TOOLS.add_tool(Scope.READ, HowMany)
-async def list_sessions(call: _Call, asked: HowMany, tell: TellEvent | None) -> SessionSummaries:
+async def list_sessions(call: _Call, asked: HowMany, client: ToolClient) -> SessionSummaries:
     """List conversations, the last used one first."""
     return SessionSummaries(
         [views.render_session(one) for one in await call.engine.sessions.list_sessions(Page(limit=asked.limit))]
@@ -337,7 +273,7 @@ class Transcript(Struct, frozen=True, kw_only=True):
 
 
 @MCP_TOOLS.add_tool(Scope.READ, WhichSession)
-async def read_session(call: _Call, asked: WhichSession, tell: TellEvent | None) -> Transcript:
+async def read_session(call: _Call, asked: WhichSession, client: ToolClient) -> Transcript:
     """Read the newest messages of a conversation."""
     key = (await call.engine.sessions.get_session(asked.session)).key
     messages = await call.engine.sessions.read_history(key, Page(limit=asked.limit, max_bytes=paging.MAX_PAGE_BYTES))
@@ -375,7 +311,7 @@ def _summarize_schedule(one: Schedule) -> ScheduleSummary:
 
 
 @MCP_TOOLS.add_tool(Scope.READ, HowMany)
-async def list_schedules(call: _Call, asked: HowMany, tell: TellEvent | None) -> ScheduleSummaries:
+async def list_schedules(call: _Call, asked: HowMany, client: ToolClient) -> ScheduleSummaries:
     """List schedules, newest first."""
     return ScheduleSummaries(
         [
@@ -403,7 +339,7 @@ class AddSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 @MCP_TOOLS.add_tool(Scope.WRITE, AddSchedule)
-async def add_schedule(call: _Call, asked: AddSchedule, tell: TellEvent | None) -> ScheduleSummary:
+async def add_schedule(call: _Call, asked: AddSchedule, client: ToolClient) -> ScheduleSummary:
     """Make a schedule that sends an agent the same prompt at set times."""
     settings = call.server.config.cron
     spec = ScheduleSpec(
@@ -427,7 +363,7 @@ class Removed(Struct, frozen=True):
 
 
 @MCP_TOOLS.add_tool(Scope.WRITE, WhichSchedule)
-async def remove_schedule(call: _Call, asked: WhichSchedule, tell: TellEvent | None) -> Removed:
+async def remove_schedule(call: _Call, asked: WhichSchedule, client: ToolClient) -> Removed:
     """Remove a schedule; its tasks stay."""
     await asyncio.shield(call.engine.schedules.delete_schedule(asked.schedule_id))
     return Removed(asked.schedule_id)
