@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway import backends, channels, log, paths, plugins, validation
-from gateway.agent_setup import detection, entries
+from gateway.agent_setup import detection, entries, idle_limits
 from gateway.api.routing import Control, ServerContext
 from gateway.backends import BackendResources
 from gateway.channels import ChannelResources, ChannelType
@@ -264,6 +264,8 @@ async def open_gateway(
         ConfigError: the database cannot be used.
     """
     _log_broken_plugins()
+    for limit in idle_limits.find_idle_limits(agents):
+        _log.warning("agent.limit_idle", why=limit)
     async with AsyncExitStack() as stack:
         days = _make_days(config)
         with config.name_origins("data.directory"):
@@ -281,6 +283,7 @@ async def open_gateway(
             owner=owner,
             directory=config.home,
             without_workspace=[name for name in opened_backends if not backends.find_backends()[name].uses_workspace],
+            describe=backends.describe_agent,
             default=config.agents.default,
             token=gateway_token(config),
             max_runs=config.limits.runs,

@@ -44,7 +44,8 @@ def COMMAND(  # noqa: N802 the seam's name
     \b
     --json prints
       {"status": "ok", "reply": str, "finish": str | null, "session": str, "run_id": str,
-       "usage": {"input": int, "output": int, "cached": int, "cost": float}}
+       "usage": {"input": int, "output": int, "cached": int, "cost": float,
+                 "tokens_known": bool, "cost_known": bool}}
     and "session_restarted": true if the agent had lost the conversation and was given the transcript, and
     "context_shortened": true if the oldest turns were left out because the model could not read them all.
     With --stream, one line for each event comes first: {"id": int, "data": {"kind": str, ...}}.
@@ -57,7 +58,8 @@ def COMMAND(  # noqa: N802 the seam's name
         run, opened = client.start_run("/api/agent", body)
     reply, finish, usage, notices = follow_run(client, run, opened, live=live, talk=sys.stderr.isatty())
     if as_json:
-        told = {"reply": reply, "finish": finish, "session": session, "run_id": run, "usage": usage}
+        known = {"tokens_known": usage["input"] + usage["output"] > 0, "cost_known": usage["cost"] > 0}
+        told = {"reply": reply, "finish": finish, "session": session, "run_id": run, "usage": usage | known}
         whole = {"status": "ok", **told, **notices}
         (output.print_json_line if live else output.print_json)(whole)
     elif not live:

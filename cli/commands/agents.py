@@ -36,6 +36,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
        "system_prompt", "status": "idle" | "working" | "disabled", "current_tasks", "queued",
        "assigned", "max_concurrent", "is_enabled", "is_default", "timeout": seconds,
        "budget": {"runs", "tokens", "cost"} or null,
+       "tells_tokens", "tells_cost": bool, or null where only its tasks show it,
        "created_at", "updated_at": RFC 3339, or null for an agent in the config file}
     """
 
@@ -94,12 +95,19 @@ def show_agent(id_: str) -> None:
         ("Status", f"{agent['status']}, {agent['current_tasks']} of {agent['max_concurrent']} at work"),
         ("Timeout", output.format_duration(agent["timeout"])),
         ("Budget", describe_budget(agent["budget"])),
+        *([("Usage", _describe_unknown_usage(agent))] if _describe_unknown_usage(agent) else []),
         ("Health", ("ok " if health["ok"] else "cannot answer ") + said),
         *([("Missing", health["missing"])] if health.get("missing") else []),
     ]
     if agent["base"] is not None:
         rows[1:1] = [("Id", agent["id"]), ("Name", agent["name"]), ("Over", agent["base"])]
     output.print_fields(rows)
+
+
+def _describe_unknown_usage(agent: dict[str, Any]) -> str:
+    """Return what an agent never tells about the usage of its tasks; empty if it may tell all."""
+    unknown = [what for what in ("tokens", "cost") if agent.get(f"tells_{what}") is False]
+    return f"it does not report {' or '.join(unknown)}" if unknown else ""
 
 
 _CONCURRENT_RUNS = click.IntRange(1, 1024)

@@ -79,7 +79,8 @@ def check_config() -> None:
     """Check the config file, .env and the environment, as the gateway does when it starts.
 
     If something is wrong, the exit code is 78 and one line says what. Webhooks of schedules and
-    of waiting deliveries that these settings would refuse are named.
+    of waiting deliveries that these settings would refuse are named, and so are limits of budgets that
+    cannot hold.
 
     \b
     Example:
@@ -87,10 +88,11 @@ def check_config() -> None:
 
     \b
     --json prints {"status": "ok", "config": path, "agents": [{"id", "backend", "enabled"}],
-      "refused_webhooks": [what the settings refuse, and why]}
+      "refused_webhooks": [what the settings refuse, and why],
+      "idle_limits": [limits of budgets that cannot hold, and why]}
     """
     from gateway import app  # late: imports all backends
-    from gateway.agent_setup import detection
+    from gateway.agent_setup import detection, idle_limits
 
     settings = _load_config()
     agents = app.check_agents(settings, current_invocation().merged_environment)
@@ -101,11 +103,20 @@ def check_config() -> None:
     found = "" if settings.agents.entries else how
     where = output.shorten_home(settings.path) if settings.path.exists() else "no config file, all defaults"
     refused = [str(one) for one in app.find_refused_webhooks(settings)]
+    idle = idle_limits.find_idle_limits(agents)
     output.print_result(
-        {"status": "ok", "config": str(settings.path), "agents": shown, "refused_webhooks": refused},
+        {
+            "status": "ok",
+            "config": str(settings.path),
+            "agents": shown,
+            "refused_webhooks": refused,
+            "idle_limits": idle,
+        },
         output.add_mark("✅", f"{where}: fine. Agents: {named}{found}."),
     )
     output.print_refused_webhooks(refused)
+    for limit in idle:
+        output.print_note(f"{limit[:1].upper()}{limit[1:]}.")
 
 
 @COMMAND.command("show")

@@ -50,7 +50,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
       {"id", "status", "outcome", "agentId", "session", "source", "input", "mode", "model", "priority",
        "labels", "parent", "retry_of", "attempt", "max_attempts", "cancel_requested",
        "waits": {"why", "until"} or null, "last_event", "result", "finish", "error", "shortened",
-       "usage": {"input", "output", "cached", "cost"}, "rounds", "done",
+       "usage": {"input", "output", "cached", "cost", "tokens_known", "cost_known"}, "rounds", "done",
        "session_restarted", "context_shortened", "created_at", "run_at", "started_at", "finished_at"}
     """
 
@@ -360,18 +360,24 @@ def _add_local_zone(text: str | None) -> str | None:
 
 
 def _format_cost(task: dict[str, Any]) -> str:
-    """Return the cost of a task that has ended, as `gateway usage` counts it; `-` if nothing was used."""
-    usage = task["usage"]
-    unknown = usage["cost"] <= 0 and (task["status"] == "succeeded" or usage["input"] + usage["output"] > 0)
-    if task["finished_at"] is None or (usage["cost"] <= 0 and not unknown):
+    """Return the cost of a task that has ended; `-` if it never worked."""
+    if task["finished_at"] is None or task["started_at"] is None:
         return "-"
-    return output.format_cost(usage["cost"], unknown=unknown)
+    return output.format_cost(task["usage"]["cost"], unknown=task["usage"]["cost"] <= 0)
+
+
+def _format_usage(task: dict[str, Any]) -> str:
+    """Return the tokens and the cost of a task."""
+    usage = task["usage"]
+    # an older gateway does not say whether the tokens are known
+    known = usage.get("tokens_known", True)
+    tokens = f"{usage['input']} in, {usage['output']} out, {usage['cached']} cached" if known else "tokens unknown"
+    return f"{tokens}, cost {_format_cost(task)}"
 
 
 def _print_task(
     task: dict[str, Any], agent: str, deliveries: list[dict[str, Any]], asked: list[dict[str, Any]]
 ) -> None:
-    usage = task["usage"]
     pairs: list[tuple[str, object]] = [
         ("Task", task["id"]),
         ("Status", task["status"] + (f" ({task['outcome']})" if task["outcome"] else "")),
@@ -383,7 +389,7 @@ def _print_task(
         ("Created", output.format_time(task["created_at"])),
         ("Not before", output.format_time(task["run_at"])),
         ("Took", output.format_elapsed(task["started_at"], task["finished_at"])),
-        ("Usage", f"{usage['input']} in, {usage['output']} out, {usage['cached']} cached, cost {_format_cost(task)}"),
+        ("Usage", _format_usage(task)),
         ("Labels", ", ".join(f"{name}={value}" for name, value in task["labels"].items())),
         ("Parent", task["parent"] or ""),
         ("Retry of", task["retry_of"] or ""),

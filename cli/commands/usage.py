@@ -39,9 +39,10 @@ def COMMAND(by: str, since: datetime | None, until: datetime | None, agent: str 
     \b
     --json prints
       {"by", "timezone", "since", "until", "resets_at": RFC 3339,
-       "usage": [{"name": day or id, "slug", "runs", "input", "output", "cached", "cost", "unpriced"}],
+       "usage": [{"name": day or id, "slug", "runs", "input", "output", "cached", "cost", "unpriced", "uncounted"}],
        "budgets": [{"of": "agent" | "schedule", "id", "name", "limits": amount, "used": amount,
-                    "left": amount, "over": bool}]}
+                    "left": amount, "unknown": ["tokens" | "cost"], "over": bool}]}
+    "unpriced" and "uncounted" are the runs whose cost and whose tokens are not known.
     An amount is {"runs", "tokens", "cost"}; a value without a limit is null.
     """
     client = connect_to_gateway()
@@ -65,20 +66,35 @@ def _format_day(given: datetime | None) -> str | None:
 
 
 def _usage_row(one: Mapping[str, Any], names: Mapping[str, str]) -> tuple[object, ...]:
-    cost = output.format_cost(one["cost"])
-    if one["unpriced"]:  # of so many tasks
-        cost = f"{cost} and {one['unpriced']} unknown" if one["cost"] else f"{one['unpriced']} unknown"
-    counts = (f"{one[name]:,}" for name in ("runs", "input", "output", "cached"))
-    return (one["slug"] or names.get(one["name"]) or one["name"], *counts, cost)
+    cost = _add_unknown(output.format_cost(one["cost"]), one["cost"], one["unpriced"])
+    uncounted = one.get("uncounted", 0)  # an older gateway does not count them
+    used = one["input"] + one["output"]
+    tokens = (f"{one[name]:,}" if used or not uncounted else "-" for name in ("output", "cached"))
+    read = _add_unknown(f"{one['input']:,}", used, uncounted)
+    return (one["slug"] or names.get(one["name"]) or one["name"], f"{one['runs']:,}", read, *tokens, cost)
+
+
+def _add_unknown(known: str, amount: float, unknown: int) -> str:
+    """Return an amount with the number of tasks whose own amount is not known."""
+    if not unknown:
+        return known
+    return f"{known} and {unknown} unknown" if amount else f"{unknown} unknown"
 
 
 def _budget_row(one: Mapping[str, Any]) -> tuple[object, ...]:
     called = f"{one['of']} {one['name'] or one['id']}"
-    amounts = (_format_left(name, one["left"][name], one["limits"][name]) for name in ("runs", "tokens", "cost"))
+    unknown = one.get("unknown", [])  # an older gateway does not say it
+    amounts = (
+        _format_left(name, one["left"][name], one["limits"][name], unknown=name in unknown)
+        for name in ("runs", "tokens", "cost")
+    )
     return (called, *amounts, "used up" if one["over"] else "")
 
 
-def _format_left(name: str, left: float | None, limit: float | None) -> str:
+def _format_left(name: str, left: float | None, limit: float | None, *, unknown: bool) -> str:
     if left is None or limit is None:
         return "-"
-    return f"{output.format_cost(left)} of {output.format_cost(limit)}" if name == "cost" else f"{left:,} of {limit:,}"
+    whole, rest = (
+        (output.format_cost(limit), output.format_cost(left)) if name == "cost" else (f"{limit:,}", f"{left:,}")
+    )
+    return f"{'unknown' if unknown else rest} of {whole}"

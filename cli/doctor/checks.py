@@ -9,6 +9,7 @@ import gateway
 from cli import output
 from cli.doctor import environment
 from cli.doctor.agents import examine_agents
+from cli.doctor.budgets import examine_budgets
 from cli.doctor.database import examine_database
 from cli.doctor.finding import Finding, Level
 from cli.doctor.private_files import examine_private_paths
@@ -54,6 +55,7 @@ def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
         _examine_port(settings, found),
         *_examine_webhooks(settings),
         *examine_agents(settings, agents, instance, found),
+        *examine_budgets(agents, instance, found),
     ]
 
 

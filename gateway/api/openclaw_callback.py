@@ -69,7 +69,7 @@ def encode_callback(run: Run) -> bytes:
         status=run.status,
         result=run.result,
         error=run.error,
-        usage=views.render_usage(run.usage),
+        usage=views.render_usage(run),
         finished_at=views.render_time(run.finished),
     )
     return msgspec.json.encode(told)

@@ -7,7 +7,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 from gateway.domain import times
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import Delivery, DeliveryStatus
-from gateway.domain.event import Notice, Usage
+from gateway.domain.event import Notice
 from gateway.domain.permission import PermissionRequest
 from gateway.domain.question import AnswerContent, Question
 from gateway.domain.run import Outcome, Run
@@ -18,7 +18,7 @@ from gateway.errors import AgentError, Conflict, OverBudget, TimedOut
 
 
 class UsageShown(Struct, frozen=True, kw_only=True):
-    """What a run used; zeros when the backend reports nothing."""
+    """What a run used; numbers that are not known are 0, and the flags say so."""
 
     #: input tokens
     input: int
@@ -28,10 +28,22 @@ class UsageShown(Struct, frozen=True, kw_only=True):
     cached: int
     #: in US dollars, as the backend reports it; 0 when it reports none
     cost: float
+    #: false if the task worked and has ended, and its agent reported no tokens
+    tokens_known: bool
+    #: false if the task worked and has ended, and its agent reported no cost
+    cost_known: bool
 
 
-def render_usage(of: Usage) -> UsageShown:
-    return UsageShown(input=of.input, output=of.output, cached=of.cached, cost=of.cost)
+def render_usage(of: Run) -> UsageShown:
+    used = of.usage
+    return UsageShown(
+        input=used.input,
+        output=used.output,
+        cached=used.cached,
+        cost=used.cost,
+        tokens_known=of.knows_tokens,
+        cost_known=of.knows_cost,
+    )
 
 
 class BudgetShown(Struct, frozen=True, kw_only=True):
@@ -168,7 +180,7 @@ def render_task(run: Run, wait: WaitReason | None = None) -> TaskShown:
         finish=run.finish,
         error=run.error,
         shortened=run.shortened,
-        usage=render_usage(run.usage),
+        usage=render_usage(run),
         rounds=run.rounds,
         done=run.done,
         session_restarted=Notice.SESSION_RESTARTED in run.notices,
@@ -350,6 +362,10 @@ class AgentShown(Struct, frozen=True, kw_only=True):
     timeout: float
     #: what it may use in a day; null means no limit
     budget: BudgetShown | None
+    #: whether its tasks report tokens; null if only its tasks show that
+    tells_tokens: bool | None
+    #: whether its tasks report their cost; null if only its tasks show that
+    tells_cost: bool | None
     created_at: str | None
     updated_at: str | None
 
@@ -373,6 +389,8 @@ def render_agent(of: AgentView) -> AgentShown:
         is_default=of.default,
         timeout=of.agent.timeout,
         budget=None if of.agent.budget in (None, Budget()) else render_budget(of.agent.budget),
+        tells_tokens=of.abilities.tells_tokens,
+        tells_cost=of.abilities.tells_cost,
         created_at=render_time(stored.created if stored else None),
         updated_at=render_time(stored.updated if stored else None),
     )

@@ -41,6 +41,8 @@ class UsageTotals(Struct, frozen=True, kw_only=True):
     cost: float = 0.0
     #: runs whose cost is not known
     unpriced: int = 0
+    #: runs whose tokens are not known
+    uncounted: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -52,7 +54,7 @@ class ReachedLimit(Struct, frozen=True, kw_only=True):
 
     #: `runs`, `tokens` or `cost`
     limit: str
-    #: what was used of what is allowed, such as `3 of 3 runs`; empty if today's cost is not known
+    #: what was used of what is allowed, such as `3 of 3 runs`; empty if it is not known what was used today
     amounts: str
 
 
@@ -95,6 +97,18 @@ def is_unpriced(usage: Usage, succeeded: bool) -> bool:
     return usage.cost <= 0 and (succeeded or usage.input + usage.output > 0)
 
 
+def is_uncounted(usage: Usage, succeeded: bool) -> bool:
+    """Return whether the tokens of a run are unknown: it succeeded and reported none."""
+    return succeeded and usage.input + usage.output <= 0
+
+
+def find_unknown_limits(budget: Budget, used: UsageTotals) -> tuple[str, ...]:
+    """Return the names of the limits of which it is not known how much was used today."""
+    tokens = ("tokens",) if budget.tokens is not None and used.uncounted else ()
+    cost = ("cost",) if budget.cost is not None and used.unpriced else ()
+    return (*tokens, *cost)
+
+
 def find_reached_limit(budget: Budget, used: UsageTotals) -> ReachedLimit | None:
     """Return the limit that today's usage has reached, or None.
 
@@ -107,9 +121,12 @@ def find_reached_limit(budget: Budget, used: UsageTotals) -> ReachedLimit | None
         return ReachedLimit(limit="tokens", amounts=f"{used.total_tokens:,} of {budget.tokens:,} tokens")
     if budget.cost is not None and _round_dollars(used.cost) >= budget.cost:
         return ReachedLimit(limit="cost", amounts=f"${_round_dollars(used.cost):,.4f} of ${budget.cost:,.2f}")
-    if budget.cost is not None and used.unpriced:
-        return ReachedLimit(limit="cost", amounts="")
-    return None
+    unknown = find_unknown_limits(budget, used)
+    return ReachedLimit(limit=unknown[0], amounts="") if unknown else None
+
+
+#: by limit: what agents report for it, its name, and the limits that hold without that
+_UNKNOWN_LIMITS = {"tokens": ("tokens", "token", "runs"), "cost": ("cost", "cost", "runs or tokens")}
 
 
 def must_wait(budget: Budget, used: UsageTotals, recent: UsageTotals, at_work: int) -> bool:
@@ -132,9 +149,10 @@ def describe_refusal(whose: str, found: ReachedLimit, resets_at: int) -> str:
     """Return the error message for a run that is refused because of a budget."""
     reset = times.format_rfc3339(resets_at)
     if not found.amounts:
+        what, limit, others = _UNKNOWN_LIMITS[found.limit]
         return (
-            f"the {whose} has a cost limit, but a run of today reported no cost, so the rest of the budget is unknown."
-            f" The budget resets at {reset}; if the backend reports no costs, limit runs or tokens instead."
+            f"the {whose} has a {limit} limit, but a run of today reported no {what}, so the rest of the budget is"
+            f" unknown. The budget resets at {reset}; if the agent never reports {what}, limit {others} instead."
         )
     return f"the {whose} is over its budget: {found.amounts} are used today. The budget resets at {reset}."
 

@@ -247,6 +247,20 @@ class Run(Struct, frozen=True, kw_only=True):
     #: whether its input, result or error is cut to `MAX_LISTED_TEXT_CHARACTERS`, as in lists
     shortened: bool = False
 
+    @property
+    def knows_tokens(self) -> bool:
+        """Whether its tokens are known: not if it has worked and ended, and its agent reported none."""
+        return not self._has_worked or self.usage.input + self.usage.output > 0
+
+    @property
+    def knows_cost(self) -> bool:
+        """Whether its cost is known: not if it has worked and ended, and its agent reported none."""
+        return not self._has_worked or self.usage.cost > 0
+
+    @property
+    def _has_worked(self) -> bool:
+        return self.status.is_final and self.started is not None
+
 
 class AttemptResult(Struct, frozen=True, kw_only=True):
     """The result of an attempt, and the move that it makes."""

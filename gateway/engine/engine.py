@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,7 +14,7 @@ from gateway.domain.delivery import Target
 from gateway.domain.event import Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
-from gateway.domain.ports.backend import Backend
+from gateway.domain.ports.backend import Abilities, Backend
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import BackgroundCounts, GatewayCounts, RunLimits
 from gateway.domain.retention import Retention
@@ -67,6 +67,7 @@ class Engine:
         owner: Owner,
         directory: Path,
         without_workspace: Collection[str] = (),
+        describe: Callable[[Agent], Abilities] = lambda _: Abilities(),
         default: str | None = None,
         token: str | None = None,
         max_runs: int = 64,
@@ -84,6 +85,7 @@ class Engine:
         backends: the open backends, by name.
         directory: where workspaces and large outputs are stored.
         without_workspace: names of the backends that need no workspace.
+        describe: returns what is known of an agent before its first turn.
         default: id of the agent for requests that name none.
         token: the gateway's own token; None lets everyone in.
         max_runs: how many runs may be running at the same time.
@@ -99,7 +101,7 @@ class Engine:
         self._owner = owner
         self._clock = clock
         self._hub = Hub(store)
-        self.agents = Agents(store, agents, default, backends, self._apply_limits)
+        self.agents = Agents(store, agents, default, backends, self._apply_limits, describe)
         self.permissions = Permissions(store, self._hub, clock)
         executor = Executor(
             store,

@@ -15,8 +15,8 @@ from tests.api.client import Answer, ask
 from tests.contracts.stores import START, SteppedClock
 from tests.support.inprocess import Serving, serving
 
-USE = {"name", "slug", "runs", "input", "output", "cached", "cost", "unpriced"}
-STATE = {"of", "id", "name", "limits", "used", "left", "over"}
+USE = {"name", "slug", "runs", "input", "output", "cached", "cost", "unpriced", "uncounted"}
+STATE = {"of", "id", "name", "limits", "used", "left", "unknown", "over"}
 
 
 @pytest.fixture
@@ -72,10 +72,12 @@ async def test_what_is_left_of_budgets_is_told(served: Serving) -> None:
         "limits": {"runs": 2, "tokens": None, "cost": None},
         "used": {"runs": 1, "tokens": 5, "cost": 0.0},
         "left": {"runs": 1, "tokens": None, "cost": None},
+        "unknown": [],
         "over": False,
     }
     assert (schedule["of"], schedule["id"], schedule["name"]) == ("schedule", made["id"], "inbox")
     assert made["budget"] == {"runs": None, "tokens": 50, "cost": 1.5}
+    assert schedule["unknown"] == ["cost"], "the echo agent counts tokens, and has no prices"
 
 
 async def test_over_the_budget_a_caller_is_told_so(served: Serving) -> None:
@@ -87,6 +89,25 @@ async def test_over_the_budget_a_caller_is_told_so(served: Serving) -> None:
     assert answers[2].message.startswith("the agent 'main' is over its budget: 2 of 2 runs are used today.")
     assert (task["outcome"], task["error"]) == ("over_budget", answers[2].message)
     assert (await ask(served, "GET", "/api/usage")).body["budgets"][0]["over"] is True
+
+
+async def test_usage_that_an_agent_does_not_report_is_unknown(tmp_path: Path) -> None:
+    silent = {"id": "main", "backend": "command", "command": ["cat"], "budget": {"tokens": 100}}
+    async with serving(tmp_path, {"agents": {"list": [silent]}}) as served:
+        first, second = [await say(served) for _ in range(2)]
+        refused, done = (await ask(served, "GET", "/api/tasks")).body["tasks"]
+        (used,) = (await ask(served, "GET", "/api/usage?by=agent")).body["usage"]
+        (limited,) = (await ask(served, "GET", "/api/usage")).body["budgets"]
+        (agent,) = (await ask(served, "GET", "/api/agents")).body["agents"]
+
+    nothing = {"input": 0, "output": 0, "cached": 0, "cost": 0.0}
+    assert first.body["usage"] == done["usage"] == {**nothing, "tokens_known": False, "cost_known": False}
+    assert refused["usage"] == {**nothing, "tokens_known": True, "cost_known": True}, "it used nothing"
+    assert (used["uncounted"], used["unpriced"]) == (1, 1)
+    assert (limited["unknown"], limited["over"]) == (["tokens"], True)
+    assert (agent["tells_tokens"], agent["tells_cost"]) == (False, False)
+    assert (second.status, second.code) == (429, "OVER_BUDGET")
+    assert "a run of today reported no tokens" in second.message
 
 
 async def test_openais_clients_are_told_so_too(served: Serving) -> None:

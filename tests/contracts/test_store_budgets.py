@@ -164,6 +164,19 @@ async def test_runs_without_a_known_cost_are_counted(store: Store) -> None:
     assert (await spent(store))["main"].unpriced == 2
 
 
+async def test_runs_without_known_tokens_are_counted(store: Store) -> None:
+    await accept(store, 3)
+    counted, silent, failed = await go(store, limits())
+    await end(store, silent, Usage())
+    before = await store.usage.sum_today(UsageGrouping.AGENT, "main")
+    await end(store, counted)
+    await finish(store, failed, AttemptResult(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="no model"))
+    after = await store.usage.sum_today(UsageGrouping.AGENT, "main")
+
+    assert (await spent(store))["main"].uncounted == 1
+    assert (before.uncounted, after.uncounted) == (1, 0), "an agent that reports tokens reports all of them"
+
+
 async def test_impossible_usage_is_clamped(store: Store) -> None:
     await accept(store, 2)
     for run in await go(store, limits()):
@@ -187,6 +200,17 @@ async def test_old_usage_is_pruned(store: Store, clock: SteppedClock) -> None:
 
 
 # --- budgets ----------------------------------------------------------------------------------
+
+
+async def test_an_agent_that_reports_no_tokens_gets_no_more_runs_by_a_limit_of_tokens(store: Store) -> None:
+    await accept(store, 2)
+    (first,) = await store.runs.claim(
+        "owner", RunLimits(total=1, agents={"main": 1}, budgets={"main": Budget(tokens=9)})
+    )
+    await end(store, first, Usage())
+    (second,) = await store.runs.claim("owner", limits(tokens=9))
+
+    assert (second.outcome, "reported no tokens" in (second.error or "")) == (Outcome.OVER_BUDGET, True)
 
 
 async def test_a_run_over_the_limit_of_runs_fails_and_says_why(store: Store) -> None:

@@ -39,6 +39,8 @@ def shown(moment: int) -> str:
         (Budget(cost=1.0), UsageTotals(runs=10, cost=sum([0.1] * 10)), "cost"),
         (Budget(cost=1.0), UsageTotals(runs=1, unpriced=1), "cost"),
         (Budget(runs=5, tokens=10**6), UsageTotals(runs=1, unpriced=1), None),
+        (Budget(tokens=10**6), UsageTotals(runs=1, uncounted=1), "tokens"),
+        (Budget(runs=5, cost=1.0), UsageTotals(runs=1, uncounted=1), None),
         (Budget(runs=1, tokens=1, cost=1.0), UsageTotals(runs=1, input=1, cost=1.0), "runs"),
     ],
 )
@@ -101,6 +103,23 @@ def test_a_refusal_for_an_unknown_cost_says_what_to_do() -> None:
     assert found is not None
 
     assert "limit runs or tokens instead" in budget.describe_refusal("agent 'main'", found, 0)
+
+
+def test_a_refusal_for_unknown_tokens_says_what_to_do() -> None:
+    found = budget.find_reached_limit(Budget(tokens=10), UsageTotals(runs=1, uncounted=1))
+    assert found is not None
+
+    assert "limit runs instead" in budget.describe_refusal("agent 'main'", found, 0)
+
+
+@pytest.mark.parametrize(
+    ("usage", "succeeded", "is_unknown"),
+    [(Usage(), True, True), (Usage(cost=0.5), True, True), (Usage(output=1), True, False), (Usage(), False, False)],
+)
+def test_the_tokens_are_unknown_when_an_answer_comes_without_any(
+    usage: Usage, succeeded: bool, is_unknown: bool
+) -> None:
+    assert budget.is_uncounted(usage, succeeded) is is_unknown
 
 
 def test_the_remaining_budget_is_never_negative() -> None:

@@ -83,7 +83,7 @@ def _render_answer(call: Call[Ask, Nothing], run: Run) -> Answer:
         finish=run.finish,
         session=call.body.session,
         run_id=run.id,
-        usage=views.render_usage(run.usage),
+        usage=views.render_usage(run),
         session_restarted=views.tell_notice(run, Notice.SESSION_RESTARTED),
         context_shortened=views.tell_notice(run, Notice.CONTEXT_SHORTENED),
     )

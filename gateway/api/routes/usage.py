@@ -48,6 +48,8 @@ class UseShown(Struct, frozen=True, kw_only=True):
     cost: float
     #: runs whose cost is not known
     unpriced: int
+    #: runs whose tokens are not known
+    uncounted: int
 
 
 class BudgetState(Struct, frozen=True, kw_only=True):
@@ -65,6 +67,8 @@ class BudgetState(Struct, frozen=True, kw_only=True):
     used: views.BudgetShown
     #: what is left today
     left: views.BudgetShown
+    #: limits of which it is not known how much was used today, or that can never hold: `tokens`, `cost`
+    unknown: list[str]
     #: whether the next run would be refused
     over: bool
 
@@ -113,6 +117,7 @@ def _render_use(call: Call[Nothing, WhichUsage], of: UsageGroup, by: UsageGroupi
         cached=spent.cached,
         cost=round(spent.cost, 9),
         unpriced=spent.unpriced,
+        uncounted=spent.uncounted,
     )
 
 
@@ -125,5 +130,6 @@ def _render_budget_state(of: BudgetStatus) -> BudgetState:
         limits=views.render_budget(limits),
         used=views.BudgetShown(runs=used.runs, tokens=used.total_tokens, cost=round(used.cost, 9)),
         left=views.render_budget(of.left),
+        unknown=list(of.unknown),
         over=of.is_exhausted,
     )

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.domain.agent import Agent
+from gateway.domain.budget import Budget
 from gateway.domain.event import BackendEvent, Log, Notice
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.question import AnswerContent, Question
@@ -51,6 +52,17 @@ class Abilities(Struct, frozen=True, kw_only=True):
     tells_tokens: bool | None = None
     #: whether its turns report their cost
     tells_cost: bool | None = None
+
+    def find_idle_limits(self, limits: Budget) -> tuple[str, ...]:
+        """Return the names of the limits that can never hold, because nothing reports what they limit."""
+        return tuple(
+            name
+            for name, limit, tells in (
+                ("tokens", limits.tokens, self.tells_tokens),
+                ("cost", limits.cost, self.tells_cost),
+            )
+            if limit is not None and tells is False
+        )
 
 
 async def deny_permission(question: PermissionQuestion) -> Answer:

@@ -16,7 +16,7 @@ from gateway import log
 from gateway.domain.agent import Agent, AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.budget import Budget
 from gateway.domain.idempotency import IdempotencyKey
-from gateway.domain.ports.backend import AgentHealth, Backend
+from gateway.domain.ports.backend import Abilities, AgentHealth, Backend
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import AgentLoad
 from gateway.errors import AgentNotFound, AgentUnusable, Conflict, InvalidRequest
@@ -46,6 +46,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     stored: StoredAgent | None
     activity: Activity
     load: AgentLoad
+    abilities: Abilities
     default: bool
 
     @property
@@ -63,10 +64,12 @@ class Agents:
         default: str | None,
         backends: Mapping[str, Backend],
         changed: Callable[[], None],
+        describe: Callable[[Agent], Abilities] = lambda _: Abilities(),
     ) -> None:
         """Args:
         default: id of the agent that is used when a request names none; if None, the first enabled one.
         changed: called after the agents have changed.
+        describe: returns what is known of an agent before its first turn.
         """
         self._store = store
         self._configured = {agent.id: agent for agent in configured}
@@ -76,6 +79,7 @@ class Agents:
         self._agents: Mapping[str, Agent] = self._configured
         self._backends = backends
         self._changed = changed
+        self.describe_agent = describe
         enabled = [agent.id for agent in self._configured.values() if agent.enabled]
         self._default = default if default is not None else next(iter(enabled), None)
 
@@ -272,6 +276,7 @@ class Agents:
             stored=self._stored.get(agent.id),
             activity=activity if agent.enabled else Activity.DISABLED,
             load=load,
+            abilities=self.describe_agent(agent),
             default=agent.id == self._default,
         )
 

@@ -33,6 +33,8 @@ class BudgetStatus(Struct, frozen=True, kw_only=True):
     #: used today, including running runs
     used: UsageTotals
     left: Budget
+    #: limits of which it is not known how much was used today, or that can never hold: `tokens`, `cost`
+    unknown: tuple[str, ...]
     #: whether another run would be refused
     is_exhausted: bool
 
@@ -88,7 +90,7 @@ class UsageReporter:
 
     async def _list_agent_budgets(self, only: str | None) -> list[BudgetStatus]:
         return [
-            await self._read_budget_status(UsageGrouping.AGENT, id_, self._agents.display_name(id_), limits)
+            await self._read_budget_status(UsageGrouping.AGENT, id_, self._agents.display_name(id_), limits, id_)
             for id_, limits in self._agents.daily_budgets.items()
             if only in (None, id_)
         ]
@@ -96,13 +98,17 @@ class UsageReporter:
     async def _list_schedule_budgets(self, only: str | None) -> list[BudgetStatus]:
         found = await self._store.schedules.list_budgeted(MAX_REPORTED_SCHEDULES)
         return [
-            await self._read_budget_status(UsageGrouping.SCHEDULE, one.id, one.spec.name, one.spec.budget)
-            for one in found
-            if one.spec.budget is not None and (only is None or self._find_agent_id(one.spec.agent) == only)
+            await self._read_budget_status(UsageGrouping.SCHEDULE, one.id, one.spec.name, one.spec.budget, agent)
+            for one, agent in [(each, self._find_agent_id(each.spec.agent)) for each in found]
+            if one.spec.budget is not None and (only is None or agent == only)
         ]
 
-    async def _read_budget_status(self, of: UsageGrouping, id_: str, name: str, limits: Budget) -> BudgetStatus:
+    async def _read_budget_status(
+        self, of: UsageGrouping, id_: str, name: str, limits: Budget, agent_id: str | None
+    ) -> BudgetStatus:
         used = await self._store.usage.sum_today(of, id_)
+        agent = None if agent_id is None else self._agents.find_by_id(agent_id)
+        idle = () if agent is None else self._agents.describe_agent(agent).find_idle_limits(limits)
         return BudgetStatus(
             id=id_,
             owner_kind=of,
@@ -110,6 +116,7 @@ class UsageReporter:
             limits=limits,
             used=used,
             left=budget.calculate_remaining(limits, used),
+            unknown=tuple(sorted({*idle, *budget.find_unknown_limits(limits, used)}, reverse=True)),
             is_exhausted=budget.find_reached_limit(limits, used) is not None,
         )
 

@@ -26,7 +26,7 @@ MAX_USAGE_ROWS = 1000
 #: the highest count that is stored, whatever an agent reports
 MAX_COUNT = (1 << 53) - 1
 
-_SUM_COLUMNS = "sum(runs), sum(input), sum(output), sum(cached), sum(cost), sum(unpriced)"
+_SUM_COLUMNS = "sum(runs), sum(input), sum(output), sum(cached), sum(cost), sum(unpriced), sum(uncounted)"
 _COLUMN_OF = {UsageGrouping.DAY: "day", UsageGrouping.AGENT: "agent", UsageGrouping.SCHEDULE: "schedule"}
 
 
@@ -60,13 +60,15 @@ def settle_run(tx: Transaction, run: Run, said: Sequence[AnyEventData], after: R
     """
     began = run.started or tx.now
     first = int(run.attempt == 1)
-    unpriced = int(after.status.is_final and budget.is_unpriced(after.usage, after.status is Status.SUCCEEDED))
+    succeeded = after.status is Status.SUCCEEDED
+    unpriced = int(after.status.is_final and budget.is_unpriced(after.usage, succeeded))
+    uncounted = int(budget.is_uncounted(after.usage, succeeded))
     used = _sum_events(said)
     if tx.days.day_of(began) == tx.days.day_of(tx.now):
-        _add_to_day(tx, run, tx.now, used, runs=first, unpriced=unpriced)
+        _add_to_day(tx, run, tx.now, used, runs=first, unpriced=unpriced, uncounted=uncounted)
         return
     _add_to_day(tx, run, began, Usage(), runs=first)
-    _add_to_day(tx, run, tx.now, used, unpriced=unpriced)
+    _add_to_day(tx, run, tx.now, used, unpriced=unpriced, uncounted=uncounted)
 
 
 def _sum_events(said: Sequence[AnyEventData]) -> Usage:
@@ -80,15 +82,17 @@ def _sum_events(said: Sequence[AnyEventData]) -> Usage:
     )
 
 
-def _add_to_day(tx: Transaction, run: Run, at: int, used: Usage, *, runs: int = 0, unpriced: int = 0) -> None:
-    if not runs and not unpriced and used == Usage():
+def _add_to_day(
+    tx: Transaction, run: Run, at: int, used: Usage, *, runs: int = 0, unpriced: int = 0, uncounted: int = 0
+) -> None:
+    if not runs and not unpriced and not uncounted and used == Usage():
         return
     tx.execute(
-        "INSERT INTO usage (agent, day, schedule, runs, input, output, cached, cost, unpriced)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET runs = runs + ?4,"
+        "INSERT INTO usage (agent, day, schedule, runs, input, output, cached, cost, unpriced, uncounted)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO UPDATE SET runs = runs + ?4,"
         f" input = min(input + ?5, {MAX_COUNT}), output = min(output + ?6, {MAX_COUNT}),"
-        f" cached = min(cached + ?7, {MAX_COUNT}),"
-        f" cost = min(cost + ?8, {MAX_COUNT}), unpriced = unpriced + ?9",
+        f" cached = min(cached + ?7, {MAX_COUNT}), cost = min(cost + ?8, {MAX_COUNT}),"
+        " unpriced = unpriced + ?9, uncounted = uncounted + ?10",
         (
             run.spec.agent,
             tx.days.day_of(at),
@@ -99,6 +103,7 @@ def _add_to_day(tx: Transaction, run: Run, at: int, used: Usage, *, runs: int = 
             used.cached,
             used.cost,
             unpriced,
+            uncounted,
         ),
     )
 
@@ -134,10 +139,9 @@ def _check_budget(reader: Reader, run: Run, limit: Budget, by: UsageGrouping, na
     found = budget.find_reached_limit(limit, used)
     if found is not None:
         return BudgetDecision(False, budget.describe_refusal(whose, found, days.day_end(now)))
-    if at_work and (limit.tokens is not None or limit.cost is not None):
-        recent = _sum_since(reader, by, name, days.day_before(now, budget.RUN_AVERAGE_DAYS - 1), ">=")
-        if budget.must_wait(limit, used, recent, at_work):
-            return BudgetDecision(False, wait=budget.describe_wait(whose, at_work, days.day_end(now)))
+    limits_amounts = limit.tokens is not None or limit.cost is not None
+    if at_work and limits_amounts and budget.must_wait(limit, used, _sum_recent(reader, by, name), at_work):
+        return BudgetDecision(False, wait=budget.describe_wait(whose, at_work, days.day_end(now)))
     return BudgetDecision(True)
 
 
@@ -145,7 +149,10 @@ def _check_budget(reader: Reader, run: Run, limit: Budget, by: UsageGrouping, na
 
 
 def sum_today(reader: Reader, by: UsageGrouping, name: str) -> UsageTotals:
-    """Return what an agent or a schedule has used today, including running runs."""
+    """Return what an agent or a schedule has used today, including running runs.
+
+    Runs without tokens count as uncounted only if none reported tokens lately: an agent that does reports all.
+    """
     return _sum_today(reader, by, name)[0]
 
 
@@ -161,9 +168,16 @@ def _sum_today(reader: Reader, by: UsageGrouping, name: str) -> tuple[UsageTotal
         f" FROM runs INDEXED BY runs_running WHERE status = 'running' AND {mine}",
         (reader.days.day_start(reader.now), name),
     ).fetchone()
-    at_work, uncounted = row
+    at_work, started = row
     used = _sum_since(reader, by, name, reader.days.day_of(reader.now))
-    return msgspec.structs.replace(used, runs=used.runs + uncounted), at_work
+    if used.uncounted and _sum_recent(reader, by, name).total_tokens:
+        used = msgspec.structs.replace(used, uncounted=0)
+    return msgspec.structs.replace(used, runs=used.runs + started), at_work
+
+
+def _sum_recent(reader: Reader, by: UsageGrouping, name: str) -> UsageTotals:
+    """Return the usage of the days from which the average of a run is computed."""
+    return _sum_since(reader, by, name, reader.days.day_before(reader.now, budget.RUN_AVERAGE_DAYS - 1), ">=")
 
 
 def _sum_since(reader: Reader, by: UsageGrouping, name: str, day: str, which: str = "=") -> UsageTotals:

@@ -58,7 +58,7 @@ def test_json_is_what_the_api_answers(shell: Shell) -> None:
 
     assert set(result.json) == {"status", "reply", "finish", "session", "run_id", "usage"}
     assert (result.json["reply"], result.json["session"]) == ("echo: Hi", "as-json")
-    assert set(result.json["usage"]) == {"input", "output", "cached", "cost"}
+    assert set(result.json["usage"]) == {"input", "output", "cached", "cost", "tokens_known", "cost_known"}
 
 
 def test_json_with_stream_is_a_line_for_each_event_and_then_the_answer(shell: Shell) -> None:

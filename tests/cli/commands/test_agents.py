@@ -27,6 +27,8 @@ AGENT = {
     "is_default",
     "timeout",
     "budget",
+    "tells_tokens",
+    "tells_cost",
 }
 
 

@@ -48,7 +48,23 @@ def test_a_good_config_is_called_fine(alone: tuple[Live, Shell]) -> None:
         "config": str(live.config),
         "agents": [{"id": "main", "backend": "echo", "enabled": True}],
         "refused_webhooks": [],
+        "idle_limits": [],
     }
+
+
+def test_a_limit_that_cannot_hold_is_named(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    silent = {"id": "main", "backend": "command", "command": ["cat"], "budget": {"runs": 5, "tokens": 9, "cost": 1}}
+    write(live, {"agents": {"list": [silent, {"id": "echo", "backend": "echo", "budget": {"tokens": 9}}]}})
+
+    result = shell("config", "check")
+
+    assert result.code == 0
+    assert result.err == (
+        "The tokens limit of the agent 'main' cannot hold: its agent does not report tokens; limit runs instead.\n"
+        "The cost limit of the agent 'main' cannot hold: its agent does not report costs;"
+        " limit runs or tokens instead.\n"
+    )
 
 
 def test_without_a_file_the_agent_is_the_one_that_is_found(alone: tuple[Live, Shell]) -> None:

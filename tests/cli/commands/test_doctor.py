@@ -244,6 +244,22 @@ def test_an_agent_that_cannot_answer_is_an_error_and_one_without_a_credential_a_
         assert "ANTHROPIC_API_KEY" in findings(result)["agent new"]["cause"]
 
 
+def test_a_limit_of_tokens_that_cannot_hold_is_a_warning(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    silent = {"id": "main", "backend": "command", "command": ["cat"], "budget": {"tokens": 9}}
+    live.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": [silent]}}))
+
+    stopped = shell("doctor", "--json")
+    live.start()
+    shell("cron", "add", "every 1d", "--name", "watch", "--budget-cost", "2", "wake up")
+    running = [row["finding"] for row in shell("doctor", "--json").json["findings"] if row["check"] == "budgets"]
+
+    said = "the tokens limit of the agent 'main' cannot hold: its agent does not report tokens; limit runs instead"
+    assert (findings(stopped)["budgets"]["level"], findings(stopped)["budgets"]["finding"]) == ("warning", said)
+    assert running[0] == said
+    assert running[1].startswith("the cost limit of the schedule 'watch' cannot hold")
+
+
 @pytest.mark.parametrize(("free", "level"), [(2 << 30, Level.OK), (500 << 20, Level.WARNING), (50 << 20, Level.ERROR)])
 def test_little_space_is_a_warning_and_hardly_any_an_error(
     free: int, level: Level, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

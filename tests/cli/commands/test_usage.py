@@ -17,7 +17,7 @@ def test_use_and_what_is_left_are_shown(shell: Shell) -> None:
 
     lines = [line.split() for line in shown.out.splitlines()]
     assert ["counted", "1", "2", "3", "0", "1", "unknown"] in lines
-    assert "schedule counted 19 of 20 4,995 of 5,000 $2.50 of $2.50 used up".split() in lines
+    assert "schedule counted 19 of 20 4,995 of 5,000 unknown of $2.50 used up".split() in lines
     assert "Budgets start again at " in shown.err
     assert {"by", "timezone", "since", "until", "resets_at", "usage", "budgets"} == set(told)
     assert told["budgets"][0]["limits"] == {"runs": 20, "tokens": 5000, "cost": 2.5}
