@@ -1,4 +1,4 @@
-"""What a program writes beside its answer, as lines for the log of a run: at once, clean, and never too many.
+"""What a program writes next to its answer, as lines for the log of a run: at once, clean, and never too many.
 
 Programs tell on standard error that a model refuses them, that they try again, that they wait for something. They
 also write traces and megabytes of diagnostics there. So each line is cleaned of terminal codes, shown once, cut at its
@@ -29,7 +29,7 @@ _LOG_PREFIX = re.compile(
     re.IGNORECASE,
 )
 #: the level of a line of fields such as `time=… level=info msg=…`
-_LEVEL_FIELD = re.compile(r"\blevel=\"?(\w+)", re.IGNORECASE)
+_LINE_LEVEL = re.compile(r"\blevel=\"?(\w+)", re.IGNORECASE)
 _ROUTINE_LEVELS = frozenset({"trace", "debug", "verbose", "info", "log"})
 #: lines of nothing but fields after a name, and of nothing but brackets: parts of diagnostics
 _ROUTINE = re.compile(r"\[[\w/.-]+\](?:\s+[\w.-]+=\S*)+|[\[\](){},;\s]+")
@@ -126,7 +126,7 @@ def drop_log_prefix(line: str) -> str:
     line = line.strip()
     found = _LOG_PREFIX.match(line)
     assert found is not None, "it matches the empty text, too"
-    field = _LEVEL_FIELD.search(line)
+    field = _LINE_LEVEL.search(line)
     level = found["level"] or (field[1] if field else "")
     if level.lower() in _ROUTINE_LEVELS or _ROUTINE.fullmatch(line):
         return ""
@@ -166,5 +166,5 @@ async def mix_in(
         step.cancel()
         await asyncio.wait({step})
         if not step.cancelled():
-            step.exception()  # there may be one beside the error that is raised
+            step.exception()  # there may be one next to the error that is raised
         await output.aclose()

@@ -1,4 +1,4 @@
-"""What an agent tells beside its answer: at once in the run's log, and when it ends the turn."""
+"""What an agent tells next to its answer: at once in the run's log, and when it ends the turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program writes beside its answer: which lines are shown, how many, and when."""
+"""What a program writes next to its answer: which lines are shown, how many, and when."""
 
 from __future__ import annotations
 

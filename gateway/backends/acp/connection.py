@@ -245,7 +245,7 @@ class AgentConnection:
             self.name, self.version = said.agent_info.name, said.agent_info.version
 
     def use_remarks(self, remarks: AgentRemarks | None) -> None:
-        """Give what the agent tells beside its answer to the remarks of a turn; None ends this."""
+        """Give what the agent tells next to its answer to the remarks of a turn; None ends this."""
         self.remarks = self._client.remarks = self._lines.remarks = remarks
         self.child.follow_stderr(None if remarks is None else remarks.output.feed)
 

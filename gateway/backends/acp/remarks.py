@@ -1,4 +1,4 @@
-"""What an agent tells beside its answer in one turn, for the log of the run: its standard error, text between the
+"""What an agent tells next to its answer in one turn, for the log of the run: its standard error, text between the
 messages, and failed tries of its model."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.process.side_output import SideOutput, drop_log_prefix
 
 #: lines that mean nothing to anybody but the authors of Gemini CLI and claude-agent-acp, and lines of opencode and of
 #: the protocol's JavaScript library about an error that the protocol tells, too
-_ROUTINE = re.compile(
+_ROUTINE_LINES = re.compile(
     r"Ripgrep is not available\b.*|\[STARTUP\].*|Could not find promptId in context\b.*|\[idle-compaction\].*"
     r"|.*\bmessage=process\b.*|Error handling request\b.*"
 )
@@ -84,7 +84,7 @@ class AgentRemarks:
 
 
 def _is_routine(line: str) -> bool:
-    return not line or _ROUTINE.fullmatch(line) is not None
+    return not line or _ROUTINE_LINES.fullmatch(line) is not None
 
 
 def drop_routine(text: str) -> str:

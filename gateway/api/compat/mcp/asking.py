@@ -20,7 +20,7 @@ from gateway.errors import Conflict, InvalidRequest
 _Call = Call[Any, Any]
 
 #: ends the name of the field that takes another text than the options of the field before it
-_CUSTOM_SUFFIX = "_custom"
+_OWN_TEXT_SUFFIX = "_custom"
 #: the field of a permission request
 _ANSWER = "answer"
 _ANSWER_TITLES = {Answer.ALLOW: "Allow", Answer.ALLOW_ALWAYS: "Always allow", Answer.DENY: "Deny"}
@@ -76,7 +76,7 @@ def _read_content(fields: Sequence[QuestionField], content: Mapping[str, Any]) -
     """Return the answers to the fields of a question, with the other texts in their places."""
     answers: AnswerContent = {name: value for name, value in content.items() if value is not None}
     for field in fields:
-        other = answers.pop(field.name + _CUSTOM_SUFFIX, "") if _has_custom_field(field) else ""
+        other = answers.pop(field.name + _OWN_TEXT_SUFFIX, "") if _has_custom_field(field) else ""
         if isinstance(other, str) and other.strip():
             chosen = answers.get(field.name)
             answers[field.name] = [*(chosen if isinstance(chosen, list) else []), other] if field.multiple else other
@@ -103,7 +103,7 @@ def make_schema(asked: PermissionRequest) -> dict[str, Any]:
     for field in asked.question.fields:
         properties[field.name] = {**_describe(field.title, field.description), **_make_type(field)}
         if _has_custom_field(field):
-            properties[field.name + _CUSTOM_SUFFIX] = {"type": "string", **_describe("Another answer", "")}
+            properties[field.name + _OWN_TEXT_SUFFIX] = {"type": "string", **_describe("Another answer", "")}
     needed = [field.name for field in asked.question.fields if field.required and not _has_custom_field(field)]
     return {"type": "object", "properties": properties, "required": needed}
 
