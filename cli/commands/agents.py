@@ -17,6 +17,9 @@ _NOTHING_FOUND_REMEDY = (
     " or configure an agent in agents.list."
 )
 
+#: models or modes of an agent that are shown, at most
+MAX_SHOWN_CHOICES = 40
+
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
@@ -73,14 +76,18 @@ def list_agents() -> None:
 @COMMAND.command("show")
 @click.argument("id_", metavar="ID")
 def show_agent(id_: str) -> None:
-    """Show an agent, and check whether it can answer now.
+    """Show an agent with the models and modes that it offers, and check whether it can answer now.
+
+    What it offers is known from its last session, and not before its first one.
 
     \b
     Example:
       gateway agents show main
 
     \b
-    --json prints {"agent": agent, "health": {"ok": bool, "version": str, "detail": str, "missing": str}}
+    --json prints
+      {"agent": agent, "health": {"ok": bool, "version": str, "detail": str, "missing": str},
+       "models" and "modes": [{"id", "name"}], or null if not known}
     """
     found = connect_to_gateway().get(f"/api/agents/{quote_part(id_)}")
     if current_invocation().json:
@@ -98,6 +105,8 @@ def show_agent(id_: str) -> None:
         *([("Usage", _describe_unknown_usage(agent))] if _describe_unknown_usage(agent) else []),
         ("Health", ("ok " if health["ok"] else "cannot answer ") + said),
         *([("Missing", health["missing"])] if health.get("missing") else []),
+        *_describe_choices("Models", found.get("models")),
+        *_describe_choices("Modes", found.get("modes")),
     ]
     if agent["base"] is not None:
         rows[1:1] = [("Id", agent["id"]), ("Name", agent["name"]), ("Over", agent["base"])]
@@ -108,6 +117,15 @@ def _describe_unknown_usage(agent: dict[str, Any]) -> str:
     """Return what an agent never tells about the usage of its tasks; empty if it may tell all."""
     unknown = [what for what in ("tokens", "cost") if agent.get(f"tells_{what}") is False]
     return f"it does not report {' or '.join(unknown)}" if unknown else ""
+
+
+def _describe_choices(title: str, choices: list[dict[str, str]] | None) -> list[tuple[str, str]]:
+    """Return a field with what an agent offers; none if that is not known."""
+    if choices is None:
+        return []
+    names = [choice["id"] for choice in choices[:MAX_SHOWN_CHOICES]]
+    more = f" and {len(choices) - len(names)} more: --json" if len(choices) > len(names) else ""
+    return [(title, (", ".join(names) or "none") + more)]
 
 
 _CONCURRENT_RUNS = click.IntRange(1, 1024)

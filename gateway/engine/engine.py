@@ -217,7 +217,9 @@ class Engine:
             AgentBusy: it is assigned, and all slots of its agent are taken.
             StorageFull, Unavailable: it was not accepted.
             TooDeep: agents have asked one another too often.
+            InvalidRequest: its agent certainly does not take its model.
         """
+        self.agents.check_model(spec.agent, spec.model)
         spec, admission = self._submitter.prepare_run(spec, coalesce=coalesce)
         return await self._submitter.await_acceptance(spec, self._store.runs.accept(spec, key, admission))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from gateway.engine.background import peer_process
 from harness.waiting import until
 from tests.api.client import ask, done, running, submit, token
+from tests.support import scripted_acp
 from tests.support.inprocess import Serving, serving
 
 AGENTS = {
@@ -54,6 +56,30 @@ async def test_an_unknown_agent_is_not_found(moongate: Serving, name: str) -> No
     answer = await ask(moongate, "GET", f"/api/agents/{name}")
 
     assert (answer.status, answer.code) == (404, "AGENT_NOT_FOUND")
+
+
+# --- what an agent offers ---------------------------------------------------------------------
+
+ACP_COMMAND = [sys.executable, "-I", "-S", scripted_acp.__file__]
+
+
+async def test_the_models_and_modes_of_an_agent_are_known_after_its_first_session(tmp_path: Path) -> None:
+    agent = {"id": "main", "backend": "acp", "preset": "opencode-acp", "command": ACP_COMMAND}
+    async with serving(tmp_path / "home", {"agents": {"list": [agent]}}) as served:
+        before = (await ask(served, "GET", "/api/agents/main")).body
+        unchecked = await submit(served, "Hello", model="lage")
+        await done(served, unchecked["id"])
+        after = (await ask(served, "GET", "/api/agents/main")).body
+        refused = await ask(served, "POST", "/api/tasks", {"prompt": "Hello", "model": "lage"})
+        taken = await done(served, (await submit(served, "Hello", model="large"))["id"])
+
+    assert (before["models"], before["modes"]) == (None, None)
+    assert after["models"] == [{"id": "small", "name": "small"}, {"id": "large", "name": "large"}]
+    assert after["modes"] == [{"id": "build", "name": "Build"}, {"id": "plan", "name": "Plan"}]
+    assert (refused.status, refused.code) == (400, "INVALID_REQUEST")
+    assert "the agent 'main' does not offer 'lage'" in refused.body["error"]["message"]
+    assert "It offers large" in str(refused.body)
+    assert taken["status"] == "succeeded"
 
 
 # --- agents that are made here ------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from gateway.backends.acp.backend import OFFER_SECONDS
 from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import KNOWN_AGENTS, AgentPreset
 from gateway.domain.agent import PermissionPolicy
@@ -238,6 +240,75 @@ def test_each_known_agent_is_made_to_ask(preset: AgentPreset) -> None:
 
     assert asking is not None
     assert asking.mode or asking.env
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+async def test_a_model_is_set_where_models_are_no_option_and_set_back_for_the_next_turn(rig: Rig) -> None:
+    rig.but("--models", "auto,pro")
+    first = await rig.ask("Hello")
+    untouched = (rig.workspace / "chosen").exists()
+    await rig.ask("Hello", ref(first), model="pro")
+    chosen = rig.chosen
+    await rig.ask("Hello", ref(first))
+
+    assert (untouched, chosen, rig.chosen) == (False, "pro", "auto")
+
+
+async def test_a_model_is_set_in_a_session_that_is_loaded(rig: Rig) -> None:
+    rig.but("--models", "auto,pro")
+    first = ref(await rig.ask("Hello"))
+    await rig.again()
+
+    await rig.ask("Hello", first, model="pro")
+
+    assert rig.chosen == "pro"
+
+
+async def test_a_model_may_be_named_by_its_name(rig: Rig) -> None:
+    rig.but("--model-names", "small,large", preset=AgentPreset.OPENCODE)
+
+    await rig.ask("Hello", model="large")
+
+    assert rig.chosen == "id-large"
+
+
+async def test_a_model_that_the_agent_refuses_is_an_error_with_the_near_ones(rig: Rig) -> None:
+    rig.but("--model-names", "small,large", preset=AgentPreset.OPENCODE)
+
+    with pytest.raises(AgentError, match="no such model") as raised:
+        await rig.ask("Hello", model="id-larg")
+
+    assert raised.value.remedy == "It offers id-large."
+
+
+async def test_what_an_agent_offers_is_known_from_its_last_session(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.but("--model-names", "small,large", "--mode-option", "build,plan", preset=AgentPreset.OPENCODE)
+    before = rig.backend.find_offer(rig.agent)
+    with pytest.raises(AgentError):
+        await rig.ask("Hello", model="huge")
+    offer = rig.backend.find_offer(rig.agent)
+    monkeypatch.setattr(time, "monotonic", lambda: OFFER_SECONDS + 1e9)
+    later = rig.backend.find_offer(rig.agent)
+
+    assert before is None
+    assert offer is not None
+    assert later is not None
+    assert [(model.id, model.name) for model in offer.models or ()] == [("id-small", "small"), ("id-large", "large")]
+    assert [mode.id for mode in offer.modes or ()] == ["build", "plan"]
+    assert (offer.takes_model("huge"), later.takes_model("huge")) == (False, True)
+    assert later.models == offer.models
+
+
+async def test_models_beside_an_option_are_offered_as_well_as_those_of_the_option(rig: Rig) -> None:
+    rig.but("--models", "auto,pro", preset=AgentPreset.GEMINI, permissions=PermissionPolicy.ALLOW)
+    await rig.ask("Hello")
+    offer = rig.backend.find_offer(rig.agent)
+
+    assert offer is not None
+    assert [(model.id, model.name) for model in offer.models or ()] == [("auto", "Auto"), ("pro", "Pro")]
+    assert offer.takes_model("one that it does not list"), "Gemini CLI takes any"
 
 
 async def test_another_spelling_of_a_model_is_left_to_the_agent(rig: Rig) -> None:

@@ -29,7 +29,9 @@ works. `--no-load`: sessions cannot be loaded again. `--blank`: a session that i
 at its start, and continues when there is a file `go`. `--weak N`: the first N processes that start there end at once.
 `--odd`: the id of the model option differs from its category. `--modes A,B`: offers these modes, and begins in the
 first one. `--mode-option A,B`: the same as an option. `--stiff`: sets no option, and does not say so. `--name NAME`:
-calls itself so.
+calls itself so. `--models A,B`: offers these models for `session/set_model`, and begins with the first one.
+`--model-names A,B`: offers models with these names as an option, in place of `small` and `large`; their values are
+`id-A` and `id-B`, and no other is taken.
 """
 
 from __future__ import annotations
@@ -282,14 +284,25 @@ def opened(number: int, session: str, cwd: str) -> None:
     places[session] = Path(cwd)
     names = read_argument("--modes", "build,plan").split(",")
     modes = {"currentModeId": names[0], "availableModes": [{"id": name, "name": name} for name in names]}
-    options = [model_option("small"), *mode_options()]
-    send(id=number, result={"sessionId": session, "configOptions": options, "modes": modes})
+    about: dict[str, Any] = {"sessionId": session, "modes": modes, "configOptions": mode_options()}
+    if "--models" in sys.argv:
+        listed = read_argument("--models", "").split(",")
+        named = [{"modelId": name, "name": name.title()} for name in listed]
+        about["models"] = {"currentModelId": listed[0], "availableModels": named}
+    else:
+        about["configOptions"].append(model_option(model_values()[0]["value"]))
+    send(id=number, result=about)
 
 
 def model_option(current: str) -> dict[str, Any]:
-    values = [{"value": name, "name": name} for name in ("small", "large")]
     about = {"type": "select", "id": OPTION, "name": "Model", "category": "model"}
-    return {**about, "currentValue": current, "options": values}
+    return {**about, "currentValue": current, "options": model_values()}
+
+
+def model_values() -> list[dict[str, str]]:
+    if "--model-names" in sys.argv:
+        return [{"value": f"id-{name}", "name": name} for name in read_argument("--model-names", "").split(",")]
+    return [{"value": name, "name": name} for name in ("small", "large")]
 
 
 def mode_options(current: str | None = None) -> list[dict[str, Any]]:
@@ -333,7 +346,11 @@ def choose(number: int, params: dict[str, Any]) -> None:
     if params.get("configId", OPTION) != OPTION:
         send(id=number, error={"code": -32602, "message": "no such option"})
         return
-    (places[params["sessionId"]] / "chosen").write_text(str(params.get("value") or params.get("modeId")))
+    value = str(params.get("value") or params.get("modeId") or params.get("modelId"))
+    if "--model-names" in sys.argv and value not in [known["value"] for known in model_values()]:
+        send(id=number, error={"code": -32602, "message": "no such model"})
+        return
+    (places[params["sessionId"]] / "chosen").write_text(value)
     now = str(params.get("value")).lower()
     send(id=number, result={"configOptions": [model_option(now), *mode_options()]} if "configId" in params else {})
 
@@ -354,7 +371,7 @@ def heed(message: dict[str, Any]) -> None:
             opened(number, f"s-{uuid.uuid4().hex}", params["cwd"])
         case "session/load":
             load(number, params["sessionId"], params["cwd"])
-        case "session/set_config_option" | "session/set_mode":
+        case "session/set_config_option" | "session/set_mode" | "session/set_model":
             choose(number, params)
         case "session/cancel":
             cancelled[params["sessionId"]].set()

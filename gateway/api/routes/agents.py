@@ -10,6 +10,7 @@ from msgspec import Struct
 from gateway.api import fields, openclaw_callback, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.agent import AgentDraft, AgentEdit
+from gateway.domain.offer import Offer, OfferedChoice
 from gateway.domain.token import Scope
 
 ROUTES = Routes("agents")
@@ -37,6 +38,10 @@ class HealthShown(Struct, frozen=True, kw_only=True):
 class AgentAnswer(Struct, frozen=True, kw_only=True):
     agent: views.AgentShown
     health: HealthShown
+    #: the models that it offers; null if it has not told, as before its first session
+    models: list[OfferedChoice] | None
+    #: the modes that it offers; null if it has not told
+    modes: list[OfferedChoice] | None
 
 
 class NewAgent(AgentDraft, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,10 +96,16 @@ async def create_agent(call: Call[NewAgent, Nothing]) -> AgentKept:
 
 @ROUTES.add("GET", "/api/agents/{id}", scope=Scope.READ, answer=AgentAnswer)
 async def show_agent(call: Call[Nothing, Nothing]) -> AgentAnswer:
-    """Show an agent, and ask its backend whether it can answer now."""
+    """Show an agent with what it offers, and ask its backend whether it can answer now."""
     view = await call.engine.agents.get_view(call.path["id"])
     found = await call.engine.agents.check_health(view.agent)
-    return AgentAnswer(agent=views.render_agent(view), health=HealthShown(**msgspec.structs.asdict(found)))
+    offer = call.engine.agents.find_offer(view.agent) or Offer()
+    return AgentAnswer(
+        agent=views.render_agent(view),
+        health=HealthShown(**msgspec.structs.asdict(found)),
+        models=None if offer.models is None else list(offer.models),
+        modes=None if offer.modes is None else list(offer.modes),
+    )
 
 
 @ROUTES.add("PUT", "/api/agents/{id}", scope=Scope.ADMIN, body=ChangedAgent, answer=AgentKept)

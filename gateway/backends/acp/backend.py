@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -23,6 +24,7 @@ from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import KNOWN_AGENTS, KnownAgent
 from gateway.config import Config
 from gateway.domain.agent import Agent, PermissionPolicy
+from gateway.domain.offer import Offer, OtherModels
 from gateway.domain.ports.backend import Abilities, AgentHealth, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import find_program
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from gateway.backends.acp.connection import AgentConnection
     from gateway.backends.acp.remarks import AgentRemarks
 
+
+#: seconds after a session was opened in which the agent certainly takes no other models than it listed then
+OFFER_SECONDS = 600.0
 
 _UNKNOWN_ASKING = (
     "Nobody can know whether this program asks before it acts: `permissions` only answers what it asks."
@@ -52,6 +57,8 @@ class AcpBackend:
         self._idle: dict[bytes, list[AgentConnection]] = {}
         self._timers: dict[AgentConnection, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        #: what agents offer and until when that is new, by the keys of their processes
+        self._offers: dict[bytes, tuple[Offer, float]] = {}
 
     async def __aenter__(self) -> AcpBackend:
         return self
@@ -95,6 +102,13 @@ class AcpBackend:
             return ""
         return f"no credential was found, neither in {', '.join(known.keys)} nor in {files[0]}. {known.sign_in}"
 
+    def find_offer(self, agent: Agent) -> Offer | None:
+        """Return what an agent offered in its last session. After a while, it may take models that it did not list."""
+        offer, until = self._offers.get(self._process_key(agent, 0), (None, 0.0))
+        if offer is None or time.monotonic() < until:
+            return offer
+        return msgspec.structs.replace(offer, other_models=OtherModels.ANY)
+
     async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
         from gateway.backends.acp.remarks import AgentRemarks, make_log
 
@@ -122,6 +136,9 @@ class AcpBackend:
                 raise error
         finally:
             connection.use_remarks(None)
+            if runner.offer is not None:
+                until = time.monotonic() + OFFER_SECONDS
+                self._offers[self._process_key(turn.agent, 0)] = (runner.offer, until)
             if runner.is_reusable and not connection.is_gone:
                 self._keep_idle(key, connection, turn.agent.options)
             else:

@@ -30,6 +30,7 @@ from acp.schema import (
     PermissionOption,
     RequestPermissionResponse,
     SessionConfigOptionSelect,
+    SessionModeState,
     ToolCallUpdate,
     UsageUpdate,
     UserMessageChunk,
@@ -38,6 +39,7 @@ from acp.schema import (
 import gateway
 from gateway import log, surrogates
 from gateway.backends.acp.failures import explain_refusal
+from gateway.backends.acp.models import ModelList
 from gateway.backends.acp.remarks import AgentRemarks, drop_routine
 from gateway.errors import AgentError
 from gateway.process.child import Child, read_lines
@@ -71,9 +73,11 @@ class LoadedSession:
     options: list[SessionConfigOptionSelect] = field(default_factory=list)
     #: ids of the options that a turn has set
     changed_options: set[str] = field(default_factory=set)
-    #: the modes that the session has in addition to the options; and the one that it was opened in
-    modes: list[str] = field(default_factory=list)
-    first_mode: str | None = None
+    #: the modes that the session has in addition to the options, as they were when it was opened
+    modes: SessionModeState | None = None
+    #: the models that it has in addition to the options, and whether a turn has set one of them
+    models: ModelList | None = None
+    is_model_changed: bool = False
     #: whether people have allowed something always, and the agent has changed its mode because of that
     is_mode_allowed: bool = False
     #: US dollars since the start of the session, as the agent reports them; and the part that is already counted
@@ -248,6 +252,14 @@ class AgentConnection:
         """Give what the agent tells next to its answer to the remarks of a turn; None ends this."""
         self.remarks = self._client.remarks = self._lines.remarks = remarks
         self.child.follow_stderr(None if remarks is None else remarks.output.feed)
+
+    async def send_request(self, method: str, params: dict[str, Any]) -> Any:
+        """Send a request for which the library has no method, or whose answer it knows only in part.
+
+        Raises:
+            RequestError, ConnectionError: as the library's own methods; see `await_answer`.
+        """
+        return await self.agent._conn.send_request(method, params)
 
     @property
     def loaded_sessions(self) -> dict[str, LoadedSession]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from acp.schema import ConfigOptionUpdate, CurrentModeUpdate, SessionConfigOptionSelect, SessionConfigSelectOption
+from acp.schema import ConfigOptionUpdate, CurrentModeUpdate, SessionConfigOptionSelect
 
 from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import AUTOMATIC_MODES, Asking
@@ -98,9 +98,3 @@ def find_option(options: object, category: str) -> SessionConfigOptionSelect | N
     """Return the option of a category, such as `mode` or `model`."""
     selects = [one for one in options or () if isinstance(one, SessionConfigOptionSelect)]  # type: ignore[attr-defined]
     return next((one for one in selects if category in (one.category, one.id)), None)
-
-
-def list_values(option: SessionConfigOptionSelect) -> list[str]:
-    """Return the values that an option may have."""
-    grouped = [[one] if isinstance(one, SessionConfigSelectOption) else one.options for one in option.options]
-    return [one.value for group in grouped for one in group]

@@ -48,10 +48,14 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return known._replace(command=tuple(self.command)) if self.command else known
 
     @property
+    def recognised_agent(self) -> KnownAgent | None:
+        """The known agent of the preset, or of the program's name; None if there is none."""
+        return KNOWN_AGENTS[self.preset] if self.preset is not None else recognise_command(self.command)
+
+    @property
     def asking(self) -> Asking | None:
         """How the agent is made to ask, as far as its preset or the program's name shows; None if that is not known."""
-        known = KNOWN_AGENTS[self.preset] if self.preset is not None else recognise_command(self.command)
-        return known.asking if known is not None else None
+        return None if self.recognised_agent is None else self.recognised_agent.asking
 
     def list_asking_variables(self, permissions: PermissionPolicy) -> Mapping[str, str]:
         """Return the variables that make the agent ask, unless it is allowed everything."""

@@ -10,6 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
+from gateway.domain.offer import OtherModels
 from gateway.domain.ports.backend import Abilities
 
 
@@ -54,6 +55,8 @@ class KnownAgent(NamedTuple):
     asking: Asking | None = None
     #: its names in the answer to `initialize`; none if its variables must be set before
     told_names: tuple[str, ...] = ()
+    #: which models it takes that it does not list, as tests found it
+    other_models: OtherModels = OtherModels.ANY
     #: what it can tell about its turns
     abilities: Abilities = Abilities()
     #: variables that it gets unless the agent's `env` sets them: it tells failed tries of its model on standard error
@@ -76,6 +79,7 @@ KNOWN_AGENTS = {
         (),
         "Sign in: opencode auth login",
         Asking(env=MappingProxyType({"OPENCODE_PERMISSION": json.dumps(_OPENCODE_PERMISSION)})),
+        other_models=OtherModels.NONE,
         environment=(("OPENCODE_PRINT_LOGS", "1"), ("OPENCODE_LOG_LEVEL", "ERROR")),
     ),
     AgentPreset.CLAUDE: KnownAgent(
@@ -86,6 +90,7 @@ KNOWN_AGENTS = {
         "Sign in with `claude`, or set ANTHROPIC_API_KEY.",
         Asking("default", ("plan", "dontAsk")),  # `dontAsk` denies what it would ask for
         ("@agentclientprotocol/claude-agent-acp",),
+        other_models=OtherModels.SIMILAR,
     ),
     AgentPreset.CODEX: KnownAgent(
         ("codex-acp",),
@@ -116,6 +121,7 @@ KNOWN_AGENTS = {
         "Sign in with `qwen`, or set OPENAI_API_KEY, OPENAI_BASE_URL and OPENAI_MODEL.",
         Asking("default", ("plan",)),
         ("qwen-code",),
+        other_models=OtherModels.NONE,
     ),
 }
 
@@ -141,6 +147,6 @@ def recognise_command(command: Sequence[str]) -> KnownAgent | None:
     return next((known for known in KNOWN_AGENTS.values() if known.command[0] == program), None)
 
 
-def find_asking(told: str) -> Asking | None:
-    """Return how the known agent is made to ask that calls itself so in its answer to `initialize`."""
-    return next((known.asking for known in KNOWN_AGENTS.values() if told in known.told_names), None)
+def recognise_name(told: str) -> KnownAgent | None:
+    """Return the known agent that calls itself so in its answer to `initialize`."""
+    return next((known for known in KNOWN_AGENTS.values() if told in known.told_names), None)

@@ -14,12 +14,13 @@ from gateway.backends.acp.elicitation import QuestionResponder
 from gateway.backends.acp.failures import SignInNeeded
 from gateway.backends.acp.modes import ModeKeeper
 from gateway.backends.acp.permissions import PermissionResponder
-from gateway.backends.acp.presets import find_asking
+from gateway.backends.acp.presets import recognise_name
 from gateway.backends.acp.sessions import SessionOpener
 from gateway.backends.acp.updates import UpdateReader
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.event import BackendEvent
 from gateway.domain.finish_reason import find_finish_reason
+from gateway.domain.offer import Offer, OtherModels
 from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
@@ -35,13 +36,20 @@ class TurnRunner:
     def __init__(self, connection: AgentConnection, turn: Turn) -> None:
         self._connection = connection
         self._turn = turn
-        self._modes = ModeKeeper(turn.agent, turn.agent.options.asking or find_asking(connection.name))
-        self._opener = SessionOpener(connection, turn, self._modes)
+        known = turn.agent.options.recognised_agent or recognise_name(connection.name)
+        self._modes = ModeKeeper(turn.agent, None if known is None else known.asking)
+        other_models = OtherModels.ANY if known is None else known.other_models
+        self._opener = SessionOpener(connection, turn, self._modes, other_models)
         self._updates = UpdateReader()
         self._permissions = PermissionResponder(turn, connection, self._updates.note_permission)
         self._questions = QuestionResponder(turn)
         #: whether another turn can use the connection
         self.is_reusable = False
+
+    @property
+    def offer(self) -> Offer | None:
+        """What the agent offers, once it has opened the session."""
+        return self._opener.offer
 
     async def stream_events(self) -> AsyncGenerator[TurnOutput, None]:
         """Send the prompt and yield events until the turn ends.

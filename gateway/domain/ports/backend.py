@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 from msgspec import Struct
@@ -11,6 +11,7 @@ from msgspec import Struct
 from gateway.domain.agent import Agent
 from gateway.domain.budget import Budget
 from gateway.domain.event import BackendEvent, Log, Notice
+from gateway.domain.offer import Offer
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.question import AnswerContent, Question
 from gateway.domain.run import FinishReason
@@ -153,3 +154,12 @@ class Backend(Protocol):
     def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]: ...
 
     async def check_health(self, agent: Agent) -> AgentHealth: ...
+
+
+@runtime_checkable
+class Offering(Protocol):
+    """A backend that knows what its agents offer their users to choose. A backend may be one."""
+
+    def find_offer(self, agent: Agent) -> Offer | None:
+        """Return what an agent has told that it offers; None if it has told nothing. It does not wait for the agent."""
+        ...

@@ -16,7 +16,8 @@ from gateway import log
 from gateway.domain.agent import Agent, AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.budget import Budget
 from gateway.domain.idempotency import IdempotencyKey
-from gateway.domain.ports.backend import Abilities, AgentHealth, Backend
+from gateway.domain.offer import Offer
+from gateway.domain.ports.backend import Abilities, AgentHealth, Backend, Offering
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import AgentLoad
 from gateway.errors import AgentNotFound, AgentUnusable, Conflict, InvalidRequest
@@ -187,6 +188,30 @@ class Agents:
             reason = self._explain_disabled(agent)
             return AgentHealth(ok=False, detail=f"it is disabled{reason}")
         return await self._backends[agent.backend].check_health(agent)
+
+    def find_offer(self, agent: Agent) -> Offer | None:
+        """Return which models and modes an agent offers, as it told its backend at last; None if that is not known."""
+        backend: object = self._backends.get(agent.backend)
+        return backend.find_offer(agent) if isinstance(backend, Offering) else None
+
+    def check_model(self, name: str | None, model: str | None) -> None:
+        """Refuse a model that an agent certainly does not take.
+
+        Raises:
+            AgentNotFound, AgentUnusable: there is no such agent, or it is disabled.
+            InvalidRequest: it does not take the model.
+        """
+        if model is None:
+            return
+        agent = self.choose_agent(name)
+        offer = self.find_offer(agent)
+        if offer is None or offer.takes_model(model):
+            return
+        near = ", ".join(offer.find_near_models(model))
+        raise InvalidRequest(
+            f"model: the agent {self.display_name(agent.id)!r} does not offer {model!r}.",
+            remedy=f"It offers {near}; all of them: gateway agents show {self.display_name(agent.id)}",
+        )
 
     # --- changes ----------------------------------------------------------------------------
 

@@ -50,7 +50,10 @@ def test_json_has_the_documented_shapes(shell: Shell) -> None:
     listed, shown = shell("agents", "list", "--json").json, shell("agents", "show", "main", "--json").json
 
     assert [set(agent) for agent in listed["agents"]] == [AGENT]
-    assert (set(shown), set(shown["health"])) == ({"agent", "health"}, {"ok", "version", "detail", "missing"})
+    assert (set(shown), set(shown["health"])) == (
+        {"agent", "health", "models", "modes"},
+        {"ok", "version", "detail", "missing"},
+    )
 
 
 def test_an_unknown_agent_exits_1(shell: Shell) -> None:

@@ -1,11 +1,15 @@
-"""Agents that no longer exist: their queued runs fail, and no others."""
+"""Agents that no longer exist: their queued runs fail, and no others. Models that an agent does not take."""
 
 from __future__ import annotations
 
 import uuid
 from pathlib import Path
 
+import pytest
+
+from gateway.domain.offer import Offer, OfferedChoice, OtherModels
 from gateway.domain.run import Status
+from gateway.errors import InvalidRequest
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import spec
 from tests.engine.stage import staged
@@ -33,3 +37,19 @@ async def test_a_process_that_begins_to_lead_fails_the_runs_of_all_agents_that_a
 
     assert [run.status for run in found] == [Status.FAILED, Status.FAILED, Status.QUEUED]
     assert found[1].error == "the agent 'gone' was removed before this run began."
+
+
+async def test_a_model_that_the_agent_certainly_does_not_take_is_refused(tmp_path: Path) -> None:
+    listed = tuple(OfferedChoice(id=name, name=name) for name in ("small", "large"))
+    async with staged(tmp_path) as stage:
+        taken = await stage.do(model="huge")
+        stage.backend.find_offer = lambda _: Offer(models=listed, other_models=OtherModels.NONE)  # type: ignore[attr-defined]
+        with pytest.raises(InvalidRequest, match="the agent 'main' does not offer 'lage'") as refused:
+            await stage.submit(model="lage")
+        listed_one = await stage.do(model="large")
+        without = await stage.do()
+        stage.backend.find_offer = lambda _: None  # type: ignore[attr-defined]
+        unknown = await stage.do(model="huge")
+
+    assert refused.value.remedy == "It offers large; all of them: gateway agents show main"
+    assert [run.status for run in (taken, listed_one, without, unknown)] == [Status.SUCCEEDED] * 4
