@@ -138,8 +138,8 @@ async def mix_in(
 ) -> AsyncGenerator[_Said, None]:
     """Yield what a generator yields, and the lines of a side output as they come.
 
-    Closing it closes the generator. Lines that have come by then precede each thing that the generator yields, its
-    end and its error.
+    Closing it closes the generator. A cancel cancels the generator, and what that says then is yielded, too. Lines that
+    have come by then precede each thing that the generator yields, its end and its error.
 
     Args:
         show: makes what is yielded for a line.
@@ -161,6 +161,14 @@ async def mix_in(
                 return
             yield said
             step = asyncio.ensure_future(anext(output, None))
+    except (asyncio.CancelledError, Exception):  # the generator may say more on its way: what a turn has cost
+        step.cancel()
+        await asyncio.wait({step})
+        while not step.cancelled() and step.exception() is None and (said := step.result()) is not None:
+            yield said
+            step = asyncio.ensure_future(anext(output, None))
+            await asyncio.wait({step})
+        raise
     finally:
         arrived.cancel()
         step.cancel()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,9 @@ from gateway.backends.acp import tool_calls
 from gateway.backends.acp.connection import LoadedSession
 from gateway.backends.acp.updates import UpdateReader
 from gateway.domain.event import BackendEvent, Log, Text, Tool, ToolEnd, Usage
+from gateway.errors import AgentError
+from harness.waiting import until
+from tests.support.acp import Rig, of
 
 COMMAND = {"command": "touch hi.txt; echo hi"}
 
@@ -280,3 +286,51 @@ async def test_a_count_that_is_none_is_not_used(count: Any) -> None:
 
 async def test_an_agent_that_tells_no_tokens_has_no_usage() -> None:
     assert used(text("hello"), end={"_meta": {}}) == []
+
+
+# --- a turn that does not succeed -----------------------------------------------------------------
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    rig = Rig(tmp_path)
+    await rig.open()
+    yield rig
+    await rig.stack.aclose()
+    assert not rig.ledger.alive()
+
+
+def script(rig: Rig, *lines: dict[str, Any]) -> str:
+    """Write what the scripted agent tells, and return the prompt for it."""
+    (rig.workspace / "told").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return "[[replay told]]"
+
+
+RUNNING = {"update": {"sessionUpdate": "tool_call", "toolCallId": "1", "title": "sleep 20", "status": "in_progress"}}
+
+
+async def test_a_turn_that_fails_reports_the_tokens_that_were_told_and_ends_its_tools(rig: Rig) -> None:
+    used = {"usage": {"inputTokens": 10, "outputTokens": 1}}
+    piece = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": ""}, "_meta": used}
+    said: list[Any] = []
+
+    with pytest.raises(AgentError, match="out of credit"):
+        await rig.ask(script(rig, RUNNING, {"update": piece}, {"fail": "out of credit"}), said=said)
+
+    assert of(said, Usage) == [Usage(input=10, output=1)]
+    assert [(end.name, end.is_error) for end in of(said, ToolEnd)] == [("sleep 20", True)]
+
+
+async def test_a_turn_that_is_cancelled_reports_the_tokens_that_the_agent_tells_then(rig: Rig) -> None:
+    tokens = {"inputTokens": 2653, "outputTokens": 5, "totalTokens": 2658}
+    said: list[Any] = []
+    prompt = script(rig, {"result": {"usage": tokens}}, RUNNING, {"wait": True})
+    asking = asyncio.create_task(rig.ask(prompt, said=said))
+    await until(lambda: of(said, Tool), "the tool runs")
+    asking.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+    assert of(said, Usage) == [Usage(input=2653, output=5)]
+    assert [(end.name, end.is_error) for end in of(said, ToolEnd)] == [("sleep 20", True)]

@@ -217,3 +217,33 @@ async def test_a_cancel_while_the_output_is_silent_closes_it() -> None:
 
     assert waiting.cancelled()
     assert output.is_closed
+
+
+@pytest.mark.parametrize("by_side_output", [False, True])
+async def test_what_the_output_says_when_it_is_cancelled_is_passed_on(by_side_output: bool) -> None:
+    side, begun = SideOutput(), asyncio.Event()
+    said: asyncio.Queue[str] = asyncio.Queue()
+
+    async def stream() -> AsyncGenerator[str, None]:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            yield "it has cost 3"
+            raise
+
+    async def listen() -> None:
+        async for one in mix_in(stream(), side, str):
+            said.put_nowait(one)
+
+    listening = asyncio.ensure_future(listen())
+    async with asyncio.timeout(PATIENCE):
+        await begun.wait()
+        if by_side_output:
+            side.fail(ValueError("it is hopeless"))
+        else:
+            listening.cancel()
+        await asyncio.wait({listening})
+
+    assert said.get_nowait() == "it has cost 3"
+    assert listening.cancelled() or listening.exception() is not None

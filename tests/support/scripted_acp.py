@@ -16,6 +16,8 @@ It has the directives of `scripted_agent`, and these:
     [[endless]]      report an infinite cost
     [[half]]         answer half a character, and use a tool with it
     [[hangup]]       answer, then close the pipe and stay alive
+    [[replay FILE]]  tell what a file there has in JSON lines: `update`; `ask` (permission for a tool call);
+                     `wait` (hang until the turn is cancelled); `fail` (with an error); `result` (of the prompt)
     [[switch MODE]]  change to the mode; then answer
     [[widen MODE]]   ask permission; when it is given for always, change to the mode; then answer
     [[mutter TEXT]]  write TEXT to standard error, then be silent until it is cancelled
@@ -58,6 +60,8 @@ cancelled: dict[str, threading.Event] = {}
 #: number of earlier prompts, by session
 before: dict[str, int] = {}
 answers: dict[int, Any] = {}
+#: what the answer to the prompt tells instead of the usage, by session
+results: dict[str, Any] = {}
 #: what the client says that it can do
 client: dict[str, Any] = {}
 answered = threading.Condition()
@@ -93,9 +97,12 @@ def say(session: str, text: str) -> None:
 
 
 def ask(session: str, what: str, kinds: Sequence[str] = ("allow_always", "allow_once", "reject_once")) -> str:
+    return ask_for(session, {"toolCallId": "t1", "title": what, "kind": "execute"}, kinds)
+
+
+def ask_for(session: str, call: dict[str, Any], kinds: Sequence[str] = ("allow_once", "reject_once")) -> str:
     number = time.monotonic_ns()
     options = [{"optionId": kind, "name": kind, "kind": kind} for kind in kinds]
-    call = {"toolCallId": "t1", "title": what, "kind": "execute"}
     send(
         id=number,
         method="session/request_permission",
@@ -139,6 +146,21 @@ def use_tool(session: str, name: str) -> None:
     content = [{"type": "content", "content": {"type": "text", "text": "output"}}]
     update(session, "tool_call_update", toolCallId="t1", status="completed", content=content)
     say(session, name)
+
+
+def replay(session: str, name: str) -> None:
+    for line in (places[session] / name).read_text().splitlines():
+        match json.loads(line):
+            case {"update": told}:
+                send(method="session/update", params={"sessionId": session, "update": told})
+            case {"ask": call}:
+                ask_for(session, call)
+            case {"wait": _}:
+                cancelled[session].wait()
+            case {"fail": why}:
+                raise RuntimeError(why)
+            case {"result": more}:
+                results[session] = more
 
 
 def fail(session: str, why: str) -> None:
@@ -243,6 +265,7 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "stubborn": be_stubborn,
     "stray": stray,
     "hangup": say,
+    "replay": replay,
     "switch": switch,
     "widen": widen,
     "mutter": mutter,
@@ -270,7 +293,7 @@ def prompt(number: int, session: str, text: str) -> None:
         reason = "cancelled" if cancelled[session].is_set() else "end_turn"
         reason = "refusal" if found and found[1] == "balk" else reason
         reason = found[2].partition(" ")[0] if found and found[1] == "cut" else reason
-        send(id=number, result={"stopReason": reason, "usage": usage})
+        send(id=number, result={"stopReason": reason, **results.pop(session, {"usage": usage})})
         if found and found[1] == "hangup":
             os.close(1)
     finally:

@@ -90,13 +90,13 @@ class ToolCalls:
         """Return all calls that are held back: the agent goes on with something else."""
         return [said for call in self._open.values() for said in self._show(call)]
 
-    def end_all(self) -> list[BackendEvent]:
+    def end_all(self, *, has_failed: bool) -> list[BackendEvent]:
         """Return the ends of the calls whose ends the agent has not told: its turn is over."""
         said: list[BackendEvent] = []
         for call in list(self._open.values()):
             said += self._show(call)
             why = "it was not allowed" if call.is_denied else "the agent did not tell how it ended"
-            said.append(self._end(call, is_error=call.is_denied, output=why))
+            said.append(self._end(call, is_error=has_failed or call.is_denied, output=why))
         return said
 
     def _find_call(self, call_id: str) -> _Call:

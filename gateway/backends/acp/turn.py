@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 
 from acp.exceptions import RequestError
 from acp.schema import PromptResponse, TextContentBlock
@@ -18,7 +18,7 @@ from gateway.backends.acp.presets import recognise_name
 from gateway.backends.acp.sessions import SessionOpener
 from gateway.backends.acp.updates import UpdateReader
 from gateway.domain.agent import PermissionPolicy
-from gateway.domain.event import BackendEvent
+from gateway.domain.event import BackendEvent, Log, Text, Thinking
 from gateway.domain.finish_reason import find_finish_reason
 from gateway.domain.offer import Offer, OtherModels
 from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
@@ -27,6 +27,8 @@ from gateway.errors import AgentError
 
 #: seconds that an agent has to end a cancelled turn; then its process is ended
 CANCEL_TIMEOUT_SECONDS = 1.2
+#: what an agent says; it does not count when it comes after a failure or a cancel
+_WORDS = (Text, Thinking, Log)
 _ALLOW_REMEDY = 'The agent\'s `"permissions": "allow"` lets it do everything it asks for.'
 
 
@@ -77,14 +79,15 @@ class TurnRunner:
                     yield said
                 response = await self._connection.await_answer(asking, "did not finish")
                 self.is_reusable = True
-            except SignInNeeded:
-                raise
-            except AgentError:  # an agent that only reports a failure keeps the conversation in its process
-                self.is_reusable = _is_refused(asking)
+            except (AgentError, asyncio.CancelledError) as error:
+                # An agent that only reports a failure keeps the conversation in its process.
+                self.is_reusable = _is_refused(asking) and not isinstance(error, SignInNeeded)
+                await self._cancel_prompt(session, asking)
+                for told in self._read_rest(session, asking):
+                    yield told
                 raise
             finally:
-                if not asking.done():
-                    await self._cancel_prompt(session, asking)
+                await self._cancel_prompt(session, asking)
                 self._withdraw_questions()
         for told in self._updates.read_end(response):
             yield told
@@ -116,6 +119,14 @@ class TurnRunner:
         for said in self._permissions.take_events():
             yield said
 
+    def _read_rest(self, session: str, asking: asyncio.Task[PromptResponse]) -> Iterator[BackendEvent]:
+        """Yield what still counts of a turn that fails or is cancelled: its tokens and costs, and the ends of tools."""
+        note = self._connection.loaded_sessions[session]
+        while (update := self._connection.take_update()) is not None:
+            yield from (said for said in self._updates.read_update(note, update) if not isinstance(said, _WORDS))
+        has_answer = asking.done() and not asking.cancelled() and asking.exception() is None
+        yield from self._updates.read_end(asking.result() if has_answer else None, has_failed=True)
+
     def _watch_mode(self, note: LoadedSession, update: object) -> None:
         """End the turn if the agent leaves the mode in which it asks, unless people have allowed something always.
 
@@ -130,7 +141,9 @@ class TurnRunner:
         note.is_mode_allowed = True
 
     async def _cancel_prompt(self, session: str, asking: asyncio.Task[PromptResponse]) -> None:
-        """Cancel the prompt; if the agent does not stop in time, its process cannot be used again."""
+        """Cancel the prompt, unless it has ended; if the agent does not stop in time, its process is of no use."""
+        if asking.done() or asking.cancelling():
+            return
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(CANCEL_TIMEOUT_SECONDS):
                 await self._connection.agent.cancel(session_id=session)

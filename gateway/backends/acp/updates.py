@@ -73,10 +73,10 @@ class UpdateReader:
                 return self._take_new_cost(session)
         return []
 
-    def read_end(self, answer: PromptResponse) -> list[BackendEvent]:
-        """Return what the answer to the prompt tells, after all updates."""
-        used = None if self._has_step_usage else read_answer_usage(answer)
-        return [*self.tools.end_all(), *([used] if used else [])]
+    def read_end(self, answer: PromptResponse | None, *, has_failed: bool = False) -> list[BackendEvent]:
+        """Return what the answer to the prompt tells, after all updates; a turn that has failed may have none."""
+        used = None if self._has_step_usage or answer is None else read_answer_usage(answer)
+        return [*self.tools.end_all(has_failed=has_failed), *([used] if used else [])]
 
     def _read_message(self, chunk: AgentMessageChunk) -> list[BackendEvent]:
         said: list[BackendEvent] = []

@@ -357,7 +357,7 @@ def _find_named_workspace(named: str) -> str:
 
 
 async def _cancel_turn(task: asyncio.Task[None]) -> None:
-    """Cancel a turn and wait until it has ended. What it says while it ends does not count."""
+    """Cancel a turn and wait until it has ended. It may still say what it has cost; its error does not count."""
     task.cancel()
     _, pending = await asyncio.wait({task}, timeout=TURN_CLOSE_TIMEOUT_SECONDS)
     if pending:
