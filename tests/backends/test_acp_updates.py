@@ -77,6 +77,68 @@ async def test_a_call_is_shown_when_its_input_is_known() -> None:
     ]
 
 
+async def test_an_input_that_comes_in_parts_is_shown_when_it_is_whole() -> None:
+    reader, session = UpdateReader(), LoadedSession()
+    for part in (call(rawInput={}), progress(rawInput={"path": "a"}), progress(rawInput={"path": "a", "content": "x"})):
+        assert reader.read_update(session, part) == []
+
+    said = reader.read_update(session, update("usage_update", used=2555, size=1_000_000))
+
+    assert said == [Tool(id="1", name="Terminal", args={"path": "a", "content": "x"})]
+
+
+async def test_a_piece_without_text_does_not_show_a_call_whose_input_is_not_told() -> None:
+    events = read(call(rawInput={}), text(""), permission(rawInput=COMMAND), progress(status="completed"))
+
+    assert events == [Tool(id="1", name="Terminal", args=COMMAND), ToolEnd(id="1", name="Terminal")]
+
+
+async def test_the_files_stand_for_an_input_that_the_agent_does_not_tell() -> None:
+    place = [{"path": "/work/a.txt"}]
+    events = read(call(title="a.txt", status="in_progress", locations=place), progress(status="completed"))
+
+    assert events[0] == Tool(id="1", name="a.txt", args={"locations": ["/work/a.txt"]})
+
+
+async def test_the_pieces_of_a_terminal_are_the_output() -> None:
+    pieces = [progress(_meta={"terminal_output_delta": {"data": data}}) for data in ("one\n", "two\n")]
+    events = read(call(status="in_progress", rawInput=COMMAND), *pieces, progress(status="failed"))
+
+    assert events[-1] == ToolEnd(id="1", name="Terminal", is_error=True, output="one\ntwo\n")
+
+
+async def test_an_endless_terminal_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_calls, "MAX_TERMINAL_CHARACTERS", 5)
+    pieces = [progress(_meta={"terminal_output_delta": {"data": "abc"}}) for _ in range(3)]
+
+    assert read(call(status="in_progress"), *pieces)[-1] == ToolEnd(id="1", name="Terminal", output="abcab")
+
+
+async def test_a_changed_file_is_told_with_what_the_tool_returned() -> None:
+    change = [{"type": "diff", "path": "/work/a.txt", "oldText": None, "newText": "x"}]
+    events = read(
+        call(title="Preparing file"),
+        progress(rawInput={"file_path": "/work/a.txt"}, content=change),
+        progress(status="completed", rawOutput="File created."),
+    )
+
+    assert events[-1] == ToolEnd(id="1", name="Preparing file", output="changed a.txt\nFile created.")
+
+
+async def test_a_change_that_is_told_as_an_object_too_is_told_once() -> None:
+    change = [{"type": "diff", "path": "/work/a.txt", "oldText": "", "newText": "x"}]
+    end = progress(status="completed", content=change, rawOutput={"fileDiff": "+x", "fileName": "a.txt"})
+
+    assert read(call(status="in_progress"), end)[-1] == ToolEnd(id="1", name="Terminal", output="changed a.txt")
+
+
+@pytest.mark.parametrize(
+    "meta", [{"claudeCode": 1}, {"claudeCode": {"toolName": 1}}, {"toolName": None}, {"terminal_output_delta": [1]}]
+)
+async def test_metadata_of_another_shape_is_passed_over(meta: dict[str, Any]) -> None:
+    assert read(call(status="in_progress", _meta=meta))[0] == Tool(id="1", name="Terminal")
+
+
 async def test_the_input_of_a_call_may_come_with_a_permission_request() -> None:
     meta = {"toolName": "run_shell_command"}
     events = read(

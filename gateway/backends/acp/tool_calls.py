@@ -1,14 +1,15 @@
 """Reads the tool calls of one turn.
 
 An agent tells a call piece by piece: Claude Code, Qwen Code and opencode first tell an id, and the input only with the
-next update or with a permission request; Gemini CLI tells some calls only by a permission request.
+next updates or with a permission request; Gemini CLI tells some calls only by a permission request. Claude Code tells
+an input while its model writes it, in several updates.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ HOLD_SECONDS = 2.0
 MAX_OPEN_CALLS = 256
 #: ended calls whose ids are remembered
 MAX_REMEMBERED_CALLS = 4096
+#: characters of what a call writes to its terminal that are kept
+MAX_TERMINAL_CHARACTERS = 1 << 20
 #: characters of a call's name or title
 MAX_CALL_TITLE_CHARACTERS = 500
 #: the protocol's statuses of a tool call
@@ -40,6 +43,13 @@ class _Call:
     name: str = ""
     title: str = ""
     args: Any = None
+    #: whether an update has told its input; while it is pending, more of the input may come
+    has_input: bool = False
+    status: str = _PENDING
+    #: the files that it changes, a line for each; and its output so far
+    changes: list[str] = field(default_factory=list)
+    output: str = ""
+    terminal: str = ""
     #: whether its `Tool` event is out
     is_shown: bool = False
     #: whether it was denied
@@ -61,14 +71,16 @@ class ToolCalls:
         if told.tool_call_id in self._ended:
             return []
         call = self._find_call(told.tool_call_id)
-        is_known = _take_details(call, told) and not isinstance(told, ToolCallStart)
-        is_asked, status = isinstance(told, ToolCallUpdate), told.status or _PENDING
-        if not (is_known or is_asked or status != _PENDING):
-            return []
-        said = self._show(call)
-        if status in (_COMPLETED, _FAILED):
-            said.append(self._end(call, is_error=status == _FAILED, output=_read_output(told)))
-        return said
+        is_asked = not isinstance(told, ToolCallStart | ToolCallProgress)
+        if not call.is_shown:
+            _take_details(call, told)
+            call.has_input |= bool(told.raw_input) and not isinstance(told, ToolCallStart)
+        if not is_asked:
+            call.status = told.status or call.status
+        self._take_output(call, told)
+        if call.status in (_COMPLETED, _FAILED):
+            return [*self._show(call), self._end(call)]
+        return self._show(call) if is_asked or call.status != _PENDING else []
 
     def note_denial(self, call_id: str) -> None:
         """Note that a call was denied: some agents do not tell its end."""
@@ -86,6 +98,10 @@ class ToolCalls:
         now = asyncio.get_running_loop().time()
         return [said for call in self._open.values() if call.show_at <= now for said in self._show(call)]
 
+    def show_known(self) -> list[BackendEvent]:
+        """Return the calls whose input was told: the agent goes on with something else, so it is whole."""
+        return [said for call in self._open.values() if call.has_input for said in self._show(call)]
+
     def show_held(self) -> list[BackendEvent]:
         """Return all calls that are held back: the agent goes on with something else."""
         return [said for call in self._open.values() for said in self._show(call)]
@@ -94,9 +110,10 @@ class ToolCalls:
         """Return the ends of the calls whose ends the agent has not told: its turn is over."""
         said: list[BackendEvent] = []
         for call in list(self._open.values()):
-            said += self._show(call)
-            why = "it was not allowed" if call.is_denied else "the agent did not tell how it ended"
-            said.append(self._end(call, is_error=has_failed or call.is_denied, output=why))
+            call.status = _FAILED if has_failed or call.is_denied else _COMPLETED
+            if not call.output and not call.terminal:
+                call.output = "it was not allowed" if call.is_denied else "the agent did not tell how it ended"
+            said += [*self._show(call), self._end(call)]
         return said
 
     def _find_call(self, call_id: str) -> _Call:
@@ -114,8 +131,18 @@ class ToolCalls:
         title = call.title[:MAX_CALL_TITLE_CHARACTERS] if call.title != call.name else ""
         return [Tool(id=call.id, name=call.name[:MAX_CALL_TITLE_CHARACTERS], title=title, args=call.args)]
 
-    def _end(self, call: _Call, *, is_error: bool, output: str) -> ToolEnd:
+    def _take_output(self, call: _Call, told: AnyCall) -> None:
+        """Take what a call has changed and returned. The text of one that has not begun says what it will do."""
+        files = [part.path for part in told.content or () if isinstance(part, FileEditToolCallContent)]
+        call.changes = [f"changed {os.path.basename(path)}" for path in files] or call.changes
+        if call.status != _PENDING and isinstance(told, ToolCallStart | ToolCallProgress):
+            call.output = _read_output(told) or call.output
+        call.terminal = (call.terminal + _read_terminal(told.field_meta))[:MAX_TERMINAL_CHARACTERS]
+
+    def _end(self, call: _Call) -> ToolEnd:
         self._forget(call.id)
+        is_error = call.status == _FAILED
+        output = "\n".join(filter(None, [*([] if is_error else call.changes), call.output or call.terminal]))
         return ToolEnd(id=call.id, name=call.name[:MAX_CALL_TITLE_CHARACTERS], is_error=is_error, output=output)
 
     def _forget(self, call_id: str) -> None:
@@ -125,15 +152,15 @@ class ToolCalls:
             del self._ended[next(iter(self._ended))]
 
 
-def _take_details(call: _Call, told: AnyCall) -> bool:
-    """Take name, title and input; return whether an input was told."""
+def _take_details(call: _Call, told: AnyCall) -> None:
+    """Take name, title and input; what is left out stays as it was."""
     title = told.title or ""
-    if not call.is_shown:
-        call.name = _find_tool_name(told.field_meta) or call.name or title or str(told.kind or "tool")
-        call.title = title or call.title
-        if told.raw_input:
-            call.args = told.raw_input
-    return bool(told.raw_input)
+    call.name = _find_tool_name(told.field_meta) or call.name or title or str(told.kind or "tool")
+    call.title = title or call.title
+    if told.raw_input:
+        call.args = told.raw_input
+    elif call.args is None and told.locations:  # Gemini CLI tells no input, but the files
+        call.args = {"locations": [place.path for place in told.locations]}
 
 
 def _find_tool_name(meta: dict[str, Any] | None) -> str:
@@ -146,20 +173,21 @@ def _find_tool_name(meta: dict[str, Any] | None) -> str:
 
 def _read_output(told: AnyCall) -> str:
     """Return what a call has returned, as text."""
-    raw = told.raw_output
+    raw, content = told.raw_output, told.content or ()
     if isinstance(raw, str) and raw:
         return raw
-    if text := "\n".join(filter(None, (_read_content(part) for part in told.content or ()))):
+    blocks = [getattr(part, "content", None) for part in content]
+    if text := "\n".join(block.text for block in blocks if isinstance(block, TextContentBlock)):
         return text
     if isinstance(raw, dict):
         found = next((raw[key] for key in _OUTPUT_KEYS if isinstance(raw.get(key), str)), None)
-        return found if found is not None else msgspec.json.encode(raw).decode()
+        has_files = any(isinstance(part, FileEditToolCallContent) for part in content)
+        return found if found is not None else "" if has_files else msgspec.json.encode(raw).decode()
     return ""
 
 
-def _read_content(part: Any) -> str:
-    """Return a part of a call's content as text: a text, or the name of a file that it changes."""
-    if isinstance(part, FileEditToolCallContent):
-        return f"changed {os.path.basename(part.path)}"
-    content = getattr(part, "content", None)
-    return content.text if isinstance(content, TextContentBlock) else ""
+def _read_terminal(meta: dict[str, Any] | None) -> str:
+    """Return a piece of what a command writes: `_meta.terminal_output_delta.data` (codex-acp in JavaScript)."""
+    piece = (meta or {}).get("terminal_output_delta")
+    data = piece.get("data") if isinstance(piece, dict) else None
+    return data if isinstance(data, str) else ""

@@ -62,16 +62,17 @@ class UpdateReader:
         match update:
             case AgentMessageChunk():
                 return self._read_message(update)
-            case AgentThoughtChunk(content=TextContentBlock(text=text)):
+            case AgentThoughtChunk(content=TextContentBlock(text=text)) if text:
                 return [*self.tools.show_held(), Thinking(delta=text)]
             case ToolCallStart() | ToolCallProgress() | ToolCallUpdate():
                 if not isinstance(update, ToolCallUpdate):  # that one is a question whether it may work
                     self.has_worked = True
                 self._is_new_paragraph = True
-                return self.tools.read_call(update)
+                before = self.tools.show_known() if isinstance(update, ToolCallStart) else []
+                return [*before, *self.tools.read_call(update)]
             case UsageUpdate():
-                return self._take_new_cost(session)
-        return []
+                return [*self.tools.show_known(), *self._take_new_cost(session)]
+        return self.tools.show_known()
 
     def read_end(self, answer: PromptResponse | None, *, has_failed: bool = False) -> list[BackendEvent]:
         """Return what the answer to the prompt tells, after all updates; a turn that has failed may have none."""
@@ -79,7 +80,7 @@ class UpdateReader:
         return [*self.tools.end_all(has_failed=has_failed), *([used] if used else [])]
 
     def _read_message(self, chunk: AgentMessageChunk) -> list[BackendEvent]:
-        said: list[BackendEvent] = []
+        said: list[BackendEvent] = self.tools.show_known()
         if isinstance(chunk.content, TextContentBlock) and (text := chunk.content.text):
             said += self._read_text(text, chunk.message_id)
         if (used := read_step_usage(chunk.field_meta)) is not None:
