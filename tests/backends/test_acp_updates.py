@@ -14,7 +14,7 @@ from acp.schema import PromptResponse, SessionNotification, ToolCallUpdate
 from gateway.backends.acp import tool_calls
 from gateway.backends.acp.connection import LoadedSession
 from gateway.backends.acp.updates import UpdateReader
-from gateway.domain.event import BackendEvent, Log, Text, Tool, ToolEnd, Usage
+from gateway.domain.event import BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.errors import AgentError
 from harness.waiting import until
 from tests.support.acp import Rig, of
@@ -48,9 +48,9 @@ def content(said: str) -> list[dict[str, Any]]:
     return [{"type": "content", "content": {"type": "text", "text": said}}]
 
 
-def read(*updates: Any, end: dict[str, Any] | None = None) -> list[BackendEvent]:
+def read(*updates: Any, end: dict[str, Any] | None = None, agent: str = "") -> list[BackendEvent]:
     """Return the events of a turn with these updates, and with this answer to its prompt."""
-    reader, session = UpdateReader(), LoadedSession()
+    reader, session = UpdateReader(agent), LoadedSession()
     said = [event for one in updates for event in reader.read_update(session, one)]
     answer = PromptResponse.model_validate({"stopReason": "end_turn"} | (end or {}))
     return said + reader.read_end(answer)
@@ -280,17 +280,72 @@ async def test_an_answer_does_not_begin_with_a_blank_line() -> None:
     assert written(read(call(status="in_progress"), progress(status="completed"), text("Done."))) == "Done."
 
 
-async def test_a_notice_of_the_program_is_no_part_of_the_answer() -> None:
-    warning = "Warning: Model metadata for `x` not found. Defaulting to fallback metadata.\n\n"
-    events = read(text(warning), text("hello", "m1"))
+async def test_a_tool_call_parts_a_message_too() -> None:
+    used = (call(status="in_progress"), progress(status="completed"))
 
-    assert written(events) == "hello"
-    assert events[0] == Log(level="warning", message=f"the agent says: {warning.strip()}")
+    assert written(read(text("I search.", "m1"), *used, text("Found.", "m1"))) == "I search.\n\nFound."
 
 
-@pytest.mark.parametrize("said", ["Warning: ", "Warning: hot", "Warning: hot\n", "A Warning: hot\n\n"])
-async def test_an_answer_may_begin_with_a_warning(said: str) -> None:
-    assert written(read(text(said), text("coffee"))) == said + "coffee"
+async def test_a_tool_that_works_or_ends_in_the_background_does_not_part_a_message() -> None:
+    told = (call(status="in_progress"), text("It ", "m1"), progress(content=content("x")), text("is ", "m1"))
+
+    assert written(read(*told, progress(status="completed"), text("green", "m1"))) == "It is green"
+
+
+async def test_an_empty_piece_does_not_part_a_message() -> None:
+    assert written(read(text("One", "m1"), text("", None), text(" two", "m1"))) == "One two"
+
+
+async def test_thoughts_of_other_messages_are_paragraphs() -> None:
+    thoughts = [
+        update("agent_thought_chunk", content={"type": "text", "text": said}, messageId=message)
+        for said, message in (("One", "m1"), ("Two", "m2"), ("", "m3"))
+    ]
+
+    said = [event for event in read(*thoughts) if isinstance(event, Thinking)]
+
+    assert said == [Thinking(delta="One"), Thinking(delta="\n\nTwo")]
+
+
+CODEX = "@agentclientprotocol/codex-acp"
+UNKNOWN_MODEL = "Model metadata for `x` not found. Defaulting to fallback metadata; this can degrade performance."
+
+
+@pytest.mark.parametrize(
+    ("agent", "notice"),
+    [
+        (CODEX, f"Warning: {UNKNOWN_MODEL}\n\n"),
+        (CODEX, "Config warning: unknown key\n\nIt is `a`.\n\n"),
+        (CODEX, "*Context compacted to fit the model's context window.*\n\n"),
+        ("codex-acp", UNKNOWN_MODEL),
+    ],
+)
+async def test_a_notice_of_codex_is_no_part_of_the_answer(agent: str, notice: str) -> None:
+    answer = "hello" if agent == "codex-acp" else "hello there"
+    events = read(text(notice), text(answer, None if agent == "codex-acp" else "m1"), agent=agent)
+
+    assert events == [Log(level="warning", message=f"the agent says: {notice.strip()}"), Text(delta=answer)]
+
+
+async def test_a_notice_of_claude_is_no_part_of_the_answer() -> None:
+    meta = {"claudeCode": {"kind": "informational", "level": "warning"}}
+    events = read(text("Hello ", "m1"), text("**Warning:** it rains", _meta=meta), text("Ada", "m1"))
+
+    assert written(events) == "Hello Ada"
+    assert events[1] == Log(level="warning", message="the agent says: **Warning:** it rains")
+
+
+@pytest.mark.parametrize(("agent", "message"), [("gemini-cli", None), ("codex-acp", None), (CODEX, "m1")])
+async def test_an_answer_may_be_a_warning(agent: str, message: str | None) -> None:
+    assert written(read(text("Warning: hot\n\n", message), text("coffee", message), agent=agent)) == (
+        "Warning: hot\n\ncoffee"
+    )
+
+
+async def test_what_an_adapter_says_outside_of_messages_is_a_paragraph() -> None:
+    told = (text("Hello", "m1"), text("**Model fallback:** to another"), text("Ada", "m2"))
+
+    assert written(read(*told)) == "Hello\n\n**Model fallback:** to another\n\nAda"
 
 
 # --- usage ----------------------------------------------------------------------------------------

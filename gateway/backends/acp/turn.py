@@ -42,7 +42,7 @@ class TurnRunner:
         self._modes = ModeKeeper(turn.agent, None if known is None else known.asking)
         other_models = OtherModels.ANY if known is None else known.other_models
         self._opener = SessionOpener(connection, turn, self._modes, other_models)
-        self._updates = UpdateReader()
+        self._updates = UpdateReader(connection.name)
         self._permissions = PermissionResponder(turn, connection, self._updates.note_permission)
         self._questions = QuestionResponder(turn)
         #: whether another turn can use the connection

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import Any
 
 from acp.schema import (
@@ -17,27 +17,25 @@ from acp.schema import (
 )
 
 from gateway.backends.acp.connection import LoadedSession
+from gateway.backends.acp.notices import read_notice
+from gateway.backends.acp.paragraphs import Paragraphs
 from gateway.backends.acp.tool_calls import ToolCalls
 from gateway.backends.acp.usage import read_answer_usage, read_step_usage
-from gateway.domain.event import BackendEvent, Log, Text, Thinking, Usage
+from gateway.domain.event import BackendEvent, Text, Thinking, ToolEnd, Usage
 from gateway.process.terminal_text import VisibleText
-
-_PARAGRAPH = "\n\n"
-#: a remark of the agent's program, not of its model: codex-acp sends such a line as one piece, without a message's id
-_NOTICE = re.compile(r"(?:Warning|Notice): [^\n]+\n\n")
 
 
 class UpdateReader:
-    """Turns the updates of one turn into events, and knows whether the agent has answered."""
+    """Turns the updates of one turn into events, and knows whether the agent has answered.
 
-    def __init__(self) -> None:
+    Args:
+        agent: the agent's name at `initialize`.
+    """
+
+    def __init__(self, agent: str = "") -> None:
+        self._agent = agent
         self._answer = VisibleText()
-        #: the end of the answer so far
-        self._tail = ""
-        #: id of the message that the last text belongs to, if the agent tells ids
-        self._message: str | None = None
-        #: whether the next text begins a paragraph
-        self._is_new_paragraph = False
+        self._text, self._thoughts = Paragraphs(), Paragraphs()
         self._has_step_usage = False
         self.tools = ToolCalls()
         #: whether the agent has written text since the last denial
@@ -63,16 +61,16 @@ class UpdateReader:
             case AgentMessageChunk():
                 return self._read_message(update)
             case AgentThoughtChunk(content=TextContentBlock(text=text)) if text:
-                return [*self.tools.show_held(), Thinking(delta=text)]
+                said = self._part_at_tools(self.tools.show_held())
+                return [*said, Thinking(delta=self._thoughts.add(text, update.message_id))]
             case ToolCallStart() | ToolCallProgress() | ToolCallUpdate():
                 if not isinstance(update, ToolCallUpdate):  # that one is a question whether it may work
                     self.has_worked = True
-                self._is_new_paragraph = True
                 before = self.tools.show_known() if isinstance(update, ToolCallStart) else []
-                return [*before, *self.tools.read_call(update)]
+                return self._part_at_tools([*before, *self.tools.read_call(update)])
             case UsageUpdate():
-                return [*self.tools.show_known(), *self._take_new_cost(session)]
-        return self.tools.show_known()
+                return [*self._show_known(), *self._take_new_cost(session)]
+        return self._show_known()
 
     def read_end(self, answer: PromptResponse | None, *, has_failed: bool = False) -> list[BackendEvent]:
         """Return what the answer to the prompt tells, after all updates; a turn that has failed may have none."""
@@ -80,8 +78,10 @@ class UpdateReader:
         return [*self.tools.end_all(has_failed=has_failed), *([used] if used else [])]
 
     def _read_message(self, chunk: AgentMessageChunk) -> list[BackendEvent]:
-        said: list[BackendEvent] = self.tools.show_known()
-        if isinstance(chunk.content, TextContentBlock) and (text := chunk.content.text):
+        said = self._show_known()
+        if (notice := read_notice(self._agent, chunk)) is not None:
+            said.append(notice)
+        elif isinstance(chunk.content, TextContentBlock) and (text := chunk.content.text):
             said += self._read_text(text, chunk.message_id)
         if (used := read_step_usage(chunk.field_meta)) is not None:
             self._has_step_usage = True
@@ -89,18 +89,22 @@ class UpdateReader:
         return said
 
     def _read_text(self, text: str, message: str | None) -> list[BackendEvent]:
-        said = self.tools.show_held()
-        if message is None and _NOTICE.fullmatch(text):
-            return [*said, Log(level="warning", message=f"the agent says: {text.strip()}")]
-        if (self._is_new_paragraph or message != self._message) and self._tail:
-            missing = len(_PARAGRAPH) - (len(self._tail) - len(self._tail.rstrip("\n")))
-            text = "\n" * max(0, missing) + text.lstrip("\n")
-        self._message, self._is_new_paragraph = message, False
+        said = self._part_at_tools(self.tools.show_held())
+        text = self._text.add(text, message)
         self._answer.feed(text)
-        self._tail = (self._tail + text)[-len(_PARAGRAPH) :]
         if text.strip() and self._answer.is_shown:
             self.has_spoken = True
-        return [*said, Text(delta=text)] if text else said
+        return [*said, Text(delta=text)]
+
+    def _show_known(self) -> list[BackendEvent]:
+        return self._part_at_tools(self.tools.show_known())
+
+    def _part_at_tools(self, told: Sequence[BackendEvent]) -> list[BackendEvent]:
+        """Begin a new paragraph where a tool begins; also where one ends, if the agent's messages have no ids."""
+        for one in told:
+            for words in (self._text, self._thoughts):
+                words.part(only_without_ids=isinstance(one, ToolEnd))
+        return list(told)
 
     def _take_new_cost(self, note: LoadedSession) -> list[BackendEvent]:
         """Return the new cost at once: it counts, however the turn ends."""
