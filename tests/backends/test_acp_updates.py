@@ -13,8 +13,10 @@ from acp.schema import PromptResponse, SessionNotification, ToolCallUpdate
 
 from gateway.backends.acp import tool_calls
 from gateway.backends.acp.connection import LoadedSession
+from gateway.backends.acp.permissions import AnsweredRequest
 from gateway.backends.acp.updates import UpdateReader
-from gateway.domain.event import BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.agent import PermissionPolicy
+from gateway.domain.event import BackendEvent, Log, Permission, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.errors import AgentError
 from harness.waiting import until
 from tests.support.acp import Rig, of
@@ -191,13 +193,13 @@ async def test_a_call_that_has_begun_is_shown_at_once() -> None:
 async def test_a_call_is_not_held_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tool_calls, "HOLD_SECONDS", 0.0)
     reader = UpdateReader()
-    assert reader.tools.seconds_to_wait is None
+    assert reader.seconds_to_wait is None
 
     assert reader.read_update(LoadedSession(), call()) == []
-    assert reader.tools.seconds_to_wait == 0.0
+    assert reader.seconds_to_wait == 0.0
 
-    assert reader.tools.show_overdue() == [Tool(id="1", name="Terminal")]
-    assert reader.tools.seconds_to_wait is None
+    assert reader.show_overdue() == [Tool(id="1", name="Terminal")]
+    assert reader.seconds_to_wait is None
 
 
 async def test_a_call_is_shown_before_the_text_after_it() -> None:
@@ -210,7 +212,7 @@ async def test_a_call_is_shown_before_the_text_after_it() -> None:
 async def test_a_denied_call_ends_with_the_turn_if_the_agent_does_not_tell_its_end() -> None:
     reader, session = UpdateReader(), LoadedSession()
     said = reader.read_update(session, permission(title="rm -rf /"))
-    reader.note_permission("1", is_allowed=False)
+    said += reader.read_update(session, AnsweredRequest(permission(), "rm -rf /", is_allowed=False, event=None))
     said += reader.read_end(PromptResponse(stop_reason="end_turn"))
 
     assert said == [
@@ -451,3 +453,25 @@ async def test_a_turn_that_is_cancelled_reports_the_tokens_that_the_agent_tells_
 
     assert of(said, Usage) == [Usage(input=2653, output=5)]
     assert [(end.name, end.is_error) for end in of(said, ToolEnd)] == [("sleep 20", True)]
+
+
+@pytest.mark.parametrize("policy", [PermissionPolicy.ALLOW, PermissionPolicy.DENY])
+async def test_a_request_and_its_answer_stand_where_the_agent_asked(rig: Rig, policy: PermissionPolicy) -> None:
+    rig.but(permissions=policy)
+    first, last = ({"sessionUpdate": "agent_message_chunk", "content": content(said)[0]["content"]} for said in "ab")
+    asked = {"toolCallId": "1", "title": "rm", "kind": "execute", "status": "pending"}
+    end = {"sessionUpdate": "tool_call_update", "toolCallId": "1", "status": "failed"}
+
+    said = await rig.ask(script(rig, {"update": first}, {"ask": asked}, {"update": end}, {"update": last}))
+
+    told = [type(one) for one in said if isinstance(one, Text | Tool | Permission | ToolEnd)]
+    assert told == [Text, Tool, Permission, ToolEnd, Text]
+    assert written(said) == "a\n\nb"
+
+
+async def test_what_was_said_before_a_denial_is_no_answer_to_it(rig: Rig) -> None:
+    rig.but(permissions=PermissionPolicy.DENY)
+    said = {"sessionUpdate": "agent_message_chunk", "content": content("I use a tool.")[0]["content"]}
+
+    with pytest.raises(AgentError, match="stopped when it was not allowed: rm"):
+        await rig.ask(script(rig, {"update": said}, {"ask": {"toolCallId": "1", "title": "rm"}}))

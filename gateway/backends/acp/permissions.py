@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from acp.schema import PermissionOption, ToolCallUpdate
 
@@ -21,29 +22,27 @@ _OPTION_KINDS = {
 }
 
 
+class AnsweredRequest(NamedTuple):
+    """A request of the turn that has its answer. It stands among the updates, so that it is read in its place."""
+
+    call: ToolCallUpdate
+    #: what the agent wanted to do
+    action: str
+    is_allowed: bool
+    #: the answer of the policy; None if people were asked, for they report it themselves
+    event: Permission | None
+
+
 class PermissionResponder:
-    """Answers the requests of one turn.
+    """Answers the requests of one turn, and adds each of them and its answer to the updates."""
 
-    Args:
-        note_answer: is told of each answer to which call it belongs, and whether it allows.
-    """
-
-    def __init__(self, turn: Turn, connection: AgentConnection, note_answer: Callable[[str, bool], None]) -> None:
+    def __init__(self, turn: Turn, connection: AgentConnection) -> None:
         self._turn = turn
         self._connection = connection
-        self._note_answer = note_answer
-        self._asked: list[Permission] = []
         #: questions that people have not answered yet
         self._waiting: set[asyncio.Future[Answer]] = set()
-        #: actions that were denied
-        self.refused: list[str] = []
         #: whether people have allowed something always
         self.has_allowed_always = False
-
-    def take_events(self) -> list[Permission]:
-        """Return the events of the requests since the last call."""
-        asked, self._asked = self._asked, []
-        return asked
 
     async def answer_request(
         self, call: ToolCallUpdate, options: Sequence[PermissionOption]
@@ -54,17 +53,13 @@ class PermissionResponder:
         if self._turn.agent.permissions is PermissionPolicy.ASK:
             answer = await self._ask_people(what, options)
             self.has_allowed_always |= answer is Answer.ALLOW_ALWAYS
-            chosen = _find_option(answer, options)
+            chosen, event = _find_option(answer, options), None
         else:
             allow = self._turn.agent.permissions is PermissionPolicy.ALLOW
             chosen = _find_option(Answer.ALLOW if allow else Answer.DENY, options)
-            self._asked.append(
-                Permission(id=call.tool_call_id, action=what, answer=chosen.kind if chosen else "cancelled")
-            )
+            event = Permission(id=call.tool_call_id, action=what, answer=chosen.kind if chosen else "cancelled")
         is_allowed = chosen is not None and chosen.kind.startswith("allow")
-        if not is_allowed:
-            self.refused.append(what)
-        self._note_answer(call.tool_call_id, is_allowed)
+        self._connection.add_update(AnsweredRequest(call, what, is_allowed, event))
         return chosen
 
     async def _ask_people(self, what: str, options: Sequence[PermissionOption]) -> Answer | None:

@@ -43,7 +43,7 @@ class TurnRunner:
         other_models = OtherModels.ANY if known is None else known.other_models
         self._opener = SessionOpener(connection, turn, self._modes, other_models)
         self._updates = UpdateReader(connection.name)
-        self._permissions = PermissionResponder(turn, connection, self._updates.note_permission)
+        self._permissions = PermissionResponder(turn, connection)
         self._questions = QuestionResponder(turn)
         #: whether another turn can use the connection
         self.is_reusable = False
@@ -102,22 +102,18 @@ class TurnRunner:
         while not asking.done():
             getting = asyncio.create_task(self._connection.next_update())
             try:
-                held = self._updates.tools.seconds_to_wait
+                held = self._updates.seconds_to_wait
                 await asyncio.wait({getting, asking}, timeout=held, return_when=asyncio.FIRST_COMPLETED)
                 update = getting.result() if getting.done() else None
             finally:
                 getting.cancel()
             self._watch_mode(note, update)
-            for said in (*self._permissions.take_events(), *self._updates.read_update(note, update)):
-                yield said
-            for said in self._updates.tools.show_overdue():
+            for said in (*self._updates.read_update(note, update), *self._updates.show_overdue()):
                 yield said
         while (update := self._connection.take_update()) is not None:
             self._watch_mode(note, update)
             for said in self._updates.read_update(note, update):
                 yield said
-        for said in self._permissions.take_events():
-            yield said
 
     def _read_rest(self, session: str, asking: asyncio.Task[PromptResponse]) -> Iterator[BackendEvent]:
         """Yield what still counts of a turn that fails or is cancelled: its tokens and costs, and the ends of tools."""
@@ -169,10 +165,10 @@ class TurnRunner:
             return finish
         if finish is not None and finish is not FinishReason.STOP and told.has_answered:
             return finish
-        if refused := self._permissions.refused:  # codex says why after a denial; opencode ends without text
+        if told.refused:  # codex says why after a denial; opencode ends without text
             asks = self._turn.agent.permissions is PermissionPolicy.ASK
             remedy = None if asks else _ALLOW_REMEDY
-            raise AgentError(f"the agent stopped when it was not allowed: {refused[-1]}.", remedy=remedy)
+            raise AgentError(f"the agent stopped when it was not allowed: {told.refused}.", remedy=remedy)
         if finish is None:
             raise AgentError(f"the agent ended its turn: {reason}.")
         raise AgentError(f"the agent ended its turn without an answer: {reason}.")

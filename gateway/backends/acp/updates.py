@@ -19,6 +19,7 @@ from acp.schema import (
 from gateway.backends.acp.connection import LoadedSession
 from gateway.backends.acp.notices import read_notice
 from gateway.backends.acp.paragraphs import Paragraphs
+from gateway.backends.acp.permissions import AnsweredRequest
 from gateway.backends.acp.tool_calls import ToolCalls
 from gateway.backends.acp.usage import read_answer_usage, read_step_usage
 from gateway.domain.event import BackendEvent, Text, Thinking, ToolEnd, Usage
@@ -37,37 +38,42 @@ class UpdateReader:
         self._answer = VisibleText()
         self._text, self._thoughts = Paragraphs(), Paragraphs()
         self._has_step_usage = False
-        self.tools = ToolCalls()
+        self._tools = ToolCalls()
         #: whether the agent has written text since the last denial
         self.has_spoken = True
         #: whether the agent has used a tool, or was allowed something
         self.has_worked = False
+        #: the last action that was denied; empty if there is none
+        self.refused = ""
 
     @property
     def has_answered(self) -> bool:
         """Whether the answer shows anything."""
         return self._answer.is_shown
 
-    def note_permission(self, call_id: str, is_allowed: bool) -> None:
-        """Note that the agent was allowed something, or denied."""
-        if is_allowed:
-            self.has_worked = True
-        else:
-            self.has_spoken = False
-            self.tools.note_denial(call_id)
+    @property
+    def seconds_to_wait(self) -> float | None:
+        """Seconds until `show_overdue` has something to show; None if nothing waits."""
+        return self._tools.seconds_to_wait
+
+    def show_overdue(self) -> list[BackendEvent]:
+        """Return the tool calls that have waited too long for their input."""
+        return self._part_at_tools(self._tools.show_overdue())
 
     def read_update(self, session: LoadedSession, update: Any) -> list[BackendEvent]:
         match update:
             case AgentMessageChunk():
                 return self._read_message(update)
             case AgentThoughtChunk(content=TextContentBlock(text=text)) if text:
-                said = self._part_at_tools(self.tools.show_held())
+                said = self._part_at_tools(self._tools.show_held())
                 return [*said, Thinking(delta=self._thoughts.add(text, update.message_id))]
             case ToolCallStart() | ToolCallProgress() | ToolCallUpdate():
                 if not isinstance(update, ToolCallUpdate):  # that one is a question whether it may work
                     self.has_worked = True
-                before = self.tools.show_known() if isinstance(update, ToolCallStart) else []
-                return self._part_at_tools([*before, *self.tools.read_call(update)])
+                before = self._tools.show_known() if isinstance(update, ToolCallStart) else []
+                return self._part_at_tools([*before, *self._tools.read_call(update)])
+            case AnsweredRequest():
+                return self._read_answered(update)
             case UsageUpdate():
                 return [*self._show_known(), *self._take_new_cost(session)]
         return self._show_known()
@@ -75,7 +81,7 @@ class UpdateReader:
     def read_end(self, answer: PromptResponse | None, *, has_failed: bool = False) -> list[BackendEvent]:
         """Return what the answer to the prompt tells, after all updates; a turn that has failed may have none."""
         used = None if self._has_step_usage or answer is None else read_answer_usage(answer)
-        return [*self.tools.end_all(has_failed=has_failed), *([used] if used else [])]
+        return [*self._tools.end_all(has_failed=has_failed), *([used] if used else [])]
 
     def _read_message(self, chunk: AgentMessageChunk) -> list[BackendEvent]:
         said = self._show_known()
@@ -88,8 +94,16 @@ class UpdateReader:
             said.append(used)
         return said
 
+    def _read_answered(self, answered: AnsweredRequest) -> list[BackendEvent]:
+        if answered.is_allowed:
+            self.has_worked = True
+        else:
+            self.has_spoken, self.refused = False, answered.action
+            self._tools.note_denial(answered.call.tool_call_id)
+        return [] if answered.event is None else [answered.event]
+
     def _read_text(self, text: str, message: str | None) -> list[BackendEvent]:
-        said = self._part_at_tools(self.tools.show_held())
+        said = self._part_at_tools(self._tools.show_held())
         text = self._text.add(text, message)
         self._answer.feed(text)
         if text.strip() and self._answer.is_shown:
@@ -97,7 +111,7 @@ class UpdateReader:
         return [*said, Text(delta=text)]
 
     def _show_known(self) -> list[BackendEvent]:
-        return self._part_at_tools(self.tools.show_known())
+        return self._part_at_tools(self._tools.show_known())
 
     def _part_at_tools(self, told: Sequence[BackendEvent]) -> list[BackendEvent]:
         """Begin a new paragraph where a tool begins; also where one ends, if the agent's messages have no ids."""
