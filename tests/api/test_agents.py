@@ -70,12 +70,12 @@ async def test_the_models_and_modes_of_an_agent_are_known_after_its_first_sessio
         unchecked = await submit(served, "Hello", model="lage")
         await done(served, unchecked["id"])
         after = (await ask(served, "GET", "/api/agents/main")).body
-        refused = await ask(served, "POST", "/api/tasks", {"prompt": "Hello", "model": "lage"})
+        refused = await ask(served, "POST", "/api/tasks", {"input": "Hello", "model": "lage"})
         taken = await done(served, (await submit(served, "Hello", model="large"))["id"])
 
     assert (before["models"], before["modes"]) == (None, None)
     assert after["models"] == [{"id": "small", "name": "small"}, {"id": "large", "name": "large"}]
-    assert after["modes"] == [{"id": "build", "name": "Build"}, {"id": "plan", "name": "Plan"}]
+    assert after["modes"] == [{"id": "build", "name": "build"}, {"id": "plan", "name": "plan"}]
     assert (refused.status, refused.code) == (400, "INVALID_REQUEST")
     assert "the agent 'main' does not offer 'lage'" in refused.body["error"]["message"]
     assert "It offers large" in str(refused.body)
