@@ -459,6 +459,20 @@ async def test_health_says_what_a_server_has(backend: OpenAIBackend, scripted_mo
     assert "2 models" in health.detail
 
 
+async def test_the_models_of_a_server_are_offered_after_a_health_check_and_others_are_not_refused(
+    backend: OpenAIBackend, scripted_model: ScriptedModel
+) -> None:
+    asked = agent(scripted_model.base_url)
+    before = backend.find_offer(asked)
+    await backend.check_health(asked)
+    offer = backend.find_offer(asked)
+
+    assert before is None
+    assert offer is not None
+    assert [model.id for model in offer.models or ()] == ["scripted", "scripted-b"]
+    assert offer.takes_model("a name that the server maps to one of them")
+
+
 async def test_health_says_what_is_wrong(backend: OpenAIBackend, raw_server: Respond, closed_port: int) -> None:
     nobody = await backend.check_health(agent(f"http://127.0.0.1:{closed_port}/v1"))
     stranger = await backend.check_health(agent(await raw_server(reply(b"no", "application/json", "401 No"))))

@@ -30,6 +30,7 @@ from gateway.backends.openai.options import OPENAI_URL, Options, find_key
 from gateway.backends.openai.refusal import PromptTooLong
 from gateway.domain.agent import Agent
 from gateway.domain.event import BackendEvent, Log, Notice, Text, Thinking
+from gateway.domain.offer import Offer, make_choices
 from gateway.domain.ports.backend import AgentHealth, Turn
 from gateway.domain.run import FinishReason
 from gateway.errors import GatewayError, PromptRefused
@@ -45,6 +46,8 @@ class OpenAIBackend:
     def __init__(self, resources: BackendResources) -> None:
         self._environ = resources.environ
         self._budgets = ContextBudgets()
+        #: the models of each server, by its URL
+        self._offers: dict[str, Offer] = {}
 
     async def __aenter__(self) -> OpenAIBackend:
         self._session = aiohttp.ClientSession(
@@ -64,7 +67,14 @@ class OpenAIBackend:
                 models = await client.list_models(self._make_call(options, {}))
         except (GatewayError, TimeoutError) as error:
             return AgentHealth(ok=False, detail=f"{options.base_url}: {str(error) or 'no answer'}")
+        kept, _ = make_choices((model, model) for model in models)
+        self._offers[options.base_url] = Offer(models=kept)
         return AgentHealth(ok=True, detail=f"{options.base_url} ({len(models)} models)")
+
+    def find_offer(self, agent: Agent) -> Offer | None:
+        """Return the models that the agent's server listed for the last health check; it may take others."""
+        options: Options = agent.options
+        return self._offers.get(options.base_url)
 
     async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | FinishReason, None]:
         history = await turn.read_history()
