@@ -49,8 +49,8 @@ class Offer(Struct, frozen=True, kw_only=True):
             return True
         given = model.casefold()
         names = [name.casefold() for choice in self.models for name in (choice.id, choice.name)]
-        # opencode takes a variant after the name of a model
-        if any(given == name or given.startswith(f"{name}/") for name in names):
+        # opencode takes a variant after the id of a model
+        if given in names or any(given.startswith(f"{choice.id.casefold()}/") for choice in self.models):
             return True
         return self.other_models is OtherModels.SIMILAR and bool(_split_words(given) & _split_words(" ".join(names)))
 

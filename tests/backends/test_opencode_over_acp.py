@@ -79,6 +79,7 @@ async def test_turns_work_and_remember_and_one_line_tells_why_it_is_driven_over_
                 backend, turn(agent, "[[recall]]", workspace=workspace, session_ref=first.session_ref)
             )
             found = await backend.check_health(agent)
+            offer = backend.find_offer(agent)
         async with opened(tmp_path) as backend:
             third = await listen(
                 backend, turn(agent, "[[recall]]", workspace=workspace, session_ref=second.session_ref)
@@ -91,6 +92,8 @@ async def test_turns_work_and_remember_and_one_line_tells_why_it_is_driven_over_
     assert first.usage.input > 100
     assert (found.ok, found.version) == (True, SCRIPTED_VERSION)
     assert "opencode acp" in found.detail
+    assert offer is not None
+    assert [model.id for model in offer.models or ()] == ["scripted/scripted", "scripted/scripted-b"]
     [told, _] = [line for line in lines if line["event"] == "opencode.over_acp"]
     assert told["version"] == SCRIPTED_VERSION
     served = opencode2.served(tmp_path / "home")

@@ -19,6 +19,7 @@ def offer(other: OtherModels, **models: str) -> Offer:
         (OtherModels.NONE, "Sonnet 5.5", True),
         (OtherModels.NONE, "SONNET", True),
         (OtherModels.NONE, "sonnet/high", True),
+        (OtherModels.NONE, "Sonnet 5.5/high", False),
         (OtherModels.NONE, "sonnet-5", False),
         (OtherModels.NONE, "sonet", False),
         (OtherModels.SIMILAR, "claude-sonnet-5-5", True),

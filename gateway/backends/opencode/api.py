@@ -30,6 +30,11 @@ class OpencodeApi(ServerCalls):
     async def read_health(self, within: float) -> wire.Health:
         return await self.send_request(wire.Health, "GET", "/global/health", within=within)
 
+    async def list_providers(self, directory: str, within: float) -> Sequence[wire.Provider]:
+        """Return the providers that can be used in a directory, with their models."""
+        path = "/config/providers"
+        return (await self.send_request(wire.Providers, "GET", path, query=_in(directory), within=within)).providers
+
     def open_events(self, silence: float) -> aiohttp.client._RequestContextManager:
         """Open the stream of all events; it ends after `silence` seconds without a byte."""
         return self.open_stream("/global/event", silence)

@@ -23,6 +23,7 @@ from gateway.backends.acp.backend import AcpBackend
 from gateway.backends.opencode import over_acp, server
 from gateway.backends.opencode.calls import RequestRefused
 from gateway.backends.opencode.connection import ServerConnection
+from gateway.backends.opencode.offers import Offers
 from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.over_acp import AcpProgram
 from gateway.backends.opencode.probe import find_version
@@ -32,6 +33,7 @@ from gateway.backends.opencode.turn import TurnRunner
 from gateway.backends.opencode.wire import Session
 from gateway.config import Config
 from gateway.domain.agent import Agent, PermissionPolicy
+from gateway.domain.offer import Offer
 from gateway.domain.ports.backend import AgentHealth, SessionRef, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
 from gateway.process.terminal_text import clean_bytes
@@ -52,6 +54,7 @@ class OpencodeBackend:
         self._servers: dict[bytes, SharedServer] = {}
         #: does the turns of programs that are driven over ACP
         self._acp = AcpBackend(resources)
+        self._offers = Offers()
         #: results of `opencode --version` by command and PATH, and until when each is kept
         self._versions: dict[tuple[str, ...], tuple[float, AgentHealth]] = {}
 
@@ -69,10 +72,15 @@ class OpencodeBackend:
             if isinstance(connection, AcpProgram):
                 streaming = over_acp.stream_turn_over_acp(self._acp, turn, self._list_variables(turn.agent))
             else:
-                streaming = _stream_server_turn(connection, turn)
+                streaming = _stream_server_turn(connection, turn, self._offers)
             async with aclosing(streaming) as said:
                 async for one in said:
                     yield one
+
+    def find_offer(self, agent: Agent) -> Offer | None:
+        """Return what an agent offered in its last session."""
+        over = self._acp.find_offer(over_acp.make_acp_agent(agent, self._list_variables(agent)))
+        return self._offers.find(agent) if over is None else over
 
     async def check_health(self, agent: Agent) -> AgentHealth:
         try:
@@ -191,7 +199,9 @@ class OpencodeBackend:
         return found
 
 
-async def _stream_server_turn(connection: ServerConnection, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
+async def _stream_server_turn(
+    connection: ServerConnection, turn: Turn, offers: Offers
+) -> AsyncGenerator[TurnOutput, None]:
     """Do a turn over a server that speaks version 1 of opencode's API."""
     prompt = _build_prompt(turn)
     async with connection.use_directory(turn.workspace):
@@ -205,6 +215,8 @@ async def _stream_server_turn(connection: ServerConnection, turn: Turn) -> Async
         async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
             async for one in said:
                 yield one
+        # only now: it takes seconds in a directory that the server has not prepared yet
+        await offers.refresh(turn.agent, connection.api, turn.workspace)
 
 
 async def _stream_answer(

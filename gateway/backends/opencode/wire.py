@@ -135,6 +135,19 @@ class Health(Struct):
     version: str = ""
 
 
+class Model(Struct):
+    name: str = ""
+
+
+class Provider(Struct):
+    id: str
+    models: dict[str, Model] = field(default_factory=dict)
+
+
+class Providers(Struct):
+    providers: list[Provider] = field(default_factory=list)
+
+
 # --- events -----------------------------------------------------------------------------------
 
 
