@@ -39,10 +39,16 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def known_agent(self) -> KnownAgent:
-        """The entry of the preset; for the user's own command, an entry with that command."""
+        """The entry of the preset; for the user's own command, an entry with that command and what its name shows."""
         if self.preset is None:
+            known = recognise_command(self.command)
             return KnownAgent(
-                tuple(self.command), "Install it, or correct `command`.", (), (), "Sign in with its own program."
+                tuple(self.command),
+                "Install it, or correct `command`.",
+                (),
+                (),
+                "Sign in with its own program." if known is None else known.sign_in,
+                environment=() if known is None else known.environment,
             )
         known = KNOWN_AGENTS[self.preset]
         return known._replace(command=tuple(self.command)) if self.command else known
