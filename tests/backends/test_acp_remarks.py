@@ -89,6 +89,15 @@ async def test_text_between_messages_is_told(rig: Rig) -> None:
     assert (messages(said), text(said)) == (["the agent writes: Update available"], "printed")
 
 
+async def test_a_notice_is_told_and_what_the_protocol_does_not_know_is_passed_over(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = await rig.ask("[[notice Usage limit]]")
+
+    assert (messages(said), text(said)) == (["the agent says: Usage limit: soon"], "noticed")
+    assert caplog.records == []
+
+
 async def test_failed_tries_of_the_model_are_told(rig: Rig) -> None:
     said: list[TurnOutput] = []
     asking = asyncio.ensure_future(rig.ask("[[retry 529 2 1]]", said=said))

@@ -23,6 +23,7 @@ It has the directives of `scripted_agent`, and these:
     [[mutter TEXT]]  write TEXT to standard error, then be silent until it is cancelled
     [[print TEXT]]   write TEXT to standard output, as no message, and answer
     [[retry STATUS N MS]] tell N failed tries as claude-agent-acp does, the last with a pause of MS, then be silent
+    [[notice TEXT]]  send notifications that are not in the protocol, the last one a notice of TEXT; then answer
     [[broken TEXT]]  tell TEXT as codex-acp does when the model has failed: as an answer
 
 A session's memory is a file in its working directory. A file `busy-PID` there means that this process
@@ -202,6 +203,13 @@ def retry(session: str, argument: str) -> None:
     cancelled[session].wait()
 
 
+def notice(session: str, what: str) -> None:
+    send(method="scripted/notify", params={"sessionId": session})
+    update(session, "of_an_unknown_kind")
+    update(session, "notice", severity="warning", title=what, description="soon")
+    say(session, "noticed")
+
+
 def be_broken(session: str, why: str) -> None:
     update(session, "session_info_update", _meta={"codex": {"threadStatus": {"type": "systemError"}}})
     say(session, why)
@@ -271,6 +279,7 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "mutter": mutter,
     "print": lambda session, what: (raw(what.encode() + b"\n"), say(session, "printed")),
     "retry": retry,
+    "notice": notice,
     "broken": be_broken,
 }
 

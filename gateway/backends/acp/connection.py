@@ -12,11 +12,12 @@ import json
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import acp
 from acp.client.connection import ClientSideConnection
 from acp.exceptions import RequestError
+from acp.meta import CLIENT_METHODS
 from acp.schema import (
     AllowedOutcome,
     ClientCapabilities,
@@ -31,6 +32,7 @@ from acp.schema import (
     RequestPermissionResponse,
     SessionConfigOptionSelect,
     SessionModeState,
+    SessionNotification,
     ToolCallUpdate,
     UsageUpdate,
     UserMessageChunk,
@@ -56,6 +58,14 @@ HISTORY_PAUSE_SECONDS, HISTORY_START_SECONDS, HISTORY_TIMEOUT_SECONDS = 0.2, 2.0
 ACP_CALL_TIMEOUT_SECONDS = 60.0
 #: characters of standard error that an error message shows, at most
 MAX_SHOWN_ERROR_CHARACTERS = 500
+
+#: methods and kinds of updates that the library knows
+_METHODS = frozenset(CLIENT_METHODS.values())
+_UPDATE_KINDS = frozenset(
+    kind
+    for update in get_args(SessionNotification.model_fields["update"].annotation)
+    for kind in get_args(update.model_fields["session_update"].annotation)
+)
 
 _log = log.get()
 
@@ -87,6 +97,24 @@ class LoadedSession:
     #: update
     repeated_prompts: int = 0
     updated_at: float = 0.0
+
+
+def _mark_unknown_notification(message: Any) -> dict[str, Any]:
+    """Return a message; a notification that the library does not know gets the name of an extension.
+
+    The library would log it as an error, each time that it comes.
+    """
+    if isinstance(message, dict) and "id" not in message and isinstance(method := message.get("method"), str):
+        kind = _find_update_kind(message.get("params")) if method == CLIENT_METHODS["session_update"] else None
+        if not (method in _METHODS if kind is None else kind in _UPDATE_KINDS):
+            message["method"] = f"_{method.removeprefix('_')}"
+    return cast("dict[str, Any]", message)
+
+
+def _find_update_kind(params: Any) -> str | None:
+    update = params.get("update") if isinstance(params, dict) else None
+    kind = update.get("sessionUpdate") if isinstance(update, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 class _LineTransport:
@@ -126,7 +154,7 @@ class _LineTransport:
                 message = json.loads(surrogates.replace_lone_surrogates(data))
                 if not before or "jsonrpc" in message:
                     self._note_stray_text(before)
-                    return cast("dict[str, Any]", message)
+                    return _mark_unknown_notification(message)
             self._note_stray_text(clean_stray_text(line))
 
     def _note_stray_text(self, text: str) -> None:

@@ -21,11 +21,11 @@ from gateway.domain.event import Log
 from gateway.errors import AgentError
 from gateway.process.side_output import SideOutput, drop_log_prefix
 
-#: lines that mean nothing to anybody but the authors of Gemini CLI and claude-agent-acp, and lines of opencode and of
-#: the protocol's JavaScript library about an error that the protocol tells, too
+#: lines that mean nothing to anybody but the authors of Gemini CLI, claude-agent-acp and Qwen Code; and lines of
+#: opencode and of the protocol's JavaScript library about an error that the protocol tells, too
 _ROUTINE_LINES = re.compile(
     r"Ripgrep is not available\b.*|\[STARTUP\].*|Could not find promptId in context\b.*|\[idle-compaction\].*"
-    r"|.*\bmessage=process\b.*|Error handling request\b.*"
+    r"|.*\bmessage=process\b.*|Error handling request\b.*|\[perf\].*"
 )
 
 
@@ -54,6 +54,9 @@ class AgentRemarks:
         """Take a notification that is not in the protocol."""
         if method == "claude/sdkMessage" and (failed := failures.parse_claude_message(params)) is not None:
             self._show_failure(failed)
+        elif isinstance(update := params.get("update"), dict) and update.get("sessionUpdate") == "notice":
+            told = [part for part in (update.get("title"), update.get("description")) if isinstance(part, str)]
+            self.output.show(f"the agent says: {': '.join(told)}"[:MAX_SHOWN_REASON_CHARACTERS])
 
     def read_update(self, update: Any) -> None:
         """Take an update of the session of the turn."""
