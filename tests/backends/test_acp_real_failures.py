@@ -105,7 +105,7 @@ async def test_a_failed_try_is_told_while_the_agent_tries_again(real: Real, stat
     async with rig(real, tmp_path) as each, each.open() as backend:
         asking = asyncio.ensure_future(each.ask(backend, f"[[error {status}]]"))
         try:
-            await until(lambda: each.tries or asking.done(), PATIENCE)
+            await until(lambda: each.tries or asking.done(), "a failed try is told", PATIENCE)
             assert not asking.done()
         finally:
             asking.cancel()

@@ -13,7 +13,7 @@ from gateway.backends.acp.presets import KNOWN_AGENTS, AgentPreset
 from gateway.domain.event import Log
 from gateway.domain.ports.backend import TurnOutput
 from gateway.errors import AgentError
-from harness.waiting import PATIENCE, until
+from harness.waiting import until
 from tests.support.acp import Rig, after, of, text
 
 
@@ -35,7 +35,7 @@ async def test_what_standard_error_says_is_told_while_the_agent_is_silent(rig: R
     said: list[TurnOutput] = []
     asking = asyncio.ensure_future(rig.ask("[[mutter \x1b[31mthe model answers 401\x1b[0m]]", said=said))
 
-    await until(lambda: "the agent writes: the model answers 401" in messages(said), PATIENCE)
+    await until(lambda: "the agent writes: the model answers 401" in messages(said), "the line is told")
 
     asking.cancel()
     await asyncio.wait({asking})
@@ -44,7 +44,7 @@ async def test_what_standard_error_says_is_told_while_the_agent_is_silent(rig: R
 
 async def test_the_process_can_be_used_again_after_a_silent_turn_was_cancelled(rig: Rig) -> None:
     asking = asyncio.ensure_future(rig.ask("[[mutter busy]]", said=(said := [])))
-    await until(lambda: messages(said) == ["the agent writes: busy"], PATIENCE)
+    await until(lambda: messages(said) == ["the agent writes: busy"], "the line is told")
     asking.cancel()
     await asyncio.wait({asking})
     before = rig.ledger.alive()
@@ -77,7 +77,7 @@ async def test_text_before_the_first_message_is_told_while_the_agent_starts(rig:
     said: list[TurnOutput] = []
     asking = asyncio.ensure_future(rig.ask("hello", said=said))
 
-    await until(lambda: "the agent writes: Do you trust this folder?" in messages(said), PATIENCE)
+    await until(lambda: "the agent writes: Do you trust this folder?" in messages(said), "the question is told")
 
     asking.cancel()
     await asyncio.wait({asking})
@@ -102,7 +102,7 @@ async def test_failed_tries_of_the_model_are_told(rig: Rig) -> None:
     said: list[TurnOutput] = []
     asking = asyncio.ensure_future(rig.ask("[[retry 529 2 1]]", said=said))
 
-    await until(lambda: len(messages(said)) == 2, PATIENCE)
+    await until(lambda: len(messages(said)) == 2, "both tries are told")
 
     asking.cancel()
     await asyncio.wait({asking})

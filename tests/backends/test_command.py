@@ -26,7 +26,7 @@ from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
 from gateway.process import identity
 from gateway.process.child import Children
-from harness.waiting import PATIENCE, until
+from harness.waiting import until
 from tests.support.fixtures import children, ledger
 from tests.support.ledger import MemoryLedger
 from tests.support.turns import Heard, exchange, listen, turn
@@ -257,7 +257,9 @@ async def test_standard_error_is_told_while_the_program_works(ask: Ask, tmp_path
     waits = "until [ -e go ]; do sleep 0.01; done"
     asking = asyncio.ensure_future(ask(script(f"echo busy, trying again >&2; {waits}; echo done"), heard=heard))
 
-    await until(lambda: [log.message for log in heard.of(Log)] == ["the program writes: busy, trying again"], PATIENCE)
+    await until(
+        lambda: [log.message for log in heard.of(Log)] == ["the program writes: busy, trying again"], "the line is told"
+    )
     (tmp_path / "go").touch()
 
     assert (await asking).answer == "done"
