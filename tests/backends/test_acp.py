@@ -143,6 +143,22 @@ async def test_a_process_is_used_again_and_ended_when_idle(rig: Rig) -> None:
 # --- the start --------------------------------------------------------------------------------
 
 
+async def test_a_process_is_not_used_for_a_session_that_went_on_in_another(rig: Rig) -> None:
+    """It would not remember the turn that the other process has done."""
+    first = ref(await rig.ask("one"))
+    (process,) = rig.ledger.alive()
+    other_session = asyncio.ensure_future(rig.ask("[[hang]]"))
+    await until(lambda: (rig.workspace / f"busy-{process.pid}").exists(), "the first process works")
+    await rig.ask("two", first)
+    other_session.cancel()
+    await asyncio.wait({other_session})
+    await until(lambda: rig.ledger.alive() == [process], "the second process has ended")
+
+    assert text(await rig.ask("[[history]]", first)) == "2 prompts before"
+
+    await until(lambda: process not in rig.ledger.alive(), "the third process has replaced the first")
+
+
 def held(rig: Rig) -> int:
     return len(list(rig.workspace.glob("held-*")))
 

@@ -56,6 +56,8 @@ class AcpBackend:
         #: idle processes by their key; the last used one is last
         self._idle: dict[bytes, list[AgentConnection]] = {}
         self._timers: dict[AgentConnection, asyncio.TimerHandle] = {}
+        #: all processes that run
+        self._running: set[AgentConnection] = set()
         self._closing: set[asyncio.Task[None]] = set()
         #: what agents offer and until when that is new, by the keys of their processes
         self._offers: dict[bytes, tuple[Offer, float]] = {}
@@ -126,6 +128,9 @@ class AcpBackend:
 
         key = self._process_key(turn.agent, turn.depth)
         connection = self._take_idle(key, turn.session_ref) or await self._start_process(turn, remarks)
+        self._running.add(connection)
+        for other in self._running - {connection}:
+            other.note_turn_elsewhere(turn.session_ref)
         connection.use_remarks(remarks)
         runner = TurnRunner(connection, turn)
         try:
@@ -181,9 +186,10 @@ class AcpBackend:
         kept = self._idle.get(key, [])
         for each in [each for each in kept if each.is_gone]:
             self._end_idle(key, each)
-        if not kept:
+        usable = [each for each in kept if session not in each.outdated_sessions]
+        if not usable:
             return None
-        chosen = next((each for each in kept if session in each.loaded_sessions), kept[-1])
+        chosen = next((each for each in usable if session in each.loaded_sessions), usable[-1])
         kept.remove(chosen)
         self._timers.pop(chosen).cancel()
         return chosen
@@ -203,6 +209,7 @@ class AcpBackend:
         self._start_closing(connection)
 
     def _start_closing(self, connection: AgentConnection) -> None:
+        self._running.discard(connection)
         task = asyncio.create_task(connection.close(), name="acp-close")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

@@ -248,6 +248,8 @@ class AgentConnection:
             cast("Any", self._client), self._lines, use_unstable_protocol=True
         )
         self.remarks: AgentRemarks | None = None
+        #: sessions that this process has loaded, and that went on in another one since
+        self.outdated_sessions: set[str] = set()
         self.can_load = False
         self.can_resume = False
         #: how it calls itself
@@ -293,6 +295,11 @@ class AgentConnection:
     def loaded_sessions(self) -> dict[str, LoadedSession]:
         """The sessions that this process has loaded, by id."""
         return self._client.sessions
+
+    def note_turn_elsewhere(self, session: str | None) -> None:
+        """Note that a session goes on in another process: what this one remembers of it is no longer all."""
+        if session in self.loaded_sessions:
+            self.outdated_sessions.add(session)
 
     @property
     def is_gone(self) -> bool:
