@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -611,8 +611,8 @@ async def test_people_may_take_long(asking: Rig, outside: Path, monkeypatch: pyt
     api = present(asking).api
     looks, look = [], api.list_permission_requests
 
-    async def looked(directory: str) -> Sequence[wire.PermissionAsked]:
-        looks.append(await look(directory))
+    async def looked(session: wire.Session, sessions: Collection[str]) -> Sequence[wire.PermissionAsked]:
+        looks.append(await look(session, sessions))
         return looks[-1]
 
     monkeypatch.setattr(api, "list_permission_requests", looked)
@@ -631,8 +631,9 @@ async def test_people_are_no_longer_asked_what_was_answered_elsewhere(asking: Ri
     turn = asyncio.create_task(asking.ask(f'[[tool read {{"filePath": "{outside}"}}]]', workspace))
     await until(lambda: asking.people.asked, "people are asked")
     api = present(asking).api
-    [asked] = await api.list_permission_requests(str(workspace))
-    await api.answer_permission(asked.id, str(workspace), {"reply": "once"})
+    here = wire.Session("", str(workspace))
+    [asked] = await api.list_permission_requests(here, ())
+    await api.answer_permission(asked, here, {"reply": "once"})
 
     assert "kept outside" in (await turn).reply
     assert asking.people.given_up == 1
@@ -738,8 +739,9 @@ async def test_a_question_that_another_client_answers_is_withdrawn(asking: Rig) 
     turn = asyncio.create_task(asking.ask(call_question_tool(WHICH), workspace))
     await until(lambda: asking.people.questions, "people are asked")
     api = present(asking).api
-    [asked] = await api.list_questions(str(workspace))
-    await api.answer_question(asked.id, str(workspace), [["Red"]])
+    here = wire.Session("", str(workspace))
+    [asked] = await api.list_questions(here, ())
+    await api.answer_question(asked, here, {"1": "Red"})
 
     assert '"Which?"="Red"' in (await turn).reply
     assert asking.people.given_up == 1
@@ -753,8 +755,8 @@ async def test_people_may_take_long_for_a_question(asking: Rig, monkeypatch: pyt
     api = present(asking).api
     looks, look = [], api.list_questions
 
-    async def looked(directory: str) -> Sequence[wire.QuestionAsked]:
-        looks.append(await look(directory))
+    async def looked(session: wire.Session, sessions: Collection[str]) -> Sequence[wire.QuestionAsked]:
+        looks.append(await look(session, sessions))
         return looks[-1]
 
     monkeypatch.setattr(api, "list_questions", looked)

@@ -5,6 +5,7 @@ The server of version 2 is scripted, because no opencode 2 can be installed here
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ from gateway.domain.event import Log, Notice, Permission, Tool
 from gateway.errors import AgentError
 from gateway.process.child import Children
 from harness.scripted_model import ScriptedModel, serve_model
+from harness.waiting import PATIENCE
 from tests.support import opencode as real
 from tests.support import opencode2
 from tests.support.ledger import MemoryLedger
@@ -184,8 +186,11 @@ async def test_a_conversation_does_not_move_to_another_workspace(agent: Agent, w
 
 
 async def test_a_check_of_an_unused_agent_tells_how_it_is_driven(agent: Agent, tmp_path: Path) -> None:
-    async with opened(tmp_path) as backend:
+    async with opened(tmp_path) as backend, asyncio.timeout(PATIENCE):
         found = await backend.check_health(agent)
+        while "starting" in found.detail:  # a check does not wait for long
+            assert found.ok
+            found = await backend.check_health(agent)
 
     assert (found.ok, found.version) == (True, SCRIPTED_VERSION)
     assert "opencode acp" in found.detail

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from gateway.backends.opencode import probe
 from tests.support import installed, scripted_opencode2
 from tests.support import opencode as real
 
@@ -36,3 +40,10 @@ def install(directory: Path) -> None:
     program = directory / "opencode"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{scripted_opencode2.__file__}" "$@"\n')
     program.chmod(0o755)
+
+
+@contextlib.contextmanager
+def ask_for_version_2() -> Iterator[None]:
+    """Drive the real opencode 1.18 over the early form of version 2 of the API that it serves next to version 1."""
+    with mock.patch.object(probe, "_ROUTES", {2: "/api/health"}):
+        yield

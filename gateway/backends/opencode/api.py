@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -15,6 +15,9 @@ from gateway.backends.opencode.calls import (
     ServerCalls,
     quote_segment,
 )
+from gateway.backends.opencode.driven_server import Mark, Prompt
+from gateway.backends.opencode.questions import render_answers
+from gateway.domain.question import AnswerContent
 from gateway.errors import AgentError
 
 #: messages in one page
@@ -25,10 +28,14 @@ _MODE_PERMISSIONS = ("plan_enter", "plan_exit")
 
 
 class OpencodeApi(ServerCalls):
-    """The calls to one server, with its password."""
+    """The calls to one server, with its password; see `DrivenServer`."""
 
-    async def read_health(self, within: float) -> wire.Health:
-        return await self.send_request(wire.Health, "GET", "/global/health", within=within)
+    #: after an error, a session is idle before its last message is stored
+    stores_before_idle = False
+    ignores_config = False
+
+    async def read_version(self, within: float) -> str:
+        return (await self.send_request(wire.Health, "GET", "/global/health", within=within)).version
 
     async def list_providers(self, directory: str, within: float) -> Sequence[wire.Provider]:
         """Return the providers that can be used in a directory, with their models."""
@@ -36,8 +43,13 @@ class OpencodeApi(ServerCalls):
         return (await self.send_request(wire.Providers, "GET", path, query=_in(directory), within=within)).providers
 
     def open_events(self, silence: float) -> aiohttp.client._RequestContextManager:
-        """Open the stream of all events; it ends after `silence` seconds without a byte."""
         return self.open_stream("/global/event", silence)
+
+    def read_event(self, data: bytes) -> wire.WireEvent | None:
+        return wire.read_event(data)
+
+    async def prepare_directory(self, directory: str) -> None:
+        """Do nothing: the server prepares a directory during the first call that needs it."""
 
     async def create_session(self, directory: str, title: str, *, may_ask_questions: bool) -> wire.Session:
         denied = [wire.PermissionRule(name, "*", "deny") for name in _MODE_PERMISSIONS]
@@ -53,34 +65,46 @@ class OpencodeApi(ServerCalls):
         return await self.send_request(wire.Session, "GET", f"/session/{quote_segment(session)}")
 
     async def allow_questions(self, session: wire.Session, *, may_ask_questions: bool) -> None:
-        """Give an earlier session the tool for questions, or take it away."""
         if session.may_ask_questions != may_ask_questions:
             body = {"permission": msgspec.to_builtins([_make_question_rule(may_ask_questions)])}
             await self.send_request(None, "PATCH", _session_path(session), body=body)
 
     async def list_helper_sessions(self, session: wire.Session) -> Sequence[wire.Session]:
-        """Return the sessions that an agent opened for its helpers."""
         return await self.send_request(list[wire.Session], "GET", f"{_session_path(session)}/children")
 
     async def is_busy(self, session: wire.Session) -> bool:
-        """Tell whether a session is at work. The server knows that only with the session's directory."""
+        # The server knows that only with the session's directory.
         query = _in(session.directory)
         states = await self.send_request(dict[str, wire.SessionStatus], "GET", "/session/status", query=query)
         return session.id in states and states[session.id].type != "idle"
 
-    async def send_prompt(self, session: wire.Session, body: Mapping[str, Any]) -> None:
+    async def find_earlier_attempt(self, session: wire.Session, prompt: Prompt) -> None:
+        """Do nothing: the server takes no ids, so a prompt of an earlier attempt cannot be told apart."""
+
+    async def send_prompt(self, session: wire.Session, prompt: Prompt) -> None:
+        body: dict[str, Any] = {"parts": [{"type": "text", "text": prompt.text}]}
+        if prompt.model is not None:
+            body["model"] = {"providerID": prompt.model.provider, "modelID": prompt.model.model}
+        if prompt.system_prompt is not None:
+            body["system"] = prompt.system_prompt
+        if prompt.agent is not None:
+            body["agent"] = prompt.agent
         await self.send_request(None, "POST", f"{_session_path(session)}/prompt_async", body=body)
 
     async def abort_session(self, session: wire.Session, within: float) -> None:
         await self.send_request(None, "POST", f"{_session_path(session)}/abort", within=within)
 
-    async def find_newest_message(self, session: wire.Session) -> str | None:
-        """Return the id of the newest message; None if there is none."""
+    async def find_mark(self, session: wire.Session, prompt: Prompt) -> Mark:
         found, _ = await self._read_messages(session, 1, None)
-        return found[-1].info.id if found else None
+        return Mark(found[-1].info.id if found else None)
 
-    async def read_messages_after(self, session: wire.Session, mark: str | None) -> Sequence[wire.Message]:
-        """Return the messages after the one with the id `mark`, oldest first.
+    def is_earlier(self, info: wire.MessageInfo, mark: Mark) -> bool:
+        # Ids grow with time.
+        newest = mark.newest
+        return newest is not None and (info.id <= newest or (info.parent != "" and info.parent <= newest))
+
+    async def read_messages_after(self, session: wire.Session, mark: Mark) -> Sequence[wire.Message]:
+        """Return the messages after the mark, oldest first.
 
         Raises:
             AgentError: they are too large to be read.
@@ -91,7 +115,7 @@ class OpencodeApi(ServerCalls):
         while True:
             page, cursor = await self._read_messages(session, MESSAGES_PER_PAGE, cursor)
             # Ids grow with time, so the marked message itself need not exist any more.
-            fresh = [message for message in page if mark is None or message.info.id > mark]
+            fresh = [message for message in page if mark.newest is None or message.info.id > mark.newest]
             found = [*fresh, *found]
             size += sum(len(part.text) for message in fresh for part in message.parts)
             if size > MAX_OPENCODE_ANSWER_BYTES:
@@ -108,24 +132,30 @@ class OpencodeApi(ServerCalls):
         answer = await self.fetch_answer("GET", path, query=query)
         return answer.read_as(list[wire.Message], path), answer.headers.get("X-Next-Cursor")
 
-    async def list_permission_requests(self, directory: str) -> Sequence[wire.PermissionAsked]:
-        """Return the permission requests that wait for an answer."""
-        return await self.send_request(list[wire.PermissionAsked], "GET", "/permission", query=_in(directory))
+    async def list_permission_requests(
+        self, session: wire.Session, sessions: Collection[str]
+    ) -> Sequence[wire.PermissionAsked]:
+        query = _in(session.directory)
+        return await self.send_request(list[wire.PermissionAsked], "GET", "/permission", query=query)
 
-    async def answer_permission(self, permission: str, directory: str, body: Mapping[str, str]) -> None:
-        path = f"/permission/{quote_segment(permission)}/reply"
-        await self.send_request(None, "POST", path, query=_in(directory), body=body)
+    async def answer_permission(
+        self, asked: wire.PermissionAsked, session: wire.Session, body: Mapping[str, str]
+    ) -> None:
+        path = f"/permission/{quote_segment(asked.id)}/reply"
+        await self.send_request(None, "POST", path, query=_in(session.directory), body=body)
 
-    async def list_questions(self, directory: str) -> Sequence[wire.QuestionAsked]:
-        """Return the questions that wait for an answer."""
-        return await self.send_request(list[wire.QuestionAsked], "GET", "/question", query=_in(directory))
+    async def list_questions(self, session: wire.Session, sessions: Collection[str]) -> Sequence[wire.QuestionAsked]:
+        query = _in(session.directory)
+        return await self.send_request(list[wire.QuestionAsked], "GET", "/question", query=query)
 
-    async def answer_question(self, question: str, directory: str, answers: Sequence[Sequence[str]]) -> None:
-        path = f"/question/{quote_segment(question)}/reply"
-        await self.send_request(None, "POST", path, query=_in(directory), body={"answers": answers})
+    async def answer_question(
+        self, asked: wire.QuestionAsked, session: wire.Session, content: AnswerContent | None
+    ) -> None:
+        path = f"/question/{quote_segment(asked.id)}/reply"
+        body = {"answers": render_answers(asked.questions, content)}
+        await self.send_request(None, "POST", path, query=_in(session.directory), body=body)
 
     async def dispose_directory(self, directory: str) -> None:
-        """Make the server free the memory that it holds for a directory."""
         await self.send_request(None, "POST", "/instance/dispose", query=_in(directory), within=5.0)
 
 

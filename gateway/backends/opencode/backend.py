@@ -21,12 +21,13 @@ import msgspec
 from gateway.backends import BackendResources, BackendType
 from gateway.backends.acp.backend import AcpBackend
 from gateway.backends.opencode import over_acp, server
+from gateway.backends.opencode.api import OpencodeApi
 from gateway.backends.opencode.calls import RequestRefused
 from gateway.backends.opencode.connection import ServerConnection
+from gateway.backends.opencode.driven_server import DISABLED_AGENT, ModelName, Prompt
 from gateway.backends.opencode.offers import Offers
 from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.over_acp import AcpProgram
-from gateway.backends.opencode.probe import find_version
 from gateway.backends.opencode.refs import parse_ref
 from gateway.backends.opencode.server import SharedServer
 from gateway.backends.opencode.turn import TurnRunner
@@ -103,14 +104,13 @@ class OpencodeBackend:
     async def _check_connection(self, agent: Agent, connection: server.Connection) -> AgentHealth:
         if isinstance(connection, AcpProgram):
             return await over_acp.check_program_over_acp(self._acp, agent, self._list_variables(agent), connection)
-        version = (await connection.api.read_health(_HEALTH_TIMEOUT_SECONDS)).version
+        version = await connection.api.read_version(_HEALTH_TIMEOUT_SECONDS)
         return AgentHealth(ok=True, version=version, detail=connection.api.base)
 
     async def _check_foreign_server(self, options: Options) -> AgentHealth:
-        async with server.visit_server(options.url or "", self._find_password(options)) as api:
-            found = await find_version(api, _HEALTH_TIMEOUT_SECONDS)
-            server.check_drivable(found, api.base)
-            return AgentHealth(ok=True, version=found.program, detail=api.base)
+        url = options.url or ""
+        found = await server.find_server_version(url, self._find_password(options), _HEALTH_TIMEOUT_SECONDS)
+        return AgentHealth(ok=True, version=found.program, detail=url.rstrip("/"))
 
     async def _check_program(self, agent: Agent) -> AgentHealth:
         env = self._build_environment(agent)
@@ -181,8 +181,8 @@ class OpencodeBackend:
         options: Options = agent.options
         config = {"autoupdate": False, "share": "disabled"} | options.config
         if isinstance(agents := config.get("agent", {}), dict):
-            # Over ACP a session cannot be given a title, and opencode would ask the model for one: it costs money.
-            config |= {"agent": {"title": {"disable": True}} | agents}
+            # Over ACP a session cannot be given a title, and opencode would ask the model for one.
+            config |= {"agent": {DISABLED_AGENT: {"disable": True}} | agents}
         given = self._resources.environ
         ours = {
             "OPENCODE_DISABLE_AUTOUPDATE": "1",
@@ -202,25 +202,43 @@ class OpencodeBackend:
 async def _stream_server_turn(
     connection: ServerConnection, turn: Turn, offers: Offers
 ) -> AsyncGenerator[TurnOutput, None]:
-    """Do a turn over a server that speaks version 1 of opencode's API."""
-    prompt = _build_prompt(turn)
+    """Do a turn over a server."""
+    prompt = _make_prompt(turn)
     async with connection.use_directory(turn.workspace):
+        _check_config(connection, turn.agent.options.config)
         session, lost = await _open_session(connection, turn)
-        if lost is not None and (restarted := await turn.restart_conversation(lost)) is not None:
-            yield restarted.remark
-            turn = restarted.turn
-            prompt = _build_prompt(turn)
+        if lost is not None:
+            prompt.begins_session = True
+            if (restarted := await turn.restart_conversation(lost)) is not None:
+                yield restarted.remark
+                turn = restarted.turn
+                prompt.text = turn.input
         yield SessionRef(session.id)
         await connection.wait_for_stop(session.id)
         async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
             async for one in said:
                 yield one
-        # only now: it takes seconds in a directory that the server has not prepared yet
-        await offers.refresh(turn.agent, connection.api, turn.workspace)
+        if isinstance(connection.api, OpencodeApi):  # what a server of version 2 offers is not read
+            # only now: it takes seconds in a directory that the server has not prepared yet
+            await offers.refresh(turn.agent, connection.api, turn.workspace)
+
+
+def _check_config(connection: ServerConnection, config: Mapping[str, Any]) -> None:
+    """Check that a server of ours reads an agent's configuration, which may say what the agent must not do.
+
+    Raises:
+        AgentError: it does not.
+    """
+    chosen = config.get("agent", {})
+    if connection.is_ours and connection.api.ignores_config and config and DISABLED_AGENT not in chosen:
+        raise AgentError(
+            "this version of opencode does not read the agent's `config`.",
+            remedy="Update opencode, or move that configuration to ~/.config/opencode/opencode.json.",
+        )
 
 
 async def _stream_answer(
-    connection: ServerConnection, turn: Turn, session: Session, prompt: dict[str, Any]
+    connection: ServerConnection, turn: Turn, session: Session, prompt: Prompt
 ) -> AsyncGenerator[TurnOutput, None]:
     with connection.stream.subscribe_session(session.id) as inbox:
         runner = TurnRunner(connection.api, inbox, session, turn)
@@ -259,27 +277,30 @@ def _is_same_directory(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _build_prompt(turn: Turn) -> dict[str, Any]:
-    """Return the body of a prompt.
+def _make_prompt(turn: Turn) -> Prompt:
+    """Return the prompt of a turn.
 
     Raises:
         AgentError: the model's name does not have the form provider/model.
     """
-    body: dict[str, Any] = {"parts": [{"type": "text", "text": turn.input}]}
-    model = turn.model or turn.agent.model
-    if model is not None:
-        provider, _, name = model.partition("/")
+    model = None
+    if (named := turn.model or turn.agent.model) is not None:
+        provider, _, name = named.partition("/")
         if not (provider and name):
             raise AgentError(
-                f"opencode has no model {model!r}: its models are named provider/model.",
+                f"opencode has no model {named!r}: its models are named provider/model.",
                 remedy="`opencode models` lists them.",
             )
-        body["model"] = {"providerID": provider, "modelID": name}
-    if turn.agent.system_prompt is not None:
-        body["system"] = turn.agent.system_prompt
-    if turn.agent.options.agent is not None:
-        body["agent"] = turn.agent.options.agent
-    return body
+        model = ModelName(provider, name)
+    return Prompt(
+        text=turn.input,
+        model=model,
+        agent=turn.agent.options.agent,
+        system_prompt=turn.agent.system_prompt,
+        run=turn.run,
+        attempt=turn.attempt,
+        begins_session=False,
+    )
 
 
 def find_named_agent(environ: Mapping[str, str], config: Config) -> Agent | None:

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-from gateway.backends.opencode.api import OpencodeApi
 from gateway.backends.opencode.calls import API_CALL_TIMEOUT_SECONDS
+from gateway.backends.opencode.driven_server import DrivenServer
 from gateway.backends.opencode.events import EventStream
 from gateway.backends.opencode.wire import Session
 from gateway.errors import AgentError
@@ -28,7 +28,7 @@ OUTPUT_CHUNK_BYTES = 4096
 class ServerConnection:
     """A server that answers, and its events."""
 
-    def __init__(self, api: OpencodeApi, child: Child | None = None) -> None:
+    def __init__(self, api: DrivenServer, child: Child | None = None) -> None:
         """Args:
         child: the server's process if we have started it; None for a server that somebody else runs.
         """
@@ -45,6 +45,11 @@ class ServerConnection:
         if child is not None:
             self._start_task(self._discard_output(child))
             self._start_task(self._watch_process(child))
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we have started the server."""
+        return self._child is not None
 
     @property
     def loss_reason(self) -> str | None:
@@ -64,6 +69,7 @@ class ServerConnection:
     @contextlib.asynccontextmanager
     async def use_directory(self, directory: str) -> AsyncIterator[None]:
         """Keep a directory prepared while a turn works in it."""
+        await self.api.prepare_directory(directory)
         if self._child is None:
             yield  # the owner of the server decides what it keeps
             return

@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 
 from gateway.backends.opencode import wire
-from gateway.backends.opencode.api import OpencodeApi
+from gateway.backends.opencode.driven_server import DrivenServer
 from gateway.sse_reader import EventReader, OversizedEvent
 
 #: characters in an inbox; when there are more, all its events are dropped
@@ -100,7 +100,7 @@ def _count_characters(event: InboxEvent) -> int:
 class EventStream:
     """Reads a server's events until it is closed or the server is gone."""
 
-    def __init__(self, api: OpencodeApi) -> None:
+    def __init__(self, api: DrivenServer) -> None:
         self._api = api
         self._inboxes: dict[str, EventInbox] = {}
         self._open = asyncio.Event()
@@ -175,7 +175,7 @@ class EventStream:
         if data is None:
             self._tell_all(EventsLost())
             return
-        event = wire.read_event(data)
+        event = self._api.read_event(data)
         if event is None:
             return
         if isinstance(event, wire.SessionCreated):

@@ -1,4 +1,4 @@
-"""Drives an opencode whose server speaks version 2 of its API over `opencode acp`, with the backend for ACP."""
+"""Drives an opencode whose server lacks routes that we need over `opencode acp`, with the backend for ACP."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.refs import ConversationRef, parse_ref
 from gateway.domain.agent import Agent
 from gateway.domain.ports.backend import AgentHealth, SessionRef, Turn, TurnOutput
+
+#: what opencode may do is what its configuration says, as it is over its server; the preset would have it ask for more
+_KEPT_RULES = {
+    "OPENCODE_PERMISSION": msgspec.json.encode(dict.fromkeys(("question", "plan_enter", "plan_exit"), "deny")).decode()
+}
 
 
 class AcpProgram:
@@ -57,18 +62,19 @@ async def check_program_over_acp(
     found = await acp.check_health(make_acp_agent(agent, env))
     if not found.ok:
         return found
-    why = "driven over `opencode acp`, because its server speaks version 2 of opencode's API"
+    why = "driven over `opencode acp`, because its server lacks routes that Moongate needs"
     return msgspec.structs.replace(found, version=program.version, detail=why)
 
 
 def make_acp_agent(agent: Agent, env: Mapping[str, str]) -> Agent:
-    """Return the agent as one of the backend for ACP; its other settings keep their meaning."""
+    """Return the agent as one of the backend for ACP; its settings keep their meaning."""
     options: Options = agent.options
     driven = AcpOptions(
         preset=AgentPreset.OPENCODE,
         command=[*options.command, "acp"],
         mode=options.agent,
         start_timeout=options.start_timeout,
+        retry_timeout=options.retry_timeout,
         idle_stop=options.idle_stop,
     )
-    return msgspec.structs.replace(agent, backend="acp", env=dict(env), options=driven)
+    return msgspec.structs.replace(agent, backend="acp", env={**_KEPT_RULES, **env}, options=driven)

@@ -8,8 +8,8 @@ from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
 from gateway.backends.opencode import wire
-from gateway.backends.opencode.api import OpencodeApi
-from gateway.backends.opencode.questions import make_question, render_answers
+from gateway.backends.opencode.driven_server import DrivenServer
+from gateway.backends.opencode.questions import make_question
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.event import BackendEvent, Permission
 from gateway.domain.permission import PERMISSION_CHOICES, Answer, PermissionQuestion
@@ -28,9 +28,9 @@ _REPETITION = "doom_loop"
 class PermissionResponder:
     """Answers the requests of one turn, each once."""
 
-    def __init__(self, api: OpencodeApi, directory: str, turn: Turn) -> None:
+    def __init__(self, api: DrivenServer, session: wire.Session, turn: Turn) -> None:
         self._api = api
-        self._directory = directory
+        self._session = session
         self._turn = turn
         self._seen: set[str] = set()
         #: questions that people have not answered yet, by opencode's ids of the requests
@@ -98,9 +98,11 @@ class PermissionResponder:
         question.add_done_callback(lambda _: self._open_questions.pop(request))
 
     async def _pass_on_question(self, asked: wire.QuestionAsked) -> None:
-        content = await self._turn.ask_question(make_question(asked.questions))
+        question = make_question(asked.questions) if asked.questions else asked.form
+        # Of a form that people cannot be asked, the agent hears that nobody answers.
+        content = None if question is None else await self._turn.ask_question(question)
         with contextlib.suppress(AgentError):  # the question may be gone
-            await self._api.answer_question(asked.id, self._directory, render_answers(asked.questions, content))
+            await self._api.answer_question(asked, self._session, content)
 
     async def _ask_people(self, asked: wire.PermissionAsked, action: str) -> None:
         answer = await self._turn.ask_permission(PermissionQuestion(action=action, choices=PERMISSION_CHOICES))
@@ -114,4 +116,4 @@ class PermissionResponder:
             body |= {} if self.ends_turn else {"message": why}
         # The request may be gone: answered with another one, or ended with its tool.
         with contextlib.suppress(AgentError):
-            await self._api.answer_permission(asked.id, self._directory, body)
+            await self._api.answer_permission(asked, self._session, body)

@@ -1,8 +1,7 @@
 """An opencode server: connected when a turn needs it, shared by all turns, closed when none needs it.
 
 The server is a process of ours, or one that somebody else runs. A `ServerConnection` stands for both; when
-it is lost, the next turn opens another. An `AcpProgram` stands for a program of ours whose server speaks version 2
-of opencode's API.
+it is lost, the next turn opens another. An `AcpProgram` stands for a program of ours whose server we cannot drive.
 """
 
 from __future__ import annotations
@@ -17,10 +16,12 @@ from pathlib import Path
 
 from gateway import log
 from gateway.backends.opencode.api import OpencodeApi
-from gateway.backends.opencode.calls import API_CALL_TIMEOUT_SECONDS
+from gateway.backends.opencode.calls import API_CALL_TIMEOUT_SECONDS, ServerCalls
 from gateway.backends.opencode.connection import OUTPUT_CHUNK_BYTES, ServerConnection, describe_exit
+from gateway.backends.opencode.driven_server import DrivenServer
 from gateway.backends.opencode.over_acp import AcpProgram
 from gateway.backends.opencode.probe import ServerVersion, find_version
+from gateway.backends.opencode.v2.api import OpencodeApi2
 from gateway.errors import AgentError
 from gateway.process.child import Child, Children
 from gateway.process.terminal_text import clean_bytes
@@ -146,38 +147,48 @@ class SharedServer:
                 await self._close_connection()
 
 
-@contextlib.asynccontextmanager
-async def visit_server(url: str, password: str | None) -> AsyncIterator[OpencodeApi]:
-    """Open the API of a server that somebody else runs, without its events."""
-    api = OpencodeApi(url.rstrip("/"), password)
+async def find_server_version(url: str, password: str | None, within: float) -> ServerVersion:
+    """Ask a server that somebody else runs which version it is.
+
+    Raises:
+        AgentError: it does not answer, or refuses the password.
+    """
+    calls = ServerCalls(url.rstrip("/"), password)
     try:
-        yield api
+        return await find_version(calls, within)
     finally:
+        await calls.close()
+
+
+async def _open_api(url: str, password: str | None) -> tuple[ServerVersion, DrivenServer | None]:
+    """Return which version a server is, and its API; None if it lacks routes that we need."""
+    found = await find_server_version(url, password, SERVER_VERSION_TIMEOUT_SECONDS)
+    if found.api == 1:
+        return found, OpencodeApi(url, password)
+    api = OpencodeApi2(url, password)
+    try:
+        if await api.has_needed_routes(SERVER_VERSION_TIMEOUT_SECONDS):
+            return found, api
+    except BaseException:
         await api.close()
+        raise
+    await api.close()
+    return found, None
 
 
 async def attach_to_server(url: str, password: str | None) -> ServerConnection:
     """Connect to a server that somebody else runs.
 
     Raises:
-        AgentError: it does not answer, or refuses the password.
+        AgentError: it does not answer, refuses the password, or is of a version that we do not know.
     """
-    async with visit_server(url, password) as api:
-        check_drivable(await find_version(api, SERVER_VERSION_TIMEOUT_SECONDS), api.base)
-    return await _await_events(ServerConnection(OpencodeApi(url.rstrip("/"), password)))
-
-
-def check_drivable(found: ServerVersion, base: str) -> None:
-    """Check that we can drive a server that somebody else runs.
-
-    Raises:
-        AgentError: it speaks version 2 of opencode's API.
-    """
-    if found.api != 1:
+    found, api = await _open_api(url.rstrip("/"), password)
+    if api is None:
         raise AgentError(
-            f"the server at {base} is opencode {found.program}, whose API Moongate cannot drive yet.",
-            remedy="Leave `url` out: Moongate then starts opencode itself, and drives it over `opencode acp`.",
+            f"the server at {url} is opencode {found.program}, which lacks routes that Moongate needs.",
+            remedy="Update it; or leave `url` out: then Moongate starts opencode, and drives it over `opencode acp`.",
         )
+    return await _await_events(ServerConnection(api))
 
 
 async def launch_server(
@@ -185,7 +196,7 @@ async def launch_server(
 ) -> Connection:
     """Start a server of our own, with a password that nobody else knows.
 
-    A server that speaks version 2 of opencode's API is stopped again: its program is driven over `opencode acp`.
+    A server that lacks routes that we need is stopped again: its program is driven over `opencode acp`.
 
     Args:
         within: seconds for the server to listen.
@@ -213,15 +224,16 @@ async def _launch_once(
     try:
         child.close_stdin()
         url = await _read_url(child, within)
-        async with visit_server(url, password) as api:
-            found = await find_version(api, SERVER_VERSION_TIMEOUT_SECONDS)
+        found, api = await _open_api(url, password)
     except BaseException:
         await child.stop_group()
         raise
-    if found.api == 1:
-        return await _await_events(ServerConnection(OpencodeApi(url, password), child))
+    if api is not None:
+        return await _await_events(ServerConnection(api, child))
     await child.stop_group()
-    _log.info("opencode.over_acp", program=command[0], version=found.program, why="its server has no API of version 1")
+    _log.info(
+        "opencode.over_acp", program=command[0], version=found.program, why="its server lacks routes that we need"
+    )
     return AcpProgram(found.program)
 
 

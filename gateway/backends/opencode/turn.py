@@ -11,11 +11,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
 
 from gateway.backends.opencode import wire
-from gateway.backends.opencode.api import OpencodeApi
 from gateway.backends.opencode.calls import API_CALL_TIMEOUT_SECONDS
+from gateway.backends.opencode.driven_server import DrivenServer, Mark, Prompt
 from gateway.backends.opencode.events import EventInbox, EventsLost, InboxEvent, ServerLost
 from gateway.backends.opencode.parts import PartReader
 from gateway.backends.opencode.permissions import PermissionResponder
@@ -26,8 +25,11 @@ from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
 from gateway.process.terminal_text import shows_text
 
-#: seconds without an event until the server is asked for the current state
-POLL_INTERVAL_SECONDS = 15.0
+#: seconds without an event until the server is asked for the current state; a server of version 2 may be silent when
+#: a call of the model breaks off
+POLL_INTERVAL_SECONDS, POLL_INTERVAL_SECONDS_2 = 15.0, 3.0
+#: seconds between two looks at a session whose turn may be over
+END_POLL_SECONDS = 0.2
 #: seconds that a session may be idle without an answer, until the turn fails
 STALL_TIMEOUT_SECONDS = 120.0
 #: seconds for the server to answer an abort
@@ -39,17 +41,17 @@ _MAX_STOP_TRIES = 50
 class TurnRunner:
     """Runs one turn of a session, from the prompt to the answer."""
 
-    def __init__(self, api: OpencodeApi, inbox: EventInbox, session: wire.Session, turn: Turn) -> None:
+    def __init__(self, api: DrivenServer, inbox: EventInbox, session: wire.Session, turn: Turn) -> None:
         self._api = api
         self._inbox = inbox
         self._session = session
         self._turn = turn
-        #: id of the newest message before this turn
-        self._mark: str | None = None
+        #: where this turn begins
+        self._mark = Mark(None)
         #: ids of messages whose text is part of the answer
         self._answers: set[str] = set()
         self._parts = PartReader()
-        self._permissions = PermissionResponder(api, session.directory, turn)
+        self._permissions = PermissionResponder(api, session, turn)
         self._usage: dict[str, Usage] = {}
         self._complaint: str | None = None
         self._error: AgentError | None = None
@@ -60,11 +62,15 @@ class TurnRunner:
         #: whether the server has started the prompt; before that, an abort has no effect
         self._begun = False
         self._cut = False
+        #: whether a step has ended and no other has begun
+        self._may_be_over = False
 
-    async def stream_events(self, prompt: dict[str, Any]) -> AsyncGenerator[TurnOutput, None]:
+    async def stream_events(self, prompt: Prompt) -> AsyncGenerator[TurnOutput, None]:
         """Send the prompt and yield events until the answer. Closing the generator stops the work."""
-        await self._stop_earlier_work()
-        self._mark = await self._api.find_newest_message(self._session)
+        await self._api.find_earlier_attempt(self._session, prompt)
+        if not prompt.is_sent:
+            await self._stop_earlier_work()
+        self._mark = await self._api.find_mark(self._session, prompt)
         self._inbox.clear_events()
         try:
             await self._api.send_prompt(self._session, prompt)
@@ -101,22 +107,53 @@ class TurnRunner:
     async def _next_event(self) -> InboxEvent | None:
         """Return the next event; None if none has come for a while."""
         try:
-            async with asyncio.timeout(POLL_INTERVAL_SECONDS):
+            async with asyncio.timeout(self._poll_interval):
                 return await self._inbox.next_event()
         except TimeoutError:
             return None
 
+    @property
+    def _poll_interval(self) -> float:
+        if self._may_be_over:
+            return END_POLL_SECONDS
+        return POLL_INTERVAL_SECONDS_2 if self._api.stores_before_idle else POLL_INTERVAL_SECONDS
+
     async def _handle_event(self, event: InboxEvent | None) -> Sequence[TurnOutput]:
         match event:
             case None:
-                return await self._catch_up()
+                return await self._handle_silence()
             case EventsLost():
                 self._parts.mark_gap()
                 return await self._catch_up()
             case ServerLost(reason=why):
                 self._end_turn(AgentError(f"opencode is gone: {why}."))
                 return []
+            case wire.PermissionAsked() | wire.PermissionReplied() | wire.QuestionAsked():
+                self._idle_since = None
+                return await self._handle_request(event)
         self._idle_since = None
+        is_main = event.session in ("", self._session.id)
+        match event:
+            case wire.MessageUpdated():
+                self._may_be_over = self._may_be_over and not is_main
+                self._note_message(event.info)
+                return []
+            case wire.StepEnded():
+                self._usage[event.message] = _count_usage(event.tokens, event.cost)
+            case wire.StatusChanged(status=state):
+                return self._read_status(state, is_main=event.session == self._session.id)
+            case wire.PartDelta() | wire.PartUpdated(part=wire.Part(type="text" | "reasoning" | "tool")):
+                self._failing_since = None
+        return await self._handle_main_session_event(event) if is_main else []
+
+    async def _handle_silence(self) -> Sequence[TurnOutput]:
+        if self._api.stores_before_idle and await self._api.is_busy(self._session):
+            return []  # the stored messages may be large, and decide nothing yet
+        return await (self._read_stored_messages(sure=True) if self._may_be_over else self._catch_up())
+
+    async def _handle_request(
+        self, event: wire.PermissionAsked | wire.PermissionReplied | wire.QuestionAsked
+    ) -> Sequence[TurnOutput]:
         match event:
             case wire.PermissionAsked():
                 return await self._permissions.answer_request(event)
@@ -126,14 +163,6 @@ class TurnRunner:
             case wire.QuestionAsked():
                 self._permissions.answer_question(event)
                 return []
-            case wire.MessageUpdated():
-                self._note_message(event.info)
-                return []
-            case wire.StatusChanged(status=state):
-                return self._read_status(state, is_main=event.session == self._session.id)
-            case wire.PartDelta() | wire.PartUpdated(part=wire.Part(type="text" | "reasoning" | "tool")):
-                self._failing_since = None
-        return await self._handle_main_session_event(event) if event.session in ("", self._session.id) else []
 
     async def _handle_main_session_event(self, event: wire.WireEvent) -> Sequence[TurnOutput]:
         """Handle an event of the session itself; the sessions of helpers do not need it."""
@@ -142,6 +171,9 @@ class TurnRunner:
                 return self._parts.read_delta(event)
             case wire.PartUpdated(part=part):
                 return list(self._parts.read_part(part, fresh=True)) if part.message in self._answers else []
+            case wire.StepEnded(is_last=True):
+                self._may_be_over = True
+                return await self._read_stored_messages()
             case wire.SessionIdle():
                 return await self._read_stored_messages()
             case wire.SessionFailed(error=error) if error.name != "MessageAbortedError":
@@ -155,14 +187,12 @@ class TurnRunner:
         if self._is_of_earlier_turn(info):
             return
         if info.is_from_assistant:
-            self._usage[info.id] = _read_usage(info)
+            self._usage[info.id] = _count_usage(info.tokens, info.cost)
         if info.is_answer and info.session in ("", self._session.id):
             self._answers.add(info.id)
 
     def _is_of_earlier_turn(self, info: wire.MessageInfo) -> bool:
-        """Tell whether a message belongs to an earlier turn, which may still write after it was stopped."""
-        mark = self._mark
-        return mark is not None and (info.id <= mark or (info.parent != "" and info.parent <= mark))
+        return self._api.is_earlier(info, self._mark)
 
     def _read_status(self, state: wire.SessionStatus, *, is_main: bool) -> Sequence[BackendEvent]:
         """Read the state of the session, or of a helper's.
@@ -191,8 +221,8 @@ class TurnRunner:
         said: list[TurnOutput] = []
         helpers = await self._api.list_helper_sessions(self._session)
         ours = self._inbox.sessions | {helper.id for helper in helpers}
-        open_ = await self._api.list_permission_requests(self._session.directory)
-        questions = await self._api.list_questions(self._session.directory)
+        open_ = await self._api.list_permission_requests(self._session, ours)
+        questions = await self._api.list_questions(self._session, ours)
         self._permissions.withdraw_all_except({asked.id for asked in open_} | {asked.id for asked in questions})
         for asked in open_:
             if asked.session in ours:
@@ -240,11 +270,13 @@ class TurnRunner:
     def _decide_end(self, answers: Sequence[wire.Message], sure: bool) -> Sequence[TurnOutput]:
         """End the turn of an idle session, unless it has not started or may still write a message."""
         last = answers[-1].info if answers else None
-        if last is not None and last.time.completed is None and not sure:
-            return []  # after an error, the session is idle before its last message is stored
+        if last is not None and last.time.completed is None and not (sure or self._api.stores_before_idle):
+            return []
         if last is not None and last.time.completed is not None and last.error is None:
             return self._build_answer(answers, last)
         complaint = last.error.short_text if last is not None and last.error is not None else self._complaint
+        if complaint is None and last is not None and self._api.stores_before_idle:
+            complaint = "it stopped in the middle of its answer"
         if complaint is None:
             return []
         self._end_turn(
@@ -283,11 +315,10 @@ def _join_text(message: wire.Message) -> str:
     return "".join(part.text for part in message.parts if part.type == "text" and not part.synthetic)
 
 
-def _read_usage(info: wire.MessageInfo) -> Usage:
-    tokens = info.tokens
+def _count_usage(tokens: wire.Tokens, cost: float) -> Usage:
     return Usage(
         input=int(tokens.input + tokens.cache.read + tokens.cache.write),
         output=int(tokens.output + tokens.reasoning),
         cached=int(tokens.cache.read),
-        cost=info.cost,
+        cost=cost,
     )

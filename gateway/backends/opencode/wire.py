@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct, field
 
 from gateway import surrogates
+from gateway.domain.question import Question
 
 #: the permission that the tool for questions needs
 QUESTION_PERMISSION = "question"
@@ -191,6 +192,18 @@ class SessionIdle(Struct, rename={"session": "sessionID"}):
     session: str
 
 
+class StepEnded(Struct):
+    """A call of the model has ended; only version 2 says so."""
+
+    session: str
+    #: id of its message
+    message: str
+    tokens: Tokens
+    cost: float
+    #: whether no other call follows, unless another prompt waits
+    is_last: bool
+
+
 class SessionFailed(Struct, rename={"session": "sessionID"}):
     error: Error
     session: str = ""
@@ -230,6 +243,8 @@ class QuestionAsked(Struct, rename={"session": "sessionID"}):
     id: str
     session: str
     questions: list[QuestionInfo] = field(default_factory=list)
+    #: what people are asked instead; only version 2 has such forms
+    form: Question | None = None
 
 
 class SessionParent(Struct, rename={"parent": "parentID"}):
@@ -247,6 +262,7 @@ WireEvent = (
     | MessageUpdated
     | StatusChanged
     | SessionIdle
+    | StepEnded
     | SessionFailed
     | PermissionAsked
     | PermissionReplied

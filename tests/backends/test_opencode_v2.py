@@ -1,0 +1,327 @@
+"""opencode over version 2 of its API: a scripted server of 2.x, and the early form that the real 1.18 serves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.backends import BackendResources
+from gateway.backends.opencode import turn as opencode_turn
+from gateway.backends.opencode.backend import OpencodeBackend
+from gateway.backends.opencode.options import Options
+from gateway.backends.opencode.v2.api import OpencodeApi2
+from gateway.domain.agent import Agent, PermissionPolicy
+from gateway.domain.event import Permission, Text, Tool, ToolEnd, Usage
+from gateway.domain.question import AnswerContent, FieldType, Question
+from gateway.errors import AgentError
+from gateway.process.child import Children
+from harness.scripted_model import ScriptedModel, serve_model
+from harness.waiting import until
+from tests.support import installed, opencode2
+from tests.support import opencode as real
+from tests.support.ledger import MemoryLedger
+from tests.support.opencode2_server import SERVER_PASSWORD, ScriptedServer2, serve_opencode2
+from tests.support.turns import Heard, listen, turn
+
+
+@asynccontextmanager
+async def opened(directory: Path) -> AsyncIterator[OpencodeBackend]:
+    environ = {"PATH": os.environ["PATH"]}
+    children = Children(MemoryLedger(), environ)
+    resources = BackendResources(children=children, environ=environ, directory=directory / "own")
+    async with OpencodeBackend(resources) as backend:
+        yield backend
+
+
+@pytest.fixture
+async def backend(tmp_path: Path) -> AsyncIterator[OpencodeBackend]:
+    async with opened(tmp_path) as backend:
+        yield backend
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer2]:
+    async with serve_opencode2() as server:
+        yield server
+
+
+@pytest.fixture
+def agent(server: ScriptedServer2) -> Agent:
+    options = Options(url=server.url, password=SERVER_PASSWORD)
+    return Agent(id="main", backend="opencode", model="scripted/scripted", options=options)
+
+
+# --- a scripted server of 2.x -------------------------------------------------------------------
+
+
+async def test_a_turn_is_a_queued_prompt_with_our_id(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    heard = await listen(backend, turn(agent, "hello", workspace=tmp_path, run="run1"))
+
+    assert "".join(said.delta for said in heard.of(Text)) == heard.answer == "echo: hello"
+    assert heard.of(Usage) == [Usage(input=17, output=3, cached=3, cost=0.5)]
+    [prompt] = server.prompts
+    assert prompt == {"id": "msg_run1_1", "text": "hello", "delivery": "queue"}
+    [session] = server.sessions.values()
+    assert session["model"] == {"providerID": "scripted", "id": "scripted"}
+    assert session["location"] == {"directory": str(tmp_path)}
+    assert session["title"]
+    found = await backend.check_health(agent)
+    assert (found.ok, found.version) == (True, "2.1.0")
+
+
+async def test_a_session_goes_on_and_the_system_prompt_is_said_once(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    agent = msgspec.structs.replace(agent, system_prompt="You are a lighthouse.")
+
+    first = await listen(backend, turn(agent, "one", workspace=tmp_path, run="run1"))
+    second = await listen(backend, turn(agent, "two", workspace=tmp_path, run="run2", session_ref=first.session_ref))
+
+    assert first.session_ref == second.session_ref
+    assert [prompt["text"].count("lighthouse") for prompt in server.prompts] == [1, 0]
+    assert second.answer == "echo: two"
+
+
+async def test_a_tool_has_its_name_its_input_and_its_output(
+    backend: OpencodeBackend, agent: Agent, tmp_path: Path
+) -> None:
+    heard = await listen(backend, turn(agent, "[[tool]]", workspace=tmp_path))
+
+    [tool], [end] = heard.of(Tool), heard.of(ToolEnd)
+    assert (tool.name, tool.args) == ("shell", {"command": "pwd"})
+    assert (end.id, end.output, end.is_error) == (tool.id, "/here", False)
+
+
+@pytest.mark.parametrize(("policy", "reply"), [(PermissionPolicy.ALLOW, "once"), (PermissionPolicy.DENY, "reject")])
+async def test_a_permission_request_gets_the_answer_of_the_policy(
+    backend: OpencodeBackend,
+    server: ScriptedServer2,
+    agent: Agent,
+    tmp_path: Path,
+    policy: PermissionPolicy,
+    reply: str,
+) -> None:
+    agent = msgspec.structs.replace(agent, permissions=policy)
+
+    heard = await listen(backend, turn(agent, "[[ask]]", workspace=tmp_path))
+
+    assert [sent["reply"] for sent in server.replies] == [reply]
+    assert [asked.action for asked in heard.of(Permission)] == ["shell: touch made"]
+
+
+async def test_people_are_asked_a_form_and_its_fields_are_answered_by_their_keys(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    asked: list[Question] = []
+
+    async def answer(question: Question) -> AnswerContent:
+        asked.append(question)
+        return {"color": "red", "count": 2}
+
+    given = msgspec.structs.replace(turn(agent, "[[form]]", workspace=tmp_path), ask_question=answer)
+    heard = await listen(backend, given)
+
+    [question] = asked
+    assert question.message == "Which?"
+    assert [(one.name, one.type, one.required) for one in question.fields] == [
+        ("color", FieldType.CHOICE, False),
+        ("count", FieldType.INTEGER, True),
+    ]
+    assert server.answers == [{"answer": {"color": "red", "count": 2}}]
+    assert "red" in heard.answer
+
+
+async def test_a_form_that_nobody_answers_is_cancelled(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    heard = await listen(backend, turn(agent, "[[form]]", workspace=tmp_path))
+
+    assert server.answers == [{"cancelled": True}]
+    assert "cancelled" in heard.answer
+
+
+async def test_a_failed_turn_says_why(backend: OpencodeBackend, agent: Agent, tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match="the model is out of order"):
+        await listen(backend, turn(agent, "[[fail]]", workspace=tmp_path))
+
+
+async def test_a_model_that_is_tried_again_too_late_fails_the_turn(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    with pytest.raises(AgentError, match="too many requests"):
+        await listen(backend, turn(agent, "[[retry]]", workspace=tmp_path))
+
+    assert server.interrupts, "it does not go on"
+
+
+async def test_after_a_cut_of_the_events_the_answer_comes_from_the_messages(
+    backend: OpencodeBackend, agent: Agent, tmp_path: Path
+) -> None:
+    heard = await listen(backend, turn(agent, "[[cut]] hello", workspace=tmp_path))
+
+    assert heard.answer == "echo: [[cut]] hello"
+
+
+async def test_the_end_of_a_turn_interrupts_the_work(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    async def begin() -> None:
+        await listen(backend, turn(agent, "[[hang]]", workspace=tmp_path))
+
+    work = asyncio.create_task(begin())
+    await until(lambda: len(server.prompts) == 1, "the prompt")
+    work.cancel()
+    await asyncio.wait([work])
+
+    await until(lambda: server.interrupts > 0, "the interrupt")
+
+
+async def test_an_attempt_after_a_crash_takes_over_the_prompt_of_the_first(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    first = await listen(backend, turn(agent, "hello", workspace=tmp_path, run="run1"))
+    again = msgspec.structs.replace(
+        turn(agent, "hello", workspace=tmp_path, run="run1", session_ref=first.session_ref), attempt=2
+    )
+
+    second = await listen(backend, again)
+
+    assert second.answer == "echo: hello"
+    assert len(server.prompts) == 1, "the model has it once"
+
+
+async def test_an_attempt_after_one_that_failed_has_a_prompt_of_its_own(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    heard = Heard()
+    with pytest.raises(AgentError):
+        await listen(backend, turn(agent, "[[fail]]", workspace=tmp_path, run="run1"), heard)
+    again = turn(agent, "hello", workspace=tmp_path, run="run1", session_ref=heard.session_ref)
+
+    second = await listen(backend, msgspec.structs.replace(again, attempt=2))
+
+    assert second.answer == "echo: hello"
+    assert [prompt["id"] for prompt in server.prompts] == ["msg_run1_1", "msg_run1_2"]
+
+
+async def test_a_model_that_the_server_does_not_have_is_refused_before_the_prompt(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    with pytest.raises(AgentError, match="no model scripted/other"):
+        await listen(backend, turn(agent, "hello", workspace=tmp_path, model="scripted/other"))
+
+    assert server.prompts == []
+
+
+async def test_a_session_that_the_server_does_not_know_is_begun_again(
+    backend: OpencodeBackend, agent: Agent, tmp_path: Path
+) -> None:
+    heard = await listen(backend, turn(agent, "hello", workspace=tmp_path, session_ref="ses_gone"))
+
+    assert heard.answer == "echo: hello"
+    assert heard.session_ref == "ses_0"
+
+
+async def test_a_server_that_lacks_routes_cannot_be_used_by_its_url(
+    backend: OpencodeBackend, agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lack(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(OpencodeApi2, "has_needed_routes", lack)
+
+    with pytest.raises(AgentError, match=r"opencode 2\.1\.0, which lacks routes") as raised:
+        await listen(backend, turn(agent, "hello", workspace=tmp_path))
+    assert "opencode acp" in str(raised.value.remedy)
+
+
+# --- the real 1.18 ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[ScriptedModel]:
+    async with serve_model() as model:
+        yield model
+
+
+@pytest.mark.agents("opencode")
+async def test_the_real_program_works_over_the_early_form_of_the_api(
+    model: ScriptedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opencode_turn, "POLL_INTERVAL_SECONDS_2", 0.5)
+    home = real.home(tmp_path / "home", model.base_url)  # this form of the API reads no configuration but the files
+    workspace = tmp_path / "work"
+    workspace.mkdir()
+    (workspace / "opencode.json").write_text(json.dumps({"permission": {"bash": "ask"}}))
+    agent = Agent(
+        id="main",
+        backend="opencode",
+        model="scripted/scripted",
+        options=Options(command=[installed.program("opencode")]),
+        env=real.environment(home),
+    )
+    call = json.dumps({"command": "touch made", "description": "x"})
+
+    with opencode2.ask_for_version_2():
+        async with opened(tmp_path) as backend:
+            first = await listen(backend, turn(agent, "[[say noted]] heliotrope", workspace=workspace, run="run1"))
+            ref = first.session_ref
+            second = await listen(
+                backend,
+                turn(
+                    agent, "[[recall]]", workspace=workspace, run="run2", session_ref=ref, model="scripted/scripted-b"
+                ),
+            )
+            denied = await listen(
+                backend, turn(agent, f"[[tool bash {call}]]", workspace=workspace, run="run3", session_ref=ref)
+            )
+            assert not (workspace / "made").exists()
+            may = msgspec.structs.replace(agent, permissions=PermissionPolicy.ALLOW)
+            allowed = await listen(
+                backend, turn(may, f"[[tool bash {call}]]", workspace=workspace, run="run4", session_ref=ref)
+            )
+            assert (workspace / "made").exists()
+            sent = len(model.requests)
+            again = turn(agent, "[[recall]]", workspace=workspace, run="run2", session_ref=ref)
+            taken = await listen(backend, msgspec.structs.replace(again, attempt=2))
+            assert len(model.requests) == sent, "the model has it once"
+            async with aclosing(
+                backend.stream_turn(turn(agent, "[[slow 1000 100]]", workspace=workspace, run="run5", session_ref=ref))
+            ) as stream:
+                async for said in stream:
+                    if isinstance(said, Text):
+                        break
+            await until(lambda: model.counters.active == 0, "the model has nothing to do")
+
+    assert first.answer == "noted"
+    assert first.usage.input > 100
+    assert "heliotrope" in second.answer
+    assert taken.answer == second.answer
+    assert model.requests[1]["body"]["model"] == "scripted-b"
+    assert [tool.name for tool in denied.of(Tool)] == ["bash"]
+    assert denied.of(ToolEnd)[0].is_error
+    assert [asked.answer for asked in denied.of(Permission)] == ["deny"]
+    assert not allowed.of(ToolEnd)[0].is_error
+
+
+@pytest.mark.agents("opencode")
+async def test_a_program_that_does_not_read_the_configuration_is_refused(model: ScriptedModel, tmp_path: Path) -> None:
+    home = real.home(tmp_path / "home", model.base_url)
+    options = Options(command=[installed.program("opencode")], config={"permission": {"bash": "deny"}})
+    agent = Agent(id="main", backend="opencode", options=options, env=real.environment(home))
+
+    with opencode2.ask_for_version_2():
+        async with opened(tmp_path) as backend:
+            with pytest.raises(AgentError, match="does not read the agent's `config`"):
+                await listen(backend, turn(agent, "[[say x]]", workspace=tmp_path))
+
+    assert not model.requests
