@@ -16,7 +16,8 @@ import pytest
 
 from harness.live_gateway import Live
 from harness.waiting import until_sync
-from tests.support import installed, opencode
+from tests.support import installed, opencode, opencode2
+from tests.support.scripted_opencode2 import SCRIPTED_VERSION
 
 pytestmark = pytest.mark.agents("opencode")
 
@@ -190,6 +191,19 @@ def test_after_a_crash_in_a_turn_over_acp_no_agent_is_left_and_the_session_remem
     until_sync(lambda: status_of(gateway, task["id"]) == "succeeded")
     assert gateway.call("GET", f"/api/tasks/{task['id']}").body["task"]["attempt"] == 2
     assert ask(gateway, "[[recall]]", "crash").body["reply"].endswith("My name is Barbara")
+
+
+def test_xcclaws_api_and_its_health_work_with_opencode_2(
+    model_url: str, live: Callable[..., Live], tmp_path: Path
+) -> None:
+    gateway = live(config={"agents": {"list": [opencode2.agent(model_url, tmp_path / "agent")]}}).start()
+
+    task = gateway.call("POST", "/api/xcclaw/task", {"type": "ephemeral", "prompt": "[[say hello]]"}).body["id"]
+    executed = gateway.call("POST", f"/api/xcclaw/task/{task}/execute", timeout=120).body
+
+    assert (executed["status"], executed["result"]) == ("completed", "hello")
+    health = gateway.call("GET", "/api/xcclaw/health").body
+    assert health["opencode"] == {"status": "ok", "version": SCRIPTED_VERSION}
 
 
 def test_no_server_outlives_the_gateway_and_the_session_is_remembered_after_a_crash(
