@@ -9,7 +9,8 @@ import click
 from cli.command import CommandWithoutJson
 from cli.remote import mcp_relay
 from cli.remote.client import connect_to_gateway
-from cli.remote.mcp_relay import McpRelay
+from cli.remote.mcp_relay import MAX_RELAYED_BYTES, McpRelay
+from cli.remote.message_pipe import MessagePipe
 
 
 @click.command(cls=CommandWithoutJson)
@@ -27,4 +28,4 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     client = connect_to_gateway()
     mcp_relay.check_access(client)
     with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as out:
-        McpRelay(client, out).relay_lines(sys.stdin.buffer)
+        McpRelay(client, MessagePipe(sys.stdin.buffer, out, MAX_RELAYED_BYTES)).relay_messages()

@@ -11,13 +11,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from http.client import HTTPResponse
-from io import RawIOBase
-from typing import Any, BinaryIO
+from typing import Any
 
 from cli.remote import sse
 from cli.remote.client import GatewayClient
+from cli.remote.message_pipe import MessagePipe, ReceivedMessage, build_error, request_key
 from gateway.errors import GatewayError
 
 MCP_PATH = "/mcp"
@@ -25,8 +24,8 @@ MCP_PATH = "/mcp"
 MAX_RELAYED_BYTES = 8 << 20
 #: messages that are forwarded at the same time; more wait
 MAX_PARALLEL_REQUESTS = 16
-#: JSON-RPC error codes: the line is not a message, and the gateway could not be reached
-CODE_UNREADABLE, CODE_UNREACHED = -32700, -32000
+#: JSON-RPC error code: the gateway could not be reached
+CODE_UNREACHED = -32000
 
 _VERSION_FIELD = "io.modelcontextprotocol/protocolVersion"
 #: the parameters of a request that the header `Mcp-Name` repeats
@@ -45,13 +44,9 @@ def check_access(client: GatewayClient) -> None:
 class McpRelay:
     """Relays messages between one client and the gateway."""
 
-    def __init__(self, client: GatewayClient, out: RawIOBase) -> None:
-        """Args:
-        out: unbuffered, because a buffer that a thread is writing to aborts the end of the interpreter.
-        """
+    def __init__(self, client: GatewayClient, pipe: MessagePipe) -> None:
         self._client = client
-        self._out = out
-        self._writing = threading.Lock()
+        self._pipe = pipe
         #: limits the messages that are forwarded at the same time
         self._room = threading.Semaphore(MAX_PARALLEL_REQUESTS)
         #: open requests by id; False if the client has cancelled the request
@@ -59,37 +54,25 @@ class McpRelay:
         #: protocol version from `initialize`; None for versions of MCP without that request
         self._version: str | None = None
 
-    def relay_lines(self, lines: BinaryIO) -> None:
-        """Relay until there are no more lines and all requests are answered."""
-        while line := lines.readline(MAX_RELAYED_BYTES + 1):
-            if len(line) > MAX_RELAYED_BYTES:
-                self._send_message(
-                    _build_error(None, CODE_UNREADABLE, f"a message has more than {MAX_RELAYED_BYTES} bytes.")
-                )
-                while line and not line.endswith(b"\n"):
-                    line = lines.readline(MAX_RELAYED_BYTES)
-            elif line.strip():
-                self._receive_message(line)
+    def relay_messages(self) -> None:
+        """Relay until there are no more messages and all requests are answered."""
+        for received in self._pipe.read_messages():
+            self._receive_message(received)
         for _ in range(MAX_PARALLEL_REQUESTS):
             self._room.acquire()
 
-    def _receive_message(self, line: bytes) -> None:
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            message = None
-        if not isinstance(message, dict):
-            self._send_message(_build_error(None, CODE_UNREADABLE, "a message must be one JSON object on a line."))
-        elif "id" in message and "method" in message:
-            self._wanted[_request_key(message["id"])] = True
+    def _receive_message(self, received: ReceivedMessage) -> None:
+        message = received.content
+        if "id" in message and "method" in message:
+            self._wanted[request_key(message["id"])] = True
             if message["method"] == "initialize":
-                self._forward_request(line, message)  # the next messages depend on its answer
+                self._forward_request(*received)  # the next messages depend on its answer
             else:
                 self._room.acquire()
                 # A daemon: Ctrl-C does not wait for answers.
-                threading.Thread(target=self._forward_in_thread, args=(line, message), daemon=True).start()
+                threading.Thread(target=self._forward_in_thread, args=received, daemon=True).start()
         elif message.get("method") == "notifications/cancelled":
-            given_up = _request_key(_get_nested(message, "requestId"))
+            given_up = request_key(_get_nested(message, "requestId"))
             if given_up in self._wanted:
                 self._wanted[given_up] = False
 
@@ -105,15 +88,15 @@ class McpRelay:
         try:
             answer = self._client.relay_post(MCP_PATH, line.strip(), self._build_headers(message), self._read_answer)
         except GatewayError as error:
-            answer = _build_error(id_, CODE_UNREACHED, str(error))
+            answer = build_error(id_, CODE_UNREACHED, str(error))
         except Exception as error:  # the client gets every error as an answer
-            answer = _build_error(
+            answer = build_error(
                 id_, CODE_UNREACHED, f"this command failed unexpectedly: {type(error).__name__}: {error}"
             )
         if message["method"] == "initialize":
             self._version = _get_nested(answer, "protocolVersion", "result")
-        if self._wanted.pop(_request_key(id_), False):
-            self._send_message({**answer, "id": id_})
+        if self._wanted.pop(request_key(id_), False):
+            self._pipe.send_message({**answer, "id": id_})
 
     def _read_answer(self, response: HTTPResponse) -> dict[str, Any]:
         """Return the answer to a request. Forward notifications that come before it at once."""
@@ -127,7 +110,7 @@ class McpRelay:
                 answer = event.data
                 assert isinstance(answer, dict)
                 return answer
-            self._send_message(event.data)
+            self._pipe.send_message(event.data)
         raise ConnectionResetError("the stream broke off")
 
     def _build_headers(self, message: Mapping[str, Any]) -> dict[str, str]:
@@ -137,18 +120,6 @@ class McpRelay:
         found["Mcp-Name"] = next((name for key in _NAME_PARAMETERS if (name := _get_nested(message, key))), None)
         return {name: value for name, value in found.items() if isinstance(value, str) and value.isprintable()}
 
-    def _send_message(self, message: Mapping[str, Any]) -> None:
-        # The client is gone, so the end of its messages follows.
-        with self._writing, suppress(BrokenPipeError):
-            rest = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-            while rest:
-                rest = rest[self._out.write(rest) :]
-
-
-def _request_key(id_: object) -> str:
-    """Return the key of a request id: 7 and "7" are different ids."""
-    return json.dumps(id_)
-
 
 def _get_nested(message: Mapping[str, Any], name: str, place: str = "params", *, within: str | None = None) -> Any:
     """Return a field of a message's `params`, or of another object in it; None if it is missing."""
@@ -157,7 +128,3 @@ def _get_nested(message: Mapping[str, Any], name: str, place: str = "params", *,
         if key is not None:
             found = found.get(key) if isinstance(found, dict) else None
     return found
-
-
-def _build_error(id_: object, code: int, text: str) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": id_, "error": {"code": code, "message": text}}
