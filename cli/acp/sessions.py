@@ -1,0 +1,130 @@
+"""The sessions of an editor: which session of the gateway each one is, and which agent it is with."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from typing import Any
+
+from cli.acp.gateway_calls import ACP_CHANNEL, GatewayCalls
+from cli.acp.turns import Turn
+from gateway.errors import AgentNotFound, Conflict, Unavailable
+
+#: sessions that are remembered; an older one is looked up in the gateway again
+MAX_SESSIONS = 1000
+
+
+class EditorSession:
+    """One session of the editor.
+
+    Its id is the name of its chat if an editor opened it, and its whole key if it came from elsewhere. It belongs to
+    the agent of its first prompt, which alone remembers the conversation.
+    """
+
+    def __init__(self, id_: str, agent: str, key: str | None = None) -> None:
+        self.id = id_
+        self.agent = agent
+        #: the key in the gateway; None before the first prompt
+        self._key = key
+        self._lock = threading.Lock()
+        self._turns: list[Turn] = []
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._turns
+
+    def choose_agent(self, agent: str) -> None:
+        """Choose the agent of a session that has no prompt yet.
+
+        Raises:
+            Conflict: the conversation is with another agent already.
+        """
+        with self._lock:
+            if self._key is not None and agent != self.agent:
+                raise Conflict(
+                    f"this conversation is with the agent {self.agent}, and {agent} does not know it.",
+                    remedy=f"Begin a new one to work with {agent}.",
+                )
+            self.agent = agent
+
+    def fix_key(self) -> str:
+        """Return the key in the gateway. From now on, the agent stays."""
+        with self._lock:
+            if self._key is None:
+                self._key = f"{self.agent}:{ACP_CHANNEL}:{self.id}"
+            return self._key
+
+    def add_turn(self, turn: Turn) -> None:
+        """From now on, a cancel of the session cancels this turn, too."""
+        with self._lock:
+            self._turns.append(turn)
+
+    def remove_turn(self, turn: Turn) -> None:
+        with self._lock:
+            self._turns.remove(turn)
+
+    def cancel(self) -> None:
+        """Cancel all turns, in threads of their own: the editor's next message must not wait."""
+        with self._lock:
+            turns = [*self._turns]
+        for turn in turns:
+            threading.Thread(target=turn.cancel, daemon=True).start()
+
+
+class EditorSessions:
+    """All sessions of one editor."""
+
+    def __init__(self, gateway: GatewayCalls) -> None:
+        self._gateway = gateway
+        self._known: OrderedDict[str, EditorSession] = OrderedDict()
+
+    def create(self, agents: list[dict[str, Any]]) -> EditorSession:
+        """Begin a session with the default agent. The gateway has it from its first prompt on.
+
+        Raises:
+            AgentNotFound: no agent takes prompts.
+        """
+        if not agents:
+            raise AgentNotFound("no agent is enabled.", remedy="See: gateway agents list")
+        default = next((agent for agent in agents if agent["is_default"]), agents[0])
+        return self._remember(EditorSession(str(uuid.uuid4()), default["id"]))
+
+    def find(self, id_: str) -> EditorSession:
+        """Return a session, which may have been opened by an earlier process.
+
+        Raises:
+            SessionNotFound: the gateway does not have it.
+        """
+        known = self._known.get(id_)
+        if known is not None:
+            self._known.move_to_end(id_)
+            return known
+        return self._remember(self._look_up(id_))
+
+    def find_known(self, id_: str) -> EditorSession | None:
+        return self._known.get(id_)
+
+    def _look_up(self, id_: str) -> EditorSession:
+        found = self._gateway.get_session(id_)
+        return EditorSession(id_, found["agentId"], found["key"])
+
+    def _remember(self, session: EditorSession) -> EditorSession:
+        if len(self._known) >= MAX_SESSIONS:
+            idle = next((id_ for id_, known in self._known.items() if known.is_idle), None)
+            if idle is None:
+                raise Unavailable(f"{MAX_SESSIONS} sessions are at work.")
+            del self._known[idle]
+        self._known[session.id] = session
+        return session
+
+
+def render_listed(session: dict[str, Any], cwd: str) -> dict[str, Any]:
+    """Return a session of the gateway as `session/list` shows it.
+
+    Args:
+        cwd: the directory of the editor. The protocol wants one, and sessions of the gateway have none.
+    """
+    id_ = session["chat_id"] if session["channel"] == ACP_CHANNEL else session["key"]
+    title = session["title"] or f"{session['channel']} {session['chat_id']}"
+    return {"sessionId": id_, "cwd": cwd, "title": title, "updatedAt": session["last_activity"]}

@@ -1,0 +1,150 @@
+"""One run that an editor follows, from its start or from the middle, to its end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from cli.acp import updates
+from cli.acp.connection import EditorConnection, print_note
+from cli.acp.gateway_calls import GatewayCalls
+from cli.acp.permissions import EditorPermissions
+from cli.acp.updates import make_text_update
+from cli.follow.follow import read_result
+from cli.remote.sse import Event
+from gateway.errors import Conflict, GatewayError, NotFound
+
+
+class Turn:
+    """Shows a run in one session of the editor. It can be cancelled from another thread, also before it has a run."""
+
+    def __init__(self, connection: EditorConnection, gateway: GatewayCalls, session: str, *, shows_forms: bool) -> None:
+        self._connection = connection
+        self._gateway = gateway
+        self._session = session
+        self._shows_forms = shows_forms
+        self._lock = threading.Lock()
+        self._run: str | None = None
+        self._cancelled = False
+
+    def prompt(self, key: str, text: str) -> dict[str, Any]:
+        """Send a prompt to a session of the gateway, and show its run. Returns the result of `session/prompt`.
+
+        Raises:
+            GatewayError: the gateway refused the prompt, or the run failed.
+        """
+        run, opened = self._gateway.start_run(key, text)
+        self._set_run(run)
+        end, usage = self._show_events(run, self._gateway.follow_run(run, self._tell, opened))
+        reason = updates.read_stop_reason(end)
+        if reason is None:
+            read_result(run, end)  # raises the error of the run
+        return {"stopReason": reason, **usage.render(), "_meta": {"moongate": {"task": run, **usage.cost}}}
+
+    def follow(self, run: str) -> None:
+        """Show a run that was started earlier, with the prompt that it answers.
+
+        Raises:
+            GatewayError: the gateway was lost, or the run is gone.
+        """
+        self._set_run(run)
+        prompt = self._gateway.get_run(run)["input"]
+        end, _ = self._show_events(run, self._gateway.follow_run(run, self._tell), prompt)
+        if end.get("error"):
+            self._send_text("agent_message_chunk", f"\n\n[{end['error']}]\n\n")
+
+    def cancel(self) -> None:
+        """Cancel the run; one that is not accepted yet as soon as it is."""
+        with self._lock:
+            self._cancelled = True
+            run = self._run
+        if run is not None:
+            self._cancel_run(run)
+
+    def _set_run(self, run: str) -> None:
+        with self._lock:
+            self._run = run
+            cancelled = self._cancelled
+        if cancelled:
+            self._cancel_run(run)
+
+    def _cancel_run(self, run: str) -> None:
+        try:
+            self._gateway.cancel_run(run)
+        except (Conflict, NotFound):
+            pass  # it has ended
+        except GatewayError as error:
+            print_note(f"cannot cancel the task {run}: {error}")
+
+    def _show_events(
+        self, run: str, events: Iterator[Event], prompt: str | None = None
+    ) -> tuple[dict[str, Any], RunUsage]:
+        """Show all events of a run. Returns the last one, and what the run used.
+
+        Args:
+            prompt: what to show as the user's message when it is this run's turn.
+        """
+        permissions = EditorPermissions(
+            self._connection, self._gateway, self._session, run, shows_forms=self._shows_forms
+        )
+        usage, end = RunUsage(), {}
+        try:
+            for event in events:
+                if prompt is not None and event.data.get("status") != "queued":
+                    self._send_text("user_message_chunk", prompt)
+                    prompt = None
+                self._show_event(run, event, permissions)
+                usage = usage.add(event)
+                end = event.data
+        finally:
+            permissions.withdraw_all()
+        return end, usage
+
+    def _show_event(self, run: str, event: Event, permissions: EditorPermissions) -> None:
+        if event.kind == "permission":
+            permissions.handle_event(event.data)
+        elif (update := updates.make_event_update(run, event.kind, event.data)) is not None:
+            self._connection.send_update(self._session, update)
+
+    def _tell(self, note: str) -> None:
+        """Show a note about the gateway."""
+        print_note(note)
+        self._send_text("agent_thought_chunk", f"\n{note}\n")
+
+    def _send_text(self, kind: str, text: str) -> None:
+        self._connection.send_update(self._session, make_text_update(kind, text))
+
+
+class RunUsage(Struct, frozen=True):
+    """What the steps of a run used, as far as its agent tells."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    dollars: float = 0.0
+
+    def add(self, event: Event) -> RunUsage:
+        """Return the usage with that of one more event."""
+        if event.kind != "usage":
+            return self
+        told = event.data
+        return RunUsage(
+            self.input + told.get("input", 0),
+            self.output + told.get("output", 0),
+            self.cached + told.get("cached", 0),
+            self.dollars + told.get("cost", 0.0),
+        )
+
+    def render(self) -> dict[str, Any]:
+        """Return the field `usage` of an answer; nothing if the agent told no tokens."""
+        total = self.input + self.output
+        told = {"totalTokens": total, "inputTokens": self.input, "outputTokens": self.output}
+        return {"usage": {**told, "cachedReadTokens": self.cached}} if total else {}
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """US dollars; nothing if the agent told no cost."""
+        return {"cost": self.dollars} if self.dollars else {}

@@ -1,0 +1,97 @@
+"""Makes the updates that an editor shows from the events of a run and the messages of a transcript."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from cli import output
+from gateway.domain.run import FinishReason
+
+#: an entry of `session/update`
+Update = dict[str, Any]
+
+#: characters of a tool's arguments in its title
+MAX_TOOL_TITLE_CHARACTERS = 100
+
+_STOP_REASONS = {FinishReason.LENGTH: "max_tokens", FinishReason.CONTENT_FILTER: "refusal"}
+
+
+def make_text_update(kind: str, text: str) -> Update:
+    """Return a piece of text: `agent_message_chunk`, `agent_thought_chunk` or `user_message_chunk`."""
+    return {"sessionUpdate": kind, "content": _text_block(text)}
+
+
+def make_message_update(message: Mapping[str, Any]) -> Update:
+    """Return a message of a transcript, as the API shows it."""
+    return make_text_update(
+        "user_message_chunk" if message["role"] == "user" else "agent_message_chunk", message["content"]
+    )
+
+
+def make_event_update(run: str, kind: str, data: Mapping[str, Any]) -> Update | None:
+    """Return what an editor shows of an event; None for an event that it does not show, or not like this.
+
+    Args:
+        run: the id of the run. Ids of tool calls are unique in a run only, but in ACP in a session.
+    """
+    match kind:
+        case "text" if data["delta"]:
+            return make_text_update("agent_message_chunk", data["delta"])
+        case "thinking" if data["delta"]:
+            return make_text_update("agent_thought_chunk", data["delta"])
+        case "log" if data.get("notice") or data["level"] in ("warning", "error"):
+            return make_text_update("agent_thought_chunk", f"\n{data['message']}\n")
+        case "status" if data.get("attempt", 0) > 1 or data.get("reason"):
+            return make_text_update("agent_message_chunk", f"\n\n[{_describe_status(data)}]\n\n")
+        case "tool":
+            return _make_tool_update(run, data)
+        case "tool_end":
+            return _make_tool_end_update(run, data)
+    return None
+
+
+def make_call_id(run: str, call: str) -> str:
+    """Return the id of a tool call that is unique in a session."""
+    return f"{run}:{call}"
+
+
+def read_stop_reason(end: Mapping[str, Any]) -> str | None:
+    """Return why a turn ended, from the last event of its run; None if the run failed."""
+    if end.get("outcome") == "cancelled_by_user":
+        return "cancelled"
+    if end.get("outcome") != "completed":
+        return None
+    return _STOP_REASONS.get(end.get("finish") or FinishReason.STOP, "end_turn")
+
+
+def _make_tool_update(run: str, data: Mapping[str, Any]) -> Update:
+    args = data.get("args")
+    words = args if isinstance(args, str) else json.dumps(args, ensure_ascii=False) if args else ""
+    return {
+        "sessionUpdate": "tool_call",
+        "toolCallId": make_call_id(run, data["id"]),
+        "title": output.shorten_text(f"{data['name']} {words}".strip(), MAX_TOOL_TITLE_CHARACTERS),
+        "status": "in_progress",
+        **({} if args is None else {"rawInput": args}),
+    }
+
+
+def _make_tool_end_update(run: str, data: Mapping[str, Any]) -> Update:
+    said = data.get("output", "")
+    return {
+        "sessionUpdate": "tool_call_update",
+        "toolCallId": make_call_id(run, data["id"]),
+        "status": "failed" if data.get("is_error") else "completed",
+        **({"content": [{"type": "content", "content": _text_block(said)}], "rawOutput": said} if said else {}),
+    }
+
+
+def _describe_status(data: Mapping[str, Any]) -> str:
+    attempt, reason = data.get("attempt", 0), data.get("reason")
+    return str(data["status"]) + (f", attempt {attempt}" if attempt > 1 else "") + (f": {reason}" if reason else "")
+
+
+def _text_block(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}

@@ -1,0 +1,39 @@
+"""`gateway acp`: lets an editor use the gateway, as an ACP agent on standard input and output."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cli.acp.agent import AcpAgent
+from cli.acp.connection import EditorConnection, print_note
+from cli.acp.gateway_calls import GatewayCalls
+from cli.command import CommandWithoutJson, current_invocation
+from cli.instance import Instance
+from cli.remote.message_pipe import MessagePipe
+from gateway.errors import NotRunning
+
+#: most bytes of one message of the editor
+MAX_EDITOR_MESSAGE_BYTES = 16 << 20
+
+
+@click.command(cls=CommandWithoutJson)
+def COMMAND() -> None:  # noqa: N802 the seam's name
+    """Run an ACP agent on standard input and output, for an editor such as Zed or a JetBrains IDE.
+
+    Add this command to the settings of the editor, which then starts it. The gateway must run. If the
+    editor ends, its tasks go on in the gateway, and the editor can load the conversation later.
+
+    \b
+    Examples:
+      {"agent_servers": {"Moongate": {"type": "custom", "command": "gateway", "args": ["acp"]}}}
+      gateway acp < messages.jsonl
+    """
+    gateway = GatewayCalls(Instance.from_environment(current_invocation().merged_environment))
+    try:
+        gateway.connect()
+    except NotRunning as error:
+        print_note(str(error))  # the editor shows it as soon as it opens a session, and tries again with the next one
+    with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as out:
+        AcpAgent(EditorConnection(MessagePipe(sys.stdin.buffer, out, MAX_EDITOR_MESSAGE_BYTES)), gateway).serve()
