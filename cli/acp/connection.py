@@ -40,7 +40,9 @@ class EditorConnection:
             if isinstance(message.get("method"), str):
                 yield message
             elif "method" in message:
-                self._pipe.send_message(build_error(None, CODE_INVALID_REQUEST, "method: it must be a text."))
+                self._pipe.send_message(
+                    build_error(message.get("id"), CODE_INVALID_REQUEST, "method: it must be a text.")
+                )
             else:
                 self._receive_answer(message)
 

@@ -10,6 +10,7 @@ from typing import Any
 from cli.command import complete_commands
 from cli.instance import Instance
 from cli.remote.client import GatewayClient, quote_part
+from cli.remote.open_requests import is_request_open
 from cli.remote.sse import Event
 from gateway.errors import NotRunning
 
@@ -109,6 +110,5 @@ class GatewayCalls:
         self.connect().post(f"/api/tasks/{quote_part(run)}/permissions/{quote_part(request)}", body)
 
     def is_request_open(self, run: str, request: str) -> bool:
-        """Return whether a request waits for an answer. The events of a run may be of long ago."""
-        found = self.connect().get(f"/api/tasks/{quote_part(run)}")["permissions"]
-        return request in [one["id"] for one in found]
+        """Return whether a request waits for an answer."""
+        return is_request_open(self.connect(), run, request)

@@ -20,8 +20,10 @@ _OPTIONS = {
 }
 
 
-class Requester(Protocol):
-    """Answers a request of a run at the gateway."""
+class RequestCalls(Protocol):
+    """Calls the gateway about the requests of a run."""
+
+    def is_request_open(self, run: str, request: str) -> bool: ...
 
     def answer_request(self, run: str, request: str, body: Mapping[str, object]) -> None: ...
 
@@ -39,7 +41,7 @@ class EditorPermissions:
     """The open requests of one run, in one session of the editor."""
 
     def __init__(
-        self, connection: EditorConnection, gateway: Requester, session: str, run: str, *, shows_forms: bool
+        self, connection: EditorConnection, gateway: RequestCalls, session: str, run: str, *, shows_forms: bool
     ) -> None:
         self._connection = connection
         self._gateway = gateway
@@ -55,6 +57,8 @@ class EditorPermissions:
         if data.get("answer"):
             self._remove_request(data)
             return
+        if not self._gateway.is_request_open(self._run, data["id"]):
+            return  # its answer is among the next events
         question = read_question(dict(data))
         try:
             shown = self._ask_permission(data) if question is None else self._ask_question(data, question)

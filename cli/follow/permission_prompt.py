@@ -13,6 +13,7 @@ from cli.follow.dialogs import Dialog, describe_action, format_deadline, open_di
 from cli.output import WaitIndicator
 from cli.questions import describe_question, read_question, suggest_words
 from cli.remote.client import GatewayClient, quote_part
+from cli.remote.open_requests import is_request_open
 from gateway.errors import GatewayError, InvalidRequest
 
 
@@ -41,19 +42,11 @@ class PermissionPrompt:
     def __call__(self, data: dict[str, Any]) -> None:
         if data.get("answer"):
             self._close_request(data["id"])
-        elif self._is_open(data["id"]):
+        elif is_request_open(self._client, self._run, data["id"]):
             if self._here:
                 self._ask_user(data)
             else:
                 output.print_note(self._format_hint(data))
-
-    def _is_open(self, request: str) -> bool:
-        """Return whether a request is still open: the events may be of long ago."""
-        try:
-            found = self._client.get(f"/api/tasks/{quote_part(self._run)}")["permissions"]
-        except GatewayError:  # then the answer shows whether it was open
-            return True
-        return request in [one["id"] for one in found]
 
     def _format_hint(self, data: dict[str, Any]) -> str:
         question = read_question(data)

@@ -2,24 +2,442 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 
 from harness.command_line import Shell
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE, until_sync
+from tests.support import scripted_acp
 from tests.support.editor import Editor
+
+AGENTS = {
+    "default": "main",
+    "list": [
+        {"id": "main", "backend": "echo", "script": True, "permissions": "ask"},
+        {
+            "id": "coder",
+            "backend": "acp",
+            "command": [sys.executable, "-I", "-S", scripted_acp.__file__],
+            "permissions": "ask",
+        },
+        {"id": "off", "backend": "echo", "enabled": False},
+    ],
+}
 
 pytestmark = pytest.mark.agents("acp-sdk")
 
 
-def test_an_editor_talks_to_the_default_agent(shell: Shell) -> None:
-    with Editor(shell.env, shell.cwd) as editor:
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A gateway that the tests of this module share. No test stops it."""
+    live = Live(tmp_path_factory.mktemp("office"), {"agents": AGENTS})
+    live.home.chmod(0o700)
+    live.start()
+    yield live
+    live.close()
+
+
+@pytest.fixture
+def editor(office: Live) -> Iterator[Editor]:
+    """An editor that has said hello."""
+    with Editor(office.env, office.home) as made:
+        made.initialize()
+        yield made
+
+
+def asked(line: dict[str, Any]) -> bool:
+    return "asks" in line
+
+
+def answer_permission(editor: Editor, choice: str) -> dict[str, Any]:
+    """Answer the request that the editor shows, and return it."""
+    request = editor.wait_for(asked)
+    editor.answer(request["asks"], {"outcome": {"outcome": "selected", "optionId": choice}})
+    return request
+
+
+def find_runs(live: Live, session: str) -> list[dict[str, Any]]:
+    """Return the runs of a session that an editor began."""
+    return [run for run in live.call("GET", "/api/tasks").body["tasks"] if run["session"].endswith(f":{session}")]
+
+
+def wait_request(live: Live, session: str) -> str:
+    """Wait until the agent of a session asks, and return the path of its request."""
+
+    def path() -> str:
+        for run in find_runs(live, session):
+            for request in live.call("GET", f"/api/tasks/{run['id']}").body["permissions"]:
+                return f"/api/tasks/{run['id']}/permissions/{request['id']}"
+        return ""
+
+    until_sync(path, "the agent asks")
+    return path()
+
+
+def test_an_editor_talks_to_the_default_agent(office: Live) -> None:
+    with Editor(office.env, office.home) as editor:
         hello = editor.initialize()
         session = editor.new_session()
-        answer = editor.wait_answer(editor.prompt(session, "@@ words 3 0"))
+        answer = editor.wait_answer(editor.prompt(session, "@@ words 3 0"))["result"]
 
-        assert hello["agentInfo"]["name"] == "moongate"
+        assert (hello["protocolVersion"], hello["agentInfo"]["name"]) == (1, "moongate")
         assert hello["agentCapabilities"]["loadSession"]
-        assert answer["result"]["stopReason"] == "end_turn"
+        assert answer["stopReason"] == "end_turn"
+        assert answer["usage"] == {"totalTokens": 9, "inputTokens": 4, "outputTokens": 5, "cachedReadTokens": 0}
         assert editor.text() == "w0 w1 w2 "
-        assert len(editor.updates("agent_message_chunk")) >= 1
-    kept = shell("sessions", "show", session, "--json").json
+        assert "not in" in editor.errors  # where the agents work
+    kept = office.call("GET", f"/api/sessions/main:acp:{session}").body
     assert [message["content"] for message in kept["messages"]] == ["@@ words 3 0", "w0 w1 w2 "]
+    assert answer["_meta"]["moongate"]["task"] == kept["messages"][0]["run_id"]
+
+
+def test_text_comes_while_the_agent_still_works(editor: Editor, office: Live) -> None:
+    session = editor.new_session()
+    prompt = editor.prompt(session, "@@ say first\n@@ ask go on")
+    editor.wait_for(lambda line: line.get("update", {}).get("content", {}).get("text") == "first")
+    answer_permission(editor, "allow")
+
+    assert editor.wait_answer(prompt)["result"]["stopReason"] == "end_turn"
+    assert editor.text() == "firstallow"
+
+
+@pytest.mark.parametrize(
+    ("finish", "reason"), [("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "refusal")]
+)
+def test_the_editor_is_told_why_an_answer_ended(editor: Editor, finish: str, reason: str) -> None:
+    prompt = editor.prompt(editor.new_session(), f"@@ say x\n@@ finish {finish}")
+
+    assert editor.wait_answer(prompt)["result"]["stopReason"] == reason
+
+
+def test_a_run_that_fails_is_an_error_that_names_its_task(editor: Editor, office: Live) -> None:
+    session = editor.new_session()
+    error = editor.wait_answer(editor.prompt(session, "@@ fail the model is away"))["error"]
+
+    [run] = find_runs(office, session)
+    assert error["code"] == -32603
+    assert error["message"] == f"the model is away See: gateway tasks show {run['id']}"
+
+
+@pytest.mark.parametrize(("choice", "said"), [("allow_once", "allow"), ("reject_once", "deny")])
+def test_a_permission_is_asked_in_the_editor_and_its_answer_obeyed(editor: Editor, choice: str, said: str) -> None:
+    session = editor.new_session()
+    editor.request("session/set_mode", sessionId=session, modeId="coder")
+    prompt = editor.prompt(session, "[[ask rm -rf build]]")
+    request = answer_permission(editor, said)
+
+    assert editor.wait_answer(prompt)["result"]["stopReason"] == "end_turn"
+    assert editor.text() == choice
+    assert "rm -rf build" in request["params"]["toolCall"]["title"]
+    assert [option["kind"] for option in request["params"]["options"]] == ["allow_once", "allow_always", "reject_once"]
+    [closed] = editor.updates("tool_call_update")
+    assert closed["status"] == ("completed" if said == "allow" else "failed")
+
+
+def test_a_request_that_is_answered_elsewhere_is_withdrawn(editor: Editor, office: Live) -> None:
+    session = editor.new_session()
+    prompt = editor.prompt(session, "@@ ask go on")
+    request = editor.wait_for(asked)
+    assert office.call("POST", wait_request(office, session), {"answer": "deny"}).status == 200
+
+    editor.wait_for(lambda line: line.get("withdrawn") == request["asks"])
+    assert editor.wait_answer(prompt)["result"]["stopReason"] == "end_turn"
+    assert editor.text() == "deny"
+
+
+def test_a_request_that_the_editor_dismisses_waits_for_others(editor: Editor, office: Live) -> None:
+    session = editor.new_session()
+    prompt = editor.prompt(session, "@@ ask go on")
+    editor.answer(editor.wait_for(asked)["asks"], {"outcome": {"outcome": "cancelled"}})
+    assert office.call("POST", wait_request(office, session), {"answer": "allow"}).status == 200
+
+    assert editor.wait_answer(prompt)["result"]["stopReason"] == "end_turn"
+    assert editor.text() == "allow"
+
+
+def test_tools_are_shown_as_they_run(editor: Editor) -> None:
+    session = editor.new_session()
+    editor.request("session/set_mode", sessionId=session, modeId="coder")
+    assert "result" in editor.wait_answer(editor.prompt(session, "[[tool read]]"))
+
+    [begun], [ended] = editor.updates("tool_call"), editor.updates("tool_call_update")
+    assert begun["title"].startswith("read")
+    assert (begun["toolCallId"], begun["status"]) == (ended["toolCallId"], "in_progress")
+    assert ended["status"] == "completed"
+
+
+def test_a_question_is_a_form_in_an_editor_that_shows_forms(office: Live) -> None:
+    options = [{"value": "r", "label": "Red"}, {"value": "g"}]
+    question = {"message": "Which?", "fields": [{"name": "colour", "type": "choice", "options": options}]}
+    with Editor(office.env, office.home) as editor:
+        editor.initialize(elicitation={"form": {}})
+        prompt = editor.prompt(editor.new_session(), f"@@ question {json.dumps(question)}")
+        request = editor.wait_for(asked)
+        editor.answer(request["asks"], {"action": "accept", "content": {"colour": "g"}})
+        editor.wait_answer(prompt)
+
+        assert request["method"] == "elicitation/create"
+        assert request["params"]["message"] == "Which?"
+        wanted = request["params"]["requestedSchema"]["properties"]["colour"]
+        assert wanted["oneOf"] == [{"const": "r", "title": "Red"}, {"const": "g", "title": "g"}]
+        assert '"g"' in editor.text()
+
+
+def test_an_editor_without_forms_is_told_how_to_answer_a_question(editor: Editor, office: Live) -> None:
+    session = editor.new_session()
+    question = {"message": "Which colour?", "fields": [{"name": "colour"}]}
+    prompt = editor.prompt(session, f"@@ question {json.dumps(question)}")
+    editor.wait_for(lambda line: "Which colour?" in line.get("update", {}).get("content", {}).get("text", ""))
+    [run] = find_runs(office, session)
+    answered = Shell(office.env, office.home)("tasks", "answer", run["id"], "p1", "green")
+
+    assert answered.code == 0
+    assert "result" in editor.wait_answer(prompt)
+    assert f"gateway tasks answer {run['id']} p1 ANSWER" in editor.text()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_cancel_stops_the_run(editor: Editor, office: Live, at_once: bool) -> None:
+    session = editor.new_session()
+    prompt = editor.prompt(session, "@@ hang")
+    if not at_once:
+        until_sync(lambda: [run["status"] for run in find_runs(office, session)] == ["running"], "it runs")
+    editor.notify("session/cancel", sessionId=session)
+
+    assert editor.wait_answer(prompt)["result"]["stopReason"] == "cancelled"
+    assert [run["outcome"] for run in find_runs(office, session)] == ["cancelled_by_user"]
+
+
+def test_giving_up_the_request_of_a_prompt_cancels_it(editor: Editor, office: Live) -> None:
+    session = editor.new_session()
+    prompt = editor.prompt(session, "@@ hang")
+    until_sync(lambda: [run["status"] for run in find_runs(office, session)] == ["running"], "it runs")
+    editor.abort(prompt)
+
+    assert editor.wait_answer(prompt)["result"]["stopReason"] == "cancelled"
+    assert [run["outcome"] for run in find_runs(office, session)] == ["cancelled_by_user"]
+
+
+def test_what_happened_after_the_editor_was_killed_is_there_when_it_loads_the_session(office: Live) -> None:
+    with Editor(office.env, office.home) as editor:
+        editor.initialize()
+        session = editor.new_session()
+        editor.wait_answer(editor.prompt(session, "before"))
+        editor.prompt(session, "@@ ask go on")
+        editor.wait_for(asked)
+    assert office.call("POST", wait_request(office, session), {"answer": "allow"}).status == 200
+    until_sync(lambda: [run["status"] for run in find_runs(office, session)] == ["succeeded"] * 2, "both have ended")
+
+    with Editor(office.env, office.home) as editor:
+        editor.initialize()
+        loaded = editor.load(session)
+        shown = [(line["update"]["sessionUpdate"], line["update"]["content"]["text"]) for line in editor.seen[2:-1]]
+        answer = editor.wait_answer(editor.prompt(session, "@@ history"))
+
+        assert loaded["modes"]["currentModeId"] == "main"
+        assert shown == [
+            ("user_message_chunk", "before"),
+            ("agent_message_chunk", "echo: before"),
+            ("user_message_chunk", "@@ ask go on"),
+            ("agent_message_chunk", "allow"),
+        ]
+        assert answer["result"]["stopReason"] == "end_turn"
+        assert editor.text().endswith("4 messages")
+
+
+def test_a_run_that_goes_on_is_followed_after_the_session_is_loaded(office: Live) -> None:
+    with Editor(office.env, office.home) as editor:
+        editor.initialize()
+        session = editor.new_session()
+        editor.prompt(session, "@@ ask go on\n@@ say  and done")
+        editor.wait_for(asked)
+
+    with Editor(office.env, office.home) as editor:
+        editor.initialize()
+        editor.load(session)
+        answer_permission(editor, "allow")
+        editor.wait_for(lambda line: "update" in line and editor.text() == "allow and done")
+
+        assert editor.text("user_message_chunk") == "@@ ask go on\n@@ say  and done"
+    assert len(find_runs(office, session)) == 1
+
+
+def test_a_loaded_run_is_cancelled_with_its_session(office: Live) -> None:
+    with Editor(office.env, office.home) as editor:
+        editor.initialize()
+        session = editor.new_session()
+        editor.prompt(session, "@@ ask go on")
+        editor.wait_for(asked)
+
+    with Editor(office.env, office.home) as editor:
+        editor.initialize()
+        editor.load(session)
+        editor.wait_for(asked)
+        editor.notify("session/cancel", sessionId=session)
+        until_sync(lambda: [run["status"] for run in find_runs(office, session)] == ["cancelled"], "it is cancelled")
+
+
+def test_a_session_from_elsewhere_is_listed_and_goes_on_in_the_editor(editor: Editor, office: Live) -> None:
+    office.call("POST", "/api/agent", {"message": "from a script", "session": "elsewhere"})
+    listed = editor.request("session/list", cwd=str(editor.cwd))["sessions"]
+    key = "main:api:elsewhere"
+
+    [found] = [session for session in listed if session["sessionId"] == key]
+    assert (found["title"], found["cwd"]) == ("from a script", str(editor.cwd))
+    editor.load(key)
+    assert editor.text("user_message_chunk") == "from a script"
+    editor.wait_answer(editor.prompt(key, "@@ history"))
+    assert editor.text().endswith("2 messages")
+
+
+def test_a_session_of_an_editor_is_listed_under_the_id_that_the_editor_knows(editor: Editor) -> None:
+    session, unused = editor.new_session(), editor.new_session()
+    editor.wait_answer(editor.prompt(session, "listed"))
+    listed = [one["sessionId"] for one in editor.request("session/list")["sessions"]]
+
+    assert session in listed
+    assert unused not in listed
+
+
+def test_a_session_is_resumed_without_its_messages(editor: Editor, office: Live) -> None:
+    session = editor.new_session()
+    editor.wait_answer(editor.prompt(session, "once"))
+    with Editor(office.env, office.home) as other:
+        other.initialize()
+        resumed = other.request("session/resume", sessionId=session, cwd=str(other.cwd), mcpServers=[])
+
+        assert resumed["modes"]["currentModeId"] == "main"
+        assert other.updates("user_message_chunk") == []
+
+
+def test_the_modes_are_the_agents_and_the_first_prompt_decides(editor: Editor) -> None:
+    new = editor.request("session/new", cwd=str(editor.cwd), mcpServers=[])
+    session = new["sessionId"]
+    editor.request("session/set_mode", sessionId=session, modeId="coder")
+    editor.wait_answer(editor.prompt(session, "hello"))
+    refused = editor.refuse("session/set_mode", sessionId=session, modeId="main")
+
+    assert new["modes"]["currentModeId"] == "main"
+    assert [mode["id"] for mode in new["modes"]["availableModes"]] == ["main", "coder"]
+    assert editor.load(session)["modes"]["currentModeId"] == "coder"
+    assert "Begin a new one to work with main" in refused["message"]
+
+
+@pytest.mark.parametrize("mode", ["off", "nobody"])
+def test_a_mode_that_is_no_enabled_agent_is_refused(editor: Editor, mode: str) -> None:
+    refused = editor.refuse("session/set_mode", sessionId=editor.new_session(), modeId=mode)
+
+    assert f"there is no enabled agent '{mode}'" in refused["message"]
+
+
+def test_an_unknown_session_is_not_found(editor: Editor) -> None:
+    refused = editor.refuse("session/load", sessionId="nowhere", cwd="/", mcpServers=[])
+
+    assert refused["code"] == -32002
+
+
+def test_links_and_embedded_files_reach_the_agent_as_text(editor: Editor) -> None:
+    blocks = [
+        {"type": "text", "text": "Look at"},
+        {"type": "resource_link", "uri": "file:///a.py", "name": "a.py"},
+        {"type": "resource", "resource": {"uri": "file:///b.py", "text": "print(1)", "mimeType": "text/x-python"}},
+    ]
+    editor.wait_answer(editor.send("session/prompt", sessionId=editor.new_session(), prompt=blocks))
+
+    assert "Look at file:///a.py" in editor.text()
+    assert "print(1)" in editor.text()
+
+
+def test_a_picture_is_refused(editor: Editor) -> None:
+    picture = {"type": "image", "data": "AAAA", "mimeType": "image/png"}
+    refused = editor.refuse("session/prompt", sessionId=editor.new_session(), prompt=[picture])
+
+    assert "'image'" in refused["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["crash", "restart"])
+def test_a_restart_of_the_gateway_does_not_end_a_prompt(live: Callable[..., Live], how: str) -> None:
+    office = live(config={"agents": AGENTS})
+    office.home.chmod(0o700)
+    office.start()
+    with Editor(office.env, office.home) as editor:
+        editor.initialize()
+        session = editor.new_session()
+        prompt = editor.prompt(session, "@@ ask go on")
+        first = editor.wait_for(asked)
+        if how == "crash":
+            office.kill()
+            office.start()
+            request = editor.wait_for(lambda line: line.get("asks", 0) > first["asks"])
+        else:
+            assert Shell(office.env, office.home)("restart").code == 0
+            request = first
+        editor.answer(request["asks"], {"outcome": {"outcome": "selected", "optionId": "allow"}})
+
+        assert editor.wait_answer(prompt)["result"]["stopReason"] == "end_turn"
+        assert editor.text().endswith("allow")
+    assert [run["attempt"] for run in find_runs(office, session)] == [2 if how == "crash" else 1]
+
+
+@pytest.mark.slow
+def test_without_a_gateway_the_editor_shows_why_and_goes_on_when_it_runs(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    with Editor(shell.env, shell.cwd) as editor:
+        editor.initialize()
+        refused = editor.refuse("session/new", cwd="/", mcpServers=[])
+        live.start()
+        session = editor.new_session()
+        answer = editor.wait_answer(editor.prompt(session, "hello"))
+
+        assert refused["code"] == -32603
+        assert "the gateway is not running. Start it: " in refused["message"]
+        assert "the gateway is not running" in editor.errors
+        assert answer["result"]["stopReason"] == "end_turn"
+
+
+def test_a_wrong_token_is_an_error_in_the_editor(office: Live) -> None:
+    with Editor({**office.env, "MOONGATE_TOKEN": "wrong"}, office.home) as editor:
+        editor.initialize()
+
+        assert (
+            "refuses the token from MOONGATE_TOKEN" in editor.refuse("session/new", cwd="/", mcpServers=[])["message"]
+        )
+
+
+@pytest.mark.parametrize(
+    "given", ["hello", "[]", "7", "\udcff", '{"a":' * 3000, '"' + "x" * (16 << 20) + '"'], ids=range(6)
+)
+def test_a_line_that_is_no_message_ends_nothing(office: Live, given: str) -> None:
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": 1}}
+    with Shell(office.env, office.home).start("acp", stdin=subprocess.PIPE, errors="surrogateescape") as program:
+        out, err = program.communicate(f"{given}\n{json.dumps(hello)}\n", timeout=PATIENCE)
+
+    unread, answered = map(json.loads, out.splitlines())
+    assert (unread["id"], unread["error"]["code"]) == (None, -32700)
+    assert (answered["id"], answered["result"]["protocolVersion"], err) == (1, 1, "")
+
+
+def test_requests_in_a_wrong_form_are_refused_each_under_its_id(office: Live) -> None:
+    lines = [
+        {"id": 1, "method": "initialize", "params": {"protocolVersion": "x"}},
+        {"id": 2, "method": "session/new"},
+        {"id": "a", "method": "session/fly", "params": {}},
+        {"id": 4, "method": "session/prompt", "params": {"sessionId": "x", "prompt": []}},
+        {"id": 5, "method": 7},
+        {"id": 99, "result": {}},
+        {"method": "session/cancel", "params": []},
+        {"method": "_unknown"},
+    ]
+    given = "".join(json.dumps({"jsonrpc": "2.0", **line}) + "\n" for line in lines)
+    done = Shell(office.env, office.home)("acp", given=given)
+
+    codes = [(answer["id"], answer["error"]["code"]) for answer in done.lines]
+    assert codes == [(1, -32602), (2, -32602), ("a", -32601), (4, -32602), (5, -32600)]
+    assert (done.code, done.err) == (0, "")
