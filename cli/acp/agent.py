@@ -100,7 +100,7 @@ class AcpAgent:
         session = self._sessions.create(agents)
         if given.mcp_servers:
             print_note("The agents of the gateway do not use the MCP servers of the editor.")
-        print_note(f"The agents work in directories of their own, not in {given.cwd}: see docs/editors.md.")
+        print_note(f"The agents work in directories of their own, not in {given.cwd}: see docs/clients/editors.md.")
         return {"sessionId": session.id, "modes": _render_modes(session, agents)}
 
     def _load_session(self, params: Any) -> dict[str, Any]:
