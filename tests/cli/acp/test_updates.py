@@ -1,0 +1,100 @@
+"""What an editor shows of events and messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cli.acp import updates
+
+
+def text(kind: str, words: str) -> dict[str, Any]:
+    return {"sessionUpdate": kind, "content": {"type": "text", "text": words}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "shown"),
+    [
+        ("text", {"delta": "Hi"}, text("agent_message_chunk", "Hi")),
+        ("text", {"delta": ""}, None),
+        ("thinking", {"delta": "Hm"}, text("agent_thought_chunk", "Hm")),
+        ("status", {"status": "queued"}, None),
+        ("status", {"status": "running", "attempt": 1}, None),
+        (
+            "status",
+            {"status": "running", "attempt": 2, "reason": "the gateway died"},
+            text("agent_message_chunk", "\n\n[running, attempt 2: the gateway died]\n\n"),
+        ),
+        ("log", {"level": "info", "message": "x"}, None),
+        (
+            "log",
+            {"level": "warning", "message": "the model is busy"},
+            text("agent_thought_chunk", "\nthe model is busy\n"),
+        ),
+        (
+            "log",
+            {"level": "info", "message": "a new conversation", "notice": "session_restarted"},
+            text("agent_thought_chunk", "\na new conversation\n"),
+        ),
+        ("usage", {"input": 1}, None),
+        ("end", {"status": "succeeded", "outcome": "completed"}, None),
+        ("of a newer gateway", {}, None),
+    ],
+)
+def test_each_event_has_its_update(kind: str, data: dict[str, Any], shown: dict[str, Any] | None) -> None:
+    assert updates.make_event_update("01R", kind, data) == shown
+
+
+@pytest.mark.parametrize(
+    ("args", "title", "more"),
+    [
+        ({"path": "ä"}, 'read {"path": "ä"}', {"rawInput": {"path": "ä"}}),
+        ("ls -l", "read ls -l", {"rawInput": "ls -l"}),
+        (None, "read", {}),
+        ("x" * 300, "read " + "x" * 94 + "…", {"rawInput": "x" * 300}),
+    ],
+)
+def test_a_tool_call_has_a_short_title_and_its_whole_input(args: Any, title: str, more: dict[str, Any]) -> None:
+    data = {"id": "t1", "name": "read"} | ({} if args is None else {"args": args})
+
+    assert updates.make_event_update("01R", "tool", data) == {
+        "sessionUpdate": "tool_call",
+        "toolCallId": "01R:t1",
+        "title": title,
+        "status": "in_progress",
+        **more,
+    }
+
+
+def test_the_end_of_a_tool_call_has_its_output() -> None:
+    ended = updates.make_event_update("01R", "tool_end", {"id": "t1", "name": "read", "output": "a file"})
+    failed = updates.make_event_update("01R", "tool_end", {"id": "t1", "name": "read", "is_error": True})
+
+    assert ended is not None
+    assert (ended["toolCallId"], ended["status"], ended["rawOutput"]) == ("01R:t1", "completed", "a file")
+    assert ended["content"] == [{"type": "content", "content": {"type": "text", "text": "a file"}}]
+    assert failed == {"sessionUpdate": "tool_call_update", "toolCallId": "01R:t1", "status": "failed"}
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ({"outcome": "completed"}, "end_turn"),
+        ({"outcome": "completed", "finish": "stop"}, "end_turn"),
+        ({"outcome": "completed", "finish": "length"}, "max_tokens"),
+        ({"outcome": "completed", "finish": "content_filter"}, "refusal"),
+        ({"outcome": "completed", "finish": "of a newer gateway"}, "end_turn"),
+        ({"outcome": "cancelled_by_user"}, "cancelled"),
+        ({"outcome": "agent_error"}, None),
+        ({"outcome": "timeout"}, None),
+        ({"outcome": "over_budget"}, None),
+    ],
+)
+def test_the_stop_reason_follows_from_the_end_of_the_run(end: dict[str, Any], reason: str | None) -> None:
+    assert updates.read_stop_reason(end) == reason
+
+
+def test_a_message_of_a_transcript_is_one_chunk() -> None:
+    assert updates.make_message_update({"role": "user", "content": "a"}) == text("user_message_chunk", "a")
+    assert updates.make_message_update({"role": "assistant", "content": "b"}) == text("agent_message_chunk", "b")
