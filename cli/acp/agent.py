@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from cli.acp import requests, sessions, updates
+from cli.acp import options, requests, sessions, updates
 from cli.acp.connection import EditorConnection, print_note
 from cli.acp.gateway_calls import GatewayCalls
 from cli.acp.requests import parse_params
@@ -16,7 +16,7 @@ from cli.acp.sessions import EditorSession, EditorSessions
 from cli.acp.turns import Turn
 from cli.remote.message_pipe import request_key
 from gateway import __version__
-from gateway.errors import AgentNotFound, GatewayError, Unavailable
+from gateway.errors import AgentNotFound, GatewayError, InvalidRequest, Unavailable
 
 #: the version of the protocol that is spoken here, whichever the editor offers
 PROTOCOL_VERSION = 1
@@ -44,6 +44,7 @@ class AcpAgent:
             "session/resume": self._resume_session,
             "session/list": self._list_sessions,
             "session/set_mode": self._set_mode,
+            "session/set_config_option": self._set_option,
         }
 
     def serve(self) -> None:
@@ -101,7 +102,8 @@ class AcpAgent:
         if given.mcp_servers:
             print_note("The agents of the gateway do not use the MCP servers of the editor.")
         print_note(f"The agents work in directories of their own, not in {given.cwd}: see docs/clients/editors.md.")
-        return {"sessionId": session.id, "modes": _render_modes(session, agents)}
+        self._read_models(session)
+        return {"sessionId": session.id, **options.render_choices(session, agents)}
 
     def _load_session(self, params: Any) -> dict[str, Any]:
         """Send the whole conversation. What is still at work follows after the answer."""
@@ -115,11 +117,13 @@ class AcpAgent:
         told = {message["run_id"] for message in transcript}
         waiting = [run for run in active if run not in told]
         threading.Thread(target=self._follow_runs, args=(session, waiting), daemon=True).start()
-        return {"modes": _render_modes(session, agents)}
+        self._read_models(session)
+        return options.render_choices(session, agents)
 
     def _resume_session(self, params: Any) -> dict[str, Any]:
         session = self._sessions.find(parse_params(params, requests.OpenSession).session_id)
-        return {"modes": _render_modes(session, self._gateway.list_agents())}
+        self._read_models(session)
+        return options.render_choices(session, self._gateway.list_agents())
 
     def _list_sessions(self, params: Any) -> dict[str, Any]:
         given = parse_params(params, requests.ListSessions)
@@ -131,10 +135,42 @@ class AcpAgent:
     def _set_mode(self, params: Any) -> dict[str, Any]:
         given = parse_params(params, requests.SetMode)
         session = self._sessions.find(given.session_id)
-        if given.mode_id not in [agent["id"] for agent in self._gateway.list_agents()]:
-            raise AgentNotFound(f"there is no enabled agent {given.mode_id[:64]!r}.", remedy="See: gateway agents list")
-        session.choose_agent(given.mode_id)
+        agents = self._choose_agent(session, given.mode_id)
+        self._send_options(session, agents)
         return {}
+
+    def _set_option(self, params: Any) -> dict[str, Any]:
+        given = parse_params(params, requests.SetOption)
+        session = self._sessions.find(given.session_id)
+        if given.config_id == options.AGENT_OPTION:
+            agents = self._choose_agent(session, given.value)
+            mode = {"sessionUpdate": "current_mode_update", "currentModeId": session.agent}
+            self._connection.send_update(session.id, mode)
+        elif given.config_id == options.MODEL_OPTION:
+            options.choose_model(session, given.value)
+            agents = self._gateway.list_agents()
+        else:
+            raise InvalidRequest(f"there is no option {given.config_id[:64]!r}.")
+        return {"configOptions": options.render_options(session, agents)}
+
+    def _choose_agent(self, session: EditorSession, name: str) -> list[dict[str, Any]]:
+        """Choose the agent of a session. Returns all enabled agents."""
+        agents = self._gateway.list_agents()
+        if name not in [agent["id"] for agent in agents]:
+            raise AgentNotFound(f"there is no enabled agent {name[:64]!r}.", remedy="See: gateway agents list")
+        session.choose_agent(name)
+        self._read_models(session)
+        return agents
+
+    def _read_models(self, session: EditorSession) -> bool:
+        """Find out which models the agent of a session offers. Returns False if it has not told them yet."""
+        if session.models is None:
+            session.models = self._gateway.list_models(session.agent)
+        return session.models is not None
+
+    def _send_options(self, session: EditorSession, agents: list[dict[str, Any]]) -> None:
+        said = {"sessionUpdate": "config_option_update", "configOptions": options.render_options(session, agents)}
+        self._connection.send_update(session.id, said)
 
     def _start_prompt(self, id_: object, params: Any) -> None:
         given = parse_params(params, requests.Prompt)
@@ -144,19 +180,29 @@ class AcpAgent:
             raise Unavailable(f"{MAX_PARALLEL_PROMPTS} prompts are at work. Wait until one has ended.")
         turn = self._make_turn(session)
         self._prompts[request_key(id_)] = turn
-        session.add_turn(turn)  # here, because a cancel may be the next message
+        earlier = session.add_turn(turn)  # here, because a cancel may be the next message
         # A daemon: when the editor is gone, the run goes on in the gateway.
-        threading.Thread(target=self._run_prompt, args=(id_, session, turn, text), daemon=True).start()
+        threading.Thread(target=self._run_prompt, args=(id_, session, turn, text, earlier), daemon=True).start()
 
-    def _run_prompt(self, id_: object, session: EditorSession, turn: Turn, text: str) -> None:
+    def _run_prompt(self, id_: object, session: EditorSession, turn: Turn, text: str, earlier: Turn | None) -> None:
         try:
-            self._connection.send_result(id_, turn.prompt(session.fix_key(), text))
+            result = turn.prompt(session.fix_key(), text, session.model, earlier)
+            self._show_new_models(session)
+            self._connection.send_result(id_, result)
         except Exception as error:  # the editor gets every error as an answer
             self._connection.send_error(id_, error)
         finally:
             session.remove_turn(turn)
             self._prompts.pop(request_key(id_), None)
             self._room.release()
+
+    def _show_new_models(self, session: EditorSession) -> None:
+        """Show the models that the agent has told since the session was opened."""
+        if session.models is not None:
+            return
+        with suppress(GatewayError):  # the answer is worth more than this
+            if self._read_models(session):
+                self._send_options(session, self._gateway.list_agents())
 
     def _follow_runs(self, session: EditorSession, runs: list[str]) -> None:
         """Show the runs of a loaded session that have not ended, one after the other."""
@@ -172,18 +218,3 @@ class AcpAgent:
 
     def _make_turn(self, session: EditorSession) -> Turn:
         return Turn(self._connection, self._gateway, session.id, shows_forms=self._shows_forms)
-
-
-def _render_modes(session: EditorSession, agents: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the agents as the modes of a session."""
-    return {
-        "currentModeId": session.agent,
-        "availableModes": [
-            {"id": agent["id"], "name": agent["name"], "description": _describe_agent(agent)} for agent in agents
-        ],
-    }
-
-
-def _describe_agent(agent: dict[str, Any]) -> str:
-    model = f", model {agent['model']}" if agent["model"] else ""
-    return f"{agent['backend']}{model}; works in a directory of its own, on the gateway's machine"

@@ -51,6 +51,11 @@ class GatewayCalls:
         """Return the agents that take prompts."""
         return [agent for agent in self.connect().get("/api/agents")["agents"] if agent["is_enabled"]]
 
+    def list_models(self, agent: str) -> list[dict[str, Any]] | None:
+        """Return the models that an agent offers; None if it has not told."""
+        found: list[dict[str, Any]] | None = self.connect().get(f"/api/agents/{quote_part(agent)}").get("models")
+        return found
+
     def list_sessions(self, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
         """Return a page of sessions, the last used one first, and the cursor of the next page."""
         page = self.connect().get("/api/sessions", limit=SESSIONS_PER_PAGE, cursor=cursor)
@@ -77,6 +82,11 @@ class GatewayCalls:
                 break
         return newest_first[:MAX_REPLAYED_MESSAGES][::-1]
 
+    def get_last_model(self, key: str) -> str | None:
+        """Return the model that was chosen for the newest run of a session; None if none was."""
+        newest = self.connect().get("/api/tasks", session=key, limit=1)["tasks"]
+        return newest[0]["model"] if newest else None
+
     def list_active_runs(self, key: str) -> list[str]:
         """Return the ids of the runs of a session that are running or queued, in the order in which they run."""
         found = [
@@ -90,9 +100,9 @@ class GatewayCalls:
         found: dict[str, Any] = self.connect().get(f"/api/tasks/{quote_part(run)}")["task"]
         return found
 
-    def start_run(self, session: str, text: str) -> tuple[str, HTTPResponse]:
+    def start_run(self, session: str, text: str, model: str | None) -> tuple[str, HTTPResponse]:
         """Submit a prompt, once. Returns the id of its run, and the stream of its events."""
-        return self.connect().start_run("/api/agent", {"message": text, "session": session})
+        return self.connect().start_run("/api/agent", {"message": text, "session": session, "model": model})
 
     def follow_run(self, run: str, tell: Callable[[str], None], opened: HTTPResponse | None = None) -> Iterator[Event]:
         """Yield the events of a run from the first to `end`, also across restarts of the gateway."""

@@ -68,7 +68,10 @@ class EditorPermissions:
         with self._lock:
             self._shown[data["id"]] = shown
 
-    def withdraw_all(self) -> None:
+    def __enter__(self) -> EditorPermissions:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
         """Withdraw what the editor still shows: the run has ended, or is followed no longer."""
         with self._lock:
             shown, self._shown = self._shown, {}

@@ -47,6 +47,12 @@ class SetMode(_Request, frozen=True):
     mode_id: str
 
 
+class SetOption(_Request, frozen=True):
+    session_id: str
+    config_id: str
+    value: str
+
+
 class ContentBlock(_Request, frozen=True):
     type: str
     text: str | None = None

@@ -22,9 +22,13 @@ class EditorSession:
     the agent of its first prompt, which alone remembers the conversation.
     """
 
-    def __init__(self, id_: str, agent: str, key: str | None = None) -> None:
+    def __init__(self, id_: str, agent: str, key: str | None = None, model: str | None = None) -> None:
         self.id = id_
         self.agent = agent
+        #: the model of the next prompts; None leaves it to the agent
+        self.model = model
+        #: the models that the agent offers, as the API lists them; None if it has not told
+        self.models: list[dict[str, Any]] | None = None
         #: the key in the gateway; None before the first prompt
         self._key = key
         self._lock = threading.Lock()
@@ -46,7 +50,8 @@ class EditorSession:
                     f"this conversation is with the agent {self.agent}, and {agent} does not know it.",
                     remedy=f"Begin a new one to work with {agent}.",
                 )
-            self.agent = agent
+            if agent != self.agent:
+                self.agent, self.model, self.models = agent, None, None
 
     def fix_key(self) -> str:
         """Return the key in the gateway. From now on, the agent stays."""
@@ -55,10 +60,12 @@ class EditorSession:
                 self._key = f"{self.agent}:{ACP_CHANNEL}:{self.id}"
             return self._key
 
-    def add_turn(self, turn: Turn) -> None:
-        """From now on, a cancel of the session cancels this turn, too."""
+    def add_turn(self, turn: Turn) -> Turn | None:
+        """Let a cancel of the session cancel this turn, too. Returns the turn before it, if one is at work."""
         with self._lock:
+            earlier = self._turns[-1] if self._turns else None
             self._turns.append(turn)
+            return earlier
 
     def remove_turn(self, turn: Turn) -> None:
         with self._lock:
@@ -107,7 +114,7 @@ class EditorSessions:
 
     def _look_up(self, id_: str) -> EditorSession:
         found = self._gateway.get_session(id_)
-        return EditorSession(id_, found["agentId"], found["key"])
+        return EditorSession(id_, found["agentId"], found["key"], self._gateway.get_last_model(found["key"]))
 
     def _remember(self, session: EditorSession) -> EditorSession:
         if len(self._known) >= MAX_SESSIONS:

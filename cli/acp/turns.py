@@ -13,7 +13,8 @@ from cli.acp.connection import EditorConnection, print_note
 from cli.acp.gateway_calls import GatewayCalls
 from cli.acp.permissions import EditorPermissions
 from cli.acp.updates import make_text_update
-from cli.follow.follow import read_result
+from cli.follow.follow import explain_long_wait, read_result
+from cli.remote.client import STREAM_SILENCE_SECONDS
 from cli.remote.sse import Event
 from gateway.errors import Conflict, GatewayError, NotFound
 
@@ -29,14 +30,24 @@ class Turn:
         self._lock = threading.Lock()
         self._run: str | None = None
         self._cancelled = False
+        #: set when the gateway has accepted the prompt, or never will
+        self._submitted = threading.Event()
 
-    def prompt(self, key: str, text: str) -> dict[str, Any]:
+    def prompt(self, key: str, text: str, model: str | None, earlier: Turn | None) -> dict[str, Any]:
         """Send a prompt to a session of the gateway, and show its run. Returns the result of `session/prompt`.
+
+        Args:
+            earlier: the prompt of this session that the editor sent before: they reach the gateway in this order.
 
         Raises:
             GatewayError: the gateway refused the prompt, or the run failed.
         """
-        run, opened = self._gateway.start_run(key, text)
+        if earlier is not None:
+            earlier._submitted.wait(2 * STREAM_SILENCE_SECONDS)
+        try:
+            run, opened = self._gateway.start_run(key, text, model)
+        finally:
+            self._submitted.set()
         self._set_run(run)
         end, usage = self._show_events(run, self._gateway.follow_run(run, self._tell, opened))
         reason = updates.read_stop_reason(end)
@@ -50,6 +61,7 @@ class Turn:
         Raises:
             GatewayError: the gateway was lost, or the run is gone.
         """
+        self._submitted.set()
         self._set_run(run)
         prompt = self._gateway.get_run(run)["input"]
         end, _ = self._show_events(run, self._gateway.follow_run(run, self._tell), prompt)
@@ -91,16 +103,16 @@ class Turn:
             self._connection, self._gateway, self._session, run, shows_forms=self._shows_forms
         )
         usage, end = RunUsage(), {}
-        try:
+        with explain_long_wait(self._gateway.connect(), run, self._tell) as queued, permissions:
             for event in events:
-                if prompt is not None and event.data.get("status") != "queued":
-                    self._send_text("user_message_chunk", prompt)
-                    prompt = None
+                if event.data.get("status") != "queued":
+                    queued.cancel()
+                    if prompt is not None:
+                        self._send_text("user_message_chunk", prompt)
+                        prompt = None
                 self._show_event(run, event, permissions)
                 usage = usage.add(event)
                 end = event.data
-        finally:
-            permissions.withdraw_all()
         return end, usage
 
     def _show_event(self, run: str, event: Event, permissions: EditorPermissions) -> None:

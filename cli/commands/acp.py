@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import click
@@ -35,5 +36,6 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
         gateway.connect()
     except NotRunning as error:
         print_note(str(error))  # the editor shows it as soon as it opens a session, and tries again with the next one
-    with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as out:
-        AcpAgent(EditorConnection(MessagePipe(sys.stdin.buffer, out, MAX_EDITOR_MESSAGE_BYTES)), gateway).serve()
+    # Not closed at the end: threads that follow runs may still write to it.
+    out = io.FileIO(sys.stdout.fileno(), "wb", closefd=False)
+    AcpAgent(EditorConnection(MessagePipe(sys.stdin.buffer, out, MAX_EDITOR_MESSAGE_BYTES)), gateway).serve()

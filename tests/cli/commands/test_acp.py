@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.command_line import Shell
+from harness.command_line import Shell, next_line
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE, until_sync
 from tests.support import scripted_acp
@@ -136,7 +136,8 @@ def test_a_permission_is_asked_in_the_editor_and_its_answer_obeyed(editor: Edito
     assert editor.text() == choice
     assert "rm -rf build" in request["params"]["toolCall"]["title"]
     assert [option["kind"] for option in request["params"]["options"]] == ["allow_once", "allow_always", "reject_once"]
-    [closed] = editor.updates("tool_call_update")
+    call = request["params"]["toolCall"]["toolCallId"]
+    [closed] = [update for update in editor.updates("tool_call_update") if update["toolCallId"] == call]
     assert closed["status"] == ("completed" if said == "allow" else "failed")
 
 
@@ -200,6 +201,18 @@ def test_an_editor_without_forms_is_told_how_to_answer_a_question(editor: Editor
     assert answered.code == 0
     assert "result" in editor.wait_answer(prompt)
     assert f"gateway tasks answer {run['id']} p1 ANSWER" in editor.text()
+
+
+@pytest.mark.slow
+def test_a_prompt_that_has_to_wait_says_what_it_waits_for(editor: Editor, office: Live) -> None:
+    session = editor.new_session()
+    first, second = editor.prompt(session, "@@ ask go on"), editor.prompt(session, "@@ say second")
+    editor.wait_for(lambda line: "update" in line and "It waits: " in editor.text("agent_thought_chunk"))
+    answer_permission(editor, "allow")
+
+    assert "result" in editor.wait_answer(first)
+    assert "result" in editor.wait_answer(second)
+    assert editor.text() == "allowsecond"
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -329,6 +342,36 @@ def test_the_modes_are_the_agents_and_the_first_prompt_decides(editor: Editor) -
     assert "Begin a new one to work with main" in refused["message"]
 
 
+def test_the_model_of_a_session_is_chosen_among_those_that_its_agent_offers(editor: Editor, office: Live) -> None:
+    session = editor.new_session()
+    editor.request("session/set_mode", sessionId=session, modeId="coder")
+    editor.wait_answer(editor.prompt(session, "hello"))  # with its first session, the agent tells its models
+    shown = editor.updates("config_option_update")[-1]["configOptions"]
+    model = {"sessionId": session, "configId": "model"}
+    set_to = editor.request("session/set_config_option", **model, value="large")["configOptions"]
+    refused = editor.refuse("session/set_config_option", **model, value="gigantic")
+    editor.wait_answer(editor.prompt(session, "hello"))
+
+    assert [option["id"] for option in shown] == ["agent", "model"]
+    assert [choice["value"] for choice in shown[1]["options"]] == ["(default)", "small", "large"]
+    assert set_to[1]["currentValue"] == "large"
+    assert "does not offer the model 'gigantic'" in refused["message"]
+    assert [run["model"] for run in find_runs(office, session)] == ["large", None]
+    with Editor(office.env, office.home) as other:
+        other.initialize()
+        assert other.load(session)["configOptions"][1]["currentValue"] == "large"
+
+
+def test_the_agent_is_an_option_too(editor: Editor) -> None:
+    session = editor.new_session()
+    options = editor.request("session/set_config_option", sessionId=session, configId="agent", value="coder")
+    refused = editor.refuse("session/set_config_option", sessionId=session, configId="colour", value="red")
+
+    assert options["configOptions"][0]["currentValue"] == "coder"
+    assert [update["currentModeId"] for update in editor.updates("current_mode_update")] == ["coder"]
+    assert "there is no option 'colour'" in refused["message"]
+
+
 @pytest.mark.parametrize("mode", ["off", "nobody"])
 def test_a_mode_that_is_no_enabled_agent_is_refused(editor: Editor, mode: str) -> None:
     refused = editor.refuse("session/set_mode", sessionId=editor.new_session(), modeId=mode)
@@ -441,3 +484,28 @@ def test_requests_in_a_wrong_form_are_refused_each_under_its_id(office: Live) ->
     codes = [(answer["id"], answer["error"]["code"]) for answer in done.lines]
     assert codes == [(1, -32602), (2, -32602), ("a", -32601), (4, -32602), (5, -32600)]
     assert (done.code, done.err) == (0, "")
+
+
+def test_an_editor_that_closes_the_pipe_leaves_no_error_behind(office: Live) -> None:
+    given = [
+        {"id": 1, "method": "initialize", "params": {"protocolVersion": 1}},
+        {"id": 2, "method": "session/new", "params": {"cwd": "/", "mcpServers": []}},
+    ]
+    with Shell(office.env, office.home).start("acp", stdin=subprocess.PIPE) as program:
+        assert program.stdin is not None
+        for line in given:
+            program.stdin.write(json.dumps({"jsonrpc": "2.0", **line}) + "\n")
+        program.stdin.flush()
+        next_line(program.stdout)
+        session = next_line(program.stdout)["result"]["sessionId"]
+        prompt = {"sessionId": session, "prompt": [{"type": "text", "text": "@@ words 50 0.01"}]}
+        program.stdin.write(
+            json.dumps({"jsonrpc": "2.0", "id": 3, "method": "session/prompt", "params": prompt}) + "\n"
+        )
+        program.stdin.flush()
+        assert next_line(program.stdout)["method"] == "session/update"
+        _, err = program.communicate(timeout=PATIENCE)
+
+    assert program.returncode == 0
+    assert [line for line in err.splitlines() if "The agents work in" not in line] == []
+    until_sync(lambda: [run["status"] for run in find_runs(office, session)] == ["succeeded"], "the run has ended")
