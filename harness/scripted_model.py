@@ -181,7 +181,9 @@ def _messages(given: Any) -> list[Message]:
         return [Message("user", given)]
     results = {"function_call_output": "tool", "custom_tool_call_output": "tool"}
     messages = [{"role": results.get(item.get("type")), "content": item.get("output"), **item} for item in given]
-    return [Message(one["role"], _text_of(one["content"])) for one in messages if one["role"]]
+    found = [Message(one["role"], _text_of(one["content"])) for one in messages if one["role"]]
+    # codex tells about its surroundings in the name of the user.
+    return [Message("developer", one.text) if one.text.startswith("<environment_context>") else one for one in found]
 
 
 def _message(text: str) -> dict[str, Any]:

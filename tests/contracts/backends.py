@@ -42,6 +42,9 @@ from tests.support.turns import Heard, exchange, listen, turn
 #: how many bytes of memory hostile output may cost
 MAX_MEMORY_GROWTH_BYTES = 30_000_000
 
+#: text of 190 kB in one word; agents take a repeated letter for a model that has lost its way
+LONG_TEXT = "".join(map(str, range(40_000)))
+
 PROJECT_ROOT = Path(__file__).parents[2]
 
 
@@ -198,15 +201,11 @@ class BackendContract:
         assert heard.answer.split() == [f"w{number}" for number in range(20)]
 
     async def test_usage_is_reported(self, stage: Stage, session: str) -> None:
-        if not stage.subject.counts:
-            pytest.skip("this backend does not report usage")
-
         heard = await stage.ask(stage.subject.say("hello"), session)
 
-        assert heard.usage.input > 0
-        assert heard.usage.output > 0
+        assert (heard.usage.input > 0) == (heard.usage.output > 0) == stage.subject.counts
 
-    @pytest.mark.parametrize("text", ["-x --help", "--", "$(touch hacked) `touch hacked`", "a\0b", "y" * 200_000])
+    @pytest.mark.parametrize("text", ["-x --help", "--", "$(touch hacked) `touch hacked`", "a\0b", LONG_TEXT])
     async def test_a_prompt_is_data(self, stage: Stage, session: str, text: str) -> None:
         heard = await stage.ask(text, session)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,7 +16,8 @@ from gateway.backends.command import options as command
 from gateway.backends.command.rules import Rule, UsageRule
 from gateway.backends.openai import options as openai
 from gateway.domain.agent import Agent
-from harness.scripted_model import ScriptedModel, serve_model
+from harness.scripted_model import serve_model
+from harness.scripted_server import ScriptedServer
 from tests.contracts.backends import Subject
 from tests.support import scripted_agent
 
@@ -50,8 +51,16 @@ class Modelled(Subject):
     #: messages that the model gets before the first prompt of each session
     preface: int = 0
 
+    #: serves the model that it uses
+    serve: ClassVar[Callable[..., AbstractAsyncContextManager[ScriptedServer]]] = staticmethod(serve_model)
+
     def __init__(self) -> None:
-        self._model: ScriptedModel | None = None
+        self._model: ScriptedServer | None = None
+
+    @property
+    def model(self) -> ScriptedServer:
+        assert self._model is not None
+        return self._model
 
     def made(self, url: str, directory: Path) -> Agent:
         """Return an agent whose model is at that URL."""
@@ -59,7 +68,7 @@ class Modelled(Subject):
 
     @asynccontextmanager
     async def agent(self, directory: Path) -> AsyncIterator[Agent]:
-        async with serve_model() as self._model:
+        async with self.serve() as self._model:
             yield self.made(self._model.base_url, directory)
 
     def environ(self) -> Mapping[str, str]:
@@ -72,8 +81,7 @@ class Modelled(Subject):
         return super().recalled(answer) - self.preface
 
     def working(self) -> bool:
-        assert self._model is not None
-        return self._model.counters.active > 0
+        return self.model.counters.active > 0
 
 
 class OpenAI(Modelled):

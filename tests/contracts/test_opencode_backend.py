@@ -1,4 +1,4 @@
-"""opencode keeps the contract, driven over its server, in both versions of its API."""
+"""opencode keeps the contract over the early form of version 2 of its API, which the program of version 1 serves, too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
-import msgspec
 import pytest
 
 from gateway.backends.opencode.options import Options
@@ -18,30 +17,10 @@ from tests.support import installed, opencode2
 from tests.support import opencode as real
 
 
-class Opencode(Modelled):
+class Opencode2(Modelled):
     """The real program, with a scripted model."""
 
     preface = 1  # the system prompt
-    # When a model's stream breaks or ends without a reason, opencode repeats the request forever.
-    hostile: ClassVar = {
-        "a line of 4 MB": "[[line 4]]",
-        "a flood of 40 MB": "[[flood 40]]",
-    }
-
-    def made(self, url: str, directory: Path) -> Agent:
-        entry = real.agent(url, directory / "home")
-        options = {name: entry.pop(name) for name in ("command", "config")}
-        return msgspec.convert(entry | {"options": msgspec.convert(options, Options)}, Agent)
-
-
-@pytest.mark.agents("opencode")
-class TestOpencode(BackendContract):
-    subject = Opencode()
-
-
-class Opencode2(Opencode):
-    """The real program, over the early form of version 2 of the API that it serves, with a scripted model."""
-
     hostile: ClassVar = {}  # it is measured in another process, which drives this program over version 1
 
     @asynccontextmanager

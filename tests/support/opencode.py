@@ -17,7 +17,9 @@ OPENCODE_MODEL = "scripted/scripted"
 
 def config(model_url: str) -> dict[str, Any]:
     """Return opencode's configuration for a scripted model at a base URL."""
-    models: dict[str, Any] = {"scripted": {}, "scripted-b": {}}
+    price = {"input": 1, "output": 2}  # in US dollars for a million tokens
+    about = {"cost": price, "limit": {"context": 1_000_000, "output": 32_000}}  # over ACP, a cost is told with a limit
+    models: dict[str, Any] = {"scripted": about, "scripted-b": about}
     return {
         "model": OPENCODE_MODEL,
         "small_model": OPENCODE_MODEL,

@@ -6,26 +6,30 @@ import json
 from pathlib import Path
 from typing import Any
 
+from harness.scripted_model import SCRIPTED_MODELS
 from tests.support import installed
 
-_SETTINGS = {
-    "security": {"auth": {"selectedType": "openai"}},
-    "privacy": {"usageStatisticsEnabled": False},
-    "general": {"enableAutoUpdate": False},
-}
+
+def _settings(model_url: str) -> dict[str, Any]:
+    models = [{"id": name, "name": name, "baseUrl": model_url, "envKey": "OPENAI_API_KEY"} for name in SCRIPTED_MODELS]
+    return {
+        "security": {"auth": {"selectedType": "openai"}},
+        "modelProviders": {"openai": models},
+        "model": {"name": SCRIPTED_MODELS[0]},
+        "privacy": {"usageStatisticsEnabled": False},
+        "general": {"enableAutoUpdate": False},
+    }
 
 
 def environment(home: Path, model_url: str) -> dict[str, str]:
     """Make a home directory, and return the environment in which the agent has the scripted model."""
     settings = home / ".qwen" / "settings.json"
     settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps(_SETTINGS))
+    settings.write_text(json.dumps(_settings(model_url)))
     return {
         "HOME": str(home),
         "PATH": installed.search_path(),
-        "OPENAI_BASE_URL": model_url,
         "OPENAI_API_KEY": "sk-scripted",
-        "OPENAI_MODEL": "scripted",
     }
 
 
@@ -34,6 +38,7 @@ def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
     entry = {
         "id": "main",
         "backend": "acp",
+        "preset": "qwen",
         "command": [installed.program("qwen"), "--acp"],
         "env": environment(home, model_url),
     }

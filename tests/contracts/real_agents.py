@@ -1,0 +1,217 @@
+"""The agents that people have, each with a scripted model: how tests set them up, and what tests found they cannot do.
+
+`docs/agents.md` has a table of them, which a test compares with this list.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar
+
+from gateway.agent_setup.entries import parse_entry
+from gateway.domain.agent import Agent
+from harness.scripted_anthropic import serve_anthropic
+from harness.scripted_gemini import serve_gemini
+from harness.waiting import PATIENCE
+from tests.contracts.subjects import Modelled
+from tests.support import claude, codex, gemini, installed, opencode, qwen
+
+
+class Ability(StrEnum):
+    """What users want an agent to do, as the table names it."""
+
+    MEMORY = "memory"
+    PERMISSION = "permissions"
+    TOOLS = "output of tools"
+    TOKENS = "tokens"
+    COST = "cost"
+    MODEL = "model"
+    CANCEL = "cancel"
+    FILES = "files"
+
+
+class RealAgent(Modelled):
+    """A real program, with a scripted model."""
+
+    #: its name for users
+    title: ClassVar[str]
+    #: how users install it
+    install: ClassVar[str]
+    #: programs that it needs, by their names in `tests.support.installed`
+    needs: ClassVar[tuple[str, ...]]
+    #: a model beside the first one, and the name that the model's server gets
+    other_model: ClassVar[tuple[str, str]]
+    #: what it cannot do, and why; the tests check that it really cannot
+    cannot: ClassVar[Mapping[Ability, str]] = {}
+    #: statuses of the model's server after which it asks again by itself, for a minute or longer
+    repeats: ClassVar[frozenset[int]] = frozenset()
+
+    killable = True
+    together = 2  # each one has a process of its own, which takes seconds to start
+    patience = 3 * PATIENCE  # the first one in a new home directory starts alone
+    hostile: ClassVar[Mapping[str, str]] = {"a line of 4 MB": "[[line 4]]"}
+
+    @property
+    def counts(self) -> bool:  # type: ignore[override]
+        return Ability.TOKENS not in self.cannot
+
+    def entry(self, url: str, home: Path) -> dict[str, Any]:
+        """Return its entry of `agents.list`, with the model at that URL."""
+        raise NotImplementedError
+
+    def shell(self, command: str) -> str:
+        """Return a prompt to run a command of the shell, for which it asks permission."""
+        raise NotImplementedError
+
+    def remember(self) -> str:
+        """Return a prompt that asks for the first message of the session."""
+        return "[[recall]]"
+
+    def made(self, url: str, directory: Path) -> Agent:
+        return parse_entry("agents", self.entry(url, directory / "home"))
+
+    def asked_model(self) -> str:
+        """Return the name of the model in the last request to its server."""
+        return str(self.model.requests[-1]["body"]["model"])
+
+
+def _tool(name: str, **arguments: Any) -> str:
+    return f"[[tool {name} {json.dumps(arguments)}]]"
+
+
+class Opencode(RealAgent):
+    title = "opencode"
+    install = "`npm install -g opencode-ai`"
+    needs = ("opencode",)
+    other_model = ("scripted/scripted-b", "scripted-b")
+    preface = 1  # the system prompt
+    repeats = frozenset({429, 529})
+    together = 4  # one server for all
+    # When a model's stream breaks or ends without a reason, opencode repeats the request forever.
+    hostile: ClassVar[Mapping[str, str]] = {"a line of 4 MB": "[[line 4]]", "a flood of 40 MB": "[[flood 40]]"}
+
+    def entry(self, url: str, home: Path) -> dict[str, Any]:
+        # Unless its own configuration says so, opencode does not ask over its server.
+        return opencode.agent(url, home, config={**opencode.config(url), "permission": {"bash": "ask"}})
+
+    def shell(self, command: str) -> str:
+        return _tool("bash", command=command, description="x")
+
+
+class OpencodeOverAcp(Opencode):
+    title = "opencode, over ACP"
+    together = 2
+    hostile: ClassVar[Mapping[str, str]] = {"a line of 4 MB": "[[line 4]]"}
+
+    def entry(self, url: str, home: Path) -> dict[str, Any]:
+        opencode.home(home, url)
+        command = [installed.program("opencode"), "acp"]
+        env = opencode.environment(home)
+        return {"id": "main", "backend": "acp", "preset": "opencode-acp", "command": command, "env": env}
+
+
+class Claude(RealAgent):
+    title = "Claude Code"
+    install = "`npm install -g @agentclientprotocol/claude-agent-acp`, with Node.js 22 or newer"
+    needs = ("claude-agent-acp",)
+    serve = staticmethod(serve_anthropic)
+    other_model = ("haiku", "claude-haiku-5-5")
+    repeats = frozenset({401, 429})
+
+    def entry(self, url: str, home: Path) -> dict[str, Any]:
+        return claude.agent(url, home)
+
+    def shell(self, command: str) -> str:
+        return _tool("Bash", command=command, description="x")
+
+
+class CodexZed(RealAgent):
+    title = "Codex, the adapter of Zed"
+    install = "`npm install -g @zed-industries/codex-acp`"
+    needs = ("codex-acp-zed",)
+    other_model = ("gpt-5.4-mini", "gpt-5.4-mini")
+    cannot: ClassVar[Mapping[Ability, str]] = {
+        Ability.TOKENS: "it tells how full its context is, not what a turn used",
+        Ability.COST: "it tells none",
+    }
+    dies = "[[midfail]]"
+    hostile: ClassVar[Mapping[str, str]] = {
+        "not UTF-8": "[[bytes]]",
+        "not JSON": "[[garbage]]",
+        "a line of 4 MB": "[[line 4]]",
+        "a flood of 20 MB": "[[flood 20]]",
+        "an end without an end": "[[stop]]",
+    }
+
+    def entry(self, url: str, home: Path) -> dict[str, Any]:
+        return codex.agent(url, home, "codex-acp-zed")
+
+    def shell(self, command: str) -> str:
+        return _tool("exec_command", cmd=command, sandbox_permissions="require_escalated", justification="May I?")
+
+
+class Codex(CodexZed):
+    title = "Codex"
+    install = "`npm install -g @agentclientprotocol/codex-acp`"
+    needs = ("codex-acp",)
+    other_model = ("gpt-6-astra", "gpt-6-astra")
+    cannot: ClassVar[Mapping[Ability, str]] = {
+        Ability.TOOLS: "it tells the output in an extension of ACP only",
+        Ability.COST: "it tells none",
+    }
+    hostile: ClassVar[Mapping[str, str]] = {"a line of 4 MB": "[[line 4]]"}
+
+    def entry(self, url: str, home: Path) -> dict[str, Any]:
+        return codex.agent(url, home)
+
+
+class Gemini(RealAgent):
+    title = "Gemini CLI"
+    install = "`npm install -g @google/gemini-cli`"
+    needs = ("gemini",)
+    serve = staticmethod(serve_gemini)
+    other_model = ("gemini-2.5-pro", "gemini-2.5-pro")
+    cannot: ClassVar[Mapping[Ability, str]] = {Ability.TOOLS: "it tells none", Ability.COST: "it tells none"}
+    repeats = frozenset({429, 529})
+
+    def entry(self, url: str, home: Path) -> dict[str, Any]:
+        return gemini.agent(url, home)
+
+    def shell(self, command: str) -> str:
+        return _tool("run_shell_command", command=command, description="x")
+
+    def asked_model(self) -> str:
+        """Return the name of the model in the path of the last request."""
+        return str(self.model.requests[-1]["path"]).rpartition("/")[2].partition(":")[0]
+
+
+class Qwen(RealAgent):
+    title = "Qwen Code"
+    install = "`npm install -g @qwen-code/qwen-code`, with Node.js 22 or newer"
+    needs = ("qwen",)
+    other_model = ("scripted-b", "scripted-b")
+    preface = 1  # the system prompt
+    cannot: ClassVar[Mapping[Ability, str]] = {Ability.COST: "it tells none"}
+    repeats = frozenset({429, 529})
+
+    def entry(self, url: str, home: Path) -> dict[str, Any]:
+        return qwen.agent(url, home)
+
+    def shell(self, command: str) -> str:
+        return _tool("run_shell_command", command=command, description="x", is_background=False)
+
+
+REAL_AGENTS = (Opencode(), OpencodeOverAcp(), Claude(), Codex(), CodexZed(), Gemini(), Qwen())
+
+
+def table() -> list[str]:
+    """Return the lines of the table in `docs/agents.md`."""
+    head = ["agent", "how to install it", *Ability]
+    rows = [head, ["---"] * len(head)]
+    for one in REAL_AGENTS:
+        can = [f"no: {one.cannot[ability]}" if ability in one.cannot else "yes" for ability in Ability]
+        rows.append([one.title, one.install, *can])
+    return [f"| {' | '.join(row)} |" for row in rows]
