@@ -1,4 +1,4 @@
-"""opencode keeps the contract over the early form of version 2 of its API, which the program of version 1 serves, too."""
+"""opencode keeps the contract over version 2 of its API, in the early form that version 1 of the program serves."""
 
 from __future__ import annotations
 
