@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TextIO
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -11,6 +13,10 @@ from cli.arguments import add_budget_options, describe_budget, pop_budget
 from cli.command import Group, complete_commands, current_invocation, require_config
 from cli.remote.client import connect_to_gateway, quote_part
 from gateway.errors import AgentNotFound, ConfigError, Conflict
+from gateway.validation import suggest_name
+
+if TYPE_CHECKING:
+    from gateway.agent_setup.survey import Sighting
 
 _NOTHING_FOUND_REMEDY = (
     "Put opencode, claude-agent-acp, codex-acp or gemini on PATH, set OPENAI_BASE_URL or OPENAI_API_KEY,"
@@ -132,47 +138,146 @@ _CONCURRENT_RUNS = click.IntRange(1, 1024)
 
 
 @COMMAND.command("detect")
-def detect_agent() -> None:
-    """Look for an agent on this machine, and use it from the next start or restart on.
+@click.argument("name", required=False)
+@click.option("--list", "only_list", is_flag=True, help="Only list what is installed; choose nothing.")
+def detect_agent(name: str | None, only_list: bool) -> None:
+    """List the agents on this machine, and choose the one to use from the next start or restart on.
 
-    For a gateway without agents in its config file. The first start looks by itself and remembers what it
-    found; this command looks again, with PATH and the OPENAI_ variables of this shell. If it finds
+    Each known agent is shown with its version, whether a credential was found, and what keeps it from
+    working. NAME chooses one of them. Without a name, a terminal asks; otherwise the best one is taken.
+
+    The choice is for a gateway without agents in its config file. The first start chooses by itself and
+    remembers it; this command looks again, with PATH and the OPENAI_ variables of this shell. If it finds
     nothing, it changes nothing.
 
     \b
-    Example:
+    Examples:
       gateway agents detect
+      gateway agents detect claude
+      gateway agents detect --list
 
     \b
     --json prints
-      {"agent": what was found, as an entry of agents.list, "before": what was remembered, or null,
-       "changed": bool}
+      {"agent": the choice, as an entry of agents.list, "before": what was remembered, or null,
+       "changed": bool, "candidates": [{"name", "place": path or URL, or null if it is not here, "version",
+       "signed_in": bool, or null if that is not known, "usable": bool, "problem", "sign_in", "in_force": bool,
+       "entry": as in agents.list, or null}]}
+    With --list, it has only "candidates".
     """
+    import asyncio
+
     from gateway import config  # late: they import all of the gateway
-    from gateway.agent_setup import detection, entries, memory
+    from gateway.agent_setup import entries, memory, survey
 
     require_config()
     environ = current_invocation().merged_environment
     settings = config.load(environ)
-    if settings.agents.entries:
+    if settings.agents.entries and not only_list:
         raise Conflict(
             "the config file names the agents, so none needs to be found.", remedy=f"Edit agents.list: {settings.path}"
         )
-    found = detection.look_around(settings, environ)
-    if found is None:
-        raise AgentNotFound("no agent was found on this machine.", remedy=_NOTHING_FOUND_REMEDY)
     try:
         before = memory.read_remembered_agent(settings.home)
     except ConfigError:  # it is replaced
         before = None
-    entry = entries.format_entry(found)
+    seen = asyncio.run(survey.survey_machine(settings, environ))
+    in_force = [survey.find_sighting(seen, entry) for entry in settings.agents.entries or filter(None, [before])]
+    as_json = current_invocation().json
+    candidates = [_render_sighting(each, each in in_force) for each in seen]
+    if only_list:
+        _print_sightings(candidates, as_json=as_json)
+        return
+    chosen = best = survey.choose_best(seen)
+    if name is not None:
+        chosen = _find_named(seen, name)
+    elif best is not None and sys.stdin.isatty() and sys.stdout.isatty() and not as_json:
+        _print_sightings(candidates, as_json=False)
+        chosen = _ask_for_choice(seen, next(filter(None, in_force), best))
+    if chosen is None or chosen.candidate.agent is None:
+        raise AgentNotFound("no agent was found on this machine.", remedy=_NOTHING_FOUND_REMEDY)
+    entry = entries.format_entry(chosen.candidate.agent)
     memory.remember_agent(settings.home, entry)
-    what = " ".join(f"{name}={value}" for name, value in entry.items() if name != "id")
+    what = " ".join(f"{key}={value}" for key, value in entry.items() if key != "id")
     output.print_result(
-        {"agent": entry, "before": before, "changed": entry != before},
+        {"agent": entry, "before": before, "changed": entry != before, "candidates": candidates},
         f"Found: {what}\n"
         + ("It was the agent already." if entry == before else "A gateway that runs takes it with: gateway restart"),
     )
+    if chosen.problem:
+        output.print_note(f"It may not work: {chosen.problem}")
+
+
+def _render_sighting(seen: Sighting, in_force: bool) -> dict[str, Any]:
+    problem = seen.problem
+    if seen.companion:
+        problem = f"{seen.companion} is here, but Moongate needs another program for it. {problem}"
+    return {
+        "name": seen.candidate.name,
+        "place": seen.place or None,
+        "version": seen.version,
+        "signed_in": seen.signed_in,
+        "usable": seen.is_usable,
+        "problem": problem,
+        "sign_in": seen.candidate.sign_in if seen.signed_in is False else "",
+        "in_force": in_force,
+        "entry": seen.entry,
+    }
+
+
+def _print_sightings(candidates: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        output.print_json({"candidates": candidates})
+        return
+    signed_in = {True: "yes", False: "no", None: "unknown"}
+    rows = [
+        (
+            one["name"] + (" (in force)" if one["in_force"] else ""),
+            _shorten_place(one["place"]) if one["place"] else "not here",
+            one["version"] or "-",
+            signed_in[one["signed_in"]] if one["place"] else "-",
+            one["problem"] or one["sign_in"] or "works",
+        )
+        for one in candidates
+    ]
+    output.print_list(("agent", "place", "version", "signed in", "state"), rows)
+
+
+def _shorten_place(place: str) -> str:
+    """Return a path with `~` for the home directory; an address stays as it is."""
+    return place if "://" in place else output.shorten_home(Path(place))
+
+
+def _ask_for_choice(seen: list[Sighting], default: Sighting) -> Sighting:
+    """Return the agent that the user names; Enter takes the default."""
+    while True:
+        output.ask_question(f"Which one? (Enter takes {default.candidate.name}) ")
+        answer = sys.stdin.readline()
+        if not answer:
+            raise click.Abort
+        if not answer.strip():
+            return default
+        try:
+            return _find_named(seen, answer.strip())
+        except (AgentNotFound, Conflict) as error:
+            output.print_error(str(error))
+
+
+def _find_named(seen: list[Sighting], name: str) -> Sighting:
+    """Return the agent with that name.
+
+    Raises:
+        AgentNotFound: it is not known, or not here.
+        Conflict: it cannot work.
+    """
+    found = next((each for each in seen if each.candidate.name == name), None)
+    if found is None:
+        known = [each.candidate.name for each in seen]
+        raise AgentNotFound(f"there is no known agent {name!r}{suggest_name(name, known)}")
+    if not found.place:
+        raise AgentNotFound(f"{name} is not on this machine.", remedy=found.problem or None)
+    if found.problem:
+        raise Conflict(f"{name} cannot work: {found.problem}")
+    return found
 
 
 @COMMAND.command("add")

@@ -23,7 +23,7 @@ contract of a backend; `tests/contracts/backends.py` tests it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ import msgspec
 from gateway import log, plugins
 from gateway.config import Config
 from gateway.domain.agent import Agent
+from gateway.domain.candidate import Candidate
 from gateway.domain.ports.backend import Abilities, Backend
 from gateway.plugins import RegisteredPlugins
 from gateway.process.child import Children
@@ -62,6 +63,8 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
     named: Callable[[Mapping[str, str], Config], Agent | None] | None = None
     #: returns an agent that is found on this machine, such as a program on PATH, or None
     detect: Callable[[Mapping[str, str], Config], Agent | None] | None = None
+    #: returns all agents of this kind that may be on this machine, also those that are not
+    list_candidates: Callable[[Mapping[str, str], Config], Iterable[Candidate]] | None = None
     #: completes an agent's options with settings outside its entry
     adapt: Callable[[Any, Config], Any] | None = None
     #: returns what is known of an agent before its first turn; nothing is known without it

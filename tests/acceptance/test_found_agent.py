@@ -95,7 +95,10 @@ def test_detect_looks_again_and_a_restart_takes_what_it_finds(gateway: tuple[Liv
 
     assert (nothing.code, "no agent was found on this machine" in nothing.err) == (1, True)
     entry = {"id": "main", "backend": "acp", "preset": "gemini"}
+    candidates = {one["name"]: one for one in found.pop("candidates")}
     assert found == {"agent": entry, "before": None, "changed": True}
+    assert candidates["gemini"]["place"] == f"{with_agent.partition(':')[0]}/gemini"
+    assert (candidates["gemini"]["entry"], candidates["claude"]["place"]) == (entry, None)
     assert again.out.splitlines() == ["Found: backend=acp preset=gemini", "It was the agent already."]
     assert "Agent: main: acp" in restarted.out  # the gateway's own PATH lacks it, and the command says so
     assert "cannot answer" in restarted.out
@@ -122,3 +125,42 @@ def test_detect_is_refused_where_the_config_names_the_agents(configured: tuple[L
         *"the config file names the agents, so none needs to be found. Edit agents.list:".split(),
         str(live.config),
     ]
+
+
+def test_agents_are_listed_and_chosen_by_name(gateway: tuple[Live, Shell], tmp_path: Path) -> None:
+    live, shell = gateway
+    directory = tmp_path / "programs"
+    directory.mkdir()
+    for name, says in (("opencode", "1.18.34"), ("codex-acp", "@agentclientprotocol/codex-acp 2.6.0")):
+        (directory / name).write_text(f"#!/bin/sh\necho {says}\n")
+        (directory / name).chmod(0o755)
+    env = {"PATH": f"{directory}:{BARE_PATH}"}
+
+    listed = shell("agents", "detect", "--list", env=env)
+    untouched = (live.home / "found-agent.json").exists()
+    best = shell("agents", "detect", "--json", env=env).json
+    chosen = shell("agents", "detect", "codex", "--json", env=env).json
+    after = {one["name"]: one for one in shell("agents", "detect", "--list", "--json", env=env).json["candidates"]}
+    refused = [shell("agents", "detect", name, env=env) for name in ("claude", "coddex")]
+
+    lines = {line.split()[0]: line.split() for line in listed.out.splitlines()}
+    assert (lines["opencode"][1:3], lines["codex"][2]) == ([str(directory / "opencode"), "1.18.34"], "2.6.0")
+    assert lines["gemini"][1:3] == ["not", "here"]
+    assert not untouched
+    assert (best["agent"]["backend"], chosen["agent"]["preset"], chosen["before"]) == (
+        "opencode",
+        "codex",
+        best["agent"],
+    )
+    assert [name for name, one in after.items() if one["in_force"]] == ["codex"]
+    assert [result.code for result in refused] == [1, 1]
+    assert "npm install -g @agentclientprotocol/claude-agent-acp" in refused[0].err
+    assert 'did you mean "codex"' in refused[1].err
+
+
+def test_agents_are_listed_where_the_config_names_them(configured: tuple[Live, Shell]) -> None:
+    _, shell = configured
+
+    names = [one["name"] for one in shell("agents", "detect", "--list", "--json").json["candidates"]]
+
+    assert {"opencode", "claude", "codex", "gemini", "openai", "ollama"} <= set(names)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.backends import BackendResources, BackendType
+from gateway.backends.acp import detection
 from gateway.backends.acp.failures import SignInNeeded
 from gateway.backends.acp.options import Options
-from gateway.backends.acp.presets import KNOWN_AGENTS, KnownAgent
-from gateway.config import Config
+from gateway.backends.acp.presets import KnownAgent
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.offer import Offer, OtherModels
 from gateway.domain.ports.backend import Abilities, AgentHealth, Turn, TurnOutput
@@ -244,19 +244,17 @@ def _asks_people(agent: Agent) -> bool:
     return agent.permissions is PermissionPolicy.ASK
 
 
-def detect_agent(environ: Mapping[str, str], config: Config) -> Agent | None:
-    """Find the first known agent whose program is on PATH, except opencode: it has a backend of its own."""
-    path = environ.get("PATH", os.defpath).split(os.pathsep)
-    for preset, known in KNOWN_AGENTS.items():
-        if known.command[0] != "opencode" and any(os.access(Path(place) / known.command[0], os.X_OK) for place in path):
-            return Agent(id="main", backend="acp", options=Options(preset=preset))
-    return None
-
-
 def describe_agent(agent: Agent) -> Abilities:
     """Tell what is known of the agent of the preset."""
     known: KnownAgent = agent.options.known_agent
     return known.abilities
 
 
-BACKEND = BackendType(options=Options, open=AcpBackend, detect=detect_agent, describe=describe_agent, rank=20)
+BACKEND = BackendType(
+    options=Options,
+    open=AcpBackend,
+    detect=detection.detect_agent,
+    list_candidates=detection.list_candidates,
+    describe=describe_agent,
+    rank=20,
+)

@@ -35,14 +35,16 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 
 from gateway.backends import BackendResources, BackendType
 from gateway.backends.command.options import Options, OutputFormat, PromptChannel
-from gateway.backends.command.presets import KnownProgram
+from gateway.backends.command.presets import KNOWN_PROGRAMS, KnownProgram
 from gateway.backends.command.rules import LineReader, is_safe_argument
+from gateway.config import Config
 from gateway.domain.agent import Agent, PermissionPolicy
+from gateway.domain.candidate import Candidate
 from gateway.domain.event import BackendEvent, Log, Text
 from gateway.domain.ports.backend import (
     MAX_RECAP_TOKENS,
@@ -317,4 +319,16 @@ def describe_agent(agent: Agent) -> Abilities:
     )
 
 
-BACKEND = BackendType(options=Options, open=CommandBackend, describe=describe_agent)
+def list_candidates(environ: Mapping[str, str], config: Config) -> Iterator[Candidate]:
+    """Yield the known programs. None is used unless it is chosen: each does less than another backend for it."""
+    for preset, known in KNOWN_PROGRAMS.items():
+        yield Candidate(
+            name=preset,
+            agent=Agent(id="main", backend="command", options=Options(preset=preset)),
+            program=known.program[0],
+            install=known.install,
+            is_automatic=False,
+        )
+
+
+BACKEND = BackendType(options=Options, open=CommandBackend, list_candidates=list_candidates, describe=describe_agent)

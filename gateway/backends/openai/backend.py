@@ -24,7 +24,7 @@ from gateway.backends import BackendResources, BackendType
 from gateway.backends.openai import client
 from gateway.backends.openai.client import ServerCall
 from gateway.backends.openai.context import Context, ContextBudgets, build_context
-from gateway.backends.openai.detection import detect_agent, find_named_agent
+from gateway.backends.openai.detection import detect_agent, find_named_agent, list_candidates
 from gateway.backends.openai.failure import TemporaryFailure
 from gateway.backends.openai.options import OPENAI_URL, Options, find_key
 from gateway.backends.openai.refusal import PromptTooLong
@@ -165,6 +165,7 @@ BACKEND = BackendType(
     open=OpenAIBackend,
     named=find_named_agent,
     detect=detect_agent,
+    list_candidates=list_candidates,
     rank=30,
     secrets=("api_key",),
     uses_workspace=False,

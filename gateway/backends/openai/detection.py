@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +12,7 @@ from gateway.backends.openai import wire
 from gateway.backends.openai.options import OPENAI_URL, Options
 from gateway.config import Config
 from gateway.domain.agent import Agent
+from gateway.domain.candidate import Candidate
 from gateway.errors import ConfigError
 
 #: the model for OpenAI if none is named; of other servers, their first model is used
@@ -37,6 +38,19 @@ def detect_agent(environ: Mapping[str, str], config: Config) -> Agent | None:
     """Find a local Ollama."""
     model = _find_ollama_model()
     return _make_agent("http://{}:{}/v1".format(*OLLAMA_ADDRESS), model) if model else None
+
+
+def list_candidates(environ: Mapping[str, str], config: Config) -> Iterator[Candidate]:
+    """Yield the server that the environment names, and a local Ollama."""
+    for name, agent, install, is_named in (
+        ("openai", find_named_agent(environ, config), "Set OPENAI_BASE_URL or OPENAI_API_KEY.", True),
+        ("ollama", detect_agent(environ, config), "Start Ollama, and pull a model: ollama pull llama3.2", False),
+    ):
+        address = "" if agent is None else f"{agent.options.base_url}"
+        companion = "" if is_named else "ollama"
+        yield Candidate(
+            name=name, agent=agent, address=address, install=install, companion=companion, is_named=is_named
+        )
 
 
 def _make_agent(base_url: str, model: str | None) -> Agent:

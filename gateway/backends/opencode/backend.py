@@ -12,7 +12,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -34,17 +34,18 @@ from gateway.backends.opencode.turn import TurnRunner
 from gateway.backends.opencode.wire import Session
 from gateway.config import Config
 from gateway.domain.agent import Agent, PermissionPolicy
+from gateway.domain.candidate import Candidate
 from gateway.domain.offer import Offer
 from gateway.domain.ports.backend import AgentHealth, SessionRef, Turn, TurnOutput
-from gateway.errors import AgentError, GatewayError
-from gateway.process.terminal_text import clean_bytes
+from gateway.errors import AgentError, GatewayError, TimedOut
+from gateway.process.version_probe import ask_version
 
 _INSTALL_REMEDY = "Install it (https://opencode.ai), or give its path as `command`."
 
 #: seconds for a server to answer a health check
 _HEALTH_TIMEOUT_SECONDS = 3.0
 #: seconds for `opencode --version`, and seconds that a good and a bad result are kept
-_VERSION_TIMEOUT_SECONDS, _VERSION_CACHE_SECONDS, _VERSION_FAILURE_CACHE_SECONDS = 10.0, 300.0, 10.0
+_VERSION_CACHE_SECONDS, _VERSION_FAILURE_CACHE_SECONDS = 300.0, 10.0
 
 
 class OpencodeBackend:
@@ -126,20 +127,9 @@ class OpencodeBackend:
 
     async def _run_version_command(self, command: list[str], env: Mapping[str, str]) -> AgentHealth:
         try:
-            child = await self._resources.children.spawn_child([*command, "--version"], cwd="/", env=env)
-        except AgentError as error:
+            version = await ask_version(self._resources.children, command, env)
+        except (AgentError, TimedOut) as error:
             return AgentHealth(ok=False, detail=f"{error.message} {_INSTALL_REMEDY}")
-        try:
-            async with asyncio.timeout(_VERSION_TIMEOUT_SECONDS):
-                said = await child.stdout.read(1024)
-                code = await child.wait_ended()
-        except TimeoutError:
-            return AgentHealth(ok=False, detail=f"`{' '.join(command)} --version` does not end. {_INSTALL_REMEDY}")
-        finally:
-            await child.stop_group()
-        version = clean_bytes(said).strip()
-        if code != 0 or not version:
-            return AgentHealth(ok=False, detail=f"`{' '.join(command)} --version` fails: {child.stderr_tail()}")
         return AgentHealth(ok=True, version=version, detail="its server is started when it is needed")
 
     def _find_server(self, agent: Agent, depth: int = 0) -> SharedServer:
@@ -317,6 +307,20 @@ def detect_agent(environ: Mapping[str, str], config: Config) -> Agent | None:
     return None
 
 
+def list_candidates(environ: Mapping[str, str], config: Config) -> Iterator[Candidate]:
+    """Yield the server that the settings name, and the program."""
+    if (named := find_named_agent(environ, config)) is not None:
+        address = use_configured_server(named.options, config).url or ""
+        yield Candidate(name="opencode-server", agent=named, address=address, install="", is_named=True)
+    yield Candidate(
+        name="opencode",
+        agent=Agent(id="main", backend="opencode", options=Options()),
+        program="opencode",
+        install=_INSTALL_REMEDY,
+        sign_in="Sign in: opencode auth login",
+    )
+
+
 def use_configured_server(options: Options, config: Config) -> Options:
     """Use the server that the settings name, unless the agent names its own."""
     named = config.opencode
@@ -331,6 +335,7 @@ BACKEND = BackendType(
     open=OpencodeBackend,
     named=find_named_agent,
     detect=detect_agent,
+    list_candidates=list_candidates,
     adapt=use_configured_server,
     rank=10,
     secrets=("password",),
