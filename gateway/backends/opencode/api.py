@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -67,7 +68,8 @@ class OpencodeApi(ServerCalls):
     async def allow_questions(self, session: wire.Session, *, may_ask_questions: bool) -> None:
         if session.may_ask_questions != may_ask_questions:
             body = {"permission": msgspec.to_builtins([_make_question_rule(may_ask_questions)])}
-            await self.send_request(None, "PATCH", _session_path(session), body=body)
+            with contextlib.suppress(RequestRefused):
+                await self.send_request(None, "PATCH", _session_path(session), body=body)
 
     async def list_helper_sessions(self, session: wire.Session) -> Sequence[wire.Session]:
         return await self.send_request(list[wire.Session], "GET", f"{_session_path(session)}/children")
