@@ -341,6 +341,10 @@ async def asking(
         await telegram.say(7, f"@@ question {question}")
         await telegram.until(lambda: any(telegram.chats[7].buttons.values()), "there are buttons")
         ((number, _),) = telegram.chats[7].messages.items()
+        (run,) = await runs(served)
+        async with asyncio.timeout(PATIENCE):  # only then a reply to the message is known as one
+            while await served.engine._store.notes.get("telegram", f"draft:{run.id}") is None:
+                await asyncio.sleep(0.01)
         yield served, number
 
 
