@@ -1,0 +1,120 @@
+"""What the real ACP agents tell of their tools, texts and tokens, with scripted models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.domain.agent import PermissionPolicy
+from gateway.domain.event import Text, Tool, ToolEnd, Usage
+from harness.directives import count_tokens
+from harness.scripted_server import ScriptedServer
+from tests.backends.test_acp_real_permissions import EACH, REAL, Real, staged
+from tests.support.turns import Heard
+
+#: the names by which the agents call their shells; the others tell only what a call does
+SHELLS = {"claude": "Bash", "qwen": "run_shell_command", "opencode": "bash"}
+#: names for the command in the input of a shell
+_COMMANDS = ("command", "cmd")
+#: an agent that does not tell what a command writes
+SILENT = "gemini"
+
+
+def name_of(real: Real) -> str:
+    return next(name for name, one in REAL.items() if one.program == real.program)
+
+
+@asynccontextmanager
+async def ran(
+    real: Real, directory: Path, policy: PermissionPolicy
+) -> AsyncIterator[tuple[Heard, dict[str, Any], Any]]:
+    """Let the model run a command that writes `out`; yield what was heard, the tool's input, and the model."""
+    models: list[ScriptedServer] = []
+
+    @asynccontextmanager
+    async def serve() -> AsyncIterator[Any]:
+        async with real.serve() as model:
+            models.append(model)
+            yield model
+
+    async with staged(real._replace(serve=serve), directory, permissions=policy) as stage:
+        tool, given = real.run(stage.workspace / "run")
+        given = {name: f"echo out; {value}" if name in _COMMANDS else value for name, value in given.items()}
+        yield await stage.call((tool, given)), given, models[0]
+
+
+def words(heard: Heard) -> str:
+    return "".join(one.delta for one in heard.of(Text))
+
+
+@pytest.mark.parametrize("real", EACH)
+async def test_a_denied_tool_is_told_and_has_failed(tmp_path: Path, real: Real) -> None:
+    async with ran(real, tmp_path, PermissionPolicy.DENY) as (heard, _, _):
+        tools, ended = heard.of(Tool), heard.of(ToolEnd)
+
+    assert [tool.id for tool in tools] == [end.id for end in ended]
+    assert tools
+    assert all(end.is_error for end in ended)
+
+
+def chat_inputs(requests: list[Any]) -> list[int]:
+    messages = [one["body"]["messages"] for one in requests if one["body"].get("tools")]
+    return [sum(count_tokens(text_of(message.get("content"))) for message in each) for each in messages]
+
+
+def text_of(given: Any) -> str:
+    return "".join(part.get("text", "") for part in given) if isinstance(given, list) else given or ""
+
+
+def claude_inputs(requests: list[Any]) -> list[int]:
+    bodies = [one["body"] for one in requests if one["body"].get("tools")]
+    return [count_tokens(json.dumps(body["messages"])) for body in bodies]
+
+
+def gemini_inputs(requests: list[Any]) -> list[int]:
+    bodies = [one["body"] for one in requests if one["path"].endswith(":streamGenerateContent")]
+    return [count_tokens(json.dumps(body["contents"])) for body in bodies]
+
+
+def codex_inputs(requests: list[Any]) -> list[int]:
+    return [5 for one in requests if one["path"].endswith("/responses")]
+
+
+#: the input tokens of each call, as the scripted model reports them; and how many of two calls the agent tells
+INPUTS: dict[str, tuple[Callable[[list[Any]], list[int]], int]] = {
+    "claude": (claude_inputs, 2),
+    "codex": (codex_inputs, 2),
+    "codex-zed": (codex_inputs, 0),
+    "gemini": (gemini_inputs, 2),
+    "qwen": (chat_inputs, 2),
+    "opencode": (chat_inputs, 1),
+}
+
+
+@pytest.mark.parametrize("real", EACH)
+async def test_a_turn_tells_its_tool_once_parts_its_texts_and_counts_its_tokens(tmp_path: Path, real: Real) -> None:
+    name = name_of(real)
+    find_inputs, count = INPUTS[name]
+    async with ran(real, tmp_path, PermissionPolicy.ALLOW) as (heard, given, model):
+        inputs = find_inputs(model.requests)[:2]  # Qwen makes more, of its own
+    [tool], [ended] = heard.of(Tool), heard.of(ToolEnd)
+    before, _, after = words(heard).partition("tool result: ")
+    used = sum(heard.of(Usage), Usage())
+    outputs = [count_tokens(json.dumps(given)), count_tokens(f"tool result: {after}")]
+
+    assert tool.name == SHELLS.get(name, tool.name)
+    assert next(given[key] for key in _COMMANDS if key in given) in f"{tool.name} {tool.title} {tool.args}"
+    assert (ended.id, ended.name, ended.is_error) == (tool.id, tool.name, False)
+    assert name == SILENT or "out" in ended.output
+    assert before == ("I use a tool.\n\n" if name == "claude" else "")
+    assert len(inputs) == 2
+    assert used.input == sum(inputs[2 - count :])
+    if find_inputs is codex_inputs:  # the scripted model counts the JSON around the words, too
+        assert (used.output > sum(outputs)) is (count > 0)
+    else:
+        assert used.output == sum(outputs[2 - count :])
