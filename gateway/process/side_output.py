@@ -31,8 +31,8 @@ _LOG_PREFIX = re.compile(
 #: the level of a line of fields such as `time=… level=info msg=…`
 _LINE_LEVEL = re.compile(r"\blevel=\"?(\w+)", re.IGNORECASE)
 _ROUTINE_LEVELS = frozenset({"trace", "debug", "verbose", "info", "log"})
-#: lines of nothing but fields after a name, and of nothing but brackets: parts of diagnostics
-_ROUTINE = re.compile(r"\[[\w/.-]+\](?:\s+[\w.-]+=\S*)+|[\[\](){},;\s]+")
+#: lines of nothing but fields, and of nothing but brackets: parts of diagnostics
+_ROUTINE = re.compile(r"(?:\[[\w/.-]+\]|[\w.-]+=\S*)(?:\s+[\w.-]+=\S*)+|[\[\](){},;\s]+")
 
 _Said = TypeVar("_Said")
 
@@ -128,7 +128,7 @@ def drop_log_prefix(line: str) -> str:
     assert found is not None, "it matches the empty text, too"
     field = _LINE_LEVEL.search(line)
     level = found["level"] or (field[1] if field else "")
-    if level.lower() in _ROUTINE_LEVELS or _ROUTINE.fullmatch(line):
+    if level.lower() in _ROUTINE_LEVELS or (not level and _ROUTINE.fullmatch(line)):
         return ""
     return line[found.end() :].strip()
 

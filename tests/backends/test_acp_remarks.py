@@ -139,9 +139,10 @@ async def test_an_error_that_an_agent_tells_as_its_answer_is_an_error(rig: Rig) 
 
 
 async def test_routine_of_known_agents_is_not_in_an_error(rig: Rig) -> None:
-    after(rig, "echo '[WARN] Ripgrep is not available. Falling back' >&2; echo 'no licence' >&2; exit 7;")
+    routine = "echo '[WARN] Ripgrep is not available. Falling back'; echo '[DEBUG] loaded {'; echo '  flags: []';"
+    after(rig, f"({routine} echo 'no licence'; echo '  for this') >&2; exit 7;")
 
-    with pytest.raises(AgentError, match=r"ended with status 7\. no licence$"):
+    with pytest.raises(AgentError, match=r"ended with status 7\. no licence\n  for this$"):
         await rig.ask("hello")
 
 

@@ -81,6 +81,7 @@ def test_the_time_and_the_level_before_a_line_are_left_out(line: str) -> None:
         "debug: it works",
         'time=2026-11-29T06:16:36Z level=info msg="it works"',
         "[session/create] sessionId=1 phase=settings durationMs=2",
+        "phase=settings durationMs=2",
         "});",
         "    at process (index.js:1:2)",
         "\tit goes on",
@@ -91,7 +92,16 @@ def test_routine_is_left_out(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["Information is missing", "logged out", "errors=3", "log in first", "[ok] done", "12:00 is late"]
+    "line",
+    [
+        "Information is missing",
+        "logged out",
+        "errors=3",
+        "log in first",
+        "level=error why=full",
+        "[ok] done",
+        "12:00 is late",
+    ],
 )
 def test_a_line_that_only_begins_like_routine_is_shown(line: str) -> None:
     assert shown(line.encode() + b"\n") == [line]

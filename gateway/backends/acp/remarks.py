@@ -91,9 +91,14 @@ def _is_routine(line: str) -> bool:
 
 
 def drop_routine(text: str) -> str:
-    """Return a text from an agent's standard error without its routine lines, if others are left."""
-    lines = [line for line in text.splitlines() if not _is_routine(drop_log_prefix(line))]
-    return "\n".join(lines) or text
+    """Return a text from an agent's standard error without its routine lines, and without those that continue them."""
+    lines, is_kept = [], True
+    for line in text.splitlines():
+        if line[:1] not in (" ", "\t"):
+            is_kept = not _is_routine(drop_log_prefix(line))
+        if is_kept:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def make_log(line: str) -> Log:
