@@ -15,6 +15,7 @@ import pytest
 from gateway.backends import BackendResources
 from gateway.backends.opencode import turn as opencode_turn
 from gateway.backends.opencode.backend import OpencodeBackend
+from gateway.backends.opencode.driven_server import Prompt
 from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.v2.api import OpencodeApi2
 from gateway.domain.agent import Agent, PermissionPolicy
@@ -197,6 +198,27 @@ async def test_an_attempt_after_a_crash_takes_over_the_prompt_of_the_first(
 
     assert second.answer == "echo: hello"
     assert len(server.prompts) == 1, "the model has it once"
+
+
+async def test_an_attempt_after_a_crash_takes_over_work_that_still_runs_and_answers_what_it_asks(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    gone = OpencodeApi2(server.url, SERVER_PASSWORD)  # of a gateway that was killed
+    session = await gone.create_session(str(tmp_path), "title", may_ask_questions=False)
+    prompt = Prompt(
+        text="[[ask]]", model=None, agent=None, system_prompt=None, run="run1", attempt=1, begins_session=True
+    )
+    await gone.find_earlier_attempt(session, prompt)
+    await gone.send_prompt(session, prompt)
+    await gone.close()
+    await until(lambda: server.messages[session.id], "the work has begun")
+    again = turn(agent, "[[ask]]", workspace=tmp_path, run="run1", session_ref=session.id)
+
+    heard = await listen(backend, msgspec.structs.replace(again, attempt=2))
+
+    assert heard.answer == "reject"
+    assert len(server.prompts) == 1
+    assert server.interrupts == 0
 
 
 async def test_an_attempt_after_one_that_failed_has_a_prompt_of_its_own(

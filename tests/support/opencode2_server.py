@@ -21,10 +21,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import web
+from aiohttp import encode_basic_auth, web
 
 SERVER_PASSWORD = "of the server"
 _TOKENS = {"input": 10, "output": 2, "reasoning": 1, "cache": {"read": 3, "write": 4}}
+
+_PERMISSION = {"action": "shell", "resources": ["touch made"]}
 
 
 @dataclass
@@ -62,7 +64,7 @@ class ScriptedServer2:
                 web.post(f"{session}/prompt", self._prompt),
                 web.get(f"{session}/message", self._messages),
                 web.post(f"{session}/interrupt", self._interrupt),
-                web.get(f"{session}/permission", self._none),
+                web.get(f"{session}/permission", self._list_permissions),
                 web.post(f"{session}/permission/{{request}}/reply", self._reply),
                 web.get(f"{session}/form", self._list_forms),
                 web.post(f"{session}/form/{{request}}/reply", self._answer),
@@ -76,8 +78,6 @@ class ScriptedServer2:
 
     @web.middleware
     async def _authorize(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        from aiohttp import encode_basic_auth
-
         if request.headers.get("Authorization") != encode_basic_auth("opencode", SERVER_PASSWORD):
             return web.Response(status=401)
         answer: web.StreamResponse = await handler(request)
@@ -98,8 +98,9 @@ class ScriptedServer2:
     async def _active(self, request: web.Request) -> web.Response:
         return web.json_response({"data": {name: {"type": "running"} for name in self._work}})
 
-    async def _none(self, request: web.Request) -> web.Response:
-        return web.json_response({"data": []})
+    async def _list_permissions(self, request: web.Request) -> web.Response:
+        waiting = {"id": "per_1", "sessionID": request.match_info["session"], **_PERMISSION}
+        return web.json_response({"data": [waiting] if "per_1" in self._asked else []})
 
     async def _list(self, request: web.Request) -> web.Response:
         return web.json_response({"data": list(self.sessions.values()), "cursor": {}})
@@ -198,8 +199,7 @@ class ScriptedServer2:
     async def _find_answer(self, session: str, text: str, answer: dict[str, Any]) -> str:
         at = {"assistantMessageID": answer["id"]}
         if "[[ask]]" in text:
-            asked = {"id": "per_1", "action": "shell", "resources": ["touch made"]}
-            return str((await self._ask(session, "permission.asked", asked))["reply"])
+            return str((await self._ask(session, "permission.asked", {"id": "per_1", **_PERMISSION}))["reply"])
         if "[[form]]" in text:
             fields = [
                 {"key": "color", "type": "string", "title": "Color", "options": [{"value": "red", "label": "Red"}]},

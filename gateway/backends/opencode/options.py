@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of an opencode agent."""
 
-    #: the program and arguments before `serve`
+    #: the program and arguments before `serve` or `acp`
     command: Annotated[list[str], Meta(min_length=1)] = field(default_factory=lambda: ["opencode"])
     #: URL of a running server to use; `command`, `config` and `env` then have no effect
     url: Annotated[str, Meta(pattern=r"^https?://[^/\s?#]+/?$")] | None = None

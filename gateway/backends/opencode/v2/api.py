@@ -70,7 +70,7 @@ class OpencodeApi2(ServerCalls):
         """Tell whether the server has the routes that we need; an early one may not."""
         try:
             await self.send_request(Data[dict[str, Any]], "GET", "/api/session/active", within=within)
-            await self.send_request(Page[SessionInfo], "GET", "/api/session", query={"limit": "1"}, within=within)
+            await self.send_request(Data[list[Any]], "GET", "/api/session", query={"limit": "1"}, within=within)
         except RouteMissing:
             return False
         except RequestRefused as error:
@@ -159,7 +159,7 @@ class OpencodeApi2(ServerCalls):
         prompt.id = _name_prompt(prompt.run, prompt.attempt)
 
     async def find_mark(self, session: wire.Session, prompt: Prompt) -> Mark:
-        if prompt.is_sent:
+        if prompt.is_sent and await self._read_turn(session, Mark(None, prompt.id)) is not None:
             return Mark(None, prompt.id)
         page = await self._read_page(session, {"limit": "1", "order": "desc"})
         return Mark(page.data[0].id if page.data else None, prompt.id)
@@ -188,17 +188,20 @@ class OpencodeApi2(ServerCalls):
                 return  # the server has it, with other words: those of an earlier attempt
 
     async def _post_prompt(self, session: wire.Session, id_: str, text: str) -> None:
+        """Post a prompt in the form that the server takes: flat in 2.x, with the text inside of an object in 1.18."""
         path = f"{_session_path(session)}/prompt"
         common = {"id": id_, "delivery": "queue"}
-        for nested in (self._nests_prompt, not self._nests_prompt):
-            said = {"prompt": {"text": text}} if nested else {"text": text}
+        forms: dict[bool, dict[str, Any]] = {True: {"prompt": {"text": text}}, False: {"text": text}}
+        try:
+            await self.send_request(None, "POST", path, body=common | forms[self._nests_prompt])
+        except RequestRefused as error:
+            if error.http_status != 400:
+                raise
             try:
-                await self.send_request(None, "POST", path, body=common | said)
-                self._nests_prompt = nested
-                return
-            except RequestRefused as error:
-                if error.http_status != 400 or nested != self._nests_prompt:
-                    raise
+                await self.send_request(None, "POST", path, body=common | forms[not self._nests_prompt])
+            except RequestRefused as second:
+                raise (error if second.http_status == 400 else second) from None
+            self._nests_prompt = not self._nests_prompt
 
     async def _choose_model_and_agent(self, session: wire.Session, prompt: Prompt) -> None:
         """Set the model and the agent of the session, if they are others."""
