@@ -80,7 +80,10 @@ class OpencodeApi2(ServerCalls):
         return True
 
     async def read_version(self, within: float) -> str:
-        return (await self.send_request(wire.Health, "GET", "/api/info", within=within)).version
+        try:
+            return (await self.send_request(wire.Health, "GET", "/api/info", within=within)).version
+        except RouteMissing:  # of the early form
+            return (await self.send_request(wire.Health, "GET", "/api/health", within=within)).version
 
     def open_events(self, silence: float) -> aiohttp.client._RequestContextManager:
         return self.open_stream("/api/event", silence)
