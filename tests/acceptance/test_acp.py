@@ -84,6 +84,17 @@ def test_a_permission_request_is_answered_from_the_command_line(gateway: Live) -
     assert ended(gateway, task)["result"] == "allow_once"
 
 
+def test_what_an_agent_writes_is_watched_while_its_model_fails(gateway: Live) -> None:
+    shell = Shell(gateway.env, gateway.home)
+    task = submit(gateway, "[[retry 503 2 1000]]")
+
+    with shell.terminal("tasks", "watch", task) as at:
+        at.wait_for("the model's server answers 503: authentication_failed (failed try 2)")
+
+    gateway.call("POST", f"/api/tasks/{task}/cancel")
+    assert ended(gateway, task)["status"] == "cancelled"
+
+
 def test_an_unanswered_request_is_denied_at_the_deadline(gateway: Live) -> None:
     task = submit(gateway, "[[ask rm -rf build]]", agentId="hasty")
 
