@@ -405,6 +405,7 @@ async def test_a_count_that_is_none_is_not_used(count: Any) -> None:
 
 async def test_an_agent_that_tells_no_tokens_has_no_usage() -> None:
     assert used(text("hello"), end={"_meta": {}}) == []
+    assert used(end={"usage": {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0}}) == []
 
 
 # --- a turn that does not succeed -----------------------------------------------------------------

@@ -50,17 +50,14 @@ def _read_protocol_usage(told: ToldUsage) -> Usage | None:
 
 
 def _make_usage(*, input: Any, output: Any, cached: Any = None) -> Usage | None:  # noqa: A002 the event's words
-    if not (_is_count(input) or _is_count(output)):
-        return None
-    return Usage(
-        input=input if _is_count(input) else 0,
-        output=output if _is_count(output) else 0,
-        cached=cached if _is_count(cached) else 0,
-    )
+    """Return the usage; None if no number makes sense, or all are zero, which some agents tell of a cancelled turn."""
+    given, made, known = (_read_count(told) for told in (input, output, cached))
+    return Usage(input=given, output=made, cached=known) if given or made else None
 
 
-def _is_count(told: Any) -> bool:
-    return isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= _MAX_TOKENS
+def _read_count(told: Any) -> int:
+    is_count = isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= _MAX_TOKENS
+    return told if is_count else 0
 
 
 def _get(told: Any, name: str) -> Any:
