@@ -45,14 +45,6 @@ class Real(NamedTuple):
     run_in_sandbox: Callable[[Path], tuple[str, dict[str, Any]]] | None = None
 
 
-def _codex_entry(name: str) -> Callable[[str, Path], dict[str, Any]]:
-    def entry(url: str, home: Path) -> dict[str, Any]:
-        env = {"PATH": installed.search_path(), **codex.environment(home, url)}
-        return {"id": "main", "backend": "acp", "preset": "codex", "command": [installed.program(name)], "env": env}
-
-    return entry
-
-
 def _opencode_entry(url: str, home: Path) -> dict[str, Any]:
     opencode.home(home, url)
     command = [installed.program("opencode"), "acp"]
@@ -63,10 +55,6 @@ def _opencode_entry(url: str, home: Path) -> dict[str, Any]:
         "command": command,
         "env": opencode.environment(home),
     }
-
-
-def _qwen_entry(url: str, home: Path) -> dict[str, Any]:
-    return {**qwen.agent(url, home), "preset": "qwen"}
 
 
 def _shell(name: str, key: str, **more: Any) -> Callable[[Path], tuple[str, dict[str, Any]]]:
@@ -81,7 +69,7 @@ def _codex(name: str) -> Real:
     return Real(
         name,
         serve_model,
-        _codex_entry(name),
+        lambda url, home: codex.agent(url, home, name),
         _shell("exec_command", "cmd", sandbox_permissions="require_escalated", justification="May I?"),
         lambda file: ("exec_command", {"cmd": _PATCH.format(name=file.name)}),
         run_in_sandbox=_shell("exec_command", "cmd"),
@@ -110,7 +98,7 @@ REAL = {
     "qwen": Real(
         "qwen",
         serve_model,
-        _qwen_entry,
+        qwen.agent,
         _shell("run_shell_command", "command", description="x", is_background=False),
         _file("write_file", "file_path"),
         (".qwen/settings.json", '{"tools": {"approvalMode": "yolo"}}'),
