@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from gateway import app, config
-from gateway.backends.acp.backend import detect_agent
+from gateway.backends.acp.detection import detect_agent
 from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import KNOWN_AGENTS, AgentPreset
 from gateway.domain.agent import PermissionPolicy

@@ -39,10 +39,10 @@ class Real(NamedTuple):
 
 def _codex(name: str) -> Real:
     def entry(url: str, home: Path) -> dict[str, Any]:
-        env = {"PATH": installed.search_path(), **codex.environment(home, url)}
+        agent = codex.agent(url, home, name)
         config = home / "config.toml"  # as codex sets it itself
         config.write_text(config.read_text().replace("stream_max_retries = 0", "stream_max_retries = 5"))
-        return {"id": "main", "backend": "acp", "preset": "codex", "command": [installed.program(name)], "env": env}
+        return agent
 
     return Real(name, serve_model, entry)
 
