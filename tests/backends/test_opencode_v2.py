@@ -16,6 +16,7 @@ from gateway.backends import BackendResources
 from gateway.backends.opencode import turn as opencode_turn
 from gateway.backends.opencode.backend import OpencodeBackend
 from gateway.backends.opencode.driven_server import Prompt
+from gateway.backends.opencode.events import OPENCODE_SILENCE_SECONDS
 from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.v2.api import OpencodeApi2
 from gateway.domain.agent import Agent, PermissionPolicy
@@ -214,7 +215,8 @@ async def test_an_attempt_after_a_crash_takes_over_work_that_still_runs_and_answ
     await until(lambda: server.messages[session.id], "the work has begun")
     again = turn(agent, "[[ask]]", workspace=tmp_path, run="run1", session_ref=session.id)
 
-    heard = await listen(backend, msgspec.structs.replace(again, attempt=2))
+    async with asyncio.timeout(OPENCODE_SILENCE_SECONDS / 2):  # by then, no lost connection made it look again
+        heard = await listen(backend, msgspec.structs.replace(again, attempt=2))
 
     assert heard.answer == "reject"
     assert len(server.prompts) == 1

@@ -74,6 +74,9 @@ class TurnRunner:
         self._inbox.clear_events()
         try:
             await self._api.send_prompt(self._session, prompt)
+            if prompt.is_sent:  # it may wait for an answer that it asked the earlier attempt for
+                for said in await self._catch_up():
+                    yield said
             while not self._over:
                 for said in await self._handle_event(await self._next_event()):
                     yield said
