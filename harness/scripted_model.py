@@ -66,9 +66,10 @@ class ScriptedModel(ScriptedServer):
 
 
 def _text_of(content: Any) -> str:
-    """Return the text of a message's content, which may be a list of parts."""
+    """Return the text of a message's content; of a list of parts, without the reminders that the agent adds itself."""
     if isinstance(content, list):
-        return "".join(part.get("text", "") for part in content if isinstance(part, dict))
+        texts = [part.get("text", "") for part in content if isinstance(part, dict)]
+        return "".join(text for text in texts if not text.startswith("<system-reminder>"))
     return content or ""
 
 

@@ -46,6 +46,8 @@ class RealAgent(Modelled):
     other_model: ClassVar[tuple[str, str]]
     #: what it cannot do, and why; the tests check that it really cannot
     cannot: ClassVar[Mapping[Ability, str]] = {}
+    #: what it can, but not always
+    limits: ClassVar[Mapping[Ability, str]] = {}
     #: statuses of the model's server after which it asks again by itself, for a minute or longer
     repeats: ClassVar[frozenset[int]] = frozenset()
 
@@ -89,6 +91,9 @@ class Opencode(RealAgent):
     other_model = ("scripted/scripted-b", "scripted-b")
     preface = 1  # the system prompt
     repeats = frozenset({429, 529})
+    limits: ClassVar[Mapping[Ability, str]] = {
+        Ability.PERMISSION: "it asks only where its own configuration (`permission`) says so"
+    }
     together = 4  # one server for all
     # When a model's stream breaks or ends without a reason, opencode repeats the request forever.
     hostile: ClassVar[Mapping[str, str]] = {"a line of 4 MB": "[[line 4]]", "a flood of 40 MB": "[[flood 40]]"}
@@ -103,6 +108,7 @@ class Opencode(RealAgent):
 
 class OpencodeOverAcp(Opencode):
     title = "opencode, over ACP"
+    limits: ClassVar[Mapping[Ability, str]] = {}
     together = 2
     hostile: ClassVar[Mapping[str, str]] = {"a line of 4 MB": "[[line 4]]"}
 
@@ -174,6 +180,9 @@ class Gemini(RealAgent):
     needs = ("gemini",)
     serve = staticmethod(serve_gemini)
     other_model = ("gemini-2.5-pro", "gemini-2.5-pro")
+    limits: ClassVar[Mapping[Ability, str]] = {
+        Ability.MEMORY: "a restart soon after the first turn may lose it: the agent is then given the transcript"
+    }
     cannot: ClassVar[Mapping[Ability, str]] = {Ability.TOOLS: "it tells none", Ability.COST: "it tells none"}
     repeats = frozenset({429, 529})
 
@@ -210,8 +219,11 @@ REAL_AGENTS = (Opencode(), OpencodeOverAcp(), Claude(), Codex(), CodexZed(), Gem
 def table() -> list[str]:
     """Return the lines of the table in `docs/agents.md`."""
     head = ["agent", "how to install it", *Ability]
-    rows = [head, ["---"] * len(head)]
-    for one in REAL_AGENTS:
-        can = [f"no: {one.cannot[ability]}" if ability in one.cannot else "yes" for ability in Ability]
-        rows.append([one.title, one.install, *can])
-    return [f"| {' | '.join(row)} |" for row in rows]
+    rows = [[one.title, one.install, *(_describe(one, each) for each in Ability)] for one in REAL_AGENTS]
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def _describe(agent: RealAgent, ability: Ability) -> str:
+    if ability in agent.cannot:
+        return f"no: {agent.cannot[ability]}"
+    return f"yes, but {agent.limits[ability]}" if ability in agent.limits else "yes"
