@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from gateway.domain.agent import SessionMode
 from gateway.domain.budget import Budget
+from gateway.errors import InvalidRequest
 
 
 class AdmissionRules(Struct, frozen=True, kw_only=True):
@@ -21,6 +22,8 @@ class AdmissionRules(Struct, frozen=True, kw_only=True):
     coalesce: bool = False
     #: what happens if the run's session is busy
     session_mode: SessionMode = SessionMode.QUEUE
+    #: why it is refused, unless an earlier request with its idempotency key was accepted
+    refusal: InvalidRequest | None = None
 
 
 class AgentLoad(Struct, frozen=True, kw_only=True):

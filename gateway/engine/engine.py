@@ -219,8 +219,9 @@ class Engine:
             TooDeep: agents have asked one another too often.
             InvalidRequest: its agent certainly does not take its model.
         """
-        self.agents.check_model(spec.agent, spec.model)
         spec, admission = self._submitter.prepare_run(spec, coalesce=coalesce)
+        if (refusal := self.agents.explain_wrong_model(spec.agent, spec.model)) is not None:
+            admission = msgspec.structs.replace(admission, refusal=refusal)
         return await self._submitter.await_acceptance(spec, self._store.runs.accept(spec, key, admission))
 
     async def import_run(self, run: Run, key: IdempotencyKey, *, dry_run: bool = False) -> Run | None:

@@ -67,10 +67,12 @@ async def test_the_models_and_modes_of_an_agent_are_known_after_its_first_sessio
     agent = {"id": "main", "backend": "acp", "preset": "opencode-acp", "command": ACP_COMMAND}
     async with serving(tmp_path / "home", {"agents": {"list": [agent]}}) as served:
         before = (await ask(served, "GET", "/api/agents/main")).body
-        unchecked = await submit(served, "Hello", model="lage")
+        wrong = {"input": "Hello", "model": "lage"}
+        unchecked = (await ask(served, "POST", "/api/tasks", wrong, Idempotency_Key="once")).body["task"]
         await done(served, unchecked["id"])
         after = (await ask(served, "GET", "/api/agents/main")).body
-        refused = await ask(served, "POST", "/api/tasks", {"input": "Hello", "model": "lage"})
+        refused = await ask(served, "POST", "/api/tasks", wrong)
+        again = await ask(served, "POST", "/api/tasks", wrong, Idempotency_Key="once")
         taken = await done(served, (await submit(served, "Hello", model="large"))["id"])
 
     assert (before["models"], before["modes"]) == (None, None)
@@ -79,6 +81,7 @@ async def test_the_models_and_modes_of_an_agent_are_known_after_its_first_sessio
     assert (refused.status, refused.code) == (400, "INVALID_REQUEST")
     assert "the agent 'main' does not offer 'lage'" in refused.body["error"]["message"]
     assert "It offers large" in str(refused.body)
+    assert (again.status, again.body["task"]["id"]) == (202, unchecked["id"]), "a repeated request is the earlier one"
     assert taken["status"] == "succeeded"
 
 

@@ -194,21 +194,20 @@ class Agents:
         backend: object = self._backends.get(agent.backend)
         return backend.find_offer(agent) if isinstance(backend, Offering) else None
 
-    def check_model(self, name: str | None, model: str | None) -> None:
-        """Refuse a model that an agent certainly does not take.
+    def explain_wrong_model(self, name: str, model: str | None) -> InvalidRequest | None:
+        """Return the error about a model that an agent certainly does not take; None if it may take the model.
 
         Raises:
             AgentNotFound, AgentUnusable: there is no such agent, or it is disabled.
-            InvalidRequest: it does not take the model.
         """
         if model is None:
-            return
+            return None
         agent = self.choose_agent(name)
         offer = self.find_offer(agent)
         if offer is None or offer.takes_model(model):
-            return
+            return None
         near = ", ".join(offer.find_near_models(model))
-        raise InvalidRequest(
+        return InvalidRequest(
             f"model: the agent {self.display_name(agent.id)!r} does not offer {model!r}.",
             remedy=f"It offers {near}; all of them: gateway agents show {self.display_name(agent.id)}",
         )

@@ -116,7 +116,10 @@ def admit_run(tx: Transaction, spec: RunSpec, admission: AdmissionRules) -> None
     Raises:
         AgentNotFound, AgentDisabled: the agent was deleted or disabled.
         AgentBusy: all slots are taken.
+        InvalidRequest: the rules refuse the run.
     """
+    if admission.refusal is not None:
+        raise admission.refusal
     slots = admission.slots
     if admission.stored:
         agent = _find_agent(tx, spec.agent)
