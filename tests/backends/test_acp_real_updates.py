@@ -14,7 +14,7 @@ from gateway.domain.agent import PermissionPolicy
 from gateway.domain.event import Text, Tool, ToolEnd, Usage
 from harness.directives import count_tokens
 from harness.scripted_server import ScriptedServer
-from tests.backends.test_acp_real_permissions import EACH, REAL, Real, staged
+from tests.support.real_acp import EACH, REAL, Real, staged
 from tests.support.turns import Heard
 
 #: the names by which the agents call their shells; the others tell only what a call does
