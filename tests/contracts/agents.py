@@ -16,6 +16,7 @@ import msgspec
 import psutil
 import pytest
 
+from gateway.backends import describe_agent
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.event import Permission, Tool, ToolEnd
 from gateway.domain.permission import Answer, PermissionQuestion
@@ -130,6 +131,12 @@ class AgentContract(BackendContract):
         heard = await stage.ask(stage.subject.say("hello"), session)
 
         assert (heard.usage.cost > 0) == (Ability.COST not in self.subject.cannot)
+
+    async def test_what_is_declared_of_its_usage_is_what_it_reports(self, stage: Stage) -> None:
+        declared, cannot = describe_agent(stage.agent), self.subject.cannot
+
+        assert declared.tells_tokens in (None, Ability.TOKENS not in cannot)
+        assert declared.tells_cost in (None, Ability.COST not in cannot)
 
     async def test_the_model_that_was_asked_for_answers(self, stage: Stage, session: str) -> None:
         wanted, called = self.subject.other_model

@@ -90,6 +90,7 @@ KNOWN_AGENTS = {
         "Sign in with `claude`, or set ANTHROPIC_API_KEY.",
         Asking("default", ("plan", "dontAsk")),  # `dontAsk` denies what it would ask for
         ("@agentclientprotocol/claude-agent-acp",),
+        abilities=Abilities(tells_tokens=True, tells_cost=True),
         other_models=OtherModels.SIMILAR,
     ),
     AgentPreset.CODEX: KnownAgent(
@@ -102,6 +103,7 @@ KNOWN_AGENTS = {
         # modes write in the workspace, and codex asks before it does more: `workspace-write` is 2.x, `auto` is 0.x.
         Asking("read-only", (), ("workspace-write", "auto")),
         ("@agentclientprotocol/codex-acp", "codex-acp"),
+        abilities=Abilities(tells_cost=False),  # of codex-acp 0.x, the tokens are not known either
     ),
     AgentPreset.GEMINI: KnownAgent(
         ("gemini", "--acp"),
@@ -111,6 +113,7 @@ KNOWN_AGENTS = {
         "Sign in with `gemini`, or set GEMINI_API_KEY.",
         Asking("default", ("plan",)),
         ("gemini-cli",),
+        abilities=Abilities(tells_tokens=True, tells_cost=False),
         environment=() if sys.platform == "win32" else (("GEMINI_DEBUG_LOG_FILE", "/dev/stderr"),),
     ),
     AgentPreset.QWEN: KnownAgent(
@@ -121,6 +124,7 @@ KNOWN_AGENTS = {
         "Sign in with `qwen`, or set OPENAI_API_KEY, OPENAI_BASE_URL and OPENAI_MODEL.",
         Asking("default", ("plan",)),
         ("qwen-code",),
+        abilities=Abilities(tells_tokens=True, tells_cost=False),
         other_models=OtherModels.NONE,
     ),
 }
