@@ -30,7 +30,7 @@ class Callback(Struct, frozen=True, kw_only=True):
     status: str
     result: str | None
     error: str | None
-    usage: views.UsageShown
+    usage: views.UsageNumbers
     finished_at: str | None = field(name="finishedAt")
 
 
@@ -69,7 +69,7 @@ def encode_callback(run: Run) -> bytes:
         status=run.status,
         result=run.result,
         error=run.error,
-        usage=views.render_usage(run),
+        usage=views.UsageNumbers(**msgspec.structs.asdict(run.usage)),
         finished_at=views.render_time(run.finished),
     )
     return msgspec.json.encode(told)

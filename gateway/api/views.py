@@ -17,8 +17,8 @@ from gateway.engine.resources.queue_status import WaitReason
 from gateway.errors import AgentError, Conflict, OverBudget, TimedOut
 
 
-class UsageShown(Struct, frozen=True, kw_only=True):
-    """What a run used; numbers that are not known are 0, and the flags say so."""
+class UsageNumbers(Struct, frozen=True, kw_only=True):
+    """What a run used; numbers that are not known are 0."""
 
     #: input tokens
     input: int
@@ -28,6 +28,11 @@ class UsageShown(Struct, frozen=True, kw_only=True):
     cached: int
     #: in US dollars, as the backend reports it; 0 when it reports none
     cost: float
+
+
+class UsageShown(UsageNumbers, frozen=True, kw_only=True):
+    """What a run used; numbers that are not known are 0, and the flags say so."""
+
     #: false if the task worked and has ended, and its agent reported no tokens
     tokens_known: bool
     #: false if the task worked and has ended, and its agent reported no cost

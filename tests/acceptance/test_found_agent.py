@@ -25,7 +25,7 @@ def with_agent(tmp_path: Path) -> str:
     """A PATH with an agent that speaks ACP."""
     program = tmp_path / "programs" / "gemini"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{scripted_acp.__file__}" "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{scripted_acp.__file__}" --modes default "$@"\n')
     program.chmod(0o755)
     return f"{program.parent}:{BARE_PATH}"
 
