@@ -22,6 +22,8 @@ _PLACES = {
     "codex-acp": "@agentclientprotocol/codex-acp/dist/index.js",
     "codex-acp-zed": "@zed-industries/codex-acp-linux-x64/bin/codex-acp",
     "claude-agent-acp": "@agentclientprotocol/claude-agent-acp/dist/index.js",
+    "claude": "@anthropic-ai/claude-agent-sdk-linux-x64/claude",
+    "codex": "@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex",
     "gemini": "@google/gemini-cli/bundle/gemini.js",
     "qwen": "@qwen-code/qwen-code/cli-entry.js",
 }

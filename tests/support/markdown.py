@@ -1,4 +1,4 @@
-"""The links and the anchors of a Markdown page, as on GitHub."""
+"""The links, the anchors and the blocks of code of a Markdown page, as on GitHub."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections import Counter
 
 _FENCE = re.compile(r"^ {0,3}(```|~~~).*?^ {0,3}\1", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
 _LINK = re.compile(r"\]\(([^()\s]+)[^()]*\)|^\[[^\]]+\]: *(\S+)", re.MULTILINE)
 _HEADING = re.compile(r"^ {0,3}#{1,6} +(.+?)(?: +#+)? *$", re.MULTILINE)
@@ -17,6 +18,11 @@ def links(page: str) -> list[str]:
     """Return the targets of a page's links, except links in code."""
     text = _CODE.sub("", _FENCE.sub("", page))
     return [inline or reference for inline, reference in _LINK.findall(text)]
+
+
+def code_blocks(page: str, language: str) -> list[str]:
+    """Return a page's blocks of code in a language."""
+    return [code for name, code in _BLOCK.findall(page) if name == language]
 
 
 def anchors(page: str) -> set[str]:
