@@ -115,8 +115,10 @@ class AcpAgent:
         for message in transcript:
             self._connection.send_update(session.id, updates.make_message_update(message))
         told = {message["run_id"] for message in transcript}
-        waiting = [run for run in active if run not in told]
-        threading.Thread(target=self._follow_runs, args=(session, waiting), daemon=True).start()
+        following = [self._make_turn(session, run) for run in active if run not in told]
+        for turn in following:
+            session.add_turn(turn)
+        threading.Thread(target=self._follow_runs, args=(session, following), daemon=True).start()
         self._read_models(session)
         return options.render_choices(session, agents)
 
@@ -204,17 +206,11 @@ class AcpAgent:
             if self._read_models(session):
                 self._send_options(session, self._gateway.list_agents())
 
-    def _follow_runs(self, session: EditorSession, runs: list[str]) -> None:
+    def _follow_runs(self, session: EditorSession, turns: list[Turn]) -> None:
         """Show the runs of a loaded session that have not ended, one after the other."""
-        for run in runs:
-            turn = self._make_turn(session)
-            session.add_turn(turn)
-            try:
-                turn.follow(run)
-            except GatewayError as error:
-                print_note(f"cannot follow the task {run}: {error}")
-            finally:
-                session.remove_turn(turn)
+        for turn in turns:
+            turn.follow()
+            session.remove_turn(turn)
 
-    def _make_turn(self, session: EditorSession) -> Turn:
-        return Turn(self._connection, self._gateway, session.id, shows_forms=self._shows_forms)
+    def _make_turn(self, session: EditorSession, run: str | None = None) -> Turn:
+        return Turn(self._connection, self._gateway, session.id, shows_forms=self._shows_forms, run=run)

@@ -22,16 +22,29 @@ from gateway.errors import Conflict, GatewayError, NotFound
 class Turn:
     """Shows a run in one session of the editor. It can be cancelled from another thread, also before it has a run."""
 
-    def __init__(self, connection: EditorConnection, gateway: GatewayCalls, session: str, *, shows_forms: bool) -> None:
+    def __init__(
+        self,
+        connection: EditorConnection,
+        gateway: GatewayCalls,
+        session: str,
+        *,
+        shows_forms: bool,
+        run: str | None = None,
+    ) -> None:
+        """Args:
+        run: the id of the run, if it was started earlier.
+        """
         self._connection = connection
         self._gateway = gateway
         self._session = session
         self._shows_forms = shows_forms
         self._lock = threading.Lock()
-        self._run: str | None = None
+        self._run = run
         self._cancelled = False
         #: set when the gateway has accepted the prompt, or never will
         self._submitted = threading.Event()
+        if run is not None:
+            self._submitted.set()
 
     def prompt(self, key: str, text: str, model: str | None, earlier: Turn | None) -> dict[str, Any]:
         """Send a prompt to a session of the gateway, and show its run. Returns the result of `session/prompt`.
@@ -43,7 +56,7 @@ class Turn:
             GatewayError: the gateway refused the prompt, or the run failed.
         """
         if earlier is not None:
-            earlier._submitted.wait(2 * STREAM_SILENCE_SECONDS)
+            earlier.wait_submitted()
         try:
             run, opened = self._gateway.start_run(key, text, model)
         finally:
@@ -55,18 +68,23 @@ class Turn:
             read_result(run, end)  # raises the error of the run
         return {"stopReason": reason, **usage.render(), "_meta": {"moongate": {"task": run, **usage.cost}}}
 
-    def follow(self, run: str) -> None:
-        """Show a run that was started earlier, with the prompt that it answers.
+    def follow(self) -> None:
+        """Show a run that was started earlier, with the prompt that it answers."""
+        assert self._run is not None, "this turn has no run yet"
+        try:
+            self._follow(self._run)
+        except GatewayError as error:
+            print_note(f"cannot follow the task {self._run}: {error}")
 
-        Raises:
-            GatewayError: the gateway was lost, or the run is gone.
-        """
-        self._submitted.set()
-        self._set_run(run)
+    def _follow(self, run: str) -> None:
         prompt = self._gateway.get_run(run)["input"]
         end, _ = self._show_events(run, self._gateway.follow_run(run, self._tell), prompt)
         if end.get("error"):
             self._send_text("agent_message_chunk", f"\n\n[{end['error']}]\n\n")
+
+    def wait_submitted(self) -> None:
+        """Wait until the gateway has accepted the prompt, or has refused it."""
+        self._submitted.wait(2 * STREAM_SILENCE_SECONDS)
 
     def cancel(self) -> None:
         """Cancel the run; one that is not accepted yet as soon as it is."""

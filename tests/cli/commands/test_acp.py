@@ -281,19 +281,21 @@ def test_a_run_that_goes_on_is_followed_after_the_session_is_loaded(office: Live
     assert len(find_runs(office, session)) == 1
 
 
-def test_a_loaded_run_is_cancelled_with_its_session(office: Live) -> None:
+def test_loaded_runs_are_cancelled_with_their_session(office: Live) -> None:
     with Editor(office.env, office.home) as editor:
         editor.initialize()
         session = editor.new_session()
         editor.prompt(session, "@@ ask go on")
         editor.wait_for(asked)
+        editor.prompt(session, "@@ hang")
+        until_sync(lambda: len(find_runs(office, session)) == 2, "both are accepted")
 
     with Editor(office.env, office.home) as editor:
         editor.initialize()
         editor.load(session)
         editor.wait_for(asked)
         editor.notify("session/cancel", sessionId=session)
-        until_sync(lambda: [run["status"] for run in find_runs(office, session)] == ["cancelled"], "it is cancelled")
+        until_sync(lambda: [run["status"] for run in find_runs(office, session)] == ["cancelled"] * 2, "both end")
 
 
 def test_a_session_from_elsewhere_is_listed_and_goes_on_in_the_editor(editor: Editor, office: Live) -> None:
