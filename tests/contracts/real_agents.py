@@ -164,10 +164,7 @@ class Codex(CodexZed):
     install = "`npm install -g @agentclientprotocol/codex-acp`"
     needs = ("codex-acp",)
     other_model = ("gpt-6-astra", "gpt-6-astra")
-    cannot: ClassVar[Mapping[Ability, str]] = {
-        Ability.TOOLS: "it tells the output in an extension of ACP only",
-        Ability.COST: "it tells none",
-    }
+    cannot: ClassVar[Mapping[Ability, str]] = {Ability.COST: "it tells none"}
     hostile: ClassVar[Mapping[str, str]] = {"a line of 4 MB": "[[line 4]]"}
 
     def entry(self, url: str, home: Path) -> dict[str, Any]:
