@@ -147,8 +147,10 @@ async def test_a_process_is_not_used_for_a_session_that_went_on_in_another(rig: 
     """It would not remember the turn that the other process has done."""
     first = ref(await rig.ask("one"))
     (process,) = rig.ledger.alive()
+    busy = rig.workspace / f"busy-{process.pid}"
+    await until(lambda: not busy.exists(), "the first process rests")
     other_session = asyncio.ensure_future(rig.ask("[[hang]]"))
-    await until(lambda: (rig.workspace / f"busy-{process.pid}").exists(), "the first process works")
+    await until(busy.exists, "the first process works")
     await rig.ask("two", first)
     other_session.cancel()
     await asyncio.wait({other_session})
