@@ -55,6 +55,11 @@ def print_note(text: str, *, end: str = "\n") -> None:
     click.echo(dim_text(replace_unsafe(text)) + end, nl=False, err=True)
 
 
+def print_thread_note(text: str) -> None:
+    """Print a note from a thread that may outlive the command: it must not hold the lock of `sys.stderr` then."""
+    os.write(sys.stderr.fileno(), f"{replace_unsafe(text)}\n".encode("utf-8", "backslashreplace"))
+
+
 def join_sentences(parts: Sequence[str]) -> str:
     """Return the sentences and commands of a message on one line, so that none runs into the next one."""
     said = ""

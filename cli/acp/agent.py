@@ -9,11 +9,12 @@ from contextlib import suppress
 from typing import Any
 
 from cli.acp import options, requests, sessions, updates
-from cli.acp.connection import EditorConnection, print_note
+from cli.acp.connection import EditorConnection
 from cli.acp.gateway_calls import GatewayCalls
 from cli.acp.requests import parse_params
 from cli.acp.sessions import EditorSession, EditorSessions
 from cli.acp.turns import Turn
+from cli.output import print_thread_note
 from cli.remote.message_pipe import request_key
 from gateway import __version__
 from gateway.errors import AgentNotFound, GatewayError, InvalidRequest, Unavailable
@@ -100,8 +101,10 @@ class AcpAgent:
         agents = self._gateway.list_agents()
         session = self._sessions.create(agents)
         if given.mcp_servers:
-            print_note("The agents of the gateway do not use the MCP servers of the editor.")
-        print_note(f"The agents work in directories of their own, not in {given.cwd}: see docs/clients/editors.md.")
+            print_thread_note("The agents of the gateway do not use the MCP servers of the editor.")
+        print_thread_note(
+            f"The agents work in directories of their own, not in {given.cwd}: see docs/clients/editors.md."
+        )
         self._read_models(session)
         return {"sessionId": session.id, **options.render_choices(session, agents)}
 

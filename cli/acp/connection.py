@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -94,12 +92,6 @@ class EditorConnection:
             result = message.get("result")
             # In a thread, because it calls the gateway: meanwhile other messages are read.
             threading.Thread(target=take, args=(result if isinstance(result, dict) else None,), daemon=True).start()
-
-
-def print_note(text: str) -> None:
-    """Print a line on standard error, which editors keep in their log."""
-    # Not sys.stderr: a thread that holds its lock aborts the end of the interpreter.
-    os.write(sys.stderr.fileno(), f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def _code_of(error: Exception) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from cli.acp import forms
-from cli.acp.connection import AnswerReader, EditorConnection, print_note
+from cli.acp.connection import AnswerReader, EditorConnection
 from cli.acp.updates import Update, make_call_id, make_text_update
+from cli.output import print_thread_note
 from cli.questions import describe_question, format_answer, read_question, suggest_words
 from gateway.domain.question import Question
 from gateway.errors import Conflict, GatewayError, Unavailable
@@ -63,7 +64,7 @@ class EditorPermissions:
         try:
             shown = self._ask_permission(data) if question is None else self._ask_question(data, question)
         except Unavailable as error:
-            print_note(f"cannot show a request of the agent: {error}")
+            print_thread_note(f"cannot show a request of the agent: {error}")
             return
         with self._lock:
             self._shown[data["id"]] = shown

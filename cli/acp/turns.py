@@ -9,11 +9,12 @@ from typing import Any
 from msgspec import Struct
 
 from cli.acp import updates
-from cli.acp.connection import EditorConnection, print_note
+from cli.acp.connection import EditorConnection
 from cli.acp.gateway_calls import GatewayCalls
 from cli.acp.permissions import EditorPermissions
 from cli.acp.updates import make_text_update
 from cli.follow.follow import explain_long_wait, read_result
+from cli.output import print_thread_note
 from cli.remote.client import STREAM_SILENCE_SECONDS
 from cli.remote.sse import Event
 from gateway.errors import Conflict, GatewayError, NotFound
@@ -74,7 +75,7 @@ class Turn:
         try:
             self._follow(self._run)
         except GatewayError as error:
-            print_note(f"cannot follow the task {self._run}: {error}")
+            print_thread_note(f"cannot follow the task {self._run}: {error}")
 
     def _follow(self, run: str) -> None:
         prompt = self._gateway.get_run(run)["input"]
@@ -107,7 +108,7 @@ class Turn:
         except (Conflict, NotFound):
             pass  # it has ended
         except GatewayError as error:
-            print_note(f"cannot cancel the task {run}: {error}")
+            print_thread_note(f"cannot cancel the task {run}: {error}")
 
     def _show_events(
         self, run: str, events: Iterator[Event], prompt: str | None = None
@@ -141,7 +142,7 @@ class Turn:
 
     def _tell(self, note: str) -> None:
         """Show a note about the gateway."""
-        print_note(note)
+        print_thread_note(note)
         self._send_text("agent_thought_chunk", f"\n{note}\n")
 
     def _send_text(self, kind: str, text: str) -> None:

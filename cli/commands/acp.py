@@ -8,10 +8,11 @@ import sys
 import click
 
 from cli.acp.agent import AcpAgent
-from cli.acp.connection import EditorConnection, print_note
+from cli.acp.connection import EditorConnection
 from cli.acp.gateway_calls import GatewayCalls
 from cli.command import CommandWithoutJson, current_invocation
 from cli.instance import Instance
+from cli.output import print_thread_note
 from cli.remote.message_pipe import MessagePipe
 from gateway.errors import NotRunning
 
@@ -35,7 +36,9 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     try:
         gateway.connect()
     except NotRunning as error:
-        print_note(str(error))  # the editor shows it as soon as it opens a session, and tries again with the next one
+        print_thread_note(
+            str(error)
+        )  # the editor shows it as soon as it opens a session, and tries again with the next one
     # Not closed at the end: threads that follow runs may still write to it.
     out = io.FileIO(sys.stdout.fileno(), "wb", closefd=False)
     AcpAgent(EditorConnection(MessagePipe(sys.stdin.buffer, out, MAX_EDITOR_MESSAGE_BYTES)), gateway).serve()

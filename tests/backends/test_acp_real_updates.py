@@ -68,7 +68,9 @@ def chat_inputs(requests: list[Any]) -> list[int]:
 
 
 def text_of(given: Any) -> str:
-    return "".join(part.get("text", "") for part in given) if isinstance(given, list) else given or ""
+    """Return the text that the scripted model counts: without what Qwen adds by itself."""
+    texts = [part.get("text", "") for part in given] if isinstance(given, list) else [given or ""]
+    return "".join(text for text in texts if not text.startswith("<system-reminder>"))
 
 
 def claude_inputs(requests: list[Any]) -> list[int]:

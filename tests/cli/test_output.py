@@ -158,7 +158,7 @@ def test_all_commands_print_through_one_module_so_that_none_forgets_to_be_safe()
         "command.py: click.echo(f'Moongate {gateway.__version__}')",  # before there is any output from outside
         "commands/export.py: out.write('\\n')",  # a file
         "main.py: traceback.print_exc()",  # for whoever asks with MOONGATE_DEBUG
-        "remote/mcp_relay.py: self._out.write(rest)",  # a protocol
+        "remote/message_pipe.py: self._out.write(rest)",  # a protocol
         "service/unit_file.py: draft.write(content)",  # a file
     ]
 
