@@ -36,9 +36,8 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     try:
         gateway.connect()
     except NotRunning as error:
-        print_thread_note(
-            str(error)
-        )  # the editor shows it as soon as it opens a session, and tries again with the next one
+        # The editor shows it as soon as it opens a session, and tries again with the next one.
+        print_thread_note(str(error))
     # Not closed at the end: threads that follow runs may still write to it.
     out = io.FileIO(sys.stdout.fileno(), "wb", closefd=False)
     AcpAgent(EditorConnection(MessagePipe(sys.stdin.buffer, out, MAX_EDITOR_MESSAGE_BYTES)), gateway).serve()
