@@ -76,7 +76,7 @@ def example() -> str:
     made["agents"] = {
         "default": "main",
         "list": [
-            {"id": "main", "backend": "opencode", "model": "anthropic/claude-sonnet-4-5", "permissions": "deny"},
+            {"id": "main", "backend": "opencode", "model": "anthropic/claude-sonnet-4-5"},
             {"id": "local", "backend": "openai", "base_url": "http://127.0.0.1:11434/v1", "model": "llama3.2"},
             {"id": "script", "backend": "command", "command": ["python3", "/path/to/agent.py"], "timeout": 600},
             {"id": "echo", "backend": "echo"},

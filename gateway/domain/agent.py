@@ -51,8 +51,9 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: what happens to a message for a session that is busy: `queue` lets it wait, `interrupt` cancels what is running,
     #: `reject` refuses it
     session_mode: SessionMode = SessionMode.QUEUE
-    #: how permission requests are answered: `deny`, `allow`, or `ask` (people answer)
-    permissions: PermissionPolicy = PermissionPolicy.DENY
+    #: how permission requests are answered: `deny`, `allow`, or `ask` (people answer). When not set, they are denied,
+    #: and agents of the backend `opencode` ask only where opencode's own configuration says so
+    permissions: PermissionPolicy | None = None
     #: seconds that people have to answer; after that, the request is denied
     permission_timeout: Annotated[float, Meta(gt=0, le=604_800)] = 300.0
     #: environment variables for the agent's process, in addition to the few that it inherits
@@ -64,6 +65,16 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     budget: Budget | None = None
     #: the backend's own options: a dict as the file has it, and the backend's struct once validated
     options: Any = field(default_factory=dict)
+
+    @property
+    def permission_policy(self) -> PermissionPolicy:
+        """How its permission requests are answered."""
+        return self.permissions or PermissionPolicy.DENY
+
+    @property
+    def must_ask(self) -> bool:
+        """Whether its entry says that nothing may run without a question, even if its program would not ask."""
+        return self.permissions in (PermissionPolicy.DENY, PermissionPolicy.ASK)
 
 
 #: the name of an agent that people see

@@ -91,16 +91,12 @@ class Opencode(RealAgent):
     other_model = ("scripted/scripted-b", "scripted-b")
     preface = 1  # the system prompt
     repeats = frozenset({429, 529})
-    limits: ClassVar[Mapping[Ability, str]] = {
-        Ability.PERMISSION: "it asks only where its own configuration (`permission`) says so"
-    }
     together = 4  # one server for all
     # When a model's stream breaks or ends without a reason, opencode repeats the request forever.
     hostile: ClassVar[Mapping[str, str]] = {"a line of 4 MB": "[[line 4]]", "a flood of 40 MB": "[[flood 40]]"}
 
     def entry(self, url: str, home: Path) -> dict[str, Any]:
-        # Unless its own configuration says so, opencode does not ask over its server.
-        return opencode.agent(url, home, config={**opencode.config(url), "permission": {"bash": "ask"}})
+        return opencode.agent(url, home)
 
     def shell(self, command: str) -> str:
         return _tool("bash", command=command, description="x")
@@ -108,7 +104,6 @@ class Opencode(RealAgent):
 
 class OpencodeOverAcp(Opencode):
     title = "opencode, over ACP"
-    limits: ClassVar[Mapping[Ability, str]] = {}
     together = 2
     hostile: ClassVar[Mapping[str, str]] = {"a line of 4 MB": "[[line 4]]"}
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.backends.command.options import Options
 from gateway.backends.command.presets import ProgramPreset
-from gateway.domain.agent import Agent
+from gateway.domain.agent import Agent, PermissionPolicy
+from gateway.errors import AgentError
 from harness.waiting import PATIENCE
 from tests.contracts.backends import BackendContract, Stage
 from tests.contracts.subjects import Modelled
 from tests.support import installed
 from tests.support import opencode as real
+from tests.support.turns import listen
 
 
 class OpencodeRun(Modelled):
@@ -46,3 +51,16 @@ class TestOpencodeRun(BackendContract):
         assert not list(stage.directory.rglob("hacked"))
         assert heard.usage.input > 0
         assert heard.usage.output > 0
+
+    @pytest.mark.parametrize("policy", [None, *PermissionPolicy])
+    async def test_what_permissions_say_holds(
+        self, stage: Stage, session: str, policy: PermissionPolicy | None
+    ) -> None:
+        call = json.dumps({"command": "touch made", "description": "x"})
+        given = stage.turn(f"[[tool bash {call}]]", session)
+        given = msgspec.structs.replace(given, agent=msgspec.structs.replace(given.agent, permissions=policy))
+
+        with contextlib.suppress(AgentError):
+            await listen(stage.backend, given)
+
+        assert (stage.directory / session / "made").exists() == (policy in (None, PermissionPolicy.ALLOW))

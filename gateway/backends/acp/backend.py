@@ -88,7 +88,7 @@ class AcpBackend:
         except GatewayError as error:
             return AgentHealth(ok=False, detail=f"{error} {options.known_agent.install}")
         missing = await asyncio.to_thread(self._find_missing_credential, agent)
-        if options.asking is None and agent.permissions is not PermissionPolicy.ALLOW:
+        if options.asking is None and agent.permission_policy is not PermissionPolicy.ALLOW:
             missing = f"{missing} {_UNKNOWN_ASKING}".strip()
         return AgentHealth(ok=True, detail=program, missing=missing)
 
@@ -229,7 +229,7 @@ class AcpBackend:
         return self._resources.children.make_environment(
             {
                 **dict(options.known_agent.environment),
-                **options.list_asking_variables(agent.permissions),
+                **options.list_asking_variables(agent.permission_policy),
                 **passed,
                 **agent.env,
             },
@@ -241,7 +241,7 @@ class AcpBackend:
 
 
 def _asks_people(agent: Agent) -> bool:
-    return agent.permissions is PermissionPolicy.ASK
+    return agent.permission_policy is PermissionPolicy.ASK
 
 
 def describe_agent(agent: Agent) -> Abilities:

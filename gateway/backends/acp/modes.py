@@ -27,7 +27,7 @@ class ModeKeeper:
     def __init__(self, agent: Agent, asking: Asking | None) -> None:
         options: Options = agent.options
         self._wanted = options.mode
-        self._policy = agent.permissions
+        self._policy = agent.permission_policy
         self._asking = asking
 
     def check_wanted_mode(self) -> None:

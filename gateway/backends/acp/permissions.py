@@ -50,12 +50,12 @@ class PermissionResponder:
         """Choose an option by the agent's policy or the people's answer: for this once, unless they allow it always."""
         what = call.title or str(call.kind or "something")
         self._connection.add_update(call)  # some agents tell of a call only here
-        if self._turn.agent.permissions is PermissionPolicy.ASK:
+        if self._turn.agent.permission_policy is PermissionPolicy.ASK:
             answer = await self._ask_people(what, options)
             self.has_allowed_always |= answer is Answer.ALLOW_ALWAYS
             chosen, event = _find_option(answer, options), None
         else:
-            allow = self._turn.agent.permissions is PermissionPolicy.ALLOW
+            allow = self._turn.agent.permission_policy is PermissionPolicy.ALLOW
             chosen = _find_option(Answer.ALLOW if allow else Answer.DENY, options)
             event = Permission(id=call.tool_call_id, action=what, answer=chosen.kind if chosen else "cancelled")
         is_allowed = chosen is not None and chosen.kind.startswith("allow")

@@ -63,9 +63,12 @@ class KnownAgent(NamedTuple):
     environment: tuple[tuple[str, str], ...] = ()
 
 
-#: opencode's own rules let it read everything but `.env` files, and do everything in its directory
-_OPENCODE_PERMISSION = {
+#: opencode's `permission` with which it asks for everything but reading; without it, it does everything unasked in its
+#: directory. It is merged into the user's: a rule for `*` does not replace one for a tool, so those that act are named
+OPENCODE_ASKING_RULES: Mapping[str, str | Mapping[str, str]] = {
     "*": "ask",
+    **dict.fromkeys(("bash", "shell", "edit", "external_directory", "task", "doom_loop"), "ask"),
+    **dict.fromkeys(("webfetch", "websearch", "codesearch"), "ask"),
     "read": {"*": "allow", "*.env": "ask", "*.env.*": "ask", "*.env.example": "allow"},
     **dict.fromkeys(("glob", "grep", "list", "lsp", "skill", "todoread", "todowrite"), "allow"),
     **dict.fromkeys(("question", "plan_enter", "plan_exit"), "deny"),
@@ -78,7 +81,7 @@ KNOWN_AGENTS = {
         (),
         (),
         "Sign in: opencode auth login",
-        Asking(env=MappingProxyType({"OPENCODE_PERMISSION": json.dumps(_OPENCODE_PERMISSION)})),
+        Asking(env=MappingProxyType({"OPENCODE_PERMISSION": json.dumps(OPENCODE_ASKING_RULES)})),
         other_models=OtherModels.NONE,
         environment=(("OPENCODE_PRINT_LOGS", "1"), ("OPENCODE_LOG_LEVEL", "ERROR")),
     ),

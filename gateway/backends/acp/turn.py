@@ -166,7 +166,7 @@ class TurnRunner:
         if finish is not None and finish is not FinishReason.STOP and told.has_answered:
             return finish
         if told.refused:  # codex says why after a denial; opencode ends without text
-            asks = self._turn.agent.permissions is PermissionPolicy.ASK
+            asks = self._turn.agent.permission_policy is PermissionPolicy.ASK
             remedy = None if asks else _ALLOW_REMEDY
             raise AgentError(f"the agent stopped when it was not allowed: {told.refused}.", remedy=remedy)
         if finish is None:

@@ -112,7 +112,9 @@ class CommandBackend:
     def _build_environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
         given = self._resources.environ
         passed = {name: given[name] for name in agent.options.pass_env if name in given}
-        return self._children.make_environment(passed | agent.env, depth)
+        known: KnownProgram | None = agent.options.known_program
+        asking = known.asking if known is not None and agent.must_ask else {}
+        return self._children.make_environment({**asking, **passed, **agent.env}, depth)
 
     async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
         known: KnownProgram | None = turn.agent.options.known_program
@@ -217,7 +219,7 @@ def build_arguments(turn: Turn) -> list[str]:
         (options.resume_args, "{session}", _check_value("session", turn.session_ref)),
     )
     argv = list(options.command)
-    if turn.agent.permissions is PermissionPolicy.ALLOW:
+    if turn.agent.permission_policy is PermissionPolicy.ALLOW:
         argv += options.allow_args
     for added, placeholder, value in values:
         if value:

@@ -6,9 +6,13 @@ keeps the contract of a backend.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
+from gateway.backends.acp.presets import OPENCODE_ASKING_RULES
 from gateway.backends.command.rules import Rule, ToolRule, UsageRule
 
 
@@ -28,6 +32,8 @@ class KnownProgram(NamedTuple):
     resume: tuple[str, ...]
     #: arguments to add when the agent's `permissions` are `allow`
     allow: tuple[str, ...]
+    #: variables for its process when they are written and not `allow`: nothing may run unasked
+    asking: Mapping[str, str]
     map: tuple[Rule, ...]
     #: arguments of a call that only prepares the home directory
     prepare: tuple[str, ...]
@@ -46,6 +52,7 @@ KNOWN_PROGRAMS = {
         model=("--model", "{model}"),
         resume=("--session", "{session}"),
         allow=("--auto",),
+        asking=MappingProxyType({"OPENCODE_PERMISSION": json.dumps(OPENCODE_ASKING_RULES)}),
         map=(
             Rule(session="sessionID"),
             Rule(when={"type": "text"}, paragraph="part.text"),

@@ -20,6 +20,7 @@ import msgspec
 
 from gateway.backends import BackendResources, BackendType
 from gateway.backends.acp.backend import AcpBackend
+from gateway.backends.acp.presets import OPENCODE_ASKING_RULES
 from gateway.backends.opencode import over_acp, server
 from gateway.backends.opencode.api import OpencodeApi
 from gateway.backends.opencode.calls import RequestRefused
@@ -41,6 +42,11 @@ from gateway.errors import AgentError, GatewayError, TimedOut
 from gateway.process.version_probe import ask_version
 
 _INSTALL_REMEDY = "Install it (https://opencode.ai), or give its path as `command`."
+
+_FOREIGN_RULES = (
+    "The configuration with which this server was started says what opencode asks for:"
+    " `permissions` only answers what it asks."
+)
 
 #: seconds for a server to answer a health check
 _HEALTH_TIMEOUT_SECONDS = 3.0
@@ -87,10 +93,10 @@ class OpencodeBackend:
     async def check_health(self, agent: Agent) -> AgentHealth:
         try:
             shared = self._find_server(agent)
+            if agent.options.url is not None:
+                return await self._check_foreign_server(agent)
             if (connection := shared.live_connection()) is not None:
                 return await self._check_connection(agent, connection)
-            if agent.options.url is not None:
-                return await self._check_foreign_server(agent.options)
             found = await self._check_program(agent)
             if not found.ok or found.version.startswith(("0.", "1.")):
                 return found
@@ -108,10 +114,12 @@ class OpencodeBackend:
         version = await connection.api.read_version(_HEALTH_TIMEOUT_SECONDS)
         return AgentHealth(ok=True, version=version, detail=connection.api.base)
 
-    async def _check_foreign_server(self, options: Options) -> AgentHealth:
+    async def _check_foreign_server(self, agent: Agent) -> AgentHealth:
+        options: Options = agent.options
         url = options.url or ""
         found = await server.find_server_version(url, self._find_password(options), _HEALTH_TIMEOUT_SECONDS)
-        return AgentHealth(ok=True, version=found.program, detail=url.rstrip("/"))
+        missing = _FOREIGN_RULES if agent.must_ask else ""
+        return AgentHealth(ok=True, version=found.program, detail=url.rstrip("/"), missing=missing)
 
     async def _check_program(self, agent: Agent) -> AgentHealth:
         env = self._build_environment(agent)
@@ -170,6 +178,9 @@ class OpencodeBackend:
         """Return the variables of its own that opencode's process gets. The agent's own settings override ours."""
         options: Options = agent.options
         config = {"autoupdate": False, "share": "disabled"} | options.config
+        if agent.must_ask and isinstance(rules := config.get("permission", {}), dict):
+            # The later rule counts: those of the agent's entry come after ours.
+            config["permission"] = {**OPENCODE_ASKING_RULES, **rules}
         if isinstance(agents := config.get("agent", {}), dict):
             # Over ACP a session cannot be given a title, and opencode would ask the model for one.
             config |= {"agent": {DISABLED_AGENT: {"disable": True}} | agents}
@@ -195,7 +206,7 @@ async def _stream_server_turn(
     """Do a turn over a server."""
     prompt = _make_prompt(turn)
     async with connection.use_directory(turn.workspace):
-        _check_config(connection, turn.agent.options.config)
+        _check_config(connection, turn.agent)
         session, lost = await _open_session(connection, turn)
         if lost is not None:
             prompt.begins_session = True
@@ -213,14 +224,22 @@ async def _stream_server_turn(
             await offers.refresh(turn.agent, connection.api, turn.workspace)
 
 
-def _check_config(connection: ServerConnection, config: Mapping[str, Any]) -> None:
+def _check_config(connection: ServerConnection, agent: Agent) -> None:
     """Check that a server of ours reads an agent's configuration, which may say what the agent must not do.
 
     Raises:
         AgentError: it does not.
     """
-    chosen = config.get("agent", {})
-    if connection.is_ours and connection.api.ignores_config and config and DISABLED_AGENT not in chosen:
+    config: Mapping[str, Any] = agent.options.config
+    if not connection.is_ours or not connection.api.ignores_config or DISABLED_AGENT in config.get("agent", {}):
+        return
+    if agent.must_ask:
+        raise AgentError(
+            f"the agent's permissions are {agent.permission_policy.value!r}, but this version of opencode cannot be "
+            "made to ask.",
+            remedy="Update opencode; or remove `permissions`, so that opencode's own configuration says what may run.",
+        )
+    if config:
         raise AgentError(
             "this version of opencode does not read the agent's `config`.",
             remedy="Update opencode, or move that configuration to ~/.config/opencode/opencode.json.",
@@ -247,7 +266,7 @@ async def _open_session(connection: ServerConnection, turn: Turn) -> tuple[Sessi
     With a new one comes what has become of the earlier one, if there was one.
     """
     lost = "opencode has no conversation for this session"
-    asks = turn.agent.permissions is PermissionPolicy.ASK
+    asks = turn.agent.permission_policy is PermissionPolicy.ASK
     if turn.session_ref is not None:
         try:
             known = await connection.api.read_session(parse_ref(turn.session_ref).session)

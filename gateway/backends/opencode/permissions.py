@@ -51,7 +51,7 @@ class PermissionResponder:
             return []
         self._seen.add(asked.id)
         action = f"{asked.permission}: {', '.join(asked.patterns)}"[:500]
-        policy = self._turn.agent.permissions
+        policy = self._turn.agent.permission_policy
         if policy is PermissionPolicy.ASK:
             self._start_asking(asked.id, self._ask_people(asked, action))
             return []
@@ -84,11 +84,11 @@ class PermissionResponder:
 
     def denial_error(self) -> AgentError:
         """Return the error of a turn that ended because of a denial."""
-        if self._turn.agent.permissions is PermissionPolicy.ASK:
+        if self._turn.agent.permission_policy is PermissionPolicy.ASK:
             return AgentError(f"the agent ended without an answer when it was not allowed: {self.denied}.")
         return AgentError(
             f"the agent ended without an answer: permission was denied by policy ({self.denied}).",
-            remedy="Allow it in opencode's configuration, or set `permissions` of the agent to `allow`.",
+            remedy="Allow it by `permission` in the agent's `config`, or set its `permissions` to `allow`.",
         )
 
     def _start_asking(self, request: str, asking: Coroutine[Any, Any, None]) -> None:

@@ -263,8 +263,8 @@ class Executor:
         self, attempt: Attempt, recorder: Recorder, agent: Agent, question: PermissionQuestion
     ) -> Answer:
         """Answer a permission question by the agent's policy, which may be to ask people."""
-        if agent.permissions is not PermissionPolicy.ASK:
-            return Answer.ALLOW if agent.permissions is PermissionPolicy.ALLOW else Answer.DENY
+        if agent.permission_policy is not PermissionPolicy.ASK:
+            return Answer.ALLOW if agent.permission_policy is PermissionPolicy.ALLOW else Answer.DENY
         cleaned = msgspec.structs.replace(question, action=clean_text(question.action))
         return (await self._ask_people(attempt, recorder, agent, cleaned)).answer
 
@@ -279,10 +279,9 @@ class Executor:
                 Log(level="warning", message=f"nobody can answer the agent's question: {error}")
             )
             return None
-        if agent.permissions is not PermissionPolicy.ASK:
-            said = (
-                f'nobody is asked what the agent asks, because "permissions" is {agent.permissions}: {cleaned.message}'
-            )
+        if agent.permission_policy is not PermissionPolicy.ASK:
+            why = f'nobody is asked what the agent asks, because "permissions" is {agent.permission_policy}'
+            said = f"{why}: {cleaned.message}"
             await recorder.record_output(Log(level="warning", message=said))
             return None
         asked = PermissionQuestion(action=cleaned.message, choices=QUESTION_CHOICES, question=cleaned)
