@@ -1,6 +1,7 @@
 """Private files: written completely or not at all, readable by their owner only; links are never followed.
 
-Files of other people, such as a config file, are read here, too: opened once, and checked before the first byte.
+Files of other people, such as a config file, are read here, too: opened once, and checked before the first byte. A file
+for other people is written here, too, as completely.
 
 Standard library only, so that `gateway status` is quick.
 """
@@ -35,6 +36,16 @@ def replace_private_file(path: Path, content: bytes, *, durable: bool = True) ->
         draft.replace(path)
     if durable:
         _sync_directory(path.parent)
+
+
+def replace_readable_file(path: Path, content: bytes) -> None:
+    """Replace a file that others may read, as the umask allows; it need not survive a power failure.
+
+    Raises:
+        OSError: it cannot be written; the present file stays as it is, and no draft is left.
+    """
+    with _write_draft(path, content, durable=False, mode=0o666) as draft:
+        draft.replace(path)
 
 
 def create_private_file(path: Path, content: bytes) -> bool:
@@ -146,10 +157,10 @@ def check_owner(found: os.stat_result) -> None:
 
 
 @contextlib.contextmanager
-def _write_draft(path: Path, content: bytes, *, durable: bool) -> Iterator[Path]:
+def _write_draft(path: Path, content: bytes, *, durable: bool, mode: int = 0o600) -> Iterator[Path]:
     """Write a draft in the same directory; remove it at the end of the block if it is still there."""
     draft = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             _give_to_owner(descriptor, path.parent)

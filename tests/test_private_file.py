@@ -41,12 +41,27 @@ def test_a_file_is_written_for_its_owner_only(tmp_path: Path, write: Callable[[P
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_file_for_others_is_written_as_the_umask_allows(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        private_file.replace_readable_file(tmp_path / "file", b"content")
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
 @pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_leaves_the_present_file_and_no_draft(tmp_path: Path) -> None:
-    private_file.replace_private_file(tmp_path / "file", b"before")
+@pytest.mark.parametrize("replace", [private_file.replace_private_file, private_file.replace_readable_file])
+def test_a_full_disk_leaves_the_present_file_and_no_draft(
+    tmp_path: Path, replace: Callable[[Path, bytes], object]
+) -> None:
+    replace(tmp_path / "file", b"before")
 
     with pytest.raises(OSError, match="too large"):
-        private_file.replace_private_file(tmp_path / "file", b"x" * 1000)
+        replace(tmp_path / "file", b"x" * 1000)
 
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"before")]
 

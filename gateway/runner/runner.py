@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
+from gateway import private_file
 from gateway.backends.opencode.refs import parse_ref
 from gateway.domain import ids
 from gateway.domain.agent import Agent
@@ -225,9 +226,14 @@ class OpenCodeRunner:
         Returns:
             The path of the file.
         """
-        file = self.task_dir / CONVERSATION_FILE if path is None else Path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(self.get_conversation_markdown(), encoding="utf-8")
+        text = self.get_conversation_markdown()
+        if path is None:
+            file = self.task_dir / CONVERSATION_FILE
+            private_file.replace_readable_file(file, text.encode())  # whoever reads it meanwhile sees all of a turn
+        else:
+            file = Path(path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
         return str(file)
 
     # --- in the driver's thread -------------------------------------------------------------

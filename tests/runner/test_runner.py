@@ -65,6 +65,19 @@ def test_two_turns_remember_and_are_written_down(runner: OpenCodeRunner) -> None
     assert "echo: one" in saved.read_text()
 
 
+def test_who_reads_the_conversation_while_a_turn_ends_sees_no_half_of_it(runner: OpenCodeRunner) -> None:
+    runner.run("one")
+    saved = runner.task_dir / "conversation.md"
+    before = saved.read_text()
+
+    with saved.open() as reader:
+        runner.run("two")
+
+        assert reader.read() == before
+    assert "echo: two" in saved.read_text()
+    assert [path.name for path in runner.task_dir.glob("conversation*")] == ["conversation.md"]
+
+
 def test_a_turn_can_be_watched_while_it_runs(runner: OpenCodeRunner) -> None:
     result = runner.run("[[slow 10000 50]]", wait=False)
     assert result["state"] == "running"
