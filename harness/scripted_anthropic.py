@@ -49,7 +49,7 @@ class ScriptedAnthropic(ScriptedServer):
             web.post("/v1/messages", self._create),
             web.post("/v1/messages/count_tokens", self._count),
             web.get("/v1/models", self._models),
-            web.route("*", "/{rest:.*}", self._other),
+            web.route("*", "/{rest:.*}", self.answer_not_found),
         ]
 
     def error_body(self, status: int, message: str) -> dict[str, Any]:
@@ -59,11 +59,8 @@ class ScriptedAnthropic(ScriptedServer):
         body = await self.note(request)
         messages = _messages(body)
         plan = _read(body, messages)
-        refused = self.refusal(plan, last_user_text(messages))
-        if refused is not None:
-            return refused
         stream = _Stream(request, body) if body.get("stream") else None
-        return await self.perform(plan, stream, lambda plan: _whole(body, plan))
+        return await self.perform(plan, last_user_text(messages), stream, lambda plan: _whole(body, plan))
 
     async def _count(self, request: web.Request) -> web.Response:
         return web.json_response({"input_tokens": count_tokens(await request.text())})
@@ -71,10 +68,6 @@ class ScriptedAnthropic(ScriptedServer):
     async def _models(self, request: web.Request) -> web.Response:
         data = [{"type": "model", "id": name, "display_name": name} for name in _MODELS]
         return web.json_response({"data": data, "has_more": False, "first_id": _MODELS[0], "last_id": _MODELS[-1]})
-
-    async def _other(self, request: web.Request) -> web.Response:
-        """Answer whatever else an agent looks for, such as its account: it is not here."""
-        return web.json_response(self.error_body(404, "not scripted"), status=404)
 
 
 def _messages(body: dict[str, Any]) -> list[Message]:
@@ -182,7 +175,7 @@ class _Stream(AnswerStream):
         await self._event("error", error={"type": "overloaded_error", "message": message})
 
     async def write(self, data: bytes) -> None:
-        await self._write("content_block_delta", data)
+        await self.write_named("content_block_delta", data)
 
     async def _begin(self, block: dict[str, Any]) -> None:
         await self._event("content_block_start", index=self._blocks, content_block=block)
@@ -201,10 +194,7 @@ class _Stream(AnswerStream):
         await self._event("message_stop")
 
     async def _event(self, kind: str, **about: Any) -> None:
-        await self._write(kind, json.dumps({"type": kind, **about}).encode())
-
-    async def _write(self, kind: str, data: bytes) -> None:
-        await self.response.write(f"event: {kind}\ndata: ".encode() + data + b"\n\n")
+        await self.write_named(kind, json.dumps({"type": kind, **about}).encode())
 
 
 def serve_anthropic(port: int = 0, log: Path | None = None) -> AbstractAsyncContextManager[ScriptedAnthropic]:

@@ -48,7 +48,7 @@ class ScriptedGemini(ScriptedServer):
         return [
             web.post("/{version:v1|v1beta}/models/{call}", self._call),
             web.get("/{version:v1|v1beta}/models", self._models),
-            web.route("*", "/{rest:.*}", self._other),
+            web.route("*", "/{rest:.*}", self.answer_not_found),
         ]
 
     def error_body(self, status: int, message: str) -> dict[str, Any]:
@@ -64,19 +64,12 @@ class ScriptedGemini(ScriptedServer):
         body = await self.note(request)
         messages = _messages(body)
         plan = _read(body, messages)
-        refused = self.refusal(plan, last_user_text(messages))
-        if refused is not None:
-            return refused
         given = count_tokens(json.dumps(body.get("contents", [])))
         stream = _Stream(request, model, given) if method == "streamGenerateContent" else None
-        return await self.perform(plan, stream, lambda plan: _whole(model, plan, given))
+        return await self.perform(plan, last_user_text(messages), stream, lambda plan: _whole(model, plan, given))
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response({"models": [{"name": f"models/{name}", "displayName": name} for name in _MODELS]})
-
-    async def _other(self, request: web.Request) -> web.Response:
-        """Answer whatever else an agent looks for: it is not here."""
-        return web.json_response(self.error_body(404, "not scripted"), status=404)
 
 
 def _messages(body: dict[str, Any]) -> list[Message]:

@@ -47,22 +47,18 @@ class ScriptedModel(ScriptedServer):
         body = await self.note(request)
         messages = [Message(given["role"], _text_of(given.get("content"))) for given in body["messages"]]
         plan = _read(messages)
-        refused = self.refusal(plan, last_user_text(messages))
-        if refused is not None:
-            return refused
         given = sum(count_tokens(message.text) for message in messages)
         stream = _Chat(request, body, given) if body.get("stream") else None
-        return await self.perform(plan, stream, lambda plan: _completion(body, plan, given))
+        return await self.perform(plan, last_user_text(messages), stream, lambda plan: _completion(body, plan, given))
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
         body = await self.note(request)
         messages = _messages(body.get("input", ""))
         plan = _read(messages)
-        refused = self.refusal(plan, last_user_text(messages))
-        if refused is not None:
-            return refused
         stream = _Response(request, body) if body.get("stream") else None
-        return await self.perform(plan, stream, lambda plan: _response(body, [_item(plan)], "completed"))
+        return await self.perform(
+            plan, last_user_text(messages), stream, lambda plan: _response(body, [_item(plan)], "completed")
+        )
 
 
 def _text_of(content: Any) -> str:
@@ -275,13 +271,10 @@ class _Response(AnswerStream):
         await self._event("response.failed", response={"id": "resp_scripted", "status": "failed", "error": error})
 
     async def write(self, data: bytes) -> None:
-        await self._write("response.output_text.delta", data)
-
-    async def _write(self, kind: str, data: bytes) -> None:
-        await self.response.write(f"event: {kind}\ndata: ".encode() + data + b"\n\n")
+        await self.write_named("response.output_text.delta", data)
 
     async def _event(self, kind: str, **about: Any) -> None:
-        await self._write(kind, json.dumps({"type": kind, **about, "sequence_number": self._number}).encode())
+        await self.write_named(kind, json.dumps({"type": kind, **about, "sequence_number": self._number}).encode())
         self._number += 1
 
     async def _end(self, item: dict[str, Any]) -> None:

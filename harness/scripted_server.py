@@ -66,6 +66,10 @@ class ScriptedServer(ABC):
     async def _state(self, request: web.Request) -> web.Response:
         return web.json_response(asdict(self.counters))
 
+    async def answer_not_found(self, request: web.Request) -> web.Response:
+        """Answer whatever else an agent looks for, such as its account: it is not here."""
+        return web.json_response(self.error_body(404, "not scripted"), status=404)
+
     async def note(self, request: web.Request) -> dict[str, Any]:
         """Record a request, and return its body."""
         body: dict[str, Any] = await request.json()
@@ -77,12 +81,10 @@ class ScriptedServer(ABC):
                 file.write(json.dumps({"at": time.time(), **entry}) + "\n")
         return body
 
-    def refusal(self, plan: Plan, asked: str) -> web.Response | None:
-        """Return the HTTP error that a plan wants now; `asked` is the prompt, which it counts."""
-        if not isinstance(plan, Refusal):
-            return None
-        self.refused[asked] += 1
-        if plan.times is not None and self.refused[asked] > plan.times:
+    def _refusal(self, plan: Refusal, prompt: str) -> web.Response | None:
+        """Return the HTTP error that a plan wants now; None if the prompt was refused often enough."""
+        self.refused[prompt] += 1
+        if plan.times is not None and self.refused[prompt] > plan.times:
             return None
         return web.json_response(
             self.error_body(plan.status, f"scripted error {plan.status}"),
@@ -91,10 +93,12 @@ class ScriptedServer(ABC):
         )
 
     async def perform(
-        self, plan: Plan, stream: AnswerStream | None, whole: Callable[[Answer | Call], dict[str, Any]]
+        self, plan: Plan, prompt: str, stream: AnswerStream | None, whole: Callable[[Answer | Call], dict[str, Any]]
     ) -> web.StreamResponse:
         """Do what a plan says, as a stream; without one, as the JSON that `whole` makes."""
         if isinstance(plan, Refusal):
+            if (refusal := self._refusal(plan, prompt)) is not None:
+                return refusal
             plan = answer("recovered")
         with self._working():
             if plan == Trouble("hang"):
@@ -156,6 +160,10 @@ class AnswerStream(ABC):
     @abstractmethod
     async def write(self, data: bytes) -> None:
         """Send one event of the stream with these data, whatever they are."""
+
+    async def write_named(self, kind: str, data: bytes) -> None:
+        """Send one event of the stream with its name."""
+        await self.response.write(f"event: {kind}\ndata: ".encode() + data + b"\n\n")
 
     async def perform(self, plan: Answer | Call | Trouble) -> web.StreamResponse:
         """Stream what a plan says."""
