@@ -43,6 +43,27 @@ def test_what_a_gateway_that_is_gone_left_is_ended() -> None:
         assert left.wait(PATIENCE) == -9
 
 
+def test_only_what_a_gateway_that_is_gone_left_is_ended_and_at_last_what_is_ones_own() -> None:
+    mine = orphans.make_mark()
+    marks = {"mine": mine, "abandoned": a_mark_of_a_gateway_that_is_gone(), "odd": "x", "none": ""}
+    sleepers = {
+        name: subprocess.Popen(["sleep", "600"], env=os.environ | {orphans.MARK_VARIABLE: mark})
+        for name, mark in marks.items()
+    }
+    try:
+        orphans.end_abandoned()
+        assert sleepers["abandoned"].wait(PATIENCE) == -signal.SIGKILL
+        assert [name for name, sleeper in sleepers.items() if sleeper.poll() is None] == ["mine", "odd", "none"]
+
+        orphans.end_marked(mine)
+        assert sleepers["mine"].wait(PATIENCE) == -signal.SIGKILL
+        assert [name for name, sleeper in sleepers.items() if sleeper.poll() is None] == ["odd", "none"]
+    finally:
+        for sleeper in sleepers.values():
+            sleeper.kill()
+            sleeper.wait()
+
+
 @pytest.mark.skipif(
     shutil.which("unshare") is None or os.geteuid() != 0, reason="only root can make a PID namespace everywhere"
 )
