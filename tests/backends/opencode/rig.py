@@ -151,13 +151,14 @@ def find_commands(word: str) -> list[psutil.Process]:
     return [p for p in psutil.process_iter(["cmdline"]) if word in " ".join(p.info["cmdline"] or [])]
 
 
-def pid_of_server(rig: Rig) -> int:
-    [who] = rig.ledger.recorded
-    return who.pid
-
-
 def present(rig: Rig) -> ServerConnection:
     """Return the connection to the server that is there."""
     here = rig.backend._find_server(rig.agent).live_connection()
     assert here is not None
     return here
+
+
+def pid_of_server(rig: Rig) -> int:
+    child = present(rig)._child
+    assert child is not None
+    return child.pid

@@ -129,10 +129,7 @@ async def test_model_system_prompt_and_agent_keep_their_meaning(
 async def test_its_permission_requests_get_the_answer_of_the_policy(
     agent: Agent, workspace: Path, tmp_path: Path, policy: PermissionPolicy
 ) -> None:
-    asks = {"permission": {"bash": "ask"}} | agent.options.config
-    asked = msgspec.structs.replace(
-        agent, permissions=policy, options=msgspec.structs.replace(agent.options, config=asks)
-    )
+    asked = msgspec.structs.replace(agent, permissions=policy)
     call = json.dumps({"command": "touch made", "description": "x"})
 
     heard = Heard()
@@ -143,7 +140,17 @@ async def test_its_permission_requests_get_the_answer_of_the_policy(
 
     assert (workspace / "made").exists() == allowed, "asking nobody denies"
     assert heard.of(Tool)
-    assert bool(heard.of(Permission)) == (policy is not PermissionPolicy.ASK), "the engine tells what people answer"
+    assert bool(heard.of(Permission)) == (policy is PermissionPolicy.DENY), "the engine tells what people answer"
+
+
+async def test_its_own_rules_count_if_permissions_are_not_set(agent: Agent, workspace: Path, tmp_path: Path) -> None:
+    call = json.dumps({"command": "touch made", "description": "x"})
+
+    async with opened(tmp_path) as backend:
+        heard = await listen(backend, turn(agent, f"[[tool bash {call}]]", workspace=workspace))
+
+    assert (workspace / "made").exists()
+    assert not heard.of(Permission)
 
 
 async def test_a_conversation_that_began_over_the_server_goes_on_over_acp_and_back(

@@ -318,3 +318,64 @@ async def test_helpers_ask_by_policy_too_and_a_model_that_repeats_itself_is_cut_
     assert looped.error is not None
     assert "denied by policy (doom_loop" in looped.error.message
     assert looped.error.remedy is not None
+
+
+def call_shell(command: str) -> str:
+    return f"[[tool bash {json.dumps({'command': command, 'description': 'x'})}]]"
+
+
+@pytest.mark.parametrize("own", ["allow", {"*": "allow"}, {"*": "ask", "bash": {"touch *": "allow"}}], ids=json.dumps)
+async def test_what_permissions_say_counts_more_than_opencodes_own_files(
+    model: ScriptedModel, tmp_path: Path, own: object
+) -> None:
+    settings = tmp_path / "home" / ".config" / "opencode" / "opencode.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"permission": own}))
+    async with rigged(tmp_path, model) as rig:
+        workspace = rig.workspace()
+        by_itself = await rig.ask(call_shell("touch by-itself"), workspace)
+        denied = await rig.but(permissions=PermissionPolicy.DENY).ask(call_shell("touch denied"), workspace)
+
+    assert not by_itself.of(ToolEnd)[0].is_error
+    assert denied.of(ToolEnd)[0].is_error
+    assert os.listdir(workspace) == ["by-itself"]
+
+
+async def test_rules_of_the_agents_entry_count_more_than_what_permissions_say(
+    model: ScriptedModel, tmp_path: Path
+) -> None:
+    rules = {"bash": {"*": "ask", "touch fine*": "allow"}}
+    async with rigged(tmp_path, model, config={**real.config(model.base_url), "permission": rules}) as rig:
+        workspace = rig.workspace()
+        careful = rig.but(permissions=PermissionPolicy.DENY)
+        await careful.ask(call_shell("touch fine"), workspace)
+        await careful.ask(call_shell("touch denied"), workspace)
+        await careful.ask(f'[[tool write {{"filePath": "{workspace}/written", "content": "x"}}]]', workspace)
+
+    assert os.listdir(workspace) == ["fine"]
+
+
+async def test_helpers_do_not_run_what_is_denied_either(
+    model: ScriptedModel, tmp_path: Path, aiohttp_server: AiohttpServer
+) -> None:
+    def decide(messages: list[dict[str, Any]]) -> Decided:
+        asked = [json.dumps(message["content"]) for message in messages if message["role"] == "user"][-1]
+        if any(message["role"] == "tool" for message in messages):
+            return "done"
+        if "create it" in asked:
+            return [("bash", {"command": "touch made", "description": "x"})]
+        return [("task", {"description": "d", "prompt": "create it", "subagent_type": "general"})]
+
+    server = await aiohttp_server(improvised(decide), shutdown_timeout=0.1)
+    async with rigged(tmp_path, model, config=real.config(str(server.make_url("/v1")))) as rig:
+        workspace = rig.workspace()
+        people = rig.but(permissions=PermissionPolicy.ASK)
+        people.people.says = Answer.DENY
+        denied = await people.ask("delegate", workspace)
+        left = os.listdir(workspace)
+        people.people.says = Answer.ALLOW
+        allowed = await people.ask("delegate", workspace)
+
+    assert (denied.reply, allowed.reply) == ("done", "done")
+    assert left == []
+    assert os.listdir(workspace) == ["made"]

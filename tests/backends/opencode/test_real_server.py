@@ -14,6 +14,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from gateway.domain.agent import PermissionPolicy
 from gateway.domain.ports.backend import AgentHealth
 from harness.scripted_model import ScriptedModel
 from harness.waiting import PATIENCE, until
@@ -143,10 +144,13 @@ async def test_a_running_server_can_be_used(rig: Rig, stranger: str) -> None:
     before = len(rig.ledger.seen)
 
     answered = await guest.ask("[[say from afar]]")
+    health = await guest.backend.check_health(guest.agent)
+    asking = guest.but(permissions=PermissionPolicy.ASK)
 
     assert answered.reply == "from afar"
-    assert (await guest.backend.check_health(guest.agent)).version == real.OPENCODE_VERSION
+    assert (health.version, health.missing) == (real.OPENCODE_VERSION, "")
     assert len(rig.ledger.seen) == before, "nothing was started"
+    assert "says what opencode asks for" in (await asking.backend.check_health(asking.agent)).missing
 
 
 async def test_a_connection_that_is_cut_during_a_turn_is_restored(rig: Rig, stranger: str) -> None:

@@ -15,7 +15,7 @@ from gateway.domain.event import Log, Notice, Text, Thinking, Tool, ToolEnd, Usa
 from gateway.domain.ports.backend import SessionRef
 from gateway.domain.run import FinishReason
 from harness.waiting import PATIENCE, until
-from tests.backends.opencode.rig import Rig, find_commands, pid_of_server
+from tests.backends.opencode.rig import Rig, find_commands, pid_of_server, present
 from tests.support.turns import exchange
 
 pytestmark = [
@@ -134,9 +134,12 @@ async def test_sessions_at_the_same_time_do_not_mix(rig: Rig) -> None:
 
 async def test_agents_with_the_same_options_share_one_server(rig: Rig) -> None:
     await rig.ask("[[say x]]")
-    await rig.but(id="other", system_prompt="Be another.").ask("[[say y]]")
+    other = rig.but(id="other", system_prompt="Be another.")
+    started = len(rig.ledger.seen)
+    await other.ask("[[say y]]")
 
-    assert len(rig.ledger.recorded) == 1
+    assert present(other) is present(rig)
+    assert len(rig.ledger.seen) == started
 
 
 async def test_an_unknown_session_is_replaced_with_a_warning(rig: Rig) -> None:

@@ -347,5 +347,11 @@ async def test_a_program_that_does_not_read_the_configuration_is_refused(model: 
         async with opened(tmp_path) as backend:
             with pytest.raises(AgentError, match="does not read the agent's `config`"):
                 await listen(backend, turn(agent, "[[say x]]", workspace=tmp_path))
+            careful = msgspec.structs.replace(
+                agent, options=Options(command=agent.options.command), permissions=PermissionPolicy.DENY
+            )
+            with pytest.raises(AgentError, match="cannot be made to ask") as refused:
+                await listen(backend, turn(careful, "[[say x]]", workspace=tmp_path))
 
+    assert "remove `permissions`" in (refused.value.remedy or "")
     assert not model.requests
