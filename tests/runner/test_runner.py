@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 
-from gateway.runner import ModelSource, ModelSourceType, OpenCodeRunner, RunState
+from gateway.runner import ModelSource, ModelSourceType, OpenCodeRunner, RunState, setup
 from gateway.runner.driver import Driver
 from harness.scripted_model import ScriptedModel, serve_model
 from harness.waiting import PATIENCE, until_sync
@@ -30,6 +31,23 @@ def model() -> Iterator[ScriptedModel]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, model: ScriptedModel) -> Path:
     return opencode.home(tmp_path_factory.mktemp("opencode"), model.base_url)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_server() -> Iterator[None]:
+    """Let the tests share a server, though each has its name in the environment, and end it after the last of them."""
+    filter_environment = setup._filter_environment
+
+    def without_test_name(given: Mapping[str, str]) -> dict[str, str]:
+        return filter_environment({name: value for name, value in given.items() if name != "PYTEST_CURRENT_TEST"})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "_filter_environment", without_test_name)
+        yield
+    driver, Driver._here = Driver._here, None
+    if driver is not None:
+        closing = driver.backend.__aexit__(None, None, None)
+        asyncio.run_coroutine_threadsafe(closing, driver._loop).result(PATIENCE)
 
 
 @pytest.fixture
@@ -118,10 +136,9 @@ def test_a_kill_does_not_wait(runner: OpenCodeRunner) -> None:
 def test_a_program_that_is_asked_to_end_takes_opencode_with_it(
     home: Path, model: ScriptedModel, tmp_path: Path
 ) -> None:
-    model.requests.clear()
     command = [sys.executable, "-m", "gateway.runner", "[[slow 400 50]]"]
     with subprocess.Popen(command, cwd=tmp_path, env=opencode.shell(home), stderr=subprocess.DEVNULL) as program:
-        until_sync(lambda: model.requests, "the model is asked")
+        until_sync(lambda: any("[[slow 400" in str(each["body"]) for each in model.requests), "the model is asked")
         started = psutil.Process(program.pid).children(recursive=True)
         program.terminate()
 
