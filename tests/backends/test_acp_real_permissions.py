@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.domain.agent import PermissionPolicy
@@ -12,24 +13,20 @@ from tests.support.real_acp import EACH, Real, staged
 
 
 @pytest.mark.parametrize("real", EACH)
-@pytest.mark.parametrize("policy", [PermissionPolicy.DENY, PermissionPolicy.ASK])
-async def test_nothing_runs_unasked_whatever_the_agents_own_mode_is(
-    tmp_path: Path, real: Real, policy: PermissionPolicy
-) -> None:
-    async with staged(real, tmp_path, permissions=policy) as stage:
-        await stage.call(real.run(stage.workspace / "run"))
-        await stage.call(real.run(tmp_path / "outside"))
-        await stage.call(real.write(stage.workspace / "written"))
-        if real.run_in_sandbox is not None:
-            await stage.call(real.run_in_sandbox(stage.workspace / "run"))
+async def test_what_permissions_says_holds_whatever_the_agents_own_mode_is(tmp_path: Path, real: Real) -> None:
+    async with staged(real, tmp_path) as stage:
+        for policy in (PermissionPolicy.DENY, PermissionPolicy.ASK):
+            stage.agent = msgspec.structs.replace(stage.agent, permissions=policy)
+            await stage.call(real.run(stage.workspace / "run"))
+            await stage.call(real.run(tmp_path / "outside"))
+            await stage.call(real.write(stage.workspace / "written"))
+            if real.run_in_sandbox is not None:
+                await stage.call(real.run_in_sandbox(stage.workspace / "run"))
 
-    assert not list(stage.workspace.iterdir()), "asking nobody denies"
-    assert not (tmp_path / "outside").exists()
+            assert not list(stage.workspace.iterdir()), f"{policy}: asking nobody denies"
+            assert not (tmp_path / "outside").exists()
 
-
-@pytest.mark.parametrize("real", EACH)
-async def test_what_is_allowed_runs(tmp_path: Path, real: Real) -> None:
-    async with staged(real, tmp_path, permissions=PermissionPolicy.ALLOW) as stage:
+        stage.agent = msgspec.structs.replace(stage.agent, permissions=PermissionPolicy.ALLOW)
         await stage.call(real.run(stage.workspace / "run"))
         heard = await stage.call(real.write(stage.workspace / "written"))
 

@@ -18,9 +18,9 @@ import pytest
 
 from gateway.backends import describe_agent
 from gateway.domain.agent import PermissionPolicy
-from gateway.domain.event import Permission, Tool, ToolEnd
+from gateway.domain.event import Log, Permission, Tool, ToolEnd
 from gateway.domain.permission import Answer, PermissionQuestion
-from gateway.domain.ports.backend import Turn
+from gateway.domain.ports.backend import Offering
 from gateway.errors import AgentError
 from harness.waiting import PATIENCE, until
 from tests.contracts.backends import BackendContract, Stage
@@ -89,6 +89,8 @@ class AgentContract(BackendContract):
 
         assert not (workspace(stage, session) / "made").exists()
         assert [asked.answer.startswith("allow") for asked in heard.of(Permission)] == [False]
+        [begun], [ended] = heard.of(Tool), heard.of(ToolEnd)
+        assert (ended.id, ended.is_error) == (begun.id, True)
         assert (await stage.ask(stage.subject.say("next"), session)).answer == "next"
 
     async def test_allow_means_that_a_command_runs(self, stage: Stage, session: str) -> None:
@@ -142,9 +144,15 @@ class AgentContract(BackendContract):
         wanted, called = self.subject.other_model
         given = msgspec.structs.replace(stage.turn(stage.subject.say("hello"), session), model=wanted)
 
-        await _listen_patiently(stage, given)
+        async with asyncio.timeout(stage.subject.patience):
+            await listen(stage.backend, given)
 
         assert (called in self.subject.asked_model()) == (Ability.MODEL not in self.subject.cannot)
+        assert isinstance(stage.backend, Offering)
+        offer = stage.backend.find_offer(stage.agent)
+        assert offer is not None
+        assert wanted in {word for model in offer.models or () for word in (model.id, model.name)}
+        assert self.subject.unknown_model is None or not offer.takes_model(self.subject.unknown_model)
 
     # --- ends -----------------------------------------------------------------------------
 
@@ -169,14 +177,13 @@ class AgentContract(BackendContract):
             with pytest.raises(AgentError) as failure:
                 await stage.ask(prompt, session)
             assert str(failure.value)
+            if status == 401:
+                assert self.subject.sign_in in str(failure.value)
         else:
-            before = asked.requests
-            async with background(listen(stage.backend, stage.turn(prompt, session))):
+            before, heard = asked.requests, Heard()
+            async with background(listen(stage.backend, stage.turn(prompt, session), heard)):
                 await until(lambda: asked.requests >= before + 2, "the agent asks the model again by itself")
+                if self.subject.tells_failures:
+                    await until(lambda: str(status) in str(heard.of(Log)), "the failed try is told")
 
         assert (await stage.ask(stage.subject.say("next"), session)).answer == "next"
-
-
-async def _listen_patiently(stage: Stage, given: Turn) -> Heard:
-    async with asyncio.timeout(stage.subject.patience):
-        return await listen(stage.backend, given)

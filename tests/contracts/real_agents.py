@@ -17,7 +17,7 @@ from harness.scripted_anthropic import serve_anthropic
 from harness.scripted_gemini import serve_gemini
 from harness.waiting import PATIENCE
 from tests.contracts.subjects import Modelled
-from tests.support import claude, codex, gemini, installed, opencode, qwen
+from tests.support import claude, codex, gemini, opencode, qwen
 
 
 class Ability(StrEnum):
@@ -44,12 +44,18 @@ class RealAgent(Modelled):
     needs: ClassVar[tuple[str, ...]]
     #: a model beside the first one, and the name that the model's server gets
     other_model: ClassVar[tuple[str, str]]
+    #: a model that it certainly does not take; None if it may take any
+    unknown_model: ClassVar[str | None] = None
     #: what it cannot do, and why; the tests check that it really cannot
     cannot: ClassVar[Mapping[Ability, str]] = {}
     #: what it can, but not always
     limits: ClassVar[Mapping[Ability, str]] = {}
     #: statuses of the model's server after which it asks again by itself, for a minute or longer
     repeats: ClassVar[frozenset[int]] = frozenset()
+    #: whether it tells of each failed request while it asks again
+    tells_failures: ClassVar[bool] = True
+    #: what the error of a turn says if the model's server refuses the credential
+    sign_in: ClassVar[str] = "the agent wants its user to sign in"
 
     killable = True
     together = 2  # each one has a process of its own, which takes seconds to start
@@ -89,6 +95,8 @@ class Opencode(RealAgent):
     install = "`npm install -g opencode-ai`"
     needs = ("opencode",)
     other_model = ("scripted/scripted-b", "scripted-b")
+    unknown_model = "scripted/scripted-c"
+    sign_in = "scripted error 401"
     preface = 1  # the system prompt
     repeats = frozenset({429, 529})
     together = 4  # one server for all
@@ -104,14 +112,12 @@ class Opencode(RealAgent):
 
 class OpencodeOverAcp(Opencode):
     title = "opencode, over ACP"
+    sign_in = RealAgent.sign_in
     together = 2
     hostile: ClassVar[Mapping[str, str]] = {"a line of 4 MB": "[[line 4]]"}
 
     def entry(self, url: str, home: Path) -> dict[str, Any]:
-        opencode.home(home, url)
-        command = [installed.program("opencode"), "acp"]
-        env = opencode.environment(home)
-        return {"id": "main", "backend": "acp", "preset": "opencode-acp", "command": command, "env": env}
+        return opencode.agent_over_acp(url, home)
 
 
 class Claude(RealAgent):
@@ -120,7 +126,8 @@ class Claude(RealAgent):
     needs = ("claude-agent-acp",)
     serve = staticmethod(serve_anthropic)
     other_model = ("haiku", "claude-haiku-5-5")
-    repeats = frozenset({401, 429})
+    unknown_model = "gpt-5"
+    repeats = frozenset({429})  # after 401, too, but three refusals end the turn
 
     def entry(self, url: str, home: Path) -> dict[str, Any]:
         return claude.agent(url, home)
@@ -158,7 +165,7 @@ class Codex(CodexZed):
     title = "Codex"
     install = "`npm install -g @agentclientprotocol/codex-acp`"
     needs = ("codex-acp",)
-    other_model = ("gpt-6-astra", "gpt-6-astra")
+    other_model = ("gpt-6-sol[low]", "gpt-6-sol")
     cannot: ClassVar[Mapping[Ability, str]] = {Ability.COST: "it tells none"}
     hostile: ClassVar[Mapping[str, str]] = {"a line of 4 MB": "[[line 4]]"}
 
@@ -194,9 +201,11 @@ class Qwen(RealAgent):
     install = "`npm install -g @qwen-code/qwen-code`, with Node.js 22 or newer"
     needs = ("qwen",)
     other_model = ("scripted-b", "scripted-b")
+    unknown_model = "scripted-c"
     preface = 1  # the system prompt
     cannot: ClassVar[Mapping[Ability, str]] = {Ability.COST: "it tells none"}
     repeats = frozenset({429, 529})
+    tells_failures = False
 
     def entry(self, url: str, home: Path) -> dict[str, Any]:
         return qwen.agent(url, home)

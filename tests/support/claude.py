@@ -23,11 +23,6 @@ def environment(home: Path, model_url: str) -> dict[str, str]:
 
 def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
     """Return an entry of `agents.list` for the real claude-agent-acp."""
-    entry = {
-        "id": "main",
-        "backend": "acp",
-        "preset": "claude",
-        "command": [installed.program("claude-agent-acp")],
-        "env": environment(home, model_url),
-    }
-    return entry | more
+    return (
+        installed.make_acp_entry("claude", [installed.program("claude-agent-acp")], environment(home, model_url)) | more
+    )

@@ -31,11 +31,6 @@ def environment(home: Path, model_url: str) -> dict[str, str]:
 
 def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
     """Return an entry of `agents.list` for the real Gemini CLI."""
-    entry = {
-        "id": "main",
-        "backend": "acp",
-        "preset": "gemini",
-        "command": [installed.program("gemini"), "--acp"],
-        "env": environment(home, model_url),
-    }
-    return entry | more
+    return (
+        installed.make_acp_entry("gemini", [installed.program("gemini"), "--acp"], environment(home, model_url)) | more
+    )

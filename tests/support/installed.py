@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,11 @@ def program(name: str) -> str:
     found = find(name)
     assert found is not None, _missing(name)
     return found
+
+
+def make_acp_entry(preset: str, command: list[str], env: dict[str, str]) -> dict[str, Any]:
+    """Return an entry of `agents.list` for a real agent that speaks ACP."""
+    return {"id": "main", "backend": "acp", "preset": preset, "command": command, "env": env}
 
 
 def search_path() -> str:

@@ -61,6 +61,12 @@ def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
     return entry | more
 
 
+def agent_over_acp(model_url: str, directory: Path) -> dict[str, Any]:
+    """Return an entry of `agents.list` for the real opencode, which speaks ACP, with a new home directory."""
+    env = environment(home(directory, model_url))
+    return installed.make_acp_entry("opencode-acp", [installed.program("opencode"), "acp"], env)
+
+
 def home(directory: Path, model_url: str) -> Path:
     """Make a home directory in which opencode has the scripted model, as a user would set it up."""
     settings = directory / ".config" / "opencode" / "opencode.json"

@@ -22,7 +22,7 @@ from harness.scripted_anthropic import serve_anthropic
 from harness.scripted_gemini import serve_gemini
 from harness.scripted_model import serve_model
 from harness.scripted_server import ScriptedServer
-from tests.support import claude, codex, gemini, installed, opencode, qwen
+from tests.support import claude, codex, gemini, opencode, qwen
 from tests.support.ledger import MemoryLedger
 from tests.support.turns import Heard, listen, turn
 
@@ -43,18 +43,6 @@ class Real(NamedTuple):
     settings: tuple[str, str] | None = None
     #: returns a call that the agent runs without asking, in a sandbox that cannot write
     run_in_sandbox: Callable[[Path], tuple[str, dict[str, Any]]] | None = None
-
-
-def _opencode_entry(url: str, home: Path) -> dict[str, Any]:
-    opencode.home(home, url)
-    command = [installed.program("opencode"), "acp"]
-    return {
-        "id": "main",
-        "backend": "acp",
-        "preset": "opencode-acp",
-        "command": command,
-        "env": opencode.environment(home),
-    }
 
 
 def _shell(name: str, key: str, **more: Any) -> Callable[[Path], tuple[str, dict[str, Any]]]:
@@ -106,7 +94,7 @@ REAL = {
     "opencode": Real(
         "opencode",
         serve_model,
-        _opencode_entry,
+        opencode.agent_over_acp,
         _shell("bash", "command", description="x"),
         _file("write", "filePath"),
     ),
@@ -123,22 +111,27 @@ class Stage:
         self.workspace = workspace
         self.model = model
 
+    async def ask(self, prompt: str, heard: Heard | None = None, **about: Any) -> Heard:
+        return await listen(self.backend, turn(self.agent, prompt, workspace=self.workspace, **about), heard)
+
     async def call(self, tool: tuple[str, dict[str, Any]]) -> Heard:
         """Let the model call a tool; a denial may end the turn with an error."""
         heard = Heard()
-        prompt = f"[[tool {tool[0]} {json.dumps(tool[1])}]]"
         with contextlib.suppress(AgentError):
-            await listen(self.backend, turn(self.agent, prompt, workspace=self.workspace), heard)
+            await self.ask(f"[[tool {tool[0]} {json.dumps(tool[1])}]]", heard)
         return heard
 
 
 @asynccontextmanager
 async def staged(real: Real, directory: Path, **changes: Any) -> AsyncIterator[Stage]:
-    """Open a backend with the agent, as a gateway does; nothing may outlive it."""
+    """Open a backend with the agent, as a gateway does; nothing may outlive it.
+
+    The agent knows its earlier sessions if the directory is that of an earlier stage.
+    """
     environ = {"PATH": os.environ["PATH"]}
     ledger = MemoryLedger()
     workspace = directory / "work"
-    workspace.mkdir()
+    workspace.mkdir(exist_ok=True)
     async with real.serve() as model:
         agent = parse_entry("agents", real.entry(model.base_url, directory / "home") | changes)
         if real.settings is not None:
