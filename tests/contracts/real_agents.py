@@ -52,10 +52,10 @@ class RealAgent(Modelled):
     limits: ClassVar[Mapping[Ability, str]] = {}
     #: statuses of the model's server after which it asks again by itself, for a minute or longer
     repeats: ClassVar[frozenset[int]] = frozenset()
-    #: whether it tells of each failed request while it asks again
-    tells_failures: ClassVar[bool] = True
-    #: what the error of a turn says if the model's server refuses the credential
-    sign_in: ClassVar[str] = "the agent wants its user to sign in"
+    #: how the log tells, with the status, that it asks again; None if it tells nothing
+    failed_try: ClassVar[str | None] = "the model's server answers {}: "
+    #: what the error of a turn and its remedy say if the model's server refuses the credential: a pattern
+    refused_credential: ClassVar[str] = "the agent wants its user to sign in: .* Sign in"
 
     killable = True
     together = 2  # each one has a process of its own, which takes seconds to start
@@ -96,7 +96,8 @@ class Opencode(RealAgent):
     needs = ("opencode",)
     other_model = ("scripted/scripted-b", "scripted-b")
     unknown_model = "scripted/scripted-c"
-    sign_in = "scripted error 401"
+    failed_try = "opencode tries again (1): scripted error {}"
+    refused_credential = "scripted error 401"
     preface = 1  # the system prompt
     repeats = frozenset({429, 529})
     together = 4  # one server for all
@@ -112,7 +113,8 @@ class Opencode(RealAgent):
 
 class OpencodeOverAcp(Opencode):
     title = "opencode, over ACP"
-    sign_in = RealAgent.sign_in
+    failed_try = RealAgent.failed_try
+    refused_credential = RealAgent.refused_credential
     together = 2
     hostile: ClassVar[Mapping[str, str]] = {"a line of 4 MB": "[[line 4]]"}
 
@@ -205,7 +207,7 @@ class Qwen(RealAgent):
     preface = 1  # the system prompt
     cannot: ClassVar[Mapping[Ability, str]] = {Ability.COST: "it tells none"}
     repeats = frozenset({429, 529})
-    tells_failures = False
+    failed_try = None
 
     def entry(self, url: str, home: Path) -> dict[str, Any]:
         return qwen.agent(url, home)

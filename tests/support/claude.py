@@ -23,6 +23,5 @@ def environment(home: Path, model_url: str) -> dict[str, str]:
 
 def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
     """Return an entry of `agents.list` for the real claude-agent-acp."""
-    return (
-        installed.make_acp_entry("claude", [installed.program("claude-agent-acp")], environment(home, model_url)) | more
-    )
+    command = [installed.program("claude-agent-acp")]
+    return installed.make_acp_entry("claude", command, environment(home, model_url)) | more

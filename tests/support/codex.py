@@ -36,5 +36,5 @@ def environment(home: Path, model_url: str, program: str) -> dict[str, str]:
 
 def agent(model_url: str, home: Path, program: str = "codex-acp", **more: Any) -> dict[str, Any]:
     """Return an entry of `agents.list` for one of the real programs: `codex-acp` or `codex-acp-zed`."""
-    entry = installed.make_acp_entry("codex", [installed.program(program)], environment(home, model_url, program))
-    return entry | more
+    command = [installed.program(program)]
+    return installed.make_acp_entry("codex", command, environment(home, model_url, program)) | more

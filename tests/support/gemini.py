@@ -31,6 +31,5 @@ def environment(home: Path, model_url: str) -> dict[str, str]:
 
 def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
     """Return an entry of `agents.list` for the real Gemini CLI."""
-    return (
-        installed.make_acp_entry("gemini", [installed.program("gemini"), "--acp"], environment(home, model_url)) | more
-    )
+    command = [installed.program("gemini"), "--acp"]
+    return installed.make_acp_entry("gemini", command, environment(home, model_url)) | more

@@ -35,5 +35,5 @@ def environment(home: Path, model_url: str) -> dict[str, str]:
 
 def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
     """Return an entry of `agents.list` for the real Qwen Code."""
-    entry = installed.make_acp_entry("qwen", [installed.program("qwen"), "--acp"], environment(home, model_url))
-    return entry | more
+    command = [installed.program("qwen"), "--acp"]
+    return installed.make_acp_entry("qwen", command, environment(home, model_url)) | more
