@@ -96,7 +96,7 @@ def clean_question(question: Question) -> Question:
         ValueError: people cannot be asked this.
     """
     cleaned = Question(
-        message=_clean(question.message, MAX_QUESTION_MESSAGE_CHARACTERS),
+        message=_clean_and_shorten(question.message, MAX_QUESTION_MESSAGE_CHARACTERS),
         fields=tuple(_clean_field(field) for field in question.fields),
     )
     names = [field.name for field in cleaned.fields]
@@ -110,7 +110,7 @@ def clean_question(question: Question) -> Question:
 
 
 def _clean_field(field: QuestionField) -> QuestionField:
-    _check_name(field.name, MAX_FIELD_NAME_CHARACTERS)
+    _check_identifier(field.name, MAX_FIELD_NAME_CHARACTERS)
     values = [option.value for option in field.options]
     if field.type is FieldType.CHOICE and not values and not field.custom:
         raise ValueError(f"the field {field.name} has no options")
@@ -120,30 +120,30 @@ def _clean_field(field: QuestionField) -> QuestionField:
         raise ValueError(f"two options of the field {field.name} are the same")
     return msgspec.structs.replace(
         field,
-        title=_clean(field.title, MAX_FIELD_TEXT_CHARACTERS) or field.name,
-        description=_clean(field.description, MAX_FIELD_TEXT_CHARACTERS),
+        title=_clean_and_shorten(field.title, MAX_FIELD_TEXT_CHARACTERS) or field.name,
+        description=_clean_and_shorten(field.description, MAX_FIELD_TEXT_CHARACTERS),
         options=tuple(_clean_option(option) for option in field.options),
     )
 
 
 def _clean_option(option: Option) -> Option:
-    _check_name(option.value, MAX_OPTION_VALUE_CHARACTERS)
+    _check_identifier(option.value, MAX_OPTION_VALUE_CHARACTERS)
     return Option(
         value=option.value,
-        label=_clean(option.label, MAX_FIELD_TEXT_CHARACTERS) or option.value,
-        description=_clean(option.description, MAX_FIELD_TEXT_CHARACTERS),
+        label=_clean_and_shorten(option.label, MAX_FIELD_TEXT_CHARACTERS) or option.value,
+        description=_clean_and_shorten(option.description, MAX_FIELD_TEXT_CHARACTERS),
     )
 
 
-def _check_name(name: str, longest: int) -> None:
-    """Refuse a name or a value: the agent needs it unchanged, so that it cannot be cleaned."""
-    if not name.strip() or len(name) > longest or _UNSAFE_IN_NAME.search(name):
-        raise ValueError(f"{name[:20]!a} is empty, longer than {longest} characters, or has control characters")
+def _check_identifier(text: str, max_characters: int) -> None:
+    """Refuse the name of a field or the value of an option that is unsafe: the agent needs it unchanged."""
+    if not text.strip() or len(text) > max_characters or _UNSAFE_IN_NAME.search(text):
+        raise ValueError(f"{text[:20]!a} is empty, longer than {max_characters} characters, or has control characters")
 
 
-def _clean(text: str, longest: int) -> str:
+def _clean_and_shorten(text: str, max_characters: int) -> str:
     cleaned = clean_text(text.encode("utf-8", "replace").decode()).strip()
-    return cleaned if len(cleaned) <= longest else cleaned[: longest - 1] + "…"
+    return cleaned if len(cleaned) <= max_characters else cleaned[: max_characters - 1] + "…"
 
 
 # --- answers ------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ class Clock:
         return self.now
 
 
-def shown(*pieces: bytes) -> list[str]:
+def show_lines(*pieces: bytes) -> list[str]:
     side = SideOutput()
     for piece in pieces:
         side.feed(piece)
@@ -46,15 +46,15 @@ def test_a_line_is_shown_when_its_end_comes() -> None:
 
 
 def test_a_line_is_shown_as_a_terminal_would_show_it() -> None:
-    assert shown(b"\x1b]0;title\x07\x1b[31m10 %\r100 %\x1b[0m done\n") == ["100 % done"]
+    assert show_lines(b"\x1b]0;title\x07\x1b[31m10 %\r100 %\x1b[0m done\n") == ["100 % done"]
 
 
 def test_a_line_that_shows_nothing_is_left_out() -> None:
-    assert shown(b"\n\x1b[2K\r\n \r\n\xe2\x80\x8b\n") == []
+    assert show_lines(b"\n\x1b[2K\r\n \r\n\xe2\x80\x8b\n") == []
 
 
 def test_the_same_line_is_shown_once() -> None:
-    assert shown(b"2026-01-01T00:00:00Z WARN busy\n2026-01-01T00:00:09Z WARN busy\n") == ["busy"]
+    assert show_lines(b"2026-01-01T00:00:00Z WARN busy\n2026-01-01T00:00:09Z WARN busy\n") == ["busy"]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_same_line_is_shown_once() -> None:
     ],
 )
 def test_the_time_and_the_level_before_a_line_are_left_out(line: str) -> None:
-    assert shown(line.encode() + b"\n") == ["it fails"]
+    assert show_lines(line.encode() + b"\n") == ["it fails"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_time_and_the_level_before_a_line_are_left_out(line: str) -> None:
     ],
 )
 def test_routine_is_left_out(line: str) -> None:
-    assert shown(line.encode() + b"\n") == []
+    assert show_lines(line.encode() + b"\n") == []
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,11 @@ def test_routine_is_left_out(line: str) -> None:
     ],
 )
 def test_a_line_that_only_begins_like_routine_is_shown(line: str) -> None:
-    assert shown(line.encode() + b"\n") == [line]
+    assert show_lines(line.encode() + b"\n") == [line]
 
 
 def test_the_end_of_a_long_line_is_left_out() -> None:
-    assert shown(b"x" * MAX_LINE_BYTES, b"y" * 100_000, b"z\nnext\n") == ["x" * MAX_LINE_BYTES, "next"]
+    assert show_lines(b"x" * MAX_LINE_BYTES, b"y" * 100_000, b"z\nnext\n") == ["x" * MAX_LINE_BYTES, "next"]
 
 
 def test_too_many_lines_are_left_out_and_counted() -> None:
