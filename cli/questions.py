@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,8 @@ def suggest_words(question: Question) -> str:
     """Return what to put after the command that answers a question."""
     if len(question.fields) == 1:
         return "ANSWER"
-    return " ".join(f"{field.name}=ANSWER" for field in question.fields)
+    # Quoted for the shell: an agent chooses the names, and a user copies the command.
+    return " ".join(f"{shlex.quote(field.name)}=ANSWER" for field in question.fields)
 
 
 def read_words(question: Question, words: Sequence[str]) -> AnswerContent:
