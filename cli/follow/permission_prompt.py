@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 from cli import output
-from cli.command import complete_commands
+from cli.command import complete_commands, current_invocation
 from cli.follow.dialogs import Dialog, describe_action, format_deadline, open_dialog
 from cli.output import WaitIndicator
 from cli.questions import describe_question, read_question, suggest_words
 from cli.remote.client import GatewayClient, quote_part
 from cli.remote.open_requests import is_request_open
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.errors import Conflict, GatewayError, InvalidRequest
+
+
+class _Asked(NamedTuple):
+    """A request without an answer, as its event showed it, and the dialog that reads one."""
+
+    data: dict[str, Any]
+    dialog: Dialog
 
 
 class PermissionPrompt:
@@ -32,8 +40,9 @@ class PermissionPrompt:
         self._client = client
         self._run = run
         self._waiting = waiting
+        self._env = current_invocation().merged_environment
         #: requests without an answer, by id; the first one is on the screen
-        self._open: dict[str, Dialog] = {}
+        self._open: dict[str, _Asked] = {}
         self._lock = threading.Lock()
         self._reading = False
         #: ids of the requests that were answered here
@@ -52,15 +61,15 @@ class PermissionPrompt:
         question = read_question(data)
         asked = describe_action(data) if question is None else describe_question(question)
         choices = " | ".join(data["choices"]) if question is None else f"{suggest_words(question)} | deny"
-        command = complete_commands(f"gateway tasks answer {self._run} {data['id']} {choices}")
+        command = complete_commands(f"gateway tasks answer {self._run} {data['id']} {choices}", self._env)
         return f"{asked}\nAnswer before {format_deadline(data)}: {command}"
 
     def _ask_user(self, data: dict[str, Any]) -> None:
         with self._lock:
-            self._open[data["id"]] = dialog = open_dialog(data)
+            self._open[data["id"]] = asked = _Asked(data, open_dialog(data))
             if len(self._open) == 1:
                 self._waiting.pause_showing()
-                output.ask_question(dialog.prompt)
+                _show_dialog(asked.dialog)
         if not self._reading:
             self._reading = True
             threading.Thread(target=self._read_keyboard, name="keyboard", daemon=True).start()
@@ -75,28 +84,42 @@ class PermissionPrompt:
                 output.print_note("")  # ends the line of the question
             following = next(iter(self._open.values()), None)
             if following is not None:
-                output.ask_question(following.prompt)
+                _show_dialog(following.dialog)
             else:
                 self._waiting.resume_showing()
 
     def _read_keyboard(self) -> None:
         # Not sys.stdin: a thread that waits in it keeps the interpreter from exiting.
-        while line := os.read(0, 4096):
-            self._read_line(line.decode("utf-8", "replace").strip())
+        with contextlib.suppress(OSError):  # the terminal is gone
+            while line := os.read(0, 4096):
+                self._read_line(line.decode("utf-8", "replace").strip())
+        self._leave_keyboard()
+
+    def _leave_keyboard(self) -> None:
+        """After Ctrl-D, say how to answer what is asked now and later."""
+        with self._lock:
+            self._here = False
+            left, self._open = [*self._open.values()], {}
+            if not left:
+                return
+            output.print_note("")  # ends the line of the question
+            for asked in left:
+                output.print_note(self._format_hint(asked.data))
+            self._waiting.resume_showing()
 
     def _read_line(self, line: str) -> None:
         """Read a line from the keyboard as an answer to the request on the screen."""
         with self._lock:
-            request, dialog = next(iter(self._open.items()), ("", None))
-        if dialog is None:
+            request, asked = next(iter(self._open.items()), ("", None))
+        if asked is None or request in self._told:
             return
         try:
-            body = dialog.read_line(line)
+            body = asked.dialog.read_line(line)
         except InvalidRequest as error:
             body = None
             output.print_note(str(error))
         if body is None:
-            output.ask_question(dialog.prompt)
+            output.ask_question(asked.dialog.prompt)
         else:
             self._send_answer(request, body)
 
@@ -105,7 +128,32 @@ class PermissionPrompt:
         try:
             self._client.post(f"/api/tasks/{quote_part(self._run)}/permissions/{quote_part(request)}", body)
         except GatewayError as error:
-            output.print_note(str(error))
+            output.print_note(complete_commands(str(error), self._env))
+            if not isinstance(error, Conflict):  # else it has an answer, whose event follows
+                self._ask_again(request)
+
+    def _ask_again(self, request: str) -> None:
+        """Ask from the beginning: the answer has not reached the gateway."""
+        with self._lock:
+            self._told.discard(request)
+            asked = self._open.get(request)
+            if asked is not None:
+                self._open[request] = again = _Asked(asked.data, open_dialog(asked.data))
+                _show_dialog(again.dialog)
+
+
+def _show_dialog(dialog: Dialog) -> None:
+    """Show a question. What was typed before is no answer to it, and is forgotten."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+    else:
+        import termios
+
+        termios.tcflush(0, termios.TCIFLUSH)
+    output.ask_question(dialog.prompt)
 
 
 def _is_interactive() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -400,6 +401,65 @@ def test_a_question_on_a_terminal_goes_when_somebody_else_has_answered(shell: Sh
         at.wait_for("Left; the task goes on.")
         assert at.end() == 130
     shell("tasks", "cancel", task["id"])
+
+
+def wait_asking(shell: Shell, session: str) -> str:
+    """Wait until a task of a session asks, and return its id."""
+
+    def find() -> str:
+        tasks = shell("tasks", "list", "--session", session, "--json").json["tasks"]
+        return next((one["id"] for one in tasks if shell("tasks", "permissions", one["id"]).out), "")
+
+    until_sync(find, "it asks")
+    return find()
+
+
+def test_what_was_typed_before_a_request_was_shown_does_not_answer_it(shell: Shell) -> None:
+    first = shell("tasks", "add", "--session", "main:api:typed-ahead", "@@ ask go first").out.strip()
+    wait_asking(shell, "main:api:typed-ahead")
+
+    with shell.terminal("agent", "@@ ask rm -rf build", "--session", "typed-ahead") as at:
+        at.wait_for("waiting for its turn")
+        at.press("y\n")
+        at.wait_for("y\r\n")
+        shell("tasks", "answer", first, "p1", "deny")
+        at.wait_for("Allow it? [y]es, [a]lways, [n]o (denied at ")
+        at.press("n\n")
+        at.wait_for("asked to rm -rf build: deny, by owner")
+        assert at.end() == 0
+
+
+def test_after_the_end_of_the_input_a_request_says_how_to_answer_it(shell: Shell) -> None:
+    with shell.terminal("agent", "@@ ask rm -rf build\n@@ ask touch it", "--session", "left-open") as at:
+        at.wait_for("(denied at ")
+        at.press("\x04")
+        at.wait_for("p1 allow | allow_always | deny")
+        task = wait_asking(shell, "main:api:left-open")
+        shell("tasks", "answer", task, "p1", "deny")
+        at.wait_for("p2 allow | allow_always | deny")
+        shell("tasks", "answer", task, "p2", "deny")
+        assert at.end() == 0
+
+
+@pytest.mark.slow
+def test_an_answer_that_did_not_reach_the_gateway_can_be_typed_again(live: Callable[..., Live]) -> None:
+    office = live(
+        config={"agents": {"list": [{"id": "main", "backend": "echo", "script": True, "permissions": "ask"}]}}
+    )
+    office.home.chmod(0o700)
+    office.start()
+    shell = Shell(office.env, office.home)
+    question = {"message": "Which colour?", "fields": [{"name": "colour"}]}
+    with shell.terminal("agent", f"@@ question {json.dumps(question)}") as at:
+        at.wait_for("(/deny if nobody answers")
+        office.kill()
+        at.wait_for("The gateway is gone")
+        at.press("red\n")
+        at.wait_for("Start it: gateway start\x1b[0m\r\nThe agent asks: Which colour?")
+        at.press("blue\n")
+        at.wait_for("blue\r\n\x1b[2mthe gateway is not running.")
+        at.press("\x03")
+        assert at.end() == 130
 
 
 def test_a_task_is_found_by_any_part_of_its_id_that_no_other_has(shell: Shell) -> None:
