@@ -13,6 +13,8 @@ from gateway.domain.run import FinishReason
 
 #: characters of a tool's arguments or output that are shown
 MAX_DETAIL_CHARACTERS = 100
+#: a policy's answers as agents that speak ACP call them, in the words of people's answers
+_POLICY_ANSWERS = {"allow_once": "allow", "reject_once": "deny", "reject_always": "deny", "cancelled": "deny"}
 
 
 class EventScreen:
@@ -51,6 +53,8 @@ class EventScreen:
             self.end_line()
             if not self._talk and (remark := describe_finish(data.get("finish"))):  # else its log line was printed
                 self._note(remark)
+            if self._talk and data.get("result") == "":
+                self._note("The agent has ended without an answer.")
         elif (self._talk or (self._notices and data.get("notice"))) and (
             said := _describe_event(kind, data, self._questions)
         ):
@@ -107,10 +111,11 @@ def _describe_permission(data: dict[str, Any], *, is_question: bool) -> str:
     """Return how a request was answered; empty for an open one, which `permission_prompt` shows."""
     if not data.get("answer"):
         return ""
-    how = {"deadline": ", nobody answered in time", "withdrawn": ", the agent no longer waits"}
-    who = f", by {data['by']}" if data.get("by") else how.get(data.get("reason", ""), "")
+    how = {"deadline": "nobody answered in time", "withdrawn": "the agent no longer waits"}
+    who = f"by {data['by']}" if data.get("by") else how.get(data.get("reason", ""), "by the agent's permissions")
     asked = output.shorten_text(data["action"], MAX_DETAIL_CHARACTERS)
-    return f"· asked {'' if is_question else 'to '}{asked}: {format_answer(data)}{who}"
+    answer = _POLICY_ANSWERS.get(data["answer"]) or format_answer(data)
+    return f"· asked {'' if is_question else 'to '}{asked}: {answer}, {who}"
 
 
 def _format_arguments(given: Any) -> str:

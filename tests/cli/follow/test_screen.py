@@ -20,7 +20,7 @@ SAID = [
     {"kind": "tool_end", "id": "1", "name": "bash", "is_error": True, "output": "no such file"},
     {"kind": "text", "delta": "Two "},
     {"kind": "text", "delta": ""},
-    {"kind": "permission", "id": "2", "action": "write", "answer": "reject"},
+    {"kind": "permission", "id": "2", "action": "write", "answer": "reject_once"},
     {"kind": "permission", "id": "p1", "action": "rm\n-rf", "choices": ["allow", "deny"]},
     {"kind": "permission", "id": "p1", "action": "rm\n-rf", "answer": "allow", "by": "anna"},
     {"kind": "permission", "id": "p2", "action": "cp", "answer": "deny", "reason": "deadline"},
@@ -52,7 +52,7 @@ def test_the_answer_is_the_result_and_the_rest_is_talk(capsys: pytest.CaptureFix
         "· Write Write a.txt",
         "· done after 1.2 s: fi ne",
         "· failed: no such file",
-        "· asked to write: reject",
+        "· asked to write: deny, by the agent's permissions",
         "· asked to rm -rf: allow, by anna",
         "· asked to cp: deny, nobody answered in time",
         "· a remark",
@@ -72,6 +72,13 @@ def test_a_question_and_its_answer_are_one_line(capsys: pytest.CaptureFixture[st
         "· asked Which?: x, y; 3, by anna",
         "· asked Which?: deny, nobody answered in time",
     ]
+
+
+@pytest.mark.parametrize(("result", "said"), [("", ["The agent has ended without an answer."]), ("x", [])])
+def test_an_empty_answer_says_so(capsys: pytest.CaptureFixture[str], result: str, said: list[str]) -> None:
+    play([{"kind": "end", "status": "succeeded", "outcome": "completed", "result": result}])
+
+    assert capsys.readouterr().err.splitlines() == said
 
 
 def test_without_talk_there_is_the_answer_only(capsys: pytest.CaptureFixture[str]) -> None:
