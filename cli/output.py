@@ -57,7 +57,9 @@ def print_note(text: str, *, end: str = "\n") -> None:
 
 def print_thread_note(text: str) -> None:
     """Print a note from a thread that may outlive the command: it must not hold the lock of `sys.stderr` then."""
-    os.write(sys.stderr.fileno(), f"{replace_unsafe(text)}\n".encode("utf-8", "backslashreplace"))
+    if sys.stderr is not None:  # the command was started without one
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            os.write(sys.stderr.fileno(), f"{replace_unsafe(text)}\n".encode("utf-8", "backslashreplace"))
 
 
 def join_sentences(parts: Sequence[str]) -> str:

@@ -73,6 +73,12 @@ class AcpAgent:
         self._connection.send_result(id_, self._handlers[method](params))
 
     def _take_notification(self, method: str, params: Any) -> None:
+        try:
+            self._handle_notification(method, params)
+        except Exception as error:  # nobody waits for an answer
+            print_thread_note(f"cannot read a notification of the editor: {self._connection.describe_error(error)}")
+
+    def _handle_notification(self, method: str, params: Any) -> None:
         if method == "session/cancel":
             session = self._sessions.find_known(parse_params(params, requests.Cancel).session_id)
             if session is not None:

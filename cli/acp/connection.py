@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from cli import output
 from cli.acp.updates import Update
+from cli.command import complete_commands
 from cli.remote.message_pipe import MessagePipe, build_error, request_key
 from gateway.errors import GatewayError, InvalidRequest, NotFound, Unavailable
 
@@ -25,8 +27,12 @@ AnswerReader = Callable[[dict[str, Any] | None], None]
 class EditorConnection:
     """Sends to one editor, and matches its answers to our requests. Any thread may send."""
 
-    def __init__(self, pipe: MessagePipe) -> None:
+    def __init__(self, pipe: MessagePipe, env: Mapping[str, str]) -> None:
+        """Args:
+        env: the environment that the commands which the editor shows must reach the gateway of.
+        """
         self._pipe = pipe
+        self._env = env
         self._ids = itertools.count(1)
         #: what waits for an answer, by the key of the request's id
         self._open: dict[str, AnswerReader] = {}
@@ -49,10 +55,19 @@ class EditorConnection:
 
     def send_error(self, id_: object, error: Exception) -> None:
         """Answer a request with an error, in words for the user."""
-        code, text = _code_of(error), str(error)
+        data = {"code": getattr(error, "code", GatewayError.code)}
+        self._pipe.send_message(build_error(id_, _code_of(error), self.describe_error(error), data))
+
+    def describe_error(self, error: Exception) -> str:
+        """Return what went wrong, and how to solve it, in words for the user."""
         if not isinstance(error, GatewayError):
-            text = f"this command failed unexpectedly: {type(error).__name__}: {error}"
-        self._pipe.send_message(build_error(id_, code, text, {"code": getattr(error, "code", "INTERNAL_ERROR")}))
+            return f"this command failed unexpectedly: {type(error).__name__}: {error}"
+        remedies = (error.remedy or "").splitlines()
+        return self.complete_commands(output.join_sentences([output.end_sentence(error.message), *remedies]))
+
+    def complete_commands(self, text: str) -> str:
+        """Return a text of ours with all that its commands need to reach the gateway."""
+        return complete_commands(text, self._env)
 
     def send_unknown_method(self, id_: object, method: str) -> None:
         self._pipe.send_message(build_error(id_, CODE_UNKNOWN_METHOD, f"there is no method {method[:64]!r}."))

@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPResponse
 from typing import Any
 
-from cli.command import complete_commands
 from cli.instance import Instance
 from cli.remote.client import GatewayClient, quote_part
 from cli.remote.open_requests import is_request_open
 from cli.remote.sse import Event
-from gateway.errors import NotRunning
 
 #: the channel in the keys of the sessions that editors open
 ACP_CHANNEL = "acp"
@@ -40,11 +38,7 @@ class GatewayCalls:
         """
         with self._lock:
             if self._client is None:
-                try:
-                    self._client = GatewayClient(self._instance)
-                except NotRunning as error:
-                    remedy = complete_commands(error.remedy or "", self._instance.env)
-                    raise NotRunning(error.message, remedy=remedy) from error
+                self._client = GatewayClient(self._instance)
             return self._client
 
     def list_agents(self) -> list[dict[str, Any]]:

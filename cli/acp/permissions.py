@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from cli.acp import forms
 from cli.acp.connection import AnswerReader, EditorConnection
 from cli.acp.updates import Update, make_call_id, make_text_update
+from cli.follow.dialogs import describe_action
 from cli.output import print_thread_note
 from cli.questions import describe_question, format_answer, read_question, suggest_words
 from gateway.domain.question import Question
@@ -64,7 +65,7 @@ class EditorPermissions:
         try:
             shown = self._ask_permission(data) if question is None else self._ask_question(data, question)
         except Unavailable as error:
-            print_thread_note(f"cannot show a request of the agent: {error}")
+            print_thread_note(f"cannot show a request of the agent: {self._connection.describe_error(error)}")
             return
         with self._lock:
             self._shown[data["id"]] = shown
@@ -73,7 +74,10 @@ class EditorPermissions:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Withdraw what the editor still shows: the run has ended, or is followed no longer."""
+        self.withdraw_requests()
+
+    def withdraw_requests(self) -> None:
+        """Withdraw what the editor still shows: the run has ended, or is shown no longer."""
         with self._lock:
             shown, self._shown = self._shown, {}
         for one in shown.values():
@@ -87,6 +91,8 @@ class EditorPermissions:
         self._send_update({"sessionUpdate": "tool_call", **tool})
 
         def take(result: dict[str, Any] | None) -> None:
+            if result is None:
+                self._explain_answer(data, describe_action(data), " | ".join(data["choices"]))
             outcome = (result or {}).get("outcome")
             chosen = outcome.get("optionId") if isinstance(outcome, dict) else None
             if chosen in data["choices"]:  # else the user has cancelled: the request waits for others
@@ -97,11 +103,7 @@ class EditorPermissions:
 
     def _ask_question(self, data: Mapping[str, Any], question: Question) -> _Shown:
         if not self._shows_forms:
-            said = (
-                f"\n\n{describe_question(question)}\nAnswer: "
-                f"gateway tasks answer {self._run} {data['id']} {suggest_words(question)}\n\n"
-            )
-            self._send_update(make_text_update("agent_message_chunk", said))
+            self._explain_answer(data, describe_question(question), suggest_words(question))
             return _Shown(None, None)
         params = {"sessionId": self._session, **forms.make_form(question)}
         return _Shown(
@@ -110,6 +112,8 @@ class EditorPermissions:
 
     def _make_reader(self, data: Mapping[str, Any], question: Question) -> AnswerReader:
         def take(result: dict[str, Any] | None) -> None:
+            if result is None:
+                self._explain_answer(data, describe_question(question), suggest_words(question))
             body = forms.read_form(question, result)
             if body is not None:
                 self._send_answer(data["id"], body)
@@ -122,8 +126,13 @@ class EditorPermissions:
         except Conflict:
             pass  # somebody else was faster; the event of that answer is on its way
         except GatewayError as error:
-            said = f"\n\n[your answer did not reach the agent: {error}]\n\n"
+            said = f"\n\n[your answer did not reach the agent: {self._connection.describe_error(error)}]\n\n"
             self._send_update(make_text_update("agent_message_chunk", said))
+
+    def _explain_answer(self, data: Mapping[str, Any], asked: str, words: str) -> None:
+        """Say in the conversation how to answer a request for which the editor has no dialog."""
+        command = self._connection.complete_commands(f"gateway tasks answer {self._run} {data['id']} {words}")
+        self._send_update(make_text_update("agent_message_chunk", f"\n\n{asked}\nAnswer: {command}\n\n"))
 
     def _remove_request(self, data: Mapping[str, Any]) -> None:
         with self._lock:

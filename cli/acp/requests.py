@@ -82,7 +82,7 @@ def parse_params(params: object, type_: type[_T]) -> _T:
     """
     try:
         return msgspec.convert(params, type_)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeError) as error:  # a name may be half of a surrogate pair
         raise InvalidRequest(f"the parameters are not those of the protocol: {error}.") from error
 
 

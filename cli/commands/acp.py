@@ -32,12 +32,14 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
       {"agent_servers": {"Moongate": {"type": "custom", "command": "gateway", "args": ["acp"]}}}
       gateway acp < messages.jsonl
     """
-    gateway = GatewayCalls(Instance.from_environment(current_invocation().merged_environment))
+    env = current_invocation().merged_environment
+    # Not closed at the end: threads that follow runs may still write to it.
+    out = io.FileIO(sys.stdout.fileno(), "wb", closefd=False)
+    connection = EditorConnection(MessagePipe(sys.stdin.buffer, out, MAX_EDITOR_MESSAGE_BYTES), env)
+    gateway = GatewayCalls(Instance.from_environment(env))
     try:
         gateway.connect()
     except NotRunning as error:
         # The editor shows it as soon as it opens a session, and tries again with the next one.
-        print_thread_note(str(error))
-    # Not closed at the end: threads that follow runs may still write to it.
-    out = io.FileIO(sys.stdout.fileno(), "wb", closefd=False)
-    AcpAgent(EditorConnection(MessagePipe(sys.stdin.buffer, out, MAX_EDITOR_MESSAGE_BYTES)), gateway).serve()
+        print_thread_note(connection.describe_error(error))
+    AcpAgent(connection, gateway).serve()

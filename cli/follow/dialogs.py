@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -82,7 +83,7 @@ class _QuestionDialog:
         return None if self._left else {"answer": "answer", "content": self._content}
 
 
-def describe_action(data: dict[str, Any]) -> str:
+def describe_action(data: Mapping[str, Any]) -> str:
     return f"The agent asks to be allowed: {output.shorten_text(data['action'], 500)}"
 
 

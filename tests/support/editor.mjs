@@ -4,6 +4,7 @@
 //   {id, method, params}   sends a request; prints {id, result} or {id, error: {code, message}}
 //   {method, params}       sends a notification
 //   {answer, result}       answers the request of the agent with this number
+//   {fail}                 answers it with an error
 //   {abort}                gives up our request with this id
 //   {update}, {asks, method, params}, {withdrawn}, {closed}   are printed only
 import { spawn } from "node:child_process";
@@ -21,9 +22,9 @@ const stream = acp.ndJsonStream(Writable.toWeb(program.stdin), Readable.toWeb(pr
 const waiting = new Map();
 let asked = 0;
 const ask = (method) => ({ params, signal }) =>
-  new Promise((resolve) => {
+  new Promise((resolve, reject) => {
     const number = ++asked;
-    waiting.set(number, resolve);
+    waiting.set(number, { resolve, reject });
     signal?.addEventListener("abort", () => print({ withdrawn: number }));
     print({ asks: number, method, params });
   });
@@ -40,8 +41,9 @@ const controllers = new Map();
 await editor.connectWith(stream, async (agent) => {
   print({ pid: program.pid });
   for await (const line of createInterface({ input: process.stdin })) {
-    const { id, method, params, answer, result, abort } = JSON.parse(line);
-    if (answer !== undefined) waiting.get(answer)(result);
+    const { id, method, params, answer, result, fail, abort } = JSON.parse(line);
+    if (answer !== undefined) waiting.get(answer).resolve(result);
+    else if (fail !== undefined) waiting.get(fail).reject(new Error("no dialog"));
     else if (abort !== undefined) controllers.get(abort).abort();
     else if (id === undefined) await agent.notify(method, params);
     else {

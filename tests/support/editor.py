@@ -76,6 +76,10 @@ class Editor:
         """Answer a request of the agent."""
         self._write(answer=number, result=result)
 
+    def fail(self, number: int) -> None:
+        """Answer a request of the agent with an error."""
+        self._write(fail=number)
+
     def abort(self, id_: int) -> None:
         """Give up a request."""
         self._write(abort=id_)

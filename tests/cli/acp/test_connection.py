@@ -18,7 +18,7 @@ from harness.waiting import PATIENCE
 def connect(*given: dict[str, Any]) -> tuple[EditorConnection, io.BytesIO]:
     """Return a connection on which an editor sends these messages, and what is sent to it."""
     lines, out = io.BytesIO(b"".join(json.dumps(message).encode() + b"\n" for message in given)), io.BytesIO()
-    return EditorConnection(MessagePipe(lines, out, 1 << 20)), out  # type: ignore[arg-type]
+    return EditorConnection(MessagePipe(lines, out, 1 << 20), {}), out  # type: ignore[arg-type]
 
 
 def sent(out: io.BytesIO) -> list[dict[str, Any]]:
@@ -68,6 +68,7 @@ def test_only_so_many_requests_wait_for_an_answer() -> None:
         (SessionNotFound("no session."), -32002, "no session."),
         (InvalidRequest("wrong."), -32602, "wrong."),
         (AgentError("it broke.", remedy="Try again."), -32603, "it broke. Try again."),
+        (AgentError("the model is away", remedy="See: x"), -32603, "the model is away. See: x"),
         # -32000 would make the editor ask the user to sign in
         (Unauthorized("the token is refused."), -32603, "the token is refused."),
         (KeyError("x"), -32603, "this command failed unexpectedly: KeyError: 'x'"),
@@ -79,3 +80,14 @@ def test_an_error_has_its_code_and_words_for_the_user(error: Exception, code: in
 
     [answer] = sent(out)
     assert (answer["id"], answer["error"]["code"], answer["error"]["message"]) == ("a", code, message)
+
+
+def test_the_commands_of_an_error_reach_the_gateway_of_the_editor() -> None:
+    out = io.BytesIO()
+    connection = EditorConnection(
+        MessagePipe(io.BytesIO(), out, 1 << 20),  # type: ignore[arg-type]
+        {"MOONGATE_CONFIG": "/work.json"},
+    )
+    connection.send_error("a", AgentError("it broke.", remedy="See: gateway tasks show 01"))
+
+    assert sent(out)[0]["error"]["message"] == "it broke. See: gateway --config /work.json tasks show 01"

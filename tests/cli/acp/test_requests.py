@@ -54,7 +54,7 @@ def test_an_empty_prompt_is_refused(blocks: list[dict[str, Any]]) -> None:
         read(*blocks)
 
 
-@pytest.mark.parametrize("params", [None, [], "x", {}, {"sessionId": 7}])
+@pytest.mark.parametrize("params", [None, [], "x", {}, {"sessionId": 7}, {"\ud800": 1}])
 def test_parameters_in_a_wrong_form_are_refused(params: object) -> None:
     with pytest.raises(InvalidRequest, match="not those of the protocol"):
         parse_params(params, requests.OpenSession)

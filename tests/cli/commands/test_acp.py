@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway.supervisor.command_line import spell_program
 from harness.command_line import Shell, next_line
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE, until_sync
@@ -122,7 +124,7 @@ def test_a_run_that_fails_is_an_error_that_names_its_task(editor: Editor, office
 
     [run] = find_runs(office, session)
     assert error["code"] == -32603
-    assert error["message"] == f"the model is away See: gateway tasks show {run['id']}"
+    assert error["message"] == f"the model is away. See: {spell_program(office.env)} tasks show {run['id']}"
 
 
 @pytest.mark.parametrize(("choice", "said"), [("allow_once", "allow"), ("reject_once", "deny")])
@@ -200,7 +202,20 @@ def test_an_editor_without_forms_is_told_how_to_answer_a_question(editor: Editor
 
     assert answered.code == 0
     assert "result" in editor.wait_answer(prompt)
-    assert f"gateway tasks answer {run['id']} p1 ANSWER" in editor.text()
+    assert f"{spell_program(office.env)} tasks answer {run['id']} p1 ANSWER" in editor.text()
+
+
+def test_an_editor_that_cannot_show_a_request_says_how_to_answer_it(editor: Editor, office: Live) -> None:
+    session = editor.new_session()
+    prompt = editor.prompt(session, "@@ ask go on")
+    editor.fail(editor.wait_for(asked)["asks"])
+    editor.wait_for(lambda line: "tasks answer" in line.get("update", {}).get("content", {}).get("text", ""))
+    office.call("POST", wait_request(office, session), {"answer": "deny"})
+
+    assert "result" in editor.wait_answer(prompt)
+    [run] = find_runs(office, session)
+    assert "The agent asks to be allowed: go on\nAnswer: " in editor.text()
+    assert f"tasks answer {run['id']} p1 allow | allow_always | deny" in editor.text()
 
 
 @pytest.mark.slow
@@ -478,6 +493,7 @@ def test_requests_in_a_wrong_form_are_refused_each_under_its_id(office: Live) ->
         {"id": 5, "method": 7},
         {"id": 99, "result": {}},
         {"method": "session/cancel", "params": []},
+        {"method": "session/cancel", "params": {"\ud800": 1}},
         {"method": "_unknown"},
     ]
     given = "".join(json.dumps({"jsonrpc": "2.0", **line}) + "\n" for line in lines)
@@ -485,7 +501,22 @@ def test_requests_in_a_wrong_form_are_refused_each_under_its_id(office: Live) ->
 
     codes = [(answer["id"], answer["error"]["code"]) for answer in done.lines]
     assert codes == [(1, -32602), (2, -32602), ("a", -32601), (4, -32602), (5, -32600)]
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert done.err.count("cannot read a notification of the editor: the parameters are not those") == 2
+
+
+def test_without_standard_error_it_works_as_well(office: Live) -> None:
+    given = [
+        {"id": 1, "method": "initialize", "params": {"protocolVersion": 1}},
+        {"id": 2, "method": "session/new", "params": {"cwd": "/", "mcpServers": []}},
+    ]
+    read, write = os.pipe()
+    os.close(read)
+    with Shell(office.env, office.home).start("acp", stdin=subprocess.PIPE, stderr=write) as program:
+        os.close(write)
+        out, _ = program.communicate("".join(json.dumps(line) + "\n" for line in given), timeout=PATIENCE)
+
+    assert ["result" in json.loads(line) for line in out.splitlines()] == [True, True]
 
 
 def test_an_editor_that_closes_the_pipe_leaves_no_error_behind(office: Live) -> None:
