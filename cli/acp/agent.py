@@ -53,8 +53,7 @@ class AcpAgent:
         for message in self._connection.read_requests():
             method, params = message["method"], message.get("params", {})
             if "id" not in message:
-                with suppress(GatewayError):  # nobody waits for an answer
-                    self._take_notification(method, params)
+                self._take_notification(method, params)
             elif method == "session/prompt":
                 self._answer(message["id"], self._start_prompt, message["id"], params)
             elif method in self._handlers:
@@ -118,18 +117,21 @@ class AcpAgent:
         """Send the whole conversation. What is still at work follows after the answer."""
         session = self._sessions.find(parse_params(params, requests.OpenSession).session_id)
         agents = self._gateway.list_agents()
-        key = session.fix_key()
-        active = self._gateway.list_active_runs(key) if session.is_idle else []
-        transcript = self._gateway.read_transcript(key)
-        for message in transcript:
-            self._connection.send_update(session.id, updates.make_message_update(message))
-        told = {message["run_id"] for message in transcript}
-        following = [self._make_turn(session, run) for run in active if run not in told]
+        if not session.is_new:
+            self._replay_session(session)
+        self._read_models(session)
+        return options.render_choices(session, agents)
+
+    def _replay_session(self, session: EditorSession) -> None:
+        session.mute_turns()  # the editor wants all anew
+        active = self._gateway.list_active_runs(session.key)
+        ended = [one for one in self._gateway.read_transcript(session.key) if one["run_id"] not in active]
+        for update in updates.make_transcript_updates(ended):
+            self._connection.send_update(session.id, update)
+        following = [self._make_turn(session, run) for run in active if not session.shows(run)]
         for turn in following:
             session.add_turn(turn)
         threading.Thread(target=self._follow_runs, args=(session, following), daemon=True).start()
-        self._read_models(session)
-        return options.render_choices(session, agents)
 
     def _resume_session(self, params: Any) -> dict[str, Any]:
         session = self._sessions.find(parse_params(params, requests.OpenSession).session_id)
@@ -176,7 +178,8 @@ class AcpAgent:
     def _read_models(self, session: EditorSession) -> bool:
         """Find out which models the agent of a session offers. Returns False if it has not told them yet."""
         if session.models is None:
-            session.models = self._gateway.list_models(session.agent)
+            with suppress(AgentNotFound):  # it was removed: its conversation can be read
+                session.models = self._gateway.list_models(session.agent)
         return session.models is not None
 
     def _send_options(self, session: EditorSession, agents: list[dict[str, Any]]) -> None:
@@ -192,20 +195,24 @@ class AcpAgent:
         turn = self._make_turn(session)
         self._prompts[request_key(id_)] = turn
         earlier = session.add_turn(turn)  # here, because a cancel may be the next message
+        arguments = (id_, session, turn, text, session.model, earlier)  # the next message may change the model
         # A daemon: when the editor is gone, the run goes on in the gateway.
-        threading.Thread(target=self._run_prompt, args=(id_, session, turn, text, earlier), daemon=True).start()
+        threading.Thread(target=self._run_prompt, args=arguments, daemon=True).start()
 
-    def _run_prompt(self, id_: object, session: EditorSession, turn: Turn, text: str, earlier: Turn | None) -> None:
+    def _run_prompt(
+        self, id_: object, session: EditorSession, turn: Turn, text: str, model: str | None, earlier: Turn | None
+    ) -> None:
         try:
-            result = turn.prompt(session.fix_key(), text, session.model, earlier)
-            self._show_new_models(session)
+            try:
+                result = turn.prompt(session.key, session.agent, text, model, earlier)
+                self._show_new_models(session)
+            finally:
+                session.remove_turn(turn)
+                self._prompts.pop(request_key(id_), None)
+                self._room.release()
             self._connection.send_result(id_, result)
         except Exception as error:  # the editor gets every error as an answer
             self._connection.send_error(id_, error)
-        finally:
-            session.remove_turn(turn)
-            self._prompts.pop(request_key(id_), None)
-            self._room.release()
 
     def _show_new_models(self, session: EditorSession) -> None:
         """Show the models that the agent has told since the session was opened."""

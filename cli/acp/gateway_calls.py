@@ -94,9 +94,15 @@ class GatewayCalls:
         found: dict[str, Any] = self.connect().get(f"/api/tasks/{quote_part(run)}")["task"]
         return found
 
-    def start_run(self, session: str, text: str, model: str | None) -> tuple[str, HTTPResponse]:
-        """Submit a prompt, once. Returns the id of its run, and the stream of its events."""
-        return self.connect().start_run("/api/agent", {"message": text, "session": session, "model": model})
+    def start_run(self, session: str, agent: str, text: str, model: str | None) -> tuple[str, HTTPResponse]:
+        """Submit a prompt, once. Returns the id of its run, and the stream of its events.
+
+        Args:
+            agent: that of the session. If it was removed, the gateway would take the key for a name of the default
+                agent's.
+        """
+        body = {"message": text, "session": session, "agentId": agent, "model": model}
+        return self.connect().start_run("/api/agent", body)
 
     def follow_run(self, run: str, tell: Callable[[str], None], opened: HTTPResponse | None = None) -> Iterator[Event]:
         """Yield the events of a run from the first to `end`, also across restarts of the gateway."""

@@ -18,7 +18,7 @@ DEFAULT_MODEL = "(default)"
 
 def render_choices(session: EditorSession, agents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what an answer that opens a session says about choices."""
-    modes = [{"id": agent["id"], "name": agent["name"], "description": _describe_agent(agent)} for agent in agents]
+    modes = [{"id": id_, "name": name, "description": about} for id_, name, about in _list_agents(session, agents)]
     return {
         "modes": {"currentModeId": session.agent, "availableModes": modes},
         "configOptions": render_options(session, agents),
@@ -27,7 +27,7 @@ def render_choices(session: EditorSession, agents: Sequence[Mapping[str, Any]]) 
 
 def render_options(session: EditorSession, agents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the configuration options of a session."""
-    values = [{"value": agent["id"], "name": agent["name"], "description": _describe_agent(agent)} for agent in agents]
+    values = [{"value": id_, "name": name, "description": about} for id_, name, about in _list_agents(session, agents)]
     options = [_make_select(AGENT_OPTION, "Agent", "mode", session.agent, values)]
     if session.models:
         offered = [{"value": model["id"], "name": model["name"] or model["id"]} for model in session.models]
@@ -67,6 +67,14 @@ def _make_select(
         "currentValue": current,
         "options": list(values),
     }
+
+
+def _list_agents(session: EditorSession, agents: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Return id, name and description of the agents, with that of the session if it takes no prompts any more."""
+    listed = [(agent["id"], agent["name"], _describe_agent(agent)) for agent in agents]
+    if session.agent not in [agent["id"] for agent in agents]:
+        listed.append((session.agent, session.agent, "disabled or removed; takes no prompts"))
+    return listed
 
 
 def _describe_agent(agent: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ class EditorSession:
         self.model = model
         #: the models that the agent offers, as the API lists them; None if it has not told
         self.models: list[dict[str, Any]] | None = None
-        #: the key in the gateway; None before the first prompt
+        #: the key in the gateway; None until it has accepted a prompt
         self._key = key
         self._lock = threading.Lock()
         self._turns: list[Turn] = []
@@ -38,27 +38,31 @@ class EditorSession:
     def is_idle(self) -> bool:
         return not self._turns
 
+    @property
+    def key(self) -> str:
+        """The key in the gateway; before the first prompt, what it would be with the agent that is chosen now."""
+        return self._key or f"{self.agent}:{ACP_CHANNEL}:{self.id}"
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the gateway has accepted no prompt yet, and so does not have the session."""
+        with self._lock:
+            return self._key is None and not any(turn.run for turn in self._turns)
+
     def choose_agent(self, agent: str) -> None:
-        """Choose the agent of a session that has no prompt yet.
+        """Choose the agent of a session that has no prompt yet; one that was refused does not count.
 
         Raises:
             Conflict: the conversation is with another agent already.
         """
         with self._lock:
-            if self._key is not None and agent != self.agent:
+            if agent != self.agent and (self._key is not None or self._turns):
                 raise Conflict(
                     f"this conversation is with the agent {self.agent}, and {agent} does not know it.",
                     remedy=f"Begin a new one to work with {agent}.",
                 )
             if agent != self.agent:
                 self.agent, self.model, self.models = agent, None, None
-
-    def fix_key(self) -> str:
-        """Return the key in the gateway. From now on, the agent stays."""
-        with self._lock:
-            if self._key is None:
-                self._key = f"{self.agent}:{ACP_CHANNEL}:{self.id}"
-            return self._key
 
     def add_turn(self, turn: Turn) -> Turn | None:
         """Let a cancel of the session cancel this turn, too. Returns the turn before it, if one is at work."""
@@ -70,6 +74,20 @@ class EditorSession:
     def remove_turn(self, turn: Turn) -> None:
         with self._lock:
             self._turns.remove(turn)
+            if turn.run is not None:
+                self._key = self.key  # from now on, the agent stays
+
+    def shows(self, run: str) -> bool:
+        """Return whether a run is shown already."""
+        with self._lock:
+            return any(turn.run == run and not turn.is_muted for turn in self._turns)
+
+    def mute_turns(self) -> None:
+        """Show no more of the runs at work, because they are shown anew."""
+        with self._lock:
+            turns = [*self._turns]
+        for turn in turns:
+            turn.mute()
 
     def cancel(self) -> None:
         """Cancel all turns, in threads of their own: the editor's next message must not wait."""

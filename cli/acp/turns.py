@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,9 +16,12 @@ from cli.acp.permissions import EditorPermissions
 from cli.acp.updates import make_text_update
 from cli.follow.follow import explain_long_wait, read_result
 from cli.output import print_thread_note
-from cli.remote.client import STREAM_SILENCE_SECONDS
+from cli.remote.client import RECONNECT_POLL_SECONDS, RETURN_TIMEOUT_SECONDS, STREAM_SILENCE_SECONDS
 from cli.remote.sse import Event
-from gateway.errors import Conflict, GatewayError, NotFound
+from gateway.errors import Conflict, GatewayError, NotFound, NotRunning, TimedOut, Unavailable
+
+#: errors of a gateway that is away, and may come back
+_AWAY = (NotRunning, TimedOut, Unavailable)
 
 
 class Turn:
@@ -40,14 +44,20 @@ class Turn:
         self._session = session
         self._shows_forms = shows_forms
         self._lock = threading.Lock()
-        self._run = run
+        #: the id of the run; None until the gateway has accepted the prompt
+        self.run = run
         self._cancelled = False
+        #: held while an event is shown
+        self._showing = threading.Lock()
+        self._muted = False
+        #: the requests that the editor shows
+        self._permissions: EditorPermissions | None = None
         #: set when the gateway has accepted the prompt, or never will
         self._submitted = threading.Event()
         if run is not None:
             self._submitted.set()
 
-    def prompt(self, key: str, text: str, model: str | None, earlier: Turn | None) -> dict[str, Any]:
+    def prompt(self, key: str, agent: str, text: str, model: str | None, earlier: Turn | None) -> dict[str, Any]:
         """Send a prompt to a session of the gateway, and show its run. Returns the result of `session/prompt`.
 
         Args:
@@ -59,7 +69,13 @@ class Turn:
         if earlier is not None:
             earlier.wait_submitted()
         try:
-            run, opened = self._gateway.start_run(key, text, model)
+            run, opened = self._gateway.start_run(key, agent, text, model)
+        except _AWAY:
+            raise  # it may have been accepted
+        except GatewayError:
+            if self._cancelled:
+                return {"stopReason": "cancelled"}
+            raise
         finally:
             self._submitted.set()
         self._set_run(run)
@@ -71,17 +87,31 @@ class Turn:
 
     def follow(self) -> None:
         """Show a run that was started earlier, with the prompt that it answers."""
-        assert self._run is not None, "this turn has no run yet"
+        assert self.run is not None, "this turn has no run yet"
+        if self._muted:
+            return
         try:
-            self._follow(self._run)
+            self._follow(self.run)
         except GatewayError as error:
-            print_thread_note(f"cannot follow the task {self._run}: {error}")
+            print_thread_note(f"cannot follow the task {self.run}: {self._connection.describe_error(error)}")
 
     def _follow(self, run: str) -> None:
         prompt = self._gateway.get_run(run)["input"]
         end, _ = self._show_events(run, self._gateway.follow_run(run, self._tell), prompt)
-        if end.get("error"):
+        if end.get("error") and not self._muted:
             self._send_text("agent_message_chunk", f"\n\n[{end['error']}]\n\n")
+
+    @property
+    def is_muted(self) -> bool:
+        return self._muted
+
+    def mute(self) -> None:
+        """Show no more of the run, because it is shown anew. A prompt is still answered at the end of its run."""
+        with self._showing:
+            if self.run is not None:
+                self._muted = True
+                if self._permissions is not None:
+                    self._permissions.withdraw_requests()
 
     def wait_submitted(self) -> None:
         """Wait until the gateway has accepted the prompt, or has refused it."""
@@ -91,24 +121,31 @@ class Turn:
         """Cancel the run; one that is not accepted yet as soon as it is."""
         with self._lock:
             self._cancelled = True
-            run = self._run
+            run = self.run
         if run is not None:
             self._cancel_run(run)
 
     def _set_run(self, run: str) -> None:
         with self._lock:
-            self._run = run
+            self.run = run
             cancelled = self._cancelled
         if cancelled:
-            self._cancel_run(run)
+            threading.Thread(target=self._cancel_run, args=(run,), daemon=True).start()
 
     def _cancel_run(self, run: str) -> None:
-        try:
-            self._gateway.cancel_run(run)
-        except (Conflict, NotFound):
-            pass  # it has ended
-        except GatewayError as error:
-            print_thread_note(f"cannot cancel the task {run}: {error}")
+        """Cancel a run, also if the gateway is away for a while: it would start the run again."""
+        deadline = time.monotonic() + RETURN_TIMEOUT_SECONDS
+        while True:
+            try:
+                self._gateway.cancel_run(run)
+            except (Conflict, NotFound):
+                pass  # it has ended
+            except GatewayError as error:
+                if isinstance(error, _AWAY) and time.monotonic() < deadline:
+                    time.sleep(RECONNECT_POLL_SECONDS)
+                    continue
+                self._tell(f"Cannot cancel the task {run}: {self._connection.describe_error(error)}")
+            return
 
     def _show_events(
         self, run: str, events: Iterator[Event], prompt: str | None = None
@@ -118,18 +155,21 @@ class Turn:
         Args:
             prompt: what to show as the user's message when it is this run's turn.
         """
-        permissions = EditorPermissions(
+        self._permissions = permissions = EditorPermissions(
             self._connection, self._gateway, self._session, run, shows_forms=self._shows_forms
         )
         usage, end = RunUsage(), {}
         with explain_long_wait(self._gateway.connect(), run, self._tell) as queued, permissions:
             for event in events:
-                if event.data.get("status") != "queued":
+                begun = event.data.get("status") != "queued"
+                if begun:
                     queued.cancel()
-                    if prompt is not None:
-                        self._send_text("user_message_chunk", prompt)
-                        prompt = None
-                self._show_event(run, event, permissions)
+                with self._showing:
+                    if not self._muted:
+                        if begun and prompt is not None:
+                            self._connection.send_update(self._session, updates.make_prompt_update(run, prompt))
+                            prompt = None
+                        self._show_event(run, event, permissions)
                 usage = usage.add(event)
                 end = event.data
         return end, usage
@@ -142,6 +182,8 @@ class Turn:
 
     def _tell(self, note: str) -> None:
         """Show a note about the gateway."""
+        if self._muted:
+            return
         print_thread_note(note)
         self._send_text("agent_thought_chunk", f"\n{note}\n")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cli import output
@@ -15,6 +15,9 @@ Update = dict[str, Any]
 #: characters of a tool's arguments in its title
 MAX_TOOL_TITLE_CHARACTERS = 100
 
+#: what is shown in the place of an empty answer
+EMPTY_ANSWER = "[The agent has ended without an answer.]"
+
 _STOP_REASONS = {FinishReason.LENGTH: "max_tokens", FinishReason.CONTENT_FILTER: "refusal"}
 
 
@@ -23,11 +26,20 @@ def make_text_update(kind: str, text: str) -> Update:
     return {"sessionUpdate": kind, "content": _text_block(text)}
 
 
-def make_message_update(message: Mapping[str, Any]) -> Update:
-    """Return a message of a transcript, as the API shows it."""
-    return make_text_update(
-        "user_message_chunk" if message["role"] == "user" else "agent_message_chunk", message["content"]
-    )
+def make_transcript_updates(messages: Sequence[Mapping[str, Any]]) -> Iterator[Update]:
+    """Yield the messages of a transcript, as the API shows them; a prompt whose task failed has no answer there."""
+    for number, message in enumerate(messages):
+        run, is_prompt = message["run_id"], message["role"] == "user"
+        kind, text = "user_message_chunk" if is_prompt else "agent_message_chunk", message["content"]
+        yield {**make_text_update(kind, text or EMPTY_ANSWER), "messageId": f"{run}:{number}"}
+        if is_prompt and run not in [one["run_id"] for one in messages[number + 1 : number + 2]]:
+            said = f"[The task {run} has no answer.]"
+            yield {**make_text_update("agent_message_chunk", said), "messageId": f"{run}:{number}:none"}
+
+
+def make_prompt_update(run: str, prompt: str) -> Update:
+    """Return the prompt of a run that is followed from its beginning."""
+    return {**make_text_update("user_message_chunk", prompt), "messageId": f"{run}:prompt"}
 
 
 def make_event_update(run: str, kind: str, data: Mapping[str, Any]) -> Update | None:

@@ -95,6 +95,19 @@ def test_the_stop_reason_follows_from_the_end_of_the_run(end: dict[str, Any], re
     assert updates.read_stop_reason(end) == reason
 
 
-def test_a_message_of_a_transcript_is_one_chunk() -> None:
-    assert updates.make_message_update({"role": "user", "content": "a"}) == text("user_message_chunk", "a")
-    assert updates.make_message_update({"role": "assistant", "content": "b"}) == text("agent_message_chunk", "b")
+def message(run: str, role: str, content: str) -> dict[str, Any]:
+    return {"run_id": run, "role": role, "content": content}
+
+
+def test_the_messages_of_a_transcript_are_told_apart_also_after_a_prompt_that_failed() -> None:
+    messages = [message("1", "user", "a"), message("2", "user", "b"), message("2", "assistant", "")]
+    shown = list(updates.make_transcript_updates(messages))
+
+    assert [(one["sessionUpdate"], one["content"]["text"]) for one in shown] == [
+        ("user_message_chunk", "a"),
+        ("agent_message_chunk", "[The task 1 has no answer.]"),
+        ("user_message_chunk", "b"),
+        ("agent_message_chunk", "[The agent has ended without an answer.]"),
+    ]
+    assert len({one["messageId"] for one in shown}) == 4
+    assert list(updates.make_transcript_updates([])) == []

@@ -296,6 +296,75 @@ def test_a_run_that_goes_on_is_followed_after_the_session_is_loaded(office: Live
     assert len(find_runs(office, session)) == 1
 
 
+@pytest.mark.parametrize("first", ["session/prompt", "session/load"])
+def test_a_session_that_is_loaded_again_shows_all_of_the_run_at_work_again(office: Live, first: str) -> None:
+    text = "@@ say begun \n@@ ask go on"
+    with Editor(office.env, office.home) as one, Editor(office.env, office.home) as other:
+        one.initialize()
+        other.initialize()
+        session = one.new_session()
+        prompt = one.prompt(session, text)
+        shown = one.wait_for(asked)
+        editor = one if first == "session/prompt" else other
+        if first == "session/load":
+            other.load(session)
+            shown = other.wait_for(asked)
+        before = len(editor.seen)
+        editor.load(session)
+        again = editor.wait_for(lambda line: line.get("asks", 0) > shown["asks"])
+
+        assert {"withdrawn": shown["asks"]} in editor.seen
+        updates = [line["update"] for line in editor.seen[before:] if "update" in line]
+        assert [(one["sessionUpdate"], one.get("content", {}).get("text")) for one in updates] == [
+            ("user_message_chunk", text),
+            ("agent_message_chunk", "begun "),
+            ("tool_call", None),
+        ]
+        editor.answer(again["asks"], {"outcome": {"outcome": "selected", "optionId": "allow"}})
+        assert one.wait_answer(prompt)["result"]["stopReason"] == "end_turn"
+        editor.wait_for(lambda line: line.get("update", {}).get("content", {}).get("text") == "allow")
+        assert editor.text() == "begun begun allow"
+
+
+def test_loading_a_session_without_a_prompt_leaves_its_agent_to_be_chosen(editor: Editor) -> None:
+    session = editor.new_session()
+
+    assert editor.load(session)["modes"]["currentModeId"] == "main"
+    assert editor.request("session/set_mode", sessionId=session, modeId="coder") == {}
+
+
+def test_a_first_prompt_that_was_refused_leaves_the_agent_to_be_chosen(editor: Editor) -> None:
+    session = editor.new_session()
+    refused = editor.wait_answer(editor.prompt(session, "x" * 2_000_000))["error"]
+
+    assert "larger than" in refused["message"]
+    assert editor.request("session/set_mode", sessionId=session, modeId="coder") == {}
+
+
+def test_a_prompt_that_was_cancelled_before_it_was_refused_is_cancelled(editor: Editor) -> None:
+    session = editor.new_session()
+    prompt = editor.prompt(session, "x" * 2_000_000)
+    editor.notify("session/cancel", sessionId=session)
+
+    assert editor.wait_answer(prompt)["result"] == {"stopReason": "cancelled"}
+
+
+@pytest.mark.parametrize("how", ["disabled", "removed"])
+def test_the_conversation_with_an_agent_that_is_gone_can_be_read(editor: Editor, office: Live, how: str) -> None:
+    agent = office.call("POST", "/api/agents", {"slug": f"soon-{how}", "base": "main"}).body["agent"]["id"]
+    office.call("POST", "/api/agent", {"message": "before", "session": how, "agentId": agent})
+    if how == "disabled":
+        office.call("PUT", f"/api/agents/{agent}", {"is_enabled": False})
+    else:
+        office.call("DELETE", f"/api/agents/{agent}")
+    modes = editor.load(f"{agent}:api:{how}")["modes"]
+
+    assert editor.text("user_message_chunk") == "before"
+    assert modes["currentModeId"] == agent
+    assert modes["availableModes"][-1]["description"] == "disabled or removed; takes no prompts"
+    assert "error" in editor.wait_answer(editor.prompt(f"{agent}:api:{how}", "now"))
+
+
 def test_loaded_runs_are_cancelled_with_their_session(office: Live) -> None:
     with Editor(office.env, office.home) as editor:
         editor.initialize()
@@ -444,6 +513,27 @@ def test_a_restart_of_the_gateway_does_not_end_a_prompt(live: Callable[..., Live
         assert editor.wait_answer(prompt)["result"]["stopReason"] == "end_turn"
         assert editor.text().endswith("allow")
     assert [run["attempt"] for run in find_runs(office, session)] == [2 if how == "crash" else 1]
+
+
+@pytest.mark.slow
+def test_a_prompt_that_is_cancelled_while_the_gateway_is_away_is_cancelled_when_it_is_back(
+    live: Callable[..., Live],
+) -> None:
+    office = live(config={"agents": AGENTS})
+    office.home.chmod(0o700)
+    office.start()
+    with Editor(office.env, office.home) as editor:
+        editor.initialize()
+        session = editor.new_session()
+        prompt = editor.prompt(session, "@@ say begun\n@@ hang")
+        editor.wait_for(lambda line: "update" in line and editor.text() == "begun")
+        office.kill()
+        editor.notify("session/cancel", sessionId=session)
+        editor.refuse("session/new", cwd="/", mcpServers=[])  # the first tries to cancel have failed, too
+        office.start()
+
+        assert editor.wait_answer(prompt)["result"]["stopReason"] == "cancelled"
+    assert [run["outcome"] for run in find_runs(office, session)] == ["cancelled_by_user"]
 
 
 @pytest.mark.slow
