@@ -189,6 +189,16 @@ async def test_a_turn_ends_when_the_agent_leaves_the_mode_in_which_it_asks(rig: 
         await rig.ask("[[switch auto]]")
 
 
+@pytest.mark.parametrize("models", [[], ["--models", "small,large"]], ids=["in its answer", "in an update"])
+async def test_a_turn_does_not_begin_when_the_agent_leaves_the_mode_before_it(rig: Rig, models: list[str]) -> None:
+    rig.but("--mode-option", CLAUDE_MODES, "--drift", "auto", *models, preset=AgentPreset.CLAUDE)
+
+    with pytest.raises(AgentError, match="it has changed to its mode 'auto', which lets it act without asking"):
+        await rig.ask("Hello", model="large")
+
+    assert not list(rig.workspace.glob("s-*")), "the agent got no prompt"
+
+
 async def test_a_turn_goes_on_when_the_agent_changes_to_another_mode_in_which_it_asks(rig: Rig) -> None:
     rig.but("--mode-option", CLAUDE_MODES, preset=AgentPreset.CLAUDE)
 
@@ -205,6 +215,16 @@ async def test_what_people_allow_always_may_change_the_mode_of_their_session_onl
     await rig.ask("another session")
 
     assert (text(said), kept, mode(rig)) == ("acceptEdits", None, "default")
+
+
+async def test_an_agent_may_tell_again_to_which_mode_people_have_let_it_change_and_no_other(rig: Rig) -> None:
+    rig.but("--mode-option", CLAUDE_MODES, preset=AgentPreset.CLAUDE, permissions=PermissionPolicy.ASK)
+    rig.people.says = Answer.ALLOW_ALWAYS
+    session = ref(await rig.ask("[[widen acceptEdits]]"))
+
+    assert text(await rig.ask("[[switch acceptEdits]]", session)) == "acceptEdits"
+    with pytest.raises(AgentError, match="changed to its mode 'auto'"):
+        await rig.ask("[[switch auto]]", session)
 
 
 async def test_people_who_allow_something_once_do_not_allow_another_mode(rig: Rig) -> None:

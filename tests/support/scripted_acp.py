@@ -31,10 +31,10 @@ works. `--no-load`: sessions cannot be loaded again. `--blank`: a session that i
 `--late`: its history comes after the answer. `--no-auth`: requires a sign-in first. `--held`: writes `held-PID` there
 at its start, and continues when there is a file `go`. `--weak N`: the first N processes that start there end at once.
 `--odd`: the id of the model option differs from its category. `--modes A,B`: offers these modes, and begins in the
-first one. `--mode-option A,B`: the same as an option. `--stiff`: sets no option, and does not say so. `--name NAME`:
-calls itself so. `--models A,B`: offers these models for `session/set_model`, and begins with the first one.
-`--model-names A,B`: offers models with these names as an option, in place of `small` and `large`; their values are
-`id-A` and `id-B`, and no other is taken.
+first one. `--mode-option A,B`: the same as an option. `--drift MODE`: it changes to the mode when its model is set.
+`--stiff`: sets no option, and does not say so. `--name NAME`: calls itself so. `--models A,B`: offers these models for
+`session/set_model`, and begins with the first one. `--model-names A,B`: offers models with these names as an option, in
+place of `small` and `large`; their values are `id-A` and `id-B`, and no other is taken.
 """
 
 from __future__ import annotations
@@ -383,8 +383,14 @@ def choose(number: int, params: dict[str, Any]) -> None:
         send(id=number, error={"code": -32602, "message": "no such model"})
         return
     (places[params["sessionId"]] / "chosen").write_text(value)
-    now = str(params.get("value")).lower()
-    send(id=number, result={"configOptions": [model_option(now), *mode_options()]} if "configId" in params else {})
+    file = places[params["sessionId"]] / "mode"
+    mode = read_argument("--drift", file.read_text() if file.exists() else "")
+    if "configId" in params:
+        send(id=number, result={"configOptions": [model_option(str(params.get("value")).lower()), *mode_options(mode)]})
+        return
+    if "--drift" in sys.argv:
+        update(params["sessionId"], "current_mode_update", currentModeId=mode)
+    send(id=number, result={})
 
 
 def heed(message: dict[str, Any]) -> None:

@@ -21,7 +21,9 @@ from acp.meta import CLIENT_METHODS
 from acp.schema import (
     AllowedOutcome,
     ClientCapabilities,
+    ConfigOptionUpdate,
     CreateElicitationResponse,
+    CurrentModeUpdate,
     DeclineElicitationResponse,
     DeniedOutcome,
     ElicitationCapabilities,
@@ -88,8 +90,10 @@ class LoadedSession:
     #: the models that it has in addition to the options, and whether a turn has set one of them
     models: ModelList | None = None
     is_model_changed: bool = False
-    #: whether people have allowed something always, and the agent has changed its mode because of that
-    is_mode_allowed: bool = False
+    #: what the agent told last about its mode, since it was set and outside of a turn
+    told_mode: object = None
+    #: the mode to which the agent has changed because people have allowed something always
+    allowed_mode: str | None = None
     #: US dollars since the start of the session, as the agent reports them; and the part that is already counted
     cost: float = 0.0
     settled_cost: float = 0.0
@@ -200,7 +204,7 @@ class _Client:
         if isinstance(update, UsageUpdate) and session_id in self.sessions:
             self._add_cost(self.sessions[session_id], update)
         if session_id != self.listening:
-            self._note_history(session_id, update)
+            self._note_outside_turn(session_id, update)
         else:
             if self.remarks is not None:
                 self.remarks.read_update(update)
@@ -208,11 +212,13 @@ class _Client:
             if self.updates.qsize() >= MAX_WAITING_UPDATES:
                 self._room.clear()
 
-    def _note_history(self, session_id: str, update: Any) -> None:
+    def _note_outside_turn(self, session_id: str, update: Any) -> None:
         if (session := self.sessions.get(session_id)) is not None:
             session.updated_at = asyncio.get_running_loop().time()
             if isinstance(update, UserMessageChunk):
                 session.repeated_prompts += 1
+            elif isinstance(update, CurrentModeUpdate | ConfigOptionUpdate):
+                session.told_mode = update
 
     def _add_cost(self, session: LoadedSession, update: UsageUpdate) -> None:
         cost = update.cost

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from acp.schema import ConfigOptionUpdate, CurrentModeUpdate, SessionConfigOptionSelect
+from acp.schema import (
+    ConfigOptionUpdate,
+    CurrentModeUpdate,
+    SessionConfigOptionSelect,
+    SetSessionConfigOptionResponse,
+)
 
 from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import AUTOMATIC_MODES, Asking
@@ -68,13 +73,13 @@ class ModeKeeper:
             raise self._explain_refusal(why, "Update its program")
         return asking.mode
 
-    def find_forbidden_mode(self, update: object) -> str | None:
-        """Return the mode that an update tells, if something may run unasked in it; otherwise None."""
+    def find_forbidden_mode(self, told: object) -> str | None:
+        """Return the mode that an agent tells, if something may run unasked in it; otherwise None."""
         mode = None
-        if isinstance(update, CurrentModeUpdate):
-            mode = update.current_mode_id
-        elif isinstance(update, ConfigOptionUpdate):
-            option = find_option(update.config_options, "mode")
+        if isinstance(told, CurrentModeUpdate):
+            mode = told.current_mode_id
+        elif isinstance(told, ConfigOptionUpdate | SetSessionConfigOptionResponse):
+            option = find_option(told.config_options, "mode")
             mode = option.current_value if option is not None else None
         return mode if mode is not None and self._is_forbidden(mode) else None
 

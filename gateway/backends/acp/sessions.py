@@ -101,6 +101,7 @@ class SessionOpener:
         note = self._connection.loaded_sessions[session]
         self.offer = offer = describe_offer(note.options, note.models, note.modes, self._other_models)
         await self._choose_mode(session, note)
+        note.told_mode = None  # what it told before is past; a model that is set may change the mode again
         try:
             await self._choose_model(session, note)
         except AgentError as error:
@@ -116,7 +117,7 @@ class SessionOpener:
         first = None if note.modes is None else note.modes.current_mode_id
         offered = modes if option is None else dict(list_named_values(option))
         wanted = self._modes.choose_mode(offered, first if option is None else option.current_value)
-        if note.is_mode_allowed:
+        if note.allowed_mode is not None:
             return
         if option is not None:
             answer = await self._set_option(session, option, wanted)
@@ -136,7 +137,8 @@ class SessionOpener:
         # The 2.x of codex has models that differ from the values of its option: they have an effort.
         is_listed = models is not None and wanted in models.ids
         if option is not None and not (is_listed and wanted not in dict(list_named_values(option))):
-            await self._set_option(session, option, None if wanted is None else find_value(option, wanted))
+            value = None if wanted is None else find_value(option, wanted)
+            note.told_mode = await self._set_option(session, option, value) or note.told_mode
         elif models is not None:
             if wanted is None and not note.is_model_changed:
                 return

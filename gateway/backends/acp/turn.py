@@ -69,7 +69,9 @@ class TurnRunner:
             yield SessionRef(session)
         if lost is not None and self._turn.agent.system_prompt:
             text = f"{self._turn.agent.system_prompt}\n\n{text}"
+        note = self._connection.loaded_sessions[session]
         with self._connection.listen_to(session, self._permissions.answer_request, self._questions.answer_form):
+            self._watch_mode(note, note.told_mode)
             prompt = self._connection.agent.prompt(
                 session_id=session, prompt=[TextContentBlock(type="text", text=text)]
             )
@@ -123,18 +125,18 @@ class TurnRunner:
         has_answer = asking.done() and not asking.cancelled() and asking.exception() is None
         yield from self._updates.read_end(asking.result() if has_answer else None, has_failed=True)
 
-    def _watch_mode(self, note: LoadedSession, update: object) -> None:
+    def _watch_mode(self, note: LoadedSession, told: object) -> None:
         """End the turn if the agent leaves the mode in which it asks, unless people have allowed something always.
 
         Raises:
             AgentError: it has left the mode by itself.
         """
-        mode = self._modes.find_forbidden_mode(update)
-        if mode is None:
+        mode = self._modes.find_forbidden_mode(told)
+        if mode is None or mode == note.allowed_mode:
             return
         if not self._permissions.has_allowed_always:
             raise self._modes.explain_change(mode)
-        note.is_mode_allowed = True
+        note.allowed_mode = mode
 
     async def _cancel_prompt(self, session: str, asking: asyncio.Task[PromptResponse]) -> None:
         """Cancel the prompt, unless it has ended; if the agent does not stop in time, its process is of no use."""
