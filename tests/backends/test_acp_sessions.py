@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,37 @@ async def test_a_command_of_the_user_is_known_by_the_name_that_it_tells(rig: Rig
     await rig.ask("Hello")
 
     assert mode(rig) == "default"
+
+
+@pytest.mark.parametrize("policy", [PermissionPolicy.DENY, PermissionPolicy.ASK])
+async def test_a_turn_is_refused_when_the_agent_is_known_too_late_for_the_variables_that_make_it_ask(
+    rig: Rig, policy: PermissionPolicy
+) -> None:
+    rig.but("--name", "OpenCode", permissions=policy)
+
+    with pytest.raises(
+        AgentError, match="but it was started without OPENCODE_PERMISSION, which makes it ask"
+    ) as raised:
+        await rig.ask("Hello")
+
+    assert "Name its `preset`" in str(raised.value.remedy)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"permissions": PermissionPolicy.ALLOW},
+        {"env": {"OPENCODE_PERMISSION": "{}"}},
+        {"preset": AgentPreset.OPENCODE},
+    ],
+    ids=str,
+)
+async def test_an_agent_with_the_variables_that_make_it_ask_works_under_any_name(
+    rig: Rig, changes: dict[str, Any]
+) -> None:
+    rig.but("--name", "OpenCode", **changes)
+
+    assert text(await rig.ask("Hello")) == "echo: Hello"
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,9 @@ class ModeKeeper:
         self._wanted = options.mode
         self._policy = agent.permission_policy
         self._asking = asking
+        #: variables that would make it ask, and that its process does not have: it was known too late, by its own name
+        given = {*options.list_asking_variables(agent.permission_policy), *agent.env}
+        self._unset = [name for name in (() if asking is None else asking.env) if name not in given]
 
     def check_wanted_mode(self) -> None:
         """Refuse a configured mode in which something runs unasked, unless everything is allowed.
@@ -67,6 +70,9 @@ class ModeKeeper:
                 why = f"it begins in its mode {current!r}, which lets it act without asking"
                 raise self._explain_refusal(why, "Set the agent's `mode` to one in which it asks")
             return None
+        if self._unset:
+            why = f"it was started without {', '.join(self._unset)}, which makes it ask"
+            raise self._explain_refusal(why, "Name its `preset`; its `command` may stay")
         if asking.mode is not None and asking.mode not in offered:
             told = ", ".join(sorted(offered)) or "none"
             why = f"it does not offer its mode {asking.mode!r}, in which it asks (modes: {told})"

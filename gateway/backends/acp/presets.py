@@ -53,7 +53,7 @@ class KnownAgent(NamedTuple):
     sign_in: str
     #: how it is made to ask; None if that is not known
     asking: Asking | None = None
-    #: its names in the answer to `initialize`; none if its variables must be set before
+    #: its names in the answer to `initialize`
     told_names: tuple[str, ...] = ()
     #: which models it takes that it does not list, as tests found it
     other_models: OtherModels = OtherModels.ANY
@@ -82,6 +82,7 @@ KNOWN_AGENTS = {
         (),
         "Sign in: opencode auth login",
         Asking(env=MappingProxyType({"OPENCODE_PERMISSION": json.dumps(OPENCODE_ASKING_RULES)})),
+        ("OpenCode",),
         other_models=OtherModels.NONE,
         environment=(("OPENCODE_PRINT_LOGS", "1"), ("OPENCODE_LOG_LEVEL", "ERROR")),
     ),
