@@ -15,6 +15,8 @@ import msgspec
 import pytest
 
 from gateway import app, config
+from gateway.backends.acp import connection
+from gateway.backends.acp.connection import MAX_LOADED_SESSIONS
 from gateway.backends.acp.detection import detect_agent
 from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import KNOWN_AGENTS, AgentPreset
@@ -138,6 +140,32 @@ async def test_a_process_is_used_again_and_ended_when_idle(rig: Rig) -> None:
 
     assert list(rig.ledger.recorded) == [process]
     await until(lambda: not rig.ledger.recorded, "the process is ended")
+
+
+async def test_a_process_closes_the_sessions_that_it_used_longest_ago_and_loads_them_again(rig: Rig) -> None:
+    rig.but("--closes")
+    first, second = ref(await rig.ask("one")), ref(await rig.ask("two"))
+    await rig.ask("one again", first)
+    for _ in range(MAX_LOADED_SESSIONS - 1):
+        await rig.ask("another")
+    closed = (rig.workspace / "closed").read_text().split()
+
+    assert closed == [second]
+    assert text(await rig.ask("[[history]]", second)) == "1 prompts before"
+    assert len(rig.ledger.seen) == 1
+
+
+async def test_a_process_that_cannot_close_sessions_is_ended_when_it_has_many(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MAX_UNCLOSED_SESSIONS", 2)
+    first = ref(await rig.ask("one"))
+    await rig.ask("one again", first)
+    await rig.ask("two")
+    processes = len(rig.ledger.seen)
+
+    assert text(await rig.ask("[[history]]", first)) == "2 prompts before"
+    assert (processes, len(rig.ledger.seen)) == (1, 2)
 
 
 # --- the start --------------------------------------------------------------------------------

@@ -32,9 +32,10 @@ works. `--no-load`: sessions cannot be loaded again. `--blank`: a session that i
 at its start, and continues when there is a file `go`. `--weak N`: the first N processes that start there end at once.
 `--odd`: the id of the model option differs from its category. `--modes A,B`: offers these modes, and begins in the
 first one. `--mode-option A,B`: the same as an option. `--drift MODE`: it changes to the mode when its model is set.
-`--stiff`: sets no option, and does not say so. `--name NAME`: calls itself so. `--models A,B`: offers these models for
-`session/set_model`, and begins with the first one. `--model-names A,B`: offers models with these names as an option, in
-place of `small` and `large`; their values are `id-A` and `id-B`, and no other is taken.
+`--closes`: it can close sessions, and writes their ids to the file `closed`. `--stiff`: sets no option, and does not
+say so. `--name NAME`: calls itself so. `--models A,B`: offers these models for `session/set_model`, and begins with the
+first one. `--model-names A,B`: offers models with these names as an option, in place of `small` and `large`; their
+values are `id-A` and `id-B`, and no other is taken.
 """
 
 from __future__ import annotations
@@ -402,13 +403,18 @@ def heed(message: dict[str, Any]) -> None:
                 answered.notify_all()
         case "initialize":
             client.update(params.get("clientCapabilities") or {})
-            able = {"loadSession": "--no-load" not in sys.argv}
+            able: dict[str, Any] = {"loadSession": "--no-load" not in sys.argv}
+            able["sessionCapabilities"] = {"close": {}} if "--closes" in sys.argv else {}
             about = {"name": read_argument("--name", "s"), "version": "1.0"}
             send(id=number, result={"protocolVersion": 1, "agentCapabilities": able, "agentInfo": about})
         case "session/new":
             opened(number, f"s-{uuid.uuid4().hex}", params["cwd"])
         case "session/load":
             load(number, params["sessionId"], params["cwd"])
+        case "session/close":
+            with (places.pop(params["sessionId"]) / "closed").open("a") as file:
+                file.write(params["sessionId"] + "\n")
+            send(id=number, result={})
         case "session/set_config_option" | "session/set_mode" | "session/set_model":
             choose(number, params)
         case "session/cancel":

@@ -144,7 +144,7 @@ class AcpBackend:
             if runner.offer is not None:
                 until = time.monotonic() + OFFER_SECONDS
                 self._offers[self._process_key(turn.agent, 0)] = (runner.offer, until)
-            if runner.is_reusable and not connection.is_gone:
+            if runner.is_reusable and not connection.is_gone and not connection.is_full:
                 self._keep_idle(key, connection, turn.agent.options)
             else:
                 self._start_closing(connection)

@@ -56,6 +56,11 @@ MAX_WAITING_UPDATES = 256
 #: seconds that an agent may pause while it repeats the history of a session, seconds until its first prompt comes, and
 #: seconds in all. Gemini CLI repeats it after it has said that the session is loaded; others, before
 HISTORY_PAUSE_SECONDS, HISTORY_START_SECONDS, HISTORY_TIMEOUT_SECONDS = 0.2, 2.0, 10.0
+#: sessions that a process keeps loaded, if it can close them: Claude Code has a program for each, of about 200 MB; and
+#: after how many sessions a process that cannot close them is not used again
+MAX_LOADED_SESSIONS, MAX_UNCLOSED_SESSIONS = 2, 32
+#: seconds that an agent has to close a session
+CLOSE_TIMEOUT_SECONDS = 5.0
 #: seconds for short requests: to open a session, to set a mode
 ACP_CALL_TIMEOUT_SECONDS = 60.0
 #: characters of standard error that an error message shows, at most
@@ -258,6 +263,7 @@ class AgentConnection:
         self.outdated_sessions: set[str] = set()
         self.can_load = False
         self.can_resume = False
+        self.can_close = False
         #: how it calls itself
         self.name = ""
         self.version = ""
@@ -280,7 +286,9 @@ class AgentConnection:
             raise AgentError(f"the agent speaks version {said.protocol_version} of ACP, not {acp.PROTOCOL_VERSION}.")
         able = said.agent_capabilities
         self.can_load = bool(able and able.load_session)
-        self.can_resume = bool(able and able.session_capabilities and able.session_capabilities.resume)
+        sessions = able.session_capabilities if able else None
+        self.can_resume = bool(sessions and sessions.resume)
+        self.can_close = bool(sessions and sessions.close) and (self.can_load or self.can_resume)
         if said.agent_info is not None:
             self.name, self.version = said.agent_info.name, said.agent_info.version
 
@@ -301,6 +309,23 @@ class AgentConnection:
     def loaded_sessions(self) -> dict[str, LoadedSession]:
         """The sessions that this process has loaded, by id."""
         return self._client.sessions
+
+    async def close_old_sessions(self) -> None:
+        """Close those that were used longest ago, so that there is room for another one. It can load them again."""
+        while self.can_close and len(self.loaded_sessions) >= MAX_LOADED_SESSIONS:
+            oldest = next(iter(self.loaded_sessions))
+            del self.loaded_sessions[oldest]
+            self.outdated_sessions.discard(oldest)
+            with contextlib.suppress(
+                AgentError
+            ):  # then it keeps the session, or works no more: the next request shows it
+                closing = self.send_request("session/close", {"sessionId": oldest})
+                await self.await_answer(closing, "did not close a session", CLOSE_TIMEOUT_SECONDS)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has so many sessions that another process should take its place."""
+        return not self.can_close and len(self.loaded_sessions) >= MAX_UNCLOSED_SESSIONS
 
     def note_turn_elsewhere(self, session: str | None) -> None:
         """Note that a session goes on in another process: what this one remembers of it is no longer all."""

@@ -46,8 +46,10 @@ class SessionOpener:
         connection, lost = self._connection, "the agent has no conversation for this session"
         known = self._turn.session_ref
         if known is not None and known in connection.loaded_sessions:
+            connection.loaded_sessions[known] = connection.loaded_sessions.pop(known)  # the last one is the newest
             await self._choose_model_and_mode(known)
             return known, None
+        await connection.close_old_sessions()
         if known is not None and (connection.can_resume or connection.can_load):
             connection.loaded_sessions[known] = LoadedSession()
             again = self._request_session("resume" if connection.can_resume else "load", sessionId=known)
