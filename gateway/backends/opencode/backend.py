@@ -308,6 +308,7 @@ def _make_prompt(turn: Turn) -> Prompt:
         system_prompt=turn.agent.system_prompt,
         run=turn.run,
         attempt=turn.attempt,
+        round=turn.round,
         begins_session=False,
     )
 

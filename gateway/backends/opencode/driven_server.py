@@ -34,9 +34,10 @@ class Prompt:
     #: opencode's own agent; None leaves the choice to opencode
     agent: str | None
     system_prompt: str | None
-    #: id of the run and number of its attempt
+    #: id of the run, and numbers of its attempt and of the round in it
     run: str
     attempt: int
+    round: int
     #: whether it is the first prompt of its session
     begins_session: bool
     #: the id by which the server knows it; empty if the server takes no ids

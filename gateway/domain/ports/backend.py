@@ -95,6 +95,8 @@ class Turn(Struct, frozen=True, kw_only=True):
     #: id of the run, and number of the attempt (from 1)
     run: str
     attempt: int
+    #: number of the prompt in the run, from 1: a goal takes several rounds, each with a prompt
+    round: int = 1
     agent: Agent
     input: str
     #: the model, by the name that the backend knows; None leaves the choice to the agent

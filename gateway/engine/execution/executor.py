@@ -146,6 +146,7 @@ class Executor:
         return self._backends[agent.backend], Turn(
             run=run.id,
             attempt=run.attempt,
+            round=number,
             agent=agent,
             input=run.spec.build_prompt(number),
             depth=run.spec.depth,

@@ -25,7 +25,7 @@ from gateway.domain.question import AnswerContent, FieldType, Question
 from gateway.errors import AgentError
 from gateway.process.child import Children
 from harness.scripted_model import ScriptedModel, serve_model
-from harness.waiting import until
+from harness.waiting import PATIENCE, until
 from tests.support import installed, opencode2
 from tests.support import opencode as real
 from tests.support.ledger import MemoryLedger
@@ -207,7 +207,7 @@ async def test_an_attempt_after_a_crash_takes_over_work_that_still_runs_and_answ
     gone = OpencodeApi2(server.url, SERVER_PASSWORD)  # of a gateway that was killed
     session = await gone.create_session(str(tmp_path), "title", may_ask_questions=False)
     prompt = Prompt(
-        text="[[ask]]", model=None, agent=None, system_prompt=None, run="run1", attempt=1, begins_session=True
+        text="[[ask]]", model=None, agent=None, system_prompt=None, run="run1", attempt=1, round=1, begins_session=True
     )
     await gone.find_earlier_attempt(session, prompt)
     await gone.send_prompt(session, prompt)
@@ -221,6 +221,21 @@ async def test_an_attempt_after_a_crash_takes_over_work_that_still_runs_and_answ
     assert heard.answer == "reject"
     assert len(server.prompts) == 1
     assert server.interrupts == 0
+
+
+async def test_each_round_of_a_goal_has_a_prompt_of_its_own_and_is_continued_by_the_next_attempt(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    first = await listen(backend, turn(agent, "one", workspace=tmp_path, run="run1"))
+    second = turn(agent, "two", workspace=tmp_path, run="run1", session_ref=first.session_ref)
+
+    async with asyncio.timeout(PATIENCE):
+        begun = await listen(backend, msgspec.structs.replace(second, round=2))
+        again = await listen(backend, msgspec.structs.replace(second, round=2, attempt=2))
+        third = await listen(backend, msgspec.structs.replace(second, round=3, attempt=2, input="three"))
+
+    assert [begun.answer, again.answer, third.answer] == ["echo: two", "echo: two", "echo: three"]
+    assert [prompt["text"] for prompt in server.prompts] == ["one", "two", "three"]
 
 
 async def test_an_attempt_after_one_that_failed_has_a_prompt_of_its_own(

@@ -36,7 +36,9 @@ async def test_rounds_go_on_until_the_goal_is_reached(tmp_path: Path) -> None:
     async with staged(tmp_path, reaching(3)) as stage:
         run = await stage.do("clean up", mode=Mode.GOAL)
         told = [turn.input for turn in stage.backend.turns]
+        numbers = [turn.round for turn in stage.backend.turns]
 
+    assert numbers == [1, 2, 3]
     assert (run.status, run.rounds, run.done) == (Status.SUCCEEDED, 3, True)
     assert run.result == f"part 3\n{goal.GOAL_MARKER}\n"
     assert told == [goal.build_round_prompt("clean up", number, 10) for number in (1, 2, 3)]

@@ -1,7 +1,7 @@
 """The HTTP calls to an opencode server of version 2; see `DrivenServer` and `wire`.
 
-A prompt has an id that we choose, so it is never taken twice: it is made from the run and the attempt. It is told to
-wait for its turn; the server would otherwise put it into the work of the turn that is running.
+A prompt has an id that we choose, so it is never taken twice: it is made from the run, the attempt and the round. It is
+told to wait for its turn; the server would otherwise put it into the work of the turn that is running.
 """
 
 from __future__ import annotations
@@ -152,14 +152,14 @@ class OpencodeApi2(ServerCalls):
         The server may also have one that it has not begun: it then takes the same id as the same prompt.
         """
         for attempt in range(1, prompt.attempt):
-            prompt.id = _name_prompt(prompt.run, attempt)
+            prompt.id = _name_prompt(prompt, attempt)
             found = await self._read_turn(session, Mark(None, prompt.id))
             if await self.is_busy(session) or _has_succeeded(found):
                 prompt.is_sent = True
                 return
             if found is None:
                 return
-        prompt.id = _name_prompt(prompt.run, prompt.attempt)
+        prompt.id = _name_prompt(prompt, prompt.attempt)
 
     async def find_mark(self, session: wire.Session, prompt: Prompt) -> Mark:
         if prompt.is_sent and await self._read_turn(session, Mark(None, prompt.id)) is not None:
@@ -307,8 +307,9 @@ class OpencodeApi2(ServerCalls):
             await self.send_request(None, "POST", f"{path}/form/{quote_segment(asked.id)}/reply", body=body)
 
 
-def _name_prompt(run: str, attempt: int) -> str:
-    return f"msg_{run}_{attempt}"
+def _name_prompt(prompt: Prompt, attempt: int) -> str:
+    """Return the id that the prompt has in an attempt."""
+    return f"msg_{prompt.run}_{attempt}" + (f"_{prompt.round}" if prompt.round > 1 else "")
 
 
 def _has_succeeded(turn: Sequence[Message] | None) -> bool:
