@@ -9,6 +9,7 @@ says what the work is; anything else is echoed:
     [[fail]]     fail in the model
     [[retry]]    wait for another try of the model, in an hour
     [[hang]]     work until interrupted
+    [[stop]]     end without a reason, as an answer that was stopped
     [[cut]]      close all streams of events, then answer
 """
 
@@ -41,6 +42,8 @@ class ScriptedServer2:
     interrupts: int = 0
     sessions: dict[str, dict[str, Any]] = field(default_factory=dict)
     messages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    #: the session and the body of each prompt, by its id: as in 1.18, the ids of all sessions are different
+    _taken: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     _work: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _asked: dict[str, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     _forms: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -127,7 +130,10 @@ class ScriptedServer2:
         if "text" not in body:
             told = {"_tag": "InvalidRequestError", "message": 'Missing key\n  at ["text"]'}
             return web.json_response(told, status=400)
-        if body["id"] not in [known["id"] for known in self.prompts]:
+        if (known := self._taken.setdefault(body["id"], (session, body))) != (session, body):
+            told = {"_tag": "ConflictError", "message": "Prompt message ID conflicts with an existing record"}
+            return web.json_response(told, status=409)
+        if known[1] is body:
             self.prompts.append(body)
             self._work[session] = asyncio.create_task(self._work_on(session, body))
         return web.Response(status=204)
@@ -183,7 +189,7 @@ class ScriptedServer2:
                 await self._say(session, "session.text.delta", **at, delta=piece)
             answer["content"].append({"type": "text", "text": text})
             await self._say(session, "session.text.ended", **at, text=text)
-            answer |= {"finish": "stop", "tokens": _TOKENS, "cost": 0.5}
+            answer |= {"finish": "" if "[[stop]]" in text else "stop", "tokens": _TOKENS, "cost": 0.5}
         except asyncio.CancelledError:
             outcome, error = "interrupted", {"type": "aborted", "message": "interrupted"}
         except RuntimeError as failure:

@@ -201,26 +201,92 @@ async def test_an_attempt_after_a_crash_takes_over_the_prompt_of_the_first(
     assert len(server.prompts) == 1, "the model has it once"
 
 
+async def begin_prompt(server: ScriptedServer2, session: str, text: str, attempt: int) -> None:
+    """Begin a prompt of run1, as a gateway that is killed then."""
+    gone = OpencodeApi2(server.url, SERVER_PASSWORD)
+    at = await gone.read_session(session)
+    prompt = Prompt(
+        text=text,
+        model=None,
+        agent=None,
+        system_prompt=None,
+        run="run1",
+        attempt=attempt,
+        round=1,
+        begins_session=False,
+    )
+    await gone.find_earlier_attempt(at, prompt)
+    told = len(server.messages[session])
+    await gone.send_prompt(at, prompt)
+    await gone.close()
+    await until(lambda: len(server.messages[session]) > told, "the work has begun")
+
+
 async def test_an_attempt_after_a_crash_takes_over_work_that_still_runs_and_answers_what_it_asks(
     backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
 ) -> None:
-    gone = OpencodeApi2(server.url, SERVER_PASSWORD)  # of a gateway that was killed
-    session = await gone.create_session(str(tmp_path), "title", may_ask_questions=False)
-    prompt = Prompt(
-        text="[[ask]]", model=None, agent=None, system_prompt=None, run="run1", attempt=1, round=1, begins_session=True
-    )
-    await gone.find_earlier_attempt(session, prompt)
-    await gone.send_prompt(session, prompt)
-    await gone.close()
-    await until(lambda: server.messages[session.id], "the work has begun")
-    again = turn(agent, "[[ask]]", workspace=tmp_path, run="run1", session_ref=session.id)
+    before = await listen(backend, turn(agent, "hello", workspace=tmp_path, run="run0"))
+    assert before.session_ref is not None
+    await begin_prompt(server, before.session_ref, "[[ask]]", attempt=1)
+    again = turn(agent, "[[ask]]", workspace=tmp_path, run="run1", session_ref=before.session_ref)
 
     async with asyncio.timeout(OPENCODE_SILENCE_SECONDS / 2):  # by then, no lost connection made it look again
         heard = await listen(backend, msgspec.structs.replace(again, attempt=2))
 
     assert heard.answer == "reject"
-    assert len(server.prompts) == 1
+    assert [prompt["id"] for prompt in server.prompts] == ["msg_run0_1", "msg_run1_1"]
     assert server.interrupts == 0
+
+
+async def test_a_third_attempt_takes_over_the_work_of_the_second_and_not_the_failure_of_the_first(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    heard = Heard()
+    with pytest.raises(AgentError):
+        await listen(backend, turn(agent, "[[fail]]", workspace=tmp_path, run="run1"), heard)
+    assert heard.session_ref is not None
+    await begin_prompt(server, heard.session_ref, "[[ask]]", attempt=2)
+    again = turn(agent, "[[ask]]", workspace=tmp_path, run="run1", session_ref=heard.session_ref)
+
+    async with asyncio.timeout(OPENCODE_SILENCE_SECONDS / 2):
+        third = await listen(backend, msgspec.structs.replace(again, attempt=3))
+
+    assert third.answer == "reject"
+    assert [prompt["id"] for prompt in server.prompts] == ["msg_run1_1", "msg_run1_2"]
+
+
+async def test_an_answer_that_was_stopped_is_not_taken_over(
+    backend: OpencodeBackend, agent: Agent, tmp_path: Path
+) -> None:
+    heard = Heard()
+    with pytest.raises(AgentError, match="told to stop"):
+        await listen(backend, turn(agent, "[[stop]]", workspace=tmp_path, run="run1"), heard)
+    again = turn(agent, "hello", workspace=tmp_path, run="run1", session_ref=heard.session_ref)
+
+    assert (await listen(backend, msgspec.structs.replace(again, attempt=2))).answer == "echo: hello"
+
+
+async def test_an_attempt_that_begins_another_session_has_a_prompt_of_its_own(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    first = await listen(backend, turn(agent, "hello", workspace=tmp_path, run="run1"))
+    assert first.session_ref is not None
+    server.sessions[first.session_ref]["location"] = {"directory": "/elsewhere"}
+    again = turn(agent, "hello", workspace=tmp_path, run="run1", session_ref=first.session_ref)
+
+    async with asyncio.timeout(PATIENCE):
+        assert (await listen(backend, msgspec.structs.replace(again, attempt=2))).answer == "echo: hello"
+    assert [prompt["id"] for prompt in server.prompts] == ["msg_run1_1", "msg_run1_2"]
+
+
+async def test_a_prompt_whose_id_belongs_to_another_one_is_refused(
+    backend: OpencodeBackend, agent: Agent, tmp_path: Path
+) -> None:
+    await listen(backend, turn(agent, "hello", workspace=tmp_path, run="run1"))
+
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(AgentError, match="conflicts with an existing record"):
+            await listen(backend, turn(agent, "other", workspace=tmp_path, run="run1"))
 
 
 async def test_each_round_of_a_goal_has_a_prompt_of_its_own_and_is_continued_by_the_next_attempt(

@@ -151,9 +151,11 @@ class OpencodeApi2(ServerCalls):
 
         The server may also have one that it has not begun: it then takes the same id as the same prompt.
         """
-        for attempt in range(1, prompt.attempt):
+        for attempt in () if prompt.begins_session else range(1, prompt.attempt):
             prompt.id = _name_prompt(prompt, attempt)
             found = await self._read_turn(session, Mark(None, prompt.id))
+            if _has_failed(found):  # then a busy session works on the prompt of a later attempt
+                continue
             if await self.is_busy(session) or _has_succeeded(found):
                 prompt.is_sent = True
                 return
@@ -186,7 +188,7 @@ class OpencodeApi2(ServerCalls):
                     raise
                 await asyncio.sleep(pause)
             except RequestRefused as error:
-                if error.http_status != 409:
+                if error.http_status != 409 or prompt.attempt == 1:
                     raise
                 return  # the server has it, with other words: those of an earlier attempt
 
@@ -313,10 +315,20 @@ def _name_prompt(prompt: Prompt, attempt: int) -> str:
 
 
 def _has_succeeded(turn: Sequence[Message] | None) -> bool:
+    last = _find_last_answer(turn)
+    return last is not None and not _has_failed(turn) and last.finish != "tool-calls"
+
+
+def _has_failed(turn: Sequence[Message] | None) -> bool:
+    """Tell whether the last answer has failed, or was stopped, which leaves it without a reason for its end."""
+    last = _find_last_answer(turn)
+    return last is not None and (last.error is not None or last.finish in ("", "error"))
+
+
+def _find_last_answer(turn: Sequence[Message] | None) -> Message | None:
+    """Return the last answer of a turn; None if it is not complete, or there is none."""
     answers = [message for message in turn or () if message.type == "assistant"]
-    if not answers or answers[-1].time.completed is None:
-        return False
-    return answers[-1].error is None and answers[-1].finish != "tool-calls"
+    return answers[-1] if answers and answers[-1].time.completed is not None else None
 
 
 def _in(directory: str) -> Mapping[str, str]:
