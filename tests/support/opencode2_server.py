@@ -39,6 +39,8 @@ class ScriptedServer2:
     prompts: list[dict[str, Any]] = field(default_factory=list)
     replies: list[dict[str, Any]] = field(default_factory=list)
     answers: list[dict[str, Any]] = field(default_factory=list)
+    #: statuses with which the next replies and answers are refused; 0 cuts the connection instead
+    refusals: list[int] = field(default_factory=list)
     interrupts: int = 0
     sessions: dict[str, dict[str, Any]] = field(default_factory=dict)
     messages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -149,7 +151,17 @@ class ScriptedServer2:
             await asyncio.wait([work])
         return web.json_response({"interrupted": True})
 
+    def _refuse(self, request: web.Request) -> web.Response | None:
+        """Return the refusal of an answer, if the test wants one."""
+        status = self.refusals.pop(0) if self.refusals else None
+        if status == 0:
+            assert request.transport is not None
+            request.transport.close()
+        return None if status is None else web.json_response({"message": "not so"}, status=status or 500)
+
     async def _reply(self, request: web.Request) -> web.Response:
+        if (refusal := self._refuse(request)) is not None:
+            return refusal
         self.replies.append(await request.json())
         self._asked.pop(request.match_info["request"]).set_result(self.replies[-1])
         return web.Response(status=204)
@@ -158,6 +170,8 @@ class ScriptedServer2:
         return web.json_response({"data": list(self._forms.values())})
 
     async def _answer(self, request: web.Request) -> web.Response:
+        if (refusal := self._refuse(request)) is not None:
+            return refusal
         self.answers.append(await request.json() if request.path.endswith("reply") else {"cancelled": True})
         del self._forms[request.match_info["request"]]
         self._asked.pop(request.match_info["request"]).set_result(self.answers[-1])

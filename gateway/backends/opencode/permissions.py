@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from gateway.backends.opencode import wire
+from gateway.backends.opencode.calls import RequestRefused
 from gateway.backends.opencode.driven_server import DrivenServer
 from gateway.backends.opencode.questions import make_question
 from gateway.domain.agent import PermissionPolicy
-from gateway.domain.event import BackendEvent, Permission
+from gateway.domain.event import BackendEvent, Log, Permission
 from gateway.domain.permission import PERMISSION_CHOICES, Answer, PermissionQuestion
 from gateway.domain.ports.backend import Turn
+from gateway.domain.question import AnswerContent
 from gateway.errors import AgentError
+
+#: seconds after which an answer that the server has not taken is sent again
+ANSWER_RETRY_SECONDS = (0.2, 1.0, 4.0)
 
 #: what the model reads with a denial, so that it can go on by other means; without a message its turn would end
 _DENIED_BY_POLICY = "Denied by policy, and nobody can be asked: go on without it, or say that it is needed."
@@ -35,6 +39,8 @@ class PermissionResponder:
         self._seen: set[str] = set()
         #: questions that people have not answered yet, by opencode's ids of the requests
         self._open_questions: dict[str, asyncio.Task[None]] = {}
+        self._remarks: list[BackendEvent] = []
+        self._failure: BaseException | None = None
         #: the action that was denied last; None if none was
         self.denied: str | None = None
         #: whether that denial came without a message to the model, which ends the turn
@@ -64,6 +70,20 @@ class PermissionResponder:
         if asked.id not in self._seen:
             self._seen.add(asked.id)
             self._start_asking(asked.id, self._pass_on_question(asked))
+
+    def take_remarks(self) -> Sequence[BackendEvent]:
+        """Return what there is to say about answers that people have given, once."""
+        remarks, self._remarks = self._remarks, []
+        return remarks
+
+    def raise_failure(self) -> None:
+        """Check that the agent gets its answers; it would wait for a lost one for ever.
+
+        Raises:
+            GatewayError: one could not be found out, or not be given to it.
+        """
+        if self._failure is not None:
+            raise self._failure
 
     def withdraw_question(self, request: str) -> None:
         """Stop asking people: the request was answered with another one, or by another client."""
@@ -95,14 +115,32 @@ class PermissionResponder:
         """Ask people, in a task: the turn must hear meanwhile when the server ends."""
         question = asyncio.create_task(asking, name="opencode-ask")
         self._open_questions[request] = question
-        question.add_done_callback(lambda _: self._open_questions.pop(request))
+        question.add_done_callback(lambda done: self._end_asking(request, done))
+
+    def _end_asking(self, request: str, done: asyncio.Task[None]) -> None:
+        del self._open_questions[request]
+        if not done.cancelled() and self._failure is None:
+            self._failure = done.exception()
 
     async def _pass_on_question(self, asked: wire.QuestionAsked) -> None:
         question = make_question(asked.questions) if asked.questions else asked.form
         # Of a form that people cannot be asked, the agent hears that nobody answers.
         content = None if question is None else await self._turn.ask_question(question)
-        with contextlib.suppress(AgentError):  # the question may be gone
-            await self._api.answer_question(asked, self._session, content)
+        try:
+            await self._send_question_answer(asked, content)
+        except RequestRefused as error:
+            if content is None or error.http_status != 400:
+                raise
+            said = f"the agent hears that nobody answers, because its server did not take the answer: {error}"
+            self._remarks.append(Log(level="warning", message=said))
+            await self._send_question_answer(asked, None)
+
+    async def _send_question_answer(self, asked: wire.QuestionAsked, content: AnswerContent | None) -> None:
+        await _send_until_taken(
+            lambda: self._api.answer_question(asked, self._session, content),
+            lambda: self._api.list_questions(self._session, [asked.session]),
+            asked.id,
+        )
 
     async def _ask_people(self, asked: wire.PermissionAsked, action: str) -> None:
         answer = await self._turn.ask_permission(PermissionQuestion(action=action, choices=PERMISSION_CHOICES))
@@ -114,6 +152,32 @@ class PermissionResponder:
             self.denied = action
             self.ends_turn = asked.permission == _REPETITION
             body |= {} if self.ends_turn else {"message": why}
-        # The request may be gone: answered with another one, or ended with its tool.
-        with contextlib.suppress(AgentError):
-            await self._api.answer_permission(asked, self._session, body)
+        await _send_until_taken(
+            lambda: self._api.answer_permission(asked, self._session, body),
+            lambda: self._api.list_permission_requests(self._session, [asked.session]),
+            asked.id,
+        )
+
+
+async def _send_until_taken(
+    send: Callable[[], Awaitable[None]],
+    list_open: Callable[[], Awaitable[Sequence[wire.PermissionAsked | wire.QuestionAsked]]],
+    request: str,
+) -> None:
+    """Send an answer, and again if it does not arrive, unless its request is gone.
+
+    A request may be gone because another client has answered it, or because it ended with its tool.
+
+    Raises:
+        AgentError: the server does not take the answer.
+    """
+    for pause in (*ANSWER_RETRY_SECONDS, None):
+        try:
+            await send()
+            return
+        except AgentError as error:
+            if request not in [one.id for one in await list_open()]:
+                return
+            if pause is None or (isinstance(error, RequestRefused) and error.http_status == 400):
+                raise
+        await asyncio.sleep(pause)

@@ -78,8 +78,11 @@ class TurnRunner:
                 for said in await self._catch_up():
                     yield said
             while not self._over:
+                self._permissions.raise_failure()
                 for said in await self._handle_event(await self._next_event()):
                     yield said
+                for remark in self._permissions.take_remarks():
+                    yield remark
         finally:
             questions = self._permissions.withdraw_all()
             if not self._over:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from gateway.backends import BackendResources
+from gateway.backends.opencode import permissions
 from gateway.backends.opencode import turn as opencode_turn
 from gateway.backends.opencode.backend import OpencodeBackend
 from gateway.backends.opencode.driven_server import Prompt
@@ -149,6 +150,59 @@ async def test_a_form_that_nobody_answers_is_cancelled(
 
     assert server.answers == [{"cancelled": True}]
     assert "cancelled" in heard.answer
+
+
+async def answer_form(_: Question) -> AnswerContent:
+    return {"color": "red", "count": 2}
+
+
+@pytest.mark.parametrize("text", ["[[ask]]", "[[form]]"])
+@pytest.mark.parametrize("refusals", [[500], [0, 503]])
+async def test_an_answer_that_does_not_arrive_is_sent_again(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path, text: str, refusals: list[int]
+) -> None:
+    server.refusals = refusals
+    given = msgspec.structs.replace(turn(agent, text, workspace=tmp_path), ask_question=answer_form)
+
+    async with asyncio.timeout(PATIENCE):
+        await listen(backend, given)
+
+    assert [sent.get("reply") or sent["answer"]["count"] for sent in server.replies + server.answers] == (
+        ["reject"] if text == "[[ask]]" else [2]
+    )
+
+
+@pytest.mark.parametrize("policy", [PermissionPolicy.DENY, PermissionPolicy.ASK])
+async def test_a_turn_fails_when_the_server_takes_no_answer(
+    backend: OpencodeBackend,
+    server: ScriptedServer2,
+    agent: Agent,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: PermissionPolicy,
+) -> None:
+    monkeypatch.setattr(permissions, "ANSWER_RETRY_SECONDS", (0.01, 0.01))
+    server.refusals = [500] * 10
+    agent = msgspec.structs.replace(agent, permissions=policy)
+
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(AgentError, match="not so"):
+            await listen(backend, turn(agent, "[[ask]]", workspace=tmp_path))
+
+    assert server.interrupts, "the agent waits no longer"
+
+
+async def test_an_answer_that_the_server_refuses_becomes_no_answer_and_is_told(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    server.refusals = [400]
+    given = msgspec.structs.replace(turn(agent, "[[form]]", workspace=tmp_path), ask_question=answer_form)
+
+    async with asyncio.timeout(PATIENCE):
+        heard = await listen(backend, given)
+
+    assert server.answers == [{"cancelled": True}]
+    assert ["its server did not take the answer: opencode answered 400" in said for said in heard.logs] == [True]
 
 
 async def test_a_failed_turn_says_why(backend: OpencodeBackend, agent: Agent, tmp_path: Path) -> None:
