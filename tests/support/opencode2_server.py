@@ -4,7 +4,8 @@ Its routes, bodies and events are those of the sources of opencode 2 (`packages/
 says what the work is; anything else is echoed:
 
     [[ask]]      ask for a permission, and answer what came
-    [[form]]     show a form, and answer what came
+    [[form]]     show a form, and answer what came; the test may give another one
+    [[quiet]]    as [[form]], without an event
     [[tool]]     use a tool
     [[fail]]     fail in the model
     [[retry]]    wait for another try of the model, in an hour
@@ -27,6 +28,10 @@ from aiohttp import encode_basic_auth, web
 SERVER_PASSWORD = "of the server"
 _TOKENS = {"input": 10, "output": 2, "reasoning": 1, "cache": {"read": 3, "write": 4}}
 
+_FIELDS = [
+    {"key": "color", "type": "string", "title": "Color", "options": [{"value": "red", "label": "Red"}]},
+    {"key": "count", "type": "integer", "title": "How many", "required": True},
+]
 _PERMISSION = {"action": "shell", "resources": ["touch made"]}
 
 
@@ -39,6 +44,8 @@ class ScriptedServer2:
     prompts: list[dict[str, Any]] = field(default_factory=list)
     replies: list[dict[str, Any]] = field(default_factory=list)
     answers: list[dict[str, Any]] = field(default_factory=list)
+    #: what the form has
+    form: dict[str, Any] = field(default_factory=lambda: {"title": "Which?", "fields": _FIELDS})
     #: statuses with which the next replies and answers are refused; 0 cuts the connection instead
     refusals: list[int] = field(default_factory=list)
     interrupts: int = 0
@@ -220,14 +227,11 @@ class ScriptedServer2:
         at = {"assistantMessageID": answer["id"]}
         if "[[ask]]" in text:
             return str((await self._ask(session, "permission.asked", {"id": "per_1", **_PERMISSION}))["reply"])
-        if "[[form]]" in text:
-            fields = [
-                {"key": "color", "type": "string", "title": "Color", "options": [{"value": "red", "label": "Red"}]},
-                {"key": "count", "type": "integer", "title": "How many", "required": True},
-            ]
-            form = {"id": "frm_1", "sessionID": session, "title": "Which?", "mode": "form", "fields": fields}
+        if "[[form]]" in text or "[[quiet]]" in text:
+            form = {"id": "frm_1", "sessionID": session, "mode": "form", **self.form}
             self._forms["frm_1"] = form
-            return json.dumps(await self._ask(session, "form.created", {"form": form}, "frm_1"))
+            kind = "form.created" if "[[form]]" in text else "form.unheard"
+            return json.dumps(await self._ask(session, kind, {"form": form}, "frm_1"))
         if "[[tool]]" in text:
             tool = {"type": "tool", "id": "call_1", "name": "shell", "time": {}, "state": {"status": "running"}}
             answer["content"].append(tool)

@@ -154,7 +154,7 @@ class TurnRunner:
 
     async def _handle_silence(self) -> Sequence[TurnOutput]:
         if self._api.stores_before_idle and await self._api.is_busy(self._session):
-            return []  # the stored messages may be large, and decide nothing yet
+            return await self._handle_open_requests()  # the stored messages may be large, and decide nothing yet
         return await (self._read_stored_messages(sure=True) if self._may_be_over else self._catch_up())
 
     async def _handle_request(
@@ -224,6 +224,13 @@ class TurnRunner:
     # --- stored messages ----------------------------------------------------------------------
 
     async def _catch_up(self) -> Sequence[TurnOutput]:
+        said = [*await self._handle_open_requests(), *await self._read_stored_messages(sure=True)]
+        if not self._over:
+            self._check_progress()
+        return said
+
+    async def _handle_open_requests(self) -> Sequence[TurnOutput]:
+        """Answer the requests that wait, as far as we have not heard of them, and withdraw those that are gone."""
         said: list[TurnOutput] = []
         helpers = await self._api.list_helper_sessions(self._session)
         ours = self._inbox.sessions | {helper.id for helper in helpers}
@@ -236,9 +243,6 @@ class TurnRunner:
         for question in questions:
             if question.session in ours:
                 self._permissions.answer_question(question)
-        said += await self._read_stored_messages(sure=True)
-        if not self._over:
-            self._check_progress()
         return said
 
     def _check_progress(self) -> None:

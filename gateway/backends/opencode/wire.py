@@ -243,7 +243,8 @@ class QuestionAsked(Struct, rename={"session": "sessionID"}):
     id: str
     session: str
     questions: list[QuestionInfo] = field(default_factory=list)
-    #: what people are asked instead; only version 2 has such forms
+    #: whether it is a form instead, which only version 2 has; and what people are asked, if they can be asked that
+    is_form: bool = False
     form: Question | None = None
 
 

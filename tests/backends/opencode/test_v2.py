@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -150,6 +151,56 @@ async def test_a_form_that_nobody_answers_is_cancelled(
 
     assert server.answers == [{"cancelled": True}]
     assert "cancelled" in heard.answer
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"fields": []},
+        {"fields": "none"},
+        {"fields": [{"key": "when", "type": "date"}]},
+        {"fields": [{"key": 3, "type": "string"}]},
+        {"fields": [{"key": "n", "type": "number", "options": [{"value": 1, "label": "one"}]}]},
+        {"title": "Sign in", "mode": "url", "url": "http://127.0.0.1/"},
+    ],
+)
+async def test_a_form_that_people_cannot_be_asked_is_cancelled(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path, form: dict[str, Any]
+) -> None:
+    server.form = form
+
+    async with asyncio.timeout(PATIENCE):
+        await listen(backend, msgspec.structs.replace(turn(agent, "[[form]]", workspace=tmp_path), ask_question=fail))
+
+    assert server.answers == [{"cancelled": True}]
+
+
+async def fail(question: Question) -> AnswerContent:
+    raise AssertionError(question)
+
+
+async def test_a_form_may_leave_everything_out_but_the_names_of_its_answers(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    field = {"key": "count", "title": None, "description": None, "required": None, "options": None, "custom": None}
+    server.form = {"title": None, "fields": [field, {"key": "color"}]}
+
+    async with asyncio.timeout(PATIENCE):
+        given = msgspec.structs.replace(turn(agent, "[[form]]", workspace=tmp_path), ask_question=answer_form)
+        await listen(backend, given)
+
+    assert server.answers == [{"answer": {"color": "red", "count": 2}}]
+
+
+async def test_a_form_of_which_no_event_tells_is_found_while_the_agent_is_silent(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opencode_turn, "POLL_INTERVAL_SECONDS_2", 0.05)
+
+    async with asyncio.timeout(PATIENCE):
+        await listen(backend, turn(agent, "[[quiet]]", workspace=tmp_path))
+
+    assert server.answers == [{"cancelled": True}]
 
 
 async def answer_form(_: Question) -> AnswerContent:

@@ -23,8 +23,8 @@ from gateway.backends.opencode.calls import (
 )
 from gateway.backends.opencode.driven_server import DISABLED_AGENT, Mark, Prompt
 from gateway.backends.opencode.questions import render_answers
-from gateway.backends.opencode.v2.events import EventTranslator, translate_form
-from gateway.backends.opencode.v2.forms import Form
+from gateway.backends.opencode.v2.events import EventTranslator
+from gateway.backends.opencode.v2.forms import Form, read_form
 from gateway.backends.opencode.v2.wire import (
     AgentInfo,
     Data,
@@ -33,6 +33,7 @@ from gateway.backends.opencode.v2.wire import (
     Page,
     PermissionRequest,
     SessionInfo,
+    read_resources,
     translate_message,
 )
 from gateway.domain.question import AnswerContent
@@ -265,9 +266,10 @@ class OpencodeApi2(ServerCalls):
     ) -> Sequence[wire.PermissionAsked]:
         found: list[wire.PermissionAsked] = []
         for name in sessions:
-            path = f"/api/session/{quote_segment(name)}/permission"
-            open_ = await self.send_request(Data[list[PermissionRequest]], "GET", path)
-            found += [wire.PermissionAsked(one.id, name, one.action, one.resources) for one in open_.data]
+            open_ = await self._list_if_possible(
+                list[PermissionRequest], f"/api/session/{quote_segment(name)}/permission"
+            )
+            found += [wire.PermissionAsked(one.id, name, one.action, read_resources(one.resources)) for one in open_]
         return found
 
     async def answer_permission(
@@ -281,11 +283,11 @@ class OpencodeApi2(ServerCalls):
         for name in sessions:
             path = f"/api/session/{quote_segment(name)}"
             found += await self._list_if_possible(list[wire.QuestionAsked], f"{path}/question")
-            found += [translate_form(form) for form in await self._list_if_possible(list[Form], f"{path}/form")]
+            found += [read_form(form) for form in await self._list_if_possible(list[Form], f"{path}/form")]
         return found
 
     async def _list_if_possible(self, kind: type[list[T]], path: str) -> Sequence[T]:
-        """Return what the server lists; nothing if it has no such list: 1.18 has questions, and 2 has forms."""
+        """Return what a session has; nothing if it is gone, or if the server has no such list: only 2 has forms."""
         try:
             return (await self.send_request(Data[kind], "GET", path)).data  # type: ignore[valid-type]
         except RouteMissing:
@@ -299,7 +301,7 @@ class OpencodeApi2(ServerCalls):
         self, asked: wire.QuestionAsked, session: wire.Session, content: AnswerContent | None
     ) -> None:
         path = f"/api/session/{quote_segment(asked.session)}"
-        if asked.questions:
+        if not asked.is_form:
             body: dict[str, Any] = {"answers": render_answers(asked.questions, content)}
             await self.send_request(None, "POST", f"{path}/question/{quote_segment(asked.id)}/reply", body=body)
         elif content is None:

@@ -14,8 +14,8 @@ from msgspec import Struct, field
 
 from gateway import surrogates
 from gateway.backends.opencode import wire
-from gateway.backends.opencode.v2.forms import Form, make_form_question
-from gateway.backends.opencode.v2.wire import make_tool_part, name_text_part, read_error, read_output
+from gateway.backends.opencode.v2.forms import Form, read_form
+from gateway.backends.opencode.v2.wire import make_tool_part, name_text_part, read_error, read_output, read_resources
 
 #: tool calls whose names are kept; only the first event of a call has the name
 MAX_KEPT_CALLS = 1000
@@ -60,7 +60,7 @@ class _EventData(
     #: when the model is tried again, in milliseconds since 1970 UTC
     at: float = 0
     action: str = ""
-    resources: list[str] = field(default_factory=list)
+    resources: Any = None
     request: str = ""
     parent: str | None = None
     info: Any = None
@@ -170,7 +170,7 @@ class EventTranslator:
     # --- requests -----------------------------------------------------------------------------
 
     def _read_permission(self, data: _EventData) -> wire.WireEvent:
-        return wire.PermissionAsked(data.id, data.session, data.action, data.resources)
+        return wire.PermissionAsked(data.id, data.session, data.action, read_resources(data.resources))
 
     def _read_reply(self, data: _EventData) -> wire.WireEvent:
         return wire.PermissionReplied(data.session, data.request or data.id)
@@ -179,11 +179,7 @@ class EventTranslator:
         return wire.QuestionAsked(data.id, data.session, data.questions)
 
     def _read_form(self, data: _EventData) -> wire.WireEvent | None:
-        return None if data.form is None else translate_form(data.form)
-
-
-def translate_form(form: Form) -> wire.QuestionAsked:
-    return wire.QuestionAsked(form.id, form.session, form=make_form_question(form))
+        return None if data.form is None else read_form(data.form)
 
 
 def _name_part(data: _EventData, kind: str) -> str:

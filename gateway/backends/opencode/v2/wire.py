@@ -57,7 +57,7 @@ class AgentInfo(Struct):
 class PermissionRequest(Struct):
     id: str
     action: str
-    resources: list[str] = field(default_factory=list)
+    resources: Any = None
 
 
 class ToolState(Struct):
@@ -161,6 +161,11 @@ def make_tool_part(message: str, call: str, tool: str, state: wire.ToolState) ->
 def name_text_part(message: str, kind: str, name: str | int) -> str:
     """Return an id for a text or a reasoning: by its own id in 1.18, by its number among its kind in 2."""
     return f"{message}/{kind}/{name}"
+
+
+def read_resources(resources: Any) -> list[str]:
+    """Return what a permission is asked for; an agent waits for the answer, whatever this is."""
+    return [str(one) for one in resources] if isinstance(resources, list) else []
 
 
 def read_output(content: list[Any]) -> str:
