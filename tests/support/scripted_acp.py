@@ -4,6 +4,8 @@ It has the directives of `scripted_agent`, and these:
 
     [[ask TEXT]]     ask permission for TEXT, and answer the choice
     [[offer KINDS]]  like ask, with only these choices
+    [[beg N]]        ask permission N times at once; then answer
+    [[answer JSON]]  answer the prompt with this message, and its id
     [[sulk TEXT]]    like ask, and end without an answer
     [[form JSON]]    elicit a form with these parameters, and answer the response as JSON
     [[able]]         answer the capabilities of the client as JSON
@@ -64,6 +66,8 @@ before: dict[str, int] = {}
 answers: dict[int, Any] = {}
 #: what the answer to the prompt tells instead of the usage, by session
 results: dict[str, Any] = {}
+#: the message that answers the prompt, by session
+messages: dict[str, dict[str, Any]] = {}
 #: what the client says that it can do
 client: dict[str, Any] = {}
 answered = threading.Condition()
@@ -114,6 +118,15 @@ def ask_for(session: str, call: dict[str, Any], kinds: Sequence[str] = ("allow_o
         answered.wait_for(lambda: number in answers)
     outcome = answers[number]["outcome"]
     return str(outcome.get("optionId", outcome["outcome"]))
+
+
+def beg(session: str, times: str) -> None:
+    asking = [threading.Thread(target=ask, args=[session, "go on"]) for _ in range(int(times))]
+    for each in asking:
+        each.start()
+    for each in asking:
+        each.join()
+    say(session, "begged")
 
 
 def elicit(session: str, form: str) -> None:
@@ -254,6 +267,8 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "history": lambda session, _: say(session, f"{before[session]} prompts before"),
     "ask": lambda session, what: say(session, ask(session, what)),
     "sulk": ask,
+    "beg": beg,
+    "answer": lambda session, message: messages.update({session: json.loads(message)}),
     "form": elicit,
     "able": lambda session, _: say(session, json.dumps(client)),
     "offer": lambda session, kinds: say(session, ask(session, "go on", kinds.split())),
@@ -303,7 +318,8 @@ def prompt(number: int, session: str, text: str) -> None:
         reason = "cancelled" if cancelled[session].is_set() else "end_turn"
         reason = "refusal" if found and found[1] == "balk" else reason
         reason = found[2].partition(" ")[0] if found and found[1] == "cut" else reason
-        send(id=number, result={"stopReason": reason, **results.pop(session, {"usage": usage})})
+        result = {"stopReason": reason, **results.pop(session, {"usage": usage})}
+        send(id=number, **messages.pop(session, {"result": result}))
         if found and found[1] == "hangup":
             os.close(1)
     finally:

@@ -53,6 +53,8 @@ from gateway.process.terminal_text import clean_bytes, clean_stray_text, split_m
 MAX_MESSAGE_BYTES = 16 << 20
 #: updates that may wait; when more come, reading stops, and the agent has to wait
 MAX_WAITING_UPDATES = 256
+#: requests of an agent that may be without an answer; people are asked 16 at a time, the rest is answered at once
+MAX_OPEN_REQUESTS = 64
 #: seconds that an agent may pause while it repeats the history of a session, seconds until its first prompt comes, and
 #: seconds in all. Gemini CLI repeats it after it has said that the session is loaded; others, before
 HISTORY_PAUSE_SECONDS, HISTORY_START_SECONDS, HISTORY_TIMEOUT_SECONDS = 0.2, 2.0, 10.0
@@ -73,6 +75,9 @@ _UPDATE_KINDS = frozenset(
     for update in get_args(SessionNotification.model_fields["update"].annotation)
     for kind in get_args(update.model_fields["session_update"].annotation)
 )
+
+#: the code of an error that an agent tells in another form than the protocol's
+_UNKNOWN_ERROR_CODE = -32603
 
 _log = log.get()
 
@@ -108,16 +113,25 @@ class LoadedSession:
     updated_at: float = 0.0
 
 
-def _mark_unknown_notification(message: Any) -> dict[str, Any]:
-    """Return a message; a notification that the library does not know gets the name of an extension.
+def _prepare_message(message: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a message as the library can read it; None if it is none.
 
-    The library would log it as an error, each time that it comes.
+    The library would log a notification that it does not know as an error, each time that it comes; it gets the name
+    of an extension. It would stop to read after an answer whose id is a list, or whose error is no object.
     """
-    if isinstance(message, dict) and "id" not in message and isinstance(method := message.get("method"), str):
+    method = message.get("method")
+    if method is None:
+        error = message.get("error")
+        if not isinstance(message.get("id"), int | str):
+            return None
+        if error is not None and not (isinstance(error, dict) and isinstance(error.get("code"), int)):
+            told = error.get("message") if isinstance(error, dict) else error
+            message["error"] = {"code": _UNKNOWN_ERROR_CODE, "message": str(told)}
+    elif isinstance(method, str) and "id" not in message:
         kind = _find_update_kind(message.get("params")) if method == CLIENT_METHODS["session_update"] else None
         if not (method in _METHODS if kind is None else kind in _UPDATE_KINDS):
             message["method"] = f"_{method.removeprefix('_')}"
-    return cast("dict[str, Any]", message)
+    return message
 
 
 def _find_update_kind(params: Any) -> str | None:
@@ -136,6 +150,8 @@ class _LineTransport:
         self._begun = bytearray()
         self._reading: AsyncGenerator[bytes, None] = read_lines(child.stdout, MAX_MESSAGE_BYTES, self._begun)
         self._writing = asyncio.Lock()
+        #: the agent's requests that may still come: it has to wait while too many have no answer
+        self._requests = asyncio.Semaphore(MAX_OPEN_REQUESTS)
         #: whether the agent has closed its output
         self.over = False
         #: the beginning of the lines that are no message
@@ -145,8 +161,12 @@ class _LineTransport:
 
     async def send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        async with self._writing:
-            await self._child.write_stdin(data)
+        try:
+            async with self._writing:
+                await self._child.write_stdin(data)
+        finally:
+            if "method" not in message:
+                self._requests.release()
 
     async def receive(self) -> dict[str, Any] | None:
         while True:
@@ -163,7 +183,11 @@ class _LineTransport:
                 message = json.loads(surrogates.replace_lone_surrogates(data))
                 if not before or "jsonrpc" in message:
                     self._note_stray_text(before)
-                    return _mark_unknown_notification(message)
+                    if (prepared := _prepare_message(message)) is None:
+                        continue
+                    if "method" in prepared and "id" in prepared:
+                        await self._requests.acquire()
+                    return prepared
             self._note_stray_text(clean_stray_text(line))
 
     def _note_stray_text(self, text: str) -> None:
@@ -213,9 +237,13 @@ class _Client:
         else:
             if self.remarks is not None:
                 self.remarks.read_update(update)
-            self.updates.put_nowait(update)
-            if self.updates.qsize() >= MAX_WAITING_UPDATES:
-                self._room.clear()
+            self.add_update(update)
+
+    def add_update(self, update: Any) -> None:
+        """Add an update behind those that wait; when they are many, reading stops."""
+        self.updates.put_nowait(update)
+        if self.updates.qsize() >= MAX_WAITING_UPDATES:
+            self._room.clear()
 
     def _note_outside_turn(self, session_id: str, update: Any) -> None:
         if (session := self.sessions.get(session_id)) is not None:
@@ -402,7 +430,7 @@ class AgentConnection:
 
     def add_update(self, update: Any) -> None:
         """Add an update behind those that wait."""
-        self._client.updates.put_nowait(update)
+        self._client.add_update(update)
 
     def take_update(self) -> Any | None:
         """Return the next update without a wait; None if there is none."""
