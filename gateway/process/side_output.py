@@ -20,6 +20,8 @@ from gateway.process.terminal_text import clean_bytes, shows_text
 MAX_LINES_AT_ONCE, LINE_INTERVAL_SECONDS, MAX_LINES = 20, 30.0, 200
 #: bytes of a line that are read; the rest is not shown
 MAX_LINE_BYTES = 2000
+#: lines of one piece that are examined: a flood must not keep this process from other work
+MAX_LINES_PER_PIECE = 500
 
 #: what loggers put before a message: a time, and how important it is
 _LOG_PREFIX = re.compile(
@@ -32,7 +34,7 @@ _LOG_PREFIX = re.compile(
 _LINE_LEVEL = re.compile(r"\blevel=\"?(\w+)", re.IGNORECASE)
 _ROUTINE_LEVELS = frozenset({"trace", "debug", "verbose", "info", "log"})
 #: lines of nothing but fields, and of nothing but brackets: parts of diagnostics
-_ROUTINE = re.compile(r"(?:\[[\w/.-]+\]|[\w.-]+=\S*)(?:\s+[\w.-]+=\S*)+|[\[\](){},;\s]+")
+_ROUTINE = re.compile(r"(?:\[[\w/.-]+\]|[\w.-]++=\S*+)(?:\s++[\w.-]++=\S*+)++|[\[\](){},;\s]+")
 
 _Said = TypeVar("_Said")
 
@@ -61,13 +63,14 @@ class SideOutput:
     def feed(self, data: bytes) -> None:
         """Take a piece of what the program writes to standard error."""
         *ends, last = data.split(b"\n")
-        for end in ends:
+        for end in ends[:MAX_LINES_PER_PIECE]:
             self._extend_line(end)
             if not self._may_show():  # before the line is examined: a flood costs little
                 self._left_out += 1
             elif not self._begun.startswith((b" ", b"\t")):  # such a line continues the one before, as in a stack trace
                 self.read_line(clean_bytes(bytes(self._begun)))
             self._begun.clear()
+        self._left_out += len(ends[MAX_LINES_PER_PIECE:])
         self._extend_line(last)
 
     def _extend_line(self, piece: bytes) -> None:

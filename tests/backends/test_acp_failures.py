@@ -56,6 +56,18 @@ def test_a_failed_try_is_found_in_a_line_of_standard_error(line: str, failed: Fa
 
 
 @pytest.mark.parametrize(
+    "pieces",
+    [
+        ("Handled error during turn: a 1/1 Some(", "http_status_code: None", ') Some("'),
+        ('message="stream error"', ' error.error="', "x"),
+    ],
+)
+def test_a_line_that_only_repeats_parts_of_a_failed_try_costs_little(pieces: tuple[str, ...]) -> None:
+    """It would take minutes to try all ways to read it."""
+    assert parse_error_line("".join(2000 * piece for piece in pieces)) is None
+
+
+@pytest.mark.parametrize(
     ("message", "failed"),
     [
         (

@@ -12,6 +12,7 @@ from gateway.process.side_output import (
     MAX_LINE_BYTES,
     MAX_LINES,
     MAX_LINES_AT_ONCE,
+    MAX_LINES_PER_PIECE,
     SideOutput,
     mix_in,
 )
@@ -121,6 +122,17 @@ def test_too_many_lines_are_left_out_and_counted() -> None:
     side.feed(b"after\nlate\n")
 
     assert side.take_lines() == ["after (after 7 lines that are left out)"]
+
+
+def test_of_a_flood_only_some_lines_are_examined() -> None:
+    examined: list[str] = []
+    side = SideOutput(lambda line: str(examined.append(line) or ""), Clock())
+
+    side.feed(b"".join(b"%d\n" % number for number in range(3 * MAX_LINES_PER_PIECE)))
+    side.feed(b"the end\n")
+
+    assert len(examined) == MAX_LINES_PER_PIECE + 1
+    assert examined[-1] == "the end"
 
 
 def test_a_turn_has_a_limit_of_lines() -> None:

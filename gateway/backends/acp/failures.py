@@ -34,16 +34,16 @@ _RATE_LIMIT_REMEDY = "Try again later, or lower `max_concurrent`."
 #: an HTTP status where an error names one: `401 Unauthorized`, `status 503`, `API Error: 429`, `(529)`
 _STATUS = re.compile(r"(?:\b(?:status|error|code|rejected|http)\b\D{0,12}|^|\()\b([45]\d\d)\b", re.IGNORECASE)
 
-#: a line of standard error that tells of a try that failed
+#: a line of standard error that tells of a try that failed; atomic groups keep a hostile line from costing much time
 _FAILED_TRIES = (
     re.compile(  # Gemini CLI
         r"Attempt \d+ failed(?: with status (?P<status>\d{3})|: )(?:\. Retrying with backoff\.\.\.\s*)?(?P<why>.*)"
     ),
     re.compile(  # codex-acp 0
-        r".*Handled error during turn: \S+ \d+/\d+ Some\(.*http_status_code: (?:Some\((?P<status>\d+)\)|None).*?\) "
-        r'Some\("(?P<why>.*)"\)'
+        r"(?>.*?Handled error during turn: )\S+ \d+/\d+ Some\("
+        r"(?>.*?http_status_code: )(?:Some\((?P<status>\d+)\)|None)(?>.*?\) Some\(\")(?P<why>.*)\"\)"
     ),
-    re.compile(r'.*\bmessage="stream error".*\berror\.error="(?P<why>.*)"'),  # opencode
+    re.compile(r'(?>.*?\bmessage="stream error")(?>.*?\berror\.error=")(?P<why>.*)"'),  # opencode
 )
 
 
