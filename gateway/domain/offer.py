@@ -52,7 +52,8 @@ class Offer(Struct, frozen=True, kw_only=True):
         # opencode takes a variant after the id of a model
         if given in names or any(given.startswith(f"{choice.id.casefold()}/") for choice in self.models):
             return True
-        return self.other_models is OtherModels.SIMILAR and bool(_split_words(given) & _split_words(" ".join(names)))
+        # claude-agent-acp takes `opusplan`, too
+        return self.other_models is OtherModels.SIMILAR and any(word in given for word in _split_words(" ".join(names)))
 
     def find_near_models(self, model: str) -> list[str]:
         """Return the ids of the models that are spelled like this one; without any, the first ones."""

@@ -24,6 +24,7 @@ def offer(other: OtherModels, **models: str) -> Offer:
         (OtherModels.NONE, "sonet", False),
         (OtherModels.SIMILAR, "claude-sonnet-5-5", True),
         (OtherModels.SIMILAR, "opus[1m]", True),
+        (OtherModels.SIMILAR, "opusplan", True),
         (OtherModels.SIMILAR, "gpt-5", False),
         (OtherModels.ANY, "gpt-5", True),
     ],
