@@ -22,7 +22,7 @@ from gateway.errors import AgentError, TimedOut
 from gateway.process.child import Children
 from gateway.process.identity import Identity
 from gateway.process.scratch import ScratchSpace
-from gateway.process.version_probe import ask_version
+from gateway.process.version_probe import NoVersion, ask_version
 
 _log = log.get()
 
@@ -103,7 +103,7 @@ async def _look(
         return msgspec.structs.replace(seen, problem=problem)
     try:
         version = await ask_version(children, [place], children.make_environment({}, 0))
-    except TimedOut:  # on a busy machine, a program may need long, and work all the same
+    except (TimedOut, NoVersion):  # on a busy machine, a program may need long, and work all the same
         return seen
     except AgentError as error:
         return msgspec.structs.replace(seen, problem=str(error))

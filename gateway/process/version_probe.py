@@ -15,10 +15,15 @@ VERSION_TIMEOUT_SECONDS = 10.0
 MAX_VERSION_BYTES = 1024
 
 
+class NoVersion(AgentError):
+    """The program works, and does not know `--version`."""
+
+
 async def ask_version(children: Children, command: Sequence[str], env: Mapping[str, str]) -> str:
     """Return what a program prints for `--version`.
 
     Raises:
+        NoVersion: it has no such option.
         AgentError: it cannot be started, fails, or says nothing.
         TimedOut: it does not end in time.
     """
@@ -33,6 +38,8 @@ async def ask_version(children: Children, command: Sequence[str], env: Mapping[s
     finally:
         await child.stop_group()
     version = clean_bytes(said).strip()
+    if code != 0 and "--version" in child.stderr_tail():  # codex-acp of Zed: "unexpected argument '--version' found"
+        raise NoVersion(f"`{command[0]}` does not know --version.")
     if code != 0 or not version:
         raise AgentError(f"`{' '.join(command)} --version` fails: {child.stderr_tail()}")
     return version

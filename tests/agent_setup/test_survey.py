@@ -60,6 +60,14 @@ async def test_programs_that_do_not_tell_their_version_hold_nothing_up(
     assert "broken" in seen["gemini"].problem
 
 
+async def test_a_program_that_does_not_know_the_option_for_its_version_works(tmp_path: Path) -> None:
+    install(tmp_path, "codex-acp", """echo "error: unexpected argument '--version' found" >&2; exit 2""")
+
+    seen = await look(tmp_path)
+
+    assert (seen["codex"].version, seen["codex"].is_usable) == ("", True)
+
+
 @pytest.mark.parametrize(
     ("node", "first", "problem"),
     [
