@@ -16,14 +16,15 @@ import pytest
 
 from gateway import app, config
 from gateway.backends.acp import connection
+from gateway.backends.acp.backend import describe_agent
 from gateway.backends.acp.connection import MAX_LOADED_SESSIONS
 from gateway.backends.acp.detection import detect_agent
 from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import KNOWN_AGENTS, AgentPreset
-from gateway.domain.agent import PermissionPolicy
+from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Log, Notice, Permission, Text, Tool, ToolEnd, Usage
 from gateway.domain.permission import PERMISSION_CHOICES, Answer, PermissionQuestion
-from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
+from gateway.domain.ports.backend import Abilities, SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError, ConfigError
 from gateway.process import identity
@@ -642,6 +643,16 @@ def test_a_known_agent_is_found_on_path(tmp_path: Path) -> None:
     assert found is not None
     assert found.options.preset is AgentPreset.CLAUDE
     assert detect_agent({"PATH": "/nowhere"}, settings) is None
+
+
+def test_a_command_of_the_user_is_described_by_the_name_of_its_program() -> None:
+    gemini, unknown = (
+        describe_agent(Agent(id="main", backend="acp", options=Options(command=command)))
+        for command in (["/opt/gemini", "--acp"], ["my-agent"])
+    )
+
+    assert gemini == KNOWN_AGENTS[AgentPreset.GEMINI].abilities
+    assert unknown == Abilities()
 
 
 def test_options_without_preset_and_command_are_refused(tmp_path: Path) -> None:

@@ -245,9 +245,9 @@ def _asks_people(agent: Agent) -> bool:
 
 
 def describe_agent(agent: Agent) -> Abilities:
-    """Tell what is known of the agent of the preset."""
-    known: KnownAgent = agent.options.known_agent
-    return known.abilities
+    """Tell what is known of the agent of the preset, or of the program's name."""
+    known: KnownAgent | None = agent.options.recognised_agent
+    return Abilities() if known is None else known.abilities
 
 
 BACKEND = BackendType(
