@@ -46,7 +46,7 @@ class Groups(People):
 async def test_an_agent_with_many_requests_has_to_wait_for_the_answers(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "MAX_OPEN_REQUESTS", 4)
+    monkeypatch.setattr(connection, "MAX_UNANSWERED_REQUESTS", 4)
     rig.but(permissions=PermissionPolicy.ASK)
     rig.people = people = Groups()
 

@@ -54,7 +54,7 @@ MAX_MESSAGE_BYTES = 16 << 20
 #: updates that may wait; when more come, reading stops, and the agent has to wait
 MAX_WAITING_UPDATES = 256
 #: requests of an agent that may be without an answer; people are asked 16 at a time, the rest is answered at once
-MAX_OPEN_REQUESTS = 64
+MAX_UNANSWERED_REQUESTS = 64
 #: seconds that an agent may pause while it repeats the history of a session, seconds until its first prompt comes, and
 #: seconds in all. Gemini CLI repeats it after it has said that the session is loaded; others, before
 HISTORY_PAUSE_SECONDS, HISTORY_START_SECONDS, HISTORY_TIMEOUT_SECONDS = 0.2, 2.0, 10.0
@@ -151,7 +151,7 @@ class _LineTransport:
         self._reading: AsyncGenerator[bytes, None] = read_lines(child.stdout, MAX_MESSAGE_BYTES, self._begun)
         self._writing = asyncio.Lock()
         #: the agent's requests that may still come: it has to wait while too many have no answer
-        self._requests = asyncio.Semaphore(MAX_OPEN_REQUESTS)
+        self._requests = asyncio.Semaphore(MAX_UNANSWERED_REQUESTS)
         #: whether the agent has closed its output
         self.over = False
         #: the beginning of the lines that are no message
