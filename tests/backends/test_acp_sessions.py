@@ -178,6 +178,15 @@ async def test_a_configured_mode_that_asks_is_set(rig: Rig, preset: AgentPreset 
     assert mode(rig) == chosen
 
 
+async def test_a_mode_that_the_agent_refuses_is_an_error_with_those_that_it_offers(rig: Rig) -> None:
+    rig.but("--modes", "default,plan", "--picky", preset=AgentPreset.CLAUDE, mode="dontAsk")
+
+    with pytest.raises(AgentError, match="no such mode") as raised:
+        await rig.ask("Hello")
+
+    assert raised.value.remedy == "It offers default, plan."
+
+
 async def test_any_configured_mode_is_set_when_all_is_allowed(rig: Rig) -> None:
     rig.but(
         "--mode-option",

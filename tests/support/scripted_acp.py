@@ -33,11 +33,11 @@ works. `--no-load`: sessions cannot be loaded again. `--blank`: a session that i
 `--late`: its history comes after the answer. `--no-auth`: requires a sign-in first. `--held`: writes `held-PID` there
 at its start, and continues when there is a file `go`. `--weak N`: the first N processes that start there end at once.
 `--odd`: the id of the model option differs from its category. `--modes A,B`: offers these modes, and begins in the
-first one. `--mode-option A,B`: the same as an option. `--drift MODE`: it changes to the mode when its model is set.
-`--closes`: it can close sessions, and writes their ids to the file `closed`. `--stiff`: sets no option, and does not
-say so. `--name NAME`: calls itself so. `--models A,B`: offers these models for `session/set_model`, and begins with the
-first one. `--model-names A,B`: offers models with these names as an option, in place of `small` and `large`; their
-values are `id-A` and `id-B`, and no other is taken.
+first one. `--mode-option A,B`: the same as an option. `--picky`: takes no mode. `--drift MODE`: it changes to the mode
+when its model is set. `--closes`: it can close sessions, and writes their ids to the file `closed`. `--stiff`: sets no
+option, and does not say so. `--name NAME`: calls itself so. `--models A,B`: offers these models for
+`session/set_model`, and begins with the first one. `--model-names A,B`: offers models with these names as an option, in
+place of `small` and `large`; their values are `id-A` and `id-B`, and no other is taken.
 """
 
 from __future__ import annotations
@@ -394,6 +394,9 @@ def choose(number: int, params: dict[str, Any]) -> None:
         return
     if params.get("configId", OPTION) != OPTION:
         send(id=number, error={"code": -32602, "message": "no such option"})
+        return
+    if "--picky" in sys.argv and "modeId" in params:
+        send(id=number, error={"code": -32602, "message": "no such mode"})
         return
     value = str(params.get("value") or params.get("modeId") or params.get("modelId"))
     if "--model-names" in sys.argv and value not in [known["value"] for known in model_values()]:

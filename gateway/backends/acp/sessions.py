@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from acp.schema import NewSessionResponse, SessionConfigOptionSelect
 
 from gateway.backends.acp.connection import AgentConnection, LoadedSession
+from gateway.backends.acp.failures import SignInNeeded
 from gateway.backends.acp.models import ModelList, describe_offer, find_value, list_named_values, read_models
 from gateway.backends.acp.modes import ModeKeeper, find_option
 from gateway.domain.offer import Offer, OtherModels
@@ -102,16 +103,18 @@ class SessionOpener:
         """
         note = self._connection.loaded_sessions[session]
         self.offer = offer = describe_offer(note.options, note.models, note.modes, self._other_models)
-        await self._choose_mode(session, note)
+        try:
+            await self._choose_mode(session, note)
+        except AgentError as error:
+            _add_offered(error, [choice.id for choice in offer.modes or ()])
+            raise
         note.told_mode = None  # what it told before is past; a model that is set may change the mode again
         try:
             await self._choose_model(session, note)
         except AgentError as error:
             wanted = self._turn.model or self._turn.agent.model
-            if wanted is None or not offer.models or error.remedy is not None:
-                raise
-            near = ", ".join(offer.find_near_models(wanted))
-            raise AgentError(error.message, remedy=f"It offers {near}.") from error
+            _add_offered(error, [] if wanted is None else offer.find_near_models(wanted))
+            raise
 
     async def _choose_mode(self, session: str, note: LoadedSession) -> None:
         option = find_option(note.options, "mode")
@@ -167,6 +170,12 @@ class SessionOpener:
 
     async def _send_choice(self, setting: Awaitable[Any]) -> Any:
         return await self._connection.await_answer(setting, "did not accept the option")
+
+
+def _add_offered(error: AgentError, offered: Sequence[str]) -> None:
+    """Add what the agent offers to an error about a choice, unless something else helps against it."""
+    if error.remedy is None and offered and not isinstance(error, SignInNeeded):
+        error.remedy = f"It offers {', '.join(offered)}."
 
 
 def _explain_missing_option(category: str, wanted: str) -> AgentError:
