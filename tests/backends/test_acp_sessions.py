@@ -86,11 +86,12 @@ async def test_a_command_of_the_user_is_known_by_the_name_that_it_tells(rig: Rig
     assert mode(rig) == "default"
 
 
+@pytest.mark.parametrize("mode", [None, "plan"])
 @pytest.mark.parametrize("policy", [PermissionPolicy.DENY, PermissionPolicy.ASK])
 async def test_a_turn_is_refused_when_the_agent_is_known_too_late_for_the_variables_that_make_it_ask(
-    rig: Rig, policy: PermissionPolicy
+    rig: Rig, policy: PermissionPolicy, mode: str | None
 ) -> None:
-    rig.but("--name", "OpenCode", permissions=policy)
+    rig.but("--name", "OpenCode", permissions=policy, mode=mode)
 
     with pytest.raises(
         AgentError, match="but it was started without OPENCODE_PERMISSION, which makes it ask"

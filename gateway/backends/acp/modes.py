@@ -59,6 +59,9 @@ class ModeKeeper:
             AgentError: in no mode would the agent's `permissions` hold.
         """
         self.check_wanted_mode()
+        if self._unset and self._policy is not PermissionPolicy.ALLOW:
+            why = f"it was started without {', '.join(self._unset)}, which makes it ask"
+            raise self._explain_refusal(why, "Name its `preset`; its `command` may stay")
         if self._wanted is not None:
             return self._wanted
         asking = self._asking
@@ -70,9 +73,6 @@ class ModeKeeper:
                 why = f"it begins in its mode {current!r}, which lets it act without asking"
                 raise self._explain_refusal(why, "Set the agent's `mode` to one in which it asks")
             return None
-        if self._unset:
-            why = f"it was started without {', '.join(self._unset)}, which makes it ask"
-            raise self._explain_refusal(why, "Name its `preset`; its `command` may stay")
         if asking.mode is not None and asking.mode not in offered:
             told = ", ".join(sorted(offered)) or "none"
             why = f"it does not offer its mode {asking.mode!r}, in which it asks (modes: {told})"
