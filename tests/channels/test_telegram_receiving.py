@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.channels.telegram import channel, sending
-from gateway.channels.telegram.botapi import BotApi
+from gateway.channels.telegram.botapi import BotApi, CallRefused
 from gateway.channels.telegram.live import LiveDraft
 from gateway.domain.event import Event, Permission
 from gateway.domain.page import Page
@@ -332,18 +332,17 @@ COLOUR = {
 
 @asynccontextmanager
 async def asking(
-    home: Path, telegram: telegram_server.Telegram, *fields: Mapping[str, Any]
+    home: Path, telegram: telegram_server.Telegram, *fields: Mapping[str, Any], then: str = ""
 ) -> AsyncIterator[tuple[Serving, int]]:
     """A gateway whose agent asks a question in chat 7; also the number of the message that shows it."""
     asks = {"id": "main", "backend": "echo", "script": True, "permissions": "ask", "permission_timeout": 600}
     async with talking(home, telegram, {"agents": {"list": [asks]}}) as served:
         question = json.dumps({"message": "What shall it be?", "fields": fields})
-        await telegram.say(7, f"@@ question {question}")
+        await telegram.say(7, f"@@ question {question}\n{then}")
         await telegram.until(lambda: any(telegram.chats[7].buttons.values()), "there are buttons")
         ((number, _),) = telegram.chats[7].messages.items()
-        (run,) = await runs(served)
         async with asyncio.timeout(PATIENCE):  # only then a reply to the message is known as one
-            while await served.engine._store.notes.get("telegram", f"draft:{run.id}") is None:
+            while await served.engine._store.notes.get("telegram", f"shows:7:{number}") is None:
                 await asyncio.sleep(0.01)
         yield served, number
 
@@ -408,6 +407,29 @@ async def test_a_message_that_does_not_reply_to_the_question_goes_to_the_agent(
             "by the way",
             "(In reply to your message:)\n> ?\n\nand to another",
         ]
+
+
+async def test_a_reply_to_a_message_that_does_not_show_the_next_question_yet_is_no_answer_to_it(
+    tmp_path: Path, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    following = json.dumps({"message": "Delete what?", "fields": [{"name": "b"}]})
+    async with asking(tmp_path, telegram, {"name": "a"}, then=f"@@ question {following}") as (served, number):
+        monkeypatch.setattr(BotApi, "edit_message", refuse_edit)
+        await telegram.say(7, "anna", **reply_to(number))
+        (run,) = await runs(served)
+        async with aclosing(served.engine.watch_run(run.id)) as events:
+            async for event in events:
+                if isinstance(event.data, Permission) and event.data.id == "p2":
+                    break
+        await telegram.say(7, "bob", **reply_to(number))
+        await until_runs(served, 2)
+        asked = await served.engine.permissions.list_requests(run.id, Page())
+
+    assert [(one.id, one.content) for one in asked] == [("p2", None), ("p1", {"a": "anna"})]
+
+
+async def refuse_edit(*_: Any, **__: Any) -> None:
+    raise CallRefused(429, "Too Many Requests", retry_after=3)
 
 
 async def until_runs(served: Serving, count: int) -> None:

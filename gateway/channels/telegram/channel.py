@@ -306,11 +306,8 @@ class TelegramChannel:
         if message.reply_to_message is None:
             return None
         chat = incoming.read_address(message)
-        asked = await context.find_question(chat)
-        shown = asked and await context.read_note(live.draft_note_name(asked.run))
-        if asked is None or shown != f"{chat} {message.reply_to_message.message_id}":
-            return None
-        return asked.run, asked.id
+        which = await live.find_shown_request(context, chat, message.reply_to_message.message_id)
+        return None if which is None or await context.find_question(chat, which) is None else which
 
     async def _handle_stranger(self, message: Message, code: str, context: ChannelContext) -> None:
         """Pair a chat that sends a valid code; tell another one, once a day, that it needs a code."""

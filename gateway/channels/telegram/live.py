@@ -28,6 +28,17 @@ def draft_note_name(run: str) -> str:
     return f"draft:{run}"
 
 
+def _shown_note_name(chat: str, message: int) -> str:
+    """Return the name of the note about a message that shows a request. The note has the ids of its run and of it."""
+    return f"shows:{chat}:{message}"
+
+
+async def find_shown_request(context: ChannelContext, chat: str, message: int) -> tuple[str, str] | None:
+    """Return the ids of the run and the request that a message shows, or has shown last; None if it showed none."""
+    run, _, request = (await context.read_note(_shown_note_name(chat, message)) or "").partition(" ")
+    return (run, request) if request else None
+
+
 class LiveDraft:
     """Shows one run in one chat, until the run ends or `end_draft` is called."""
 
@@ -123,6 +134,9 @@ class LiveDraft:
             )
         else:
             await self._api.edit_message(self._chat, self._message, shown, buttons=buttons)
+        if asked is not None and asked.id != self._shown[1]:  # only now: a reply is to what its writer has seen
+            name = _shown_note_name(self._chat, self._message)
+            await self._context.write_note(name, f"{self._run} {asked.id}", days=DRAFT_NOTE_DAYS)
         self._shown = shown, asked.id if asked else ""
 
     async def _try_call(self, call: Coroutine[Any, Any, None]) -> None:
