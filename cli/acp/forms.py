@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.question import AnswerContent, FieldType, Question, QuestionField
+from gateway.domain.question import AnswerContent, AnswerValue, FieldType, Question, QuestionField
+from gateway.domain.typed_answer import read_typed_value
 
 _TYPES = {FieldType.NUMBER: "number", FieldType.INTEGER: "integer", FieldType.BOOLEAN: "boolean"}
 
@@ -35,13 +36,19 @@ def read_form(question: Question, result: Mapping[str, Any] | None) -> dict[str,
         return {"answer": "deny"}
     if result is None or action != "accept":
         return None
-    names = {field.name for field in question.fields}
+    fields = {field.name: field for field in question.fields}
     given = result.get("content")
-    filled = {name: value for name, value in given.items() if name in names} if isinstance(given, dict) else {}
+    filled = {name: value for name, value in given.items() if name in fields} if isinstance(given, dict) else {}
     try:
-        return {"answer": "answer", "content": msgspec.convert(filled, AnswerContent)}
+        content = msgspec.convert(filled, AnswerContent)
     except msgspec.ValidationError:
         return None
+    return {"answer": "answer", "content": {name: _read_value(fields[name], value) for name, value in content.items()}}
+
+
+def _read_value(field: QuestionField, value: AnswerValue) -> AnswerValue:
+    """Return the answer to a field; a choice may have been a text in the form."""
+    return read_typed_value(field, value) if field.type is FieldType.CHOICE and isinstance(value, str) else value
 
 
 def _make_property(field: QuestionField) -> dict[str, Any]:

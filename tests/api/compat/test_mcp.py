@@ -363,6 +363,18 @@ async def test_the_user_of_a_client_answers_a_question_in_a_form(asking: Serving
     assert request["answered_by"] == "owner"
 
 
+async def test_a_form_has_a_field_for_each_answer_whatever_the_agent_calls_them(asking: Serving) -> None:
+    choice = {"type": "choice", "options": [{"value": "r"}], "custom": True}
+    names = {"name": "names", "type": "choice", "multiple": True, "custom": True}
+    fields = [{"name": "x", **choice}, {"name": "x_custom", "required": False}, names]
+    user = User(filled(x="r", x_custom="text", names="one, two"))
+
+    told = await send(asking, user, f"@@ question {json.dumps({'message': 'Which?', 'fields': fields})}")
+
+    assert list(user.shown[0].requested_schema["properties"]) == ["x", "x_custom_", "x_custom", "names"]
+    assert json.loads(told.structured_content["reply"]) == {"x": "r", "x_custom": "text", "names": ["one", "two"]}
+
+
 async def test_a_form_that_the_user_declines_is_denied(asking: Serving) -> None:
     told = await send(asking, User(ElicitResult(action="decline")), "@@ ask one\n@@ say !")
 

@@ -66,3 +66,22 @@ def test_the_answer_of_the_editor_answers_the_question(
     result: dict[str, Any] | None, body: dict[str, Any] | None
 ) -> None:
     assert forms.read_form(Question(message="?", fields=(QuestionField(name="a"),)), result) == body
+
+
+@pytest.mark.parametrize(
+    ("multiple", "typed", "answer"),
+    [
+        (False, "red", "r"),
+        (False, "other", "other"),
+        (True, "Red, other", ["r", "other"]),
+        (True, ["r"], ["r"]),
+    ],
+)
+def test_a_choice_that_the_form_shows_as_a_text_is_read_as_what_people_type(
+    multiple: bool, typed: Any, answer: Any
+) -> None:
+    field = QuestionField(name="a", type=FieldType.CHOICE, options=_OPTIONS, multiple=multiple, custom=True)
+
+    body = forms.read_form(Question(message="?", fields=(field,)), {"action": "accept", "content": {"a": typed}})
+
+    assert body == {"answer": "answer", "content": {"a": answer}}

@@ -15,11 +15,12 @@ from gateway.domain.event import Permission
 from gateway.domain.page import Page
 from gateway.domain.permission import Answer, GivenAnswer, PermissionRequest
 from gateway.domain.question import AnswerContent, FieldType, QuestionField
+from gateway.domain.typed_answer import read_typed_value
 from gateway.errors import Conflict, InvalidRequest
 
 _Call = Call[Any, Any]
 
-#: ends the name of the field that takes another text than the options of the field before it
+#: follows the name of a field in the name of the one that takes another text than its options
 _OWN_TEXT_SUFFIX = "_custom"
 #: the field of a permission request
 _ANSWER = "answer"
@@ -76,7 +77,10 @@ def _read_content(fields: Sequence[QuestionField], content: Mapping[str, Any]) -
     """Return the answers to the fields of a question, with the other texts in their places."""
     answers: AnswerContent = {name: value for name, value in content.items() if value is not None}
     for field in fields:
-        other = answers.pop(field.name + _OWN_TEXT_SUFFIX, "") if _has_custom_field(field) else ""
+        typed = answers.get(field.name)
+        if field.multiple and not field.options and isinstance(typed, str):  # the form has a text for it
+            answers[field.name] = read_typed_value(field, typed)
+        other = answers.pop(_name_own_text(field, fields), "") if _has_custom_field(field) else ""
         if isinstance(other, str) and other.strip():
             chosen = answers.get(field.name)
             answers[field.name] = [*(chosen if isinstance(chosen, list) else []), other] if field.multiple else other
@@ -103,7 +107,10 @@ def make_schema(asked: PermissionRequest) -> dict[str, Any]:
     for field in asked.question.fields:
         properties[field.name] = {**_describe(field.title, field.description), **_make_type(field)}
         if _has_custom_field(field):
-            properties[field.name + _OWN_TEXT_SUFFIX] = {"type": "string", **_describe("Another answer", "")}
+            properties[_name_own_text(field, asked.question.fields)] = {
+                "type": "string",
+                **_describe("Another answer", ""),
+            }
     needed = [field.name for field in asked.question.fields if field.required and not _has_custom_field(field)]
     return {"type": "object", "properties": properties, "required": needed}
 
@@ -111,6 +118,14 @@ def make_schema(asked: PermissionRequest) -> dict[str, Any]:
 def _has_custom_field(field: QuestionField) -> bool:
     """Return whether a form takes another text in a field of its own."""
     return field.custom and bool(field.options)
+
+
+def _name_own_text(field: QuestionField, fields: Sequence[QuestionField]) -> str:
+    """Return the name of the field that takes another text: one that no field of the question has."""
+    name = field.name + _OWN_TEXT_SUFFIX
+    while any(one.name == name for one in fields):
+        name += "_"
+    return name
 
 
 def _describe(title: str, description: str) -> dict[str, str]:
