@@ -248,9 +248,12 @@ def _answer_question(client: GatewayClient, id_: str, request: str, words: tuple
     Raises:
         UsageError: it is no question, or the words do not answer it.
     """
-    waiting = client.get(f"/api/tasks/{quote_part(id_)}")["permissions"]
-    question = next((read_question(one) for one in waiting if one["id"] == request), None)
+    waiting = {one["id"]: one for one in client.get(f"/api/tasks/{quote_part(id_)}")["permissions"]}
     context = click.get_current_context()
+    if request not in waiting:
+        said = f"{request} of that task does not wait for an answer: gateway tasks permissions {id_} lists them."
+        raise click.UsageError(said, context)
+    question = read_question(waiting[request])
     if question is None:
         expected = ", ".join(PERMISSION_ANSWERS)
         raise click.UsageError(f'"{" ".join(words)}" answers no permission request: it must be {expected}.', context)

@@ -283,7 +283,9 @@ def test_a_question_is_answered_with_an_option_by_its_name_or_number(shell: Shel
     identifier = asking_question(shell, COLOUR)
 
     answered = shell("tasks", "answer", identifier, "p1", word)
+    late = shell("tasks", "answer", identifier, "p1", "red")
 
+    assert (late.code, "p1 of that task does not wait for an answer: " in late.err) == (2, True)
     assert answered == (0, f"Told {identifier} the answer to What shall it be?: green\n", "")
     assert shell("tasks", "watch", identifier).out == '{"colour":"green"}\n'
     row = shell("tasks", "permissions", identifier).out.splitlines()[1]
