@@ -149,7 +149,9 @@ class ScriptedServer2:
 
     async def _messages(self, request: web.Request) -> web.Response:
         found = self.messages[request.match_info["session"]][::-1]
-        return web.json_response({"data": found[: int(request.query["limit"])], "cursor": {}})
+        begin = int(request.query.get("cursor", 0))
+        end = begin + int(request.query["limit"])
+        return web.json_response({"data": found[begin:end], "cursor": {"next": str(end)}})
 
     async def _interrupt(self, request: web.Request) -> web.Response:
         self.interrupts += 1

@@ -17,6 +17,7 @@ from gateway.backends import BackendResources
 from gateway.backends.opencode import permissions
 from gateway.backends.opencode import turn as opencode_turn
 from gateway.backends.opencode.backend import OpencodeBackend
+from gateway.backends.opencode.calls import MAX_OPENCODE_ANSWER_BYTES
 from gateway.backends.opencode.driven_server import Prompt
 from gateway.backends.opencode.events import OPENCODE_SILENCE_SECONDS
 from gateway.backends.opencode.options import Options
@@ -103,6 +104,22 @@ async def test_a_tool_has_its_name_its_input_and_its_output(
     [tool], [end] = heard.of(Tool), heard.of(ToolEnd)
     assert (tool.name, tool.args) == ("shell", {"command": "pwd"})
     assert (end.id, end.output, end.is_error) == (tool.id, "/here", False)
+
+
+async def test_a_session_with_much_output_of_tools_goes_on(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    first = await listen(backend, turn(agent, "one", workspace=tmp_path, run="run1"))
+    assert first.session_ref is not None
+    done = {"status": "completed", "content": [{"type": "text", "text": "x" * (MAX_OPENCODE_ANSWER_BYTES // 10)}]}
+    tool = {"type": "tool", "id": "call", "name": "shell", "state": done}
+    at = {"created": 1, "completed": 2}
+    large = {"type": "assistant", "content": [tool], "finish": "stop", "time": at}
+    server.messages[first.session_ref] += [{"id": f"msg_large_{number}", **large} for number in range(12)]
+
+    second = await listen(backend, turn(agent, "two", workspace=tmp_path, run="run2", session_ref=first.session_ref))
+
+    assert second.answer == "echo: two"
 
 
 @pytest.mark.parametrize(("policy", "reply"), [(PermissionPolicy.ALLOW, "once"), (PermissionPolicy.DENY, "reject")])

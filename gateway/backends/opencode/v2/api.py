@@ -41,8 +41,8 @@ from gateway.errors import AgentError
 
 T = TypeVar("T")
 
-#: messages in one page; the server's limit is 200
-MESSAGES_PER_PAGE_2 = 50
+#: messages in one page: with the output of tools, each may be large, and an answer has a limit
+MESSAGES_PER_PAGE_2 = 8
 #: seconds for a directory to have its models and agents: before that, a prompt ends without an answer
 MODEL_LIST_TIMEOUT_SECONDS = 30.0
 #: seconds between two looks at them
@@ -248,8 +248,7 @@ class OpencodeApi2(ServerCalls):
                     return newer[::-1]
                 if message.id == mark.newest:
                     return None
-                newer = [] if message.type == "user" else [*newer, message]
-                size += sum(len(content.text) for content in message.content)
+                newer, size = ([], 0) if message.type == "user" else ([*newer, message], size + _count_text(message))
             if size > MAX_OPENCODE_ANSWER_BYTES:
                 raise AgentError("opencode's answer is too large.")
             if len(page.data) < MESSAGES_PER_PAGE_2 or not page.cursor.next:
@@ -314,6 +313,10 @@ class OpencodeApi2(ServerCalls):
 def _name_prompt(prompt: Prompt, attempt: int) -> str:
     """Return the id that the prompt has in an attempt."""
     return f"msg_{prompt.run}_{attempt}" + (f"_{prompt.round}" if prompt.round > 1 else "")
+
+
+def _count_text(message: Message) -> int:
+    return sum(len(content.text) for content in message.content)
 
 
 def _has_succeeded(turn: Sequence[Message] | None) -> bool:
