@@ -148,7 +148,8 @@ class ScriptedServer2:
         return web.Response(status=204)
 
     async def _messages(self, request: web.Request) -> web.Response:
-        found = self.messages[request.match_info["session"]][::-1]
+        found = self.messages[request.match_info["session"]]
+        found = found if request.query.get("order") == "asc" else found[::-1]
         begin = int(request.query.get("cursor", 0))
         end = begin + int(request.query["limit"])
         return web.json_response({"data": found[begin:end], "cursor": {"next": str(end)}})

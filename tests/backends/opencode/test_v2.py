@@ -96,6 +96,20 @@ async def test_a_session_goes_on_and_the_system_prompt_is_said_once(
     assert second.answer == "echo: two"
 
 
+async def test_the_system_prompt_is_said_in_a_session_whose_first_turn_failed_before_its_prompt(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    agent = msgspec.structs.replace(agent, system_prompt="You are a lighthouse.")
+    heard = Heard()
+    with pytest.raises(AgentError):
+        await listen(backend, turn(agent, "one", workspace=tmp_path, run="run1", model="scripted/other"), heard)
+
+    await listen(backend, turn(agent, "two", workspace=tmp_path, run="run2", session_ref=heard.session_ref))
+
+    [prompt] = server.prompts
+    assert prompt["text"] == "<instructions>\nYou are a lighthouse.\n</instructions>\n\ntwo"
+
+
 async def test_a_tool_has_its_name_its_input_and_its_output(
     backend: OpencodeBackend, agent: Agent, tmp_path: Path
 ) -> None:

@@ -177,7 +177,7 @@ class OpencodeApi2(ServerCalls):
     async def send_prompt(self, session: wire.Session, prompt: Prompt) -> None:
         await self._choose_model_and_agent(session, prompt)
         text = prompt.text
-        if prompt.system_prompt and prompt.begins_session:
+        if prompt.system_prompt and (prompt.begins_session or not await self._has_prompt(session)):
             # The API has no place for a system prompt.
             text = f"<instructions>\n{prompt.system_prompt}\n</instructions>\n\n{text}"
         for pause in (*PROMPT_RETRY_SECONDS, None):
@@ -192,6 +192,11 @@ class OpencodeApi2(ServerCalls):
                 if error.http_status != 409 or prompt.attempt == 1:
                     raise
                 return  # the server has it, with other words: those of an earlier attempt
+
+    async def _has_prompt(self, session: wire.Session) -> bool:
+        """Tell whether a session has a prompt: one may have failed before its first."""
+        page = await self._read_page(session, {"limit": str(MESSAGES_PER_PAGE_2), "order": "asc"})
+        return any(message.type == "user" for message in page.data)
 
     async def _post_prompt(self, session: wire.Session, id_: str, text: str) -> None:
         """Post a prompt in the form that the server takes: flat in 2.x, with the text inside of an object in 1.18."""
