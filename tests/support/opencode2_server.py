@@ -276,12 +276,12 @@ class ScriptedServer2:
 
 
 @contextlib.asynccontextmanager
-async def serve_opencode2() -> AsyncIterator[ScriptedServer2]:
-    """Serve it on a port of loopback."""
+async def serve_opencode2(port: int = 0) -> AsyncIterator[ScriptedServer2]:
+    """Serve it on a port of loopback; 0 means a free one."""
     server = ScriptedServer2()
     runner = web.AppRunner(server.application(), shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:

@@ -161,6 +161,8 @@ class EventStream:
                 opening.reschedule(None)
                 if answer.status != 200:
                     return f"it answered {answer.status} to a request for its events"
+                if answer.content_type == "text/html":
+                    return "it is another version than before: it answers with its web page to a request for its events"
                 self._open.set()
                 self._tell_all(EventsLost())
                 reader = EventReader(MAX_OPENCODE_EVENT_BYTES)

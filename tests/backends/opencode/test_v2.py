@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator
@@ -12,9 +13,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from gateway.backends import BackendResources
-from gateway.backends.opencode import permissions
+from gateway.backends.opencode import events, permissions
 from gateway.backends.opencode import turn as opencode_turn
 from gateway.backends.opencode.backend import OpencodeBackend
 from gateway.backends.opencode.calls import MAX_OPENCODE_ANSWER_BYTES
@@ -483,6 +485,50 @@ async def test_a_server_that_lacks_routes_cannot_be_used_by_its_url(
     with pytest.raises(AgentError, match=r"opencode 2\.1\.0, which lacks routes") as raised:
         await listen(backend, turn(agent, "hello", workspace=tmp_path))
     assert "opencode acp" in str(raised.value.remedy)
+
+
+@asynccontextmanager
+async def serve_version_1() -> AsyncIterator[int]:
+    """Serve a server of version 1 that has no sessions; give its port."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path == "/global/event":
+            stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await stream.prepare(request)
+            await stream.write(b":\n\n")
+            await asyncio.Event().wait()
+        known = request.path == "/global/health"
+        return web.json_response({"version": "1.18.34"}, status=200 if known else 400)
+
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.01)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_server_that_is_upgraded_in_its_place_is_driven_as_what_it_is_now(
+    backend: OpencodeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "RECONNECT_TIMEOUT_SECONDS", 1.0)
+    async with serve_version_1() as port:
+        agent = Agent(
+            id="main", backend="opencode", options=Options(url=f"http://127.0.0.1:{port}", password=SERVER_PASSWORD)
+        )
+        with pytest.raises(AgentError, match="answered 400 to /session"):
+            await listen(backend, turn(agent, "hello", workspace=tmp_path))
+
+    async with serve_opencode2(port), asyncio.timeout(PATIENCE):
+        heard = Heard()
+        while not heard.answer:
+            with contextlib.suppress(AgentError):  # until the old connection counts as lost
+                await listen(backend, turn(agent, "hello", workspace=tmp_path), heard)
+
+    assert heard.answer == "echo: hello"
 
 
 # --- the real 1.18 ------------------------------------------------------------------------------
