@@ -6,6 +6,7 @@ says what the work is; anything else is echoed:
     [[ask]]      ask for a permission, and answer what came
     [[form]]     show a form, and answer what came; the test may give another one
     [[quiet]]    as [[form]], without an event
+    [[helper]]   cut the events while a helper begins; it asks for a permission, answer what came
     [[tool]]     use a tool
     [[fail]]     fail in the model
     [[retry]]    wait for another try of the model, in an hour
@@ -55,6 +56,8 @@ class ScriptedServer2:
     _taken: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     _work: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _asked: dict[str, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
+    #: id of the session that asked last
+    _asking: str = ""
     _forms: dict[str, dict[str, Any]] = field(default_factory=dict)
     _streams: list[web.StreamResponse] = field(default_factory=list)
 
@@ -111,11 +114,12 @@ class ScriptedServer2:
         return web.json_response({"data": {name: {"type": "running"} for name in self._work}})
 
     async def _list_permissions(self, request: web.Request) -> web.Response:
-        waiting = {"id": "per_1", "sessionID": request.match_info["session"], **_PERMISSION}
-        return web.json_response({"data": [waiting] if "per_1" in self._asked else []})
+        waiting = {"id": "per_1", "sessionID": self._asking, **_PERMISSION}
+        is_open = "per_1" in self._asked and self._asking == request.match_info["session"]
+        return web.json_response({"data": [waiting] if is_open else []})
 
     async def _list(self, request: web.Request) -> web.Response:
-        return web.json_response({"data": list(self.sessions.values()), "cursor": {}})
+        return web.json_response({"data": list(self.sessions.values())[::-1], "cursor": {}})
 
     async def _create(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -230,6 +234,12 @@ class ScriptedServer2:
         at = {"assistantMessageID": answer["id"]}
         if "[[ask]]" in text:
             return str((await self._ask(session, "permission.asked", {"id": "per_1", **_PERMISSION}))["reply"])
+        if "[[helper]]" in text:
+            self._streams.clear()
+            for child, parent in (("ses_helper", session), ("ses_helper_of_it", "ses_helper")):
+                self.sessions[child] = {"id": child, "parentID": parent, "location": {"directory": "/"}}
+            asked = {"id": "per_1", **_PERMISSION}
+            return str((await self._ask("ses_helper_of_it", "permission.asked", asked))["reply"])
         if "[[form]]" in text or "[[quiet]]" in text:
             form = {"id": "frm_1", "sessionID": session, "mode": "form", **self.form}
             self._forms["frm_1"] = form
@@ -256,6 +266,7 @@ class ScriptedServer2:
         return f"echo: {text}"
 
     async def _ask(self, session: str, kind: str, data: dict[str, Any], name: str = "per_1") -> dict[str, Any]:
+        self._asking = session
         self._asked[name] = asyncio.get_running_loop().create_future()
         answered = self._asked[name]
         await self._say(session, kind, **data)

@@ -311,6 +311,13 @@ async def test_after_a_cut_of_the_events_the_answer_comes_from_the_messages(
     assert heard.answer == "echo: [[cut]] hello"
 
 
+async def test_a_helper_that_began_during_a_cut_of_the_events_has_its_answers(
+    backend: OpencodeBackend, agent: Agent, tmp_path: Path
+) -> None:
+    async with asyncio.timeout(PATIENCE):
+        assert (await listen(backend, turn(agent, "[[helper]]", workspace=tmp_path))).answer == "reject"
+
+
 async def test_the_end_of_a_turn_interrupts_the_work(
     backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
 ) -> None:

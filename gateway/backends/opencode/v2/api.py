@@ -28,6 +28,7 @@ from gateway.backends.opencode.v2.forms import Form, read_form
 from gateway.backends.opencode.v2.wire import (
     AgentInfo,
     Data,
+    ListedSession,
     Message,
     ModelRef,
     Page,
@@ -43,6 +44,8 @@ T = TypeVar("T")
 
 #: messages in one page: with the output of tools, each may be large, and an answer has a limit
 MESSAGES_PER_PAGE_2 = 8
+#: the newest sessions, among which those of helpers are looked for
+LISTED_SESSIONS = 50
 #: seconds for a directory to have its models and agents: before that, a prompt ends without an answer
 MODEL_LIST_TIMEOUT_SECONDS = 30.0
 #: seconds between two looks at them
@@ -131,8 +134,14 @@ class OpencodeApi2(ServerCalls):
         """Do nothing: a question that nobody may answer is told to be unanswered."""
 
     async def list_helper_sessions(self, session: wire.Session) -> Sequence[wire.Session]:
-        """Return none: the events tell of new ones, and 1.18 lists no session's helpers."""
-        return []
+        """Return those among the newest sessions; the events tell of them, too, but may have been lost."""
+        query = {"limit": str(LISTED_SESSIONS)}
+        newest = (await self.send_request(Data[list[ListedSession]], "GET", "/api/session", query=query)).data
+        family = {session.id}
+        for one in reversed(newest):  # a helper may have helpers, which are younger
+            if isinstance(one.parent, str) and one.parent in family:
+                family.add(one.id)
+        return [wire.Session(id_) for id_ in family - {session.id}]
 
     async def is_busy(self, session: wire.Session) -> bool:
         active = await self.send_request(Data[dict[str, Any]], "GET", "/api/session/active")

@@ -50,6 +50,14 @@ class SessionInfo(Struct):
     model: ModelRef | None = None
 
 
+class ListedSession(Struct, rename={"parent": "parentID"}):
+    """A session in the list of all; most are not ours."""
+
+    id: str
+    #: id of the session whose agent opened it
+    parent: Any = None
+
+
 class AgentInfo(Struct):
     id: str
 
