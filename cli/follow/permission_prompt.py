@@ -152,7 +152,8 @@ def _show_dialog(dialog: Dialog) -> None:
     else:
         import termios
 
-        termios.tcflush(0, termios.TCIFLUSH)
+        with contextlib.suppress(termios.error):  # the terminal is gone
+            termios.tcflush(0, termios.TCIFLUSH)
     output.ask_question(dialog.prompt)
 
 
