@@ -1,9 +1,9 @@
-"""Questions of agents on the command line: shows what they ask, and reads what the user answers."""
+"""Requests and questions of agents on the command line: shows what they ask, and reads what the user answers."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,10 +13,28 @@ from gateway.domain.question import AnswerContent, Question, check_answer
 from gateway.domain.typed_answer import describe_field, read_typed_answer, read_typed_value
 
 
-def read_question(shown: dict[str, Any]) -> Question | None:
+def read_question(shown: Mapping[str, Any]) -> Question | None:
     """Return the question of a request or an event, as the API shows it; None if it asks for permission only."""
     given = shown.get("question")
     return None if given is None else msgspec.convert(given, Question)
+
+
+def describe_action(shown: Mapping[str, Any]) -> str:
+    """Return what an agent wants to be allowed, on one line."""
+    return f"The agent asks to be allowed: {output.shorten_text(shown['action'], 500)}"
+
+
+def describe_request(shown: Mapping[str, Any]) -> str:
+    """Return what an agent asks, for permission or in a question."""
+    question = read_question(shown)
+    return describe_action(shown) if question is None else describe_question(question)
+
+
+def suggest_command(run: str, shown: Mapping[str, Any]) -> str:
+    """Return the command that answers a request of a run."""
+    question = read_question(shown)
+    choices = " | ".join(shown["choices"]) if question is None else f"{suggest_words(question)} | deny"
+    return f"gateway tasks answer {run} {shown['id']} {choices}"
 
 
 def describe_question(question: Question) -> str:

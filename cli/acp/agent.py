@@ -225,8 +225,10 @@ class AcpAgent:
     def _follow_runs(self, session: EditorSession, turns: list[Turn]) -> None:
         """Show the runs of a loaded session that have not ended, one after the other."""
         for turn in turns:
-            turn.follow()
-            session.remove_turn(turn)
+            try:
+                turn.follow()
+            finally:
+                session.remove_turn(turn)
 
     def _make_turn(self, session: EditorSession, run: str | None = None) -> Turn:
         return Turn(self._connection, self._gateway, session.id, shows_forms=self._shows_forms, run=run)

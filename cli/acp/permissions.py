@@ -9,9 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from cli.acp import forms
 from cli.acp.connection import AnswerReader, EditorConnection
 from cli.acp.updates import Update, make_call_id, make_text_update
-from cli.follow.dialogs import describe_action
-from cli.output import print_thread_note
-from cli.questions import describe_question, format_answer, read_question, suggest_words
+from cli.questions import describe_request, format_answer, read_question, suggest_command
 from gateway.domain.question import Question
 from gateway.errors import Conflict, GatewayError, Unavailable
 
@@ -61,11 +59,11 @@ class EditorPermissions:
             return
         if not self._gateway.is_request_open(self._run, data["id"]):
             return  # its answer is among the next events
-        question = read_question(dict(data))
+        question = read_question(data)
         try:
             shown = self._ask_permission(data) if question is None else self._ask_question(data, question)
-        except Unavailable as error:
-            print_thread_note(f"cannot show a request of the agent: {self._connection.describe_error(error)}")
+        except Unavailable:  # too many are shown
+            self._explain_answer(data)
             return
         with self._lock:
             self._shown[data["id"]] = shown
@@ -92,18 +90,18 @@ class EditorPermissions:
 
         def take(result: dict[str, Any] | None) -> None:
             if result is None:
-                self._explain_answer(data, describe_action(data), " | ".join(data["choices"]))
+                self._explain_answer(data)
             outcome = (result or {}).get("outcome")
             chosen = outcome.get("optionId") if isinstance(outcome, dict) else None
             if chosen in data["choices"]:  # else the user has cancelled: the request waits for others
-                self._send_answer(data["id"], {"answer": chosen})
+                self._send_answer(data, {"answer": chosen})
 
         params = {"sessionId": self._session, "toolCall": tool, "options": options}
         return _Shown(self._connection.send_request("session/request_permission", params, take), call)
 
     def _ask_question(self, data: Mapping[str, Any], question: Question) -> _Shown:
         if not self._shows_forms:
-            self._explain_answer(data, describe_question(question), suggest_words(question))
+            self._explain_answer(data)
             return _Shown(None, None)
         params = {"sessionId": self._session, **forms.make_form(question)}
         return _Shown(
@@ -113,26 +111,29 @@ class EditorPermissions:
     def _make_reader(self, data: Mapping[str, Any], question: Question) -> AnswerReader:
         def take(result: dict[str, Any] | None) -> None:
             if result is None:
-                self._explain_answer(data, describe_question(question), suggest_words(question))
+                self._explain_answer(data)
             body = forms.read_form(question, result)
             if body is not None:
-                self._send_answer(data["id"], body)
+                self._send_answer(data, body)
 
         return take
 
-    def _send_answer(self, request: str, body: Mapping[str, object]) -> None:
+    def _send_answer(self, data: Mapping[str, Any], body: Mapping[str, object]) -> None:
         try:
-            self._gateway.answer_request(self._run, request, body)
+            self._gateway.answer_request(self._run, data["id"], body)
         except Conflict:
             pass  # somebody else was faster; the event of that answer is on its way
         except GatewayError as error:
             said = f"\n\n[your answer did not reach the agent: {self._connection.describe_error(error)}]\n\n"
             self._send_update(make_text_update("agent_message_chunk", said))
+            self._explain_answer(data)
 
-    def _explain_answer(self, data: Mapping[str, Any], asked: str, words: str) -> None:
-        """Say in the conversation how to answer a request for which the editor has no dialog."""
-        command = self._connection.complete_commands(f"gateway tasks answer {self._run} {data['id']} {words}")
-        self._send_update(make_text_update("agent_message_chunk", f"\n\n{asked}\nAnswer: {command}\n\n"))
+    def _explain_answer(self, data: Mapping[str, Any]) -> None:
+        """Say in the conversation how to answer a request that the editor does not show, or shows no longer."""
+        command = self._connection.complete_commands(suggest_command(self._run, data))
+        self._send_update(
+            make_text_update("agent_message_chunk", f"\n\n{describe_request(data)}\nAnswer: {command}\n\n")
+        )
 
     def _remove_request(self, data: Mapping[str, Any]) -> None:
         with self._lock:

@@ -93,7 +93,7 @@ class Turn:
         try:
             self._follow(self.run)
         except GatewayError as error:
-            print_thread_note(f"cannot follow the task {self.run}: {self._connection.describe_error(error)}")
+            self._tell(f"Cannot follow the task {self.run}: {self._connection.describe_error(error)}")
 
     def _follow(self, run: str) -> None:
         prompt = self._gateway.get_run(run)["input"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from cli import output
-from cli.questions import read_question
+from cli.questions import describe_action, read_question
 from gateway.domain.question import AnswerContent, Question, check_answer
 from gateway.domain.typed_answer import LEAVE_OUT, describe_field, describe_input, read_typed_value
 
@@ -81,10 +79,6 @@ class _QuestionDialog:
         self._content |= check_answer(only, given, prefix="")
         self._left.pop(0)
         return None if self._left else {"answer": "answer", "content": self._content}
-
-
-def describe_action(data: Mapping[str, Any]) -> str:
-    return f"The agent asks to be allowed: {output.shorten_text(data['action'], 500)}"
 
 
 def format_deadline(data: dict[str, Any]) -> str:

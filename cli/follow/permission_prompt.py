@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from cli import output
 from cli.command import complete_commands, current_invocation
-from cli.follow.dialogs import Dialog, describe_action, format_deadline, open_dialog
+from cli.follow.dialogs import Dialog, format_deadline, open_dialog
 from cli.output import WaitIndicator
-from cli.questions import describe_question, read_question, suggest_words
+from cli.questions import describe_request, suggest_command
 from cli.remote.client import GatewayClient, quote_part
 from cli.remote.open_requests import is_request_open
 from gateway.errors import Conflict, GatewayError, InvalidRequest
@@ -58,11 +58,8 @@ class PermissionPrompt:
                 output.print_note(self._format_hint(data))
 
     def _format_hint(self, data: dict[str, Any]) -> str:
-        question = read_question(data)
-        asked = describe_action(data) if question is None else describe_question(question)
-        choices = " | ".join(data["choices"]) if question is None else f"{suggest_words(question)} | deny"
-        command = complete_commands(f"gateway tasks answer {self._run} {data['id']} {choices}", self._env)
-        return f"{asked}\nAnswer before {format_deadline(data)}: {command}"
+        command = complete_commands(suggest_command(self._run, data), self._env)
+        return f"{describe_request(data)}\nAnswer before {format_deadline(data)}: {command}"
 
     def _ask_user(self, data: dict[str, Any]) -> None:
         with self._lock:

@@ -326,6 +326,20 @@ def test_a_session_that_is_loaded_again_shows_all_of_the_run_at_work_again(offic
         assert editor.text() == "begun begun allow"
 
 
+def test_a_goal_in_the_middle_is_shown_once_after_the_session_is_loaded(editor: Editor, office: Live) -> None:
+    text = "@@ goal 2\n@@ ask go on"
+    task = {"input": text, "mode": "goal", "session": "halfway"}
+    assert office.call("POST", "/api/tasks", task).status == 202
+    assert office.call("POST", wait_request(office, "halfway"), {"answer": "allow"}).status == 200
+    until_sync(lambda: office.call("GET", "/api/sessions/main:task:halfway").body["messages"], "one round has ended")
+    editor.load("main:task:halfway")
+    answer_permission(editor, "deny")
+    editor.wait_for(lambda line: "update" in line and editor.text().endswith("deny"))
+
+    assert editor.text().count("turn 1") == 1
+    assert editor.text("user_message_chunk") == text
+
+
 def test_loading_a_session_without_a_prompt_leaves_its_agent_to_be_chosen(editor: Editor) -> None:
     session = editor.new_session()
 
