@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,12 +12,13 @@ import click
 
 from cli import output
 from cli.arguments import Duration, Moment, add_id_argument, parse_labels, read_text
-from cli.command import Group, current_invocation
+from cli.command import Group, complete_commands, current_invocation
 from cli.follow.follow import follow_run, hint_on_early_interrupt
 from cli.follow.screen import describe_finish
-from cli.questions import format_answer, read_question, read_words
+from cli.questions import format_answer, read_question, read_words, suggest_command
 from cli.remote.client import GatewayClient, connect_to_gateway, quote_part
 from cli.remote.lookup import connect_for, read_agent_names
+from gateway.domain.typed_answer import describe_field
 from gateway.errors import InvalidRequest
 
 PERMISSION_ANSWERS = ("allow", "allow_always", "deny")
@@ -230,10 +232,13 @@ def answer_permission(id_: str, request: str, answer_: str, more: tuple[str, ...
     --json prints {"status": "ok", "permission": permission, see gateway tasks permissions --help}
     """
     client = connect_to_gateway()
-    if answer_ in PERMISSION_ANSWERS and not more:
+    # allow may be an option of a question; deny always tells that nobody answers
+    is_plain = answer_ in PERMISSION_ANSWERS and not more
+    asked = None if is_plain and answer_ == "deny" else _find_waiting(client, id_, request)
+    if is_plain and (asked is None or read_question(asked) is None):
         body: dict[str, Any] = {"answer": answer_}
     else:
-        body = _answer_question(client, id_, request, (answer_, *more))
+        body = _answer_question(id_, request, asked, (answer_, *more))
     found = client.post(f"/api/tasks/{quote_part(id_)}/permissions/{quote_part(request)}", body)
     told = found["permission"]
     said = f"to {told['answer'].replace('_', ' ')}: {told['action']}"
@@ -242,18 +247,23 @@ def answer_permission(id_: str, request: str, answer_: str, more: tuple[str, ...
     output.print_result(found, f"Told {told['task']} {said}")
 
 
-def _answer_question(client: GatewayClient, id_: str, request: str, words: tuple[str, ...]) -> dict[str, Any]:
+def _find_waiting(client: GatewayClient, id_: str, request: str) -> dict[str, Any] | None:
+    """Return a request of a task's agent; None if it does not wait for an answer."""
+    waiting = client.get(f"/api/tasks/{quote_part(id_)}")["permissions"]
+    return next((one for one in waiting if one["id"] == request), None)
+
+
+def _answer_question(id_: str, request: str, asked: dict[str, Any] | None, words: tuple[str, ...]) -> dict[str, Any]:
     """Return the body that answers a question which waits.
 
     Raises:
         UsageError: it is no question, or the words do not answer it.
     """
-    waiting = {one["id"]: one for one in client.get(f"/api/tasks/{quote_part(id_)}")["permissions"]}
     context = click.get_current_context()
-    if request not in waiting:
+    if asked is None:
         said = f"{request} of that task does not wait for an answer: gateway tasks permissions {id_} lists them."
         raise click.UsageError(said, context)
-    question = read_question(waiting[request])
+    question = read_question(asked)
     if question is None:
         expected = ", ".join(PERMISSION_ANSWERS)
         raise click.UsageError(f'"{" ".join(words)}" answers no permission request: it must be {expected}.', context)
@@ -397,7 +407,7 @@ def _print_task(
         ("Parent", task["parent"] or ""),
         ("Retry of", task["retry_of"] or ""),
         ("Input", task["input"]),
-        *(("Asks", f"{one['id']}, until {output.format_time(one['expires_at'])}: {one['action']}") for one in asked),
+        *_describe_asked(task["id"], asked),
         *(("Delivery", _describe_delivery(delivery)) for delivery in deliveries),
         ("Conversation", _describe_conversation(task)),
         ("Error", task["error"] or ""),
@@ -405,6 +415,18 @@ def _print_task(
         ("Cut", describe_finish(task.get("finish"))),
     ]
     output.print_fields([(name, value) for name, value in pairs if value not in ("", "-")])
+
+
+def _describe_asked(task: str, asked: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield what the agent of a task asks, and the commands that answer."""
+    for one in asked:
+        question = read_question(one)
+        fields = [] if question is None else [describe_field(field) for field in question.fields]
+        yield (
+            "Asks",
+            "\n".join([f"{one['id']}, until {output.format_time(one['expires_at'])}: {one['action']}", *fields]),
+        )
+        yield "Answer", complete_commands(suggest_command(task, one))
 
 
 def _describe_conversation(task: dict[str, Any]) -> str:

@@ -248,6 +248,9 @@ def test_what_an_agent_asks_is_listed_and_answered(shell: Shell) -> None:
     header, row = shell("tasks", "permissions", identifier).out.splitlines()
 
     assert re.search(r"^Asks +p1, until .*: rm -rf build$", shown, re.MULTILINE)
+    assert re.search(
+        rf"^Answer +gateway tasks answer {identifier} p1 allow \| allow_always \| deny$", shown, re.MULTILINE
+    )
     assert answered == (0, f"Told {identifier} to allow always: rm -rf build\n", "")
     assert (again.code, again.json["error"]["code"]) == (1, "CONFLICT")
     assert watched.out == "allow_always\n"
@@ -292,6 +295,16 @@ def test_a_question_is_answered_with_an_option_by_its_name_or_number(shell: Shel
     assert (row.split()[:3], row.endswith("What shall it be?")) == (["p1", "green", "owner"], True)
 
 
+def test_an_option_that_is_called_like_a_permission_answers_a_question(shell: Shell) -> None:
+    identifier = asking_question(shell, COLOUR | {"options": [{"value": "allow"}, {"value": "red"}]})
+    shown = shell("tasks", "show", identifier).out
+
+    assert shell("tasks", "answer", identifier, "p1", "allow").code == 0
+    assert shell("tasks", "watch", identifier).out == '{"colour":"allow"}\n'
+    assert re.search(r"^Asks +p1, until .*: What shall it be\?\n +colour\n +1\. allow\n +2\. red$", shown, re.MULTILINE)
+    assert f"gateway tasks answer {identifier} p1 ANSWER | deny\n" in shown
+
+
 def test_a_question_of_several_fields_is_answered_with_pairs(shell: Shell) -> None:
     identifier = asking_question(shell, COLOUR, COUNT, TAGS, NOTE)
     words = ("colour=2", "count=3", "tags=a", "tags=b", "note=as you like")
@@ -312,7 +325,7 @@ def test_an_answer_that_does_not_fit_a_question_is_wrong_usage_and_the_question_
     assert (unfit.code, missing.code, allowed.code) == (2, 2, 2)
     assert "colour: it must be one of red, green." in unfit.err
     assert "count: an answer is required: an integer." in missing.err
-    assert "p1 can be answered with answer, deny, not with allow." in allowed.err
+    assert "write one line for each of colour, count" in allowed.err
     assert denied.out == f"Told {identifier} to deny: What shall it be?\n"
     assert shell("tasks", "watch", identifier).out == "null\n"
 
