@@ -123,7 +123,7 @@ class AcpAgent:
         return options.render_choices(session, agents)
 
     def _replay_session(self, session: EditorSession) -> None:
-        session.mute_turns()  # the editor wants all anew
+        session.mute_turns()  # the editor wants all of them again
         active = self._gateway.list_active_runs(session.key)
         ended = [one for one in self._gateway.read_transcript(session.key) if one["run_id"] not in active]
         for update in updates.make_transcript_updates(ended):

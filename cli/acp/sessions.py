@@ -83,7 +83,7 @@ class EditorSession:
             return any(turn.run == run and not turn.is_muted for turn in self._turns)
 
     def mute_turns(self) -> None:
-        """Show no more of the runs at work, because they are shown anew."""
+        """Show no more of the runs at work, because they are shown again from their beginning."""
         with self._lock:
             turns = [*self._turns]
         for turn in turns:

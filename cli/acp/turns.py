@@ -106,7 +106,7 @@ class Turn:
         return self._muted
 
     def mute(self) -> None:
-        """Show no more of the run, because it is shown anew. A prompt is still answered at the end of its run."""
+        """Show no more of the run, because another turn does. A prompt is still answered at the end of its run."""
         with self._showing:
             if self.run is not None:
                 self._muted = True
