@@ -50,6 +50,8 @@ class Turn:
         #: held while an event is shown
         self._showing = threading.Lock()
         self._muted = False
+        #: ids of the tool calls that have not ended
+        self._tools: set[str] = set()
         #: the requests that the editor shows
         self._permissions: EditorPermissions | None = None
         #: set when the gateway has accepted the prompt, or never will
@@ -177,8 +179,22 @@ class Turn:
     def _show_event(self, run: str, event: Event, permissions: EditorPermissions) -> None:
         if event.kind == "permission":
             permissions.handle_event(event.data)
-        elif (update := updates.make_event_update(run, event.kind, event.data)) is not None:
+            return
+        if event.kind in ("status", "end"):
+            self._end_tools(run)
+        if (update := updates.make_event_update(run, event.kind, event.data)) is not None:
             self._connection.send_update(self._session, update)
+        if event.kind == "tool":
+            self._tools.add(event.data["id"])
+        elif event.kind == "tool_end":
+            self._tools.discard(event.data["id"])
+
+    def _end_tools(self, run: str) -> None:
+        """Show that the tools at work have ended: they were interrupted, with the attempt or the run."""
+        while self._tools:
+            ended = updates.make_event_update(run, "tool_end", {"id": self._tools.pop(), "is_error": True})
+            if ended is not None:
+                self._connection.send_update(self._session, ended)
 
     def _tell(self, note: str) -> None:
         """Show a note about the gateway."""

@@ -57,6 +57,8 @@ def make_event_update(run: str, kind: str, data: Mapping[str, Any]) -> Update | 
             return make_text_update("agent_thought_chunk", f"\n{data['message']}\n")
         case "status" if data.get("attempt", 0) > 1 or data.get("reason"):
             return make_text_update("agent_message_chunk", f"\n\n[{_describe_status(data)}]\n\n")
+        case "end" if data.get("result") == "":
+            return make_text_update("agent_message_chunk", EMPTY_ANSWER)
         case "tool":
             return _make_tool_update(run, data)
         case "tool_end":

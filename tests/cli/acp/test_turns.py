@@ -1,0 +1,105 @@
+"""A run that an editor follows: what is shown at its end, and a cancel that fails at first."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from cli.acp import turns
+from cli.acp.connection import EditorConnection
+from cli.acp.turns import Turn
+from cli.remote.message_pipe import MessagePipe
+from cli.remote.sse import Event
+from gateway.errors import Conflict, GatewayError, NotRunning, Unauthorized, Unavailable
+
+END = {"kind": "end", "status": "succeeded", "outcome": "completed", "result": "done"}
+
+
+class Calls:
+    """A gateway whose run has these events, and which answers tries to cancel it with these errors, then accepts."""
+
+    def __init__(self, *events: dict[str, Any], errors: list[GatewayError] | None = None) -> None:
+        self.events = events
+        self.errors = errors or []
+        self.cancelled = 0
+
+    def connect(self) -> None:
+        return None
+
+    def start_run(self, session: str, agent: str, text: str, model: str | None) -> tuple[str, None]:
+        return "01", None
+
+    def follow_run(self, run: str, tell: Callable[[str], None], opened: None) -> Iterator[Event]:
+        for number, data in enumerate(self.events, 1):
+            yield Event(number, data["kind"], data)
+
+    def cancel_run(self, run: str) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.cancelled += 1
+
+
+def make_turn(calls: Calls, run: str | None = None) -> tuple[Turn, io.BytesIO]:
+    """Return a turn, and what is sent to the editor."""
+    out = io.BytesIO()
+    connection = EditorConnection(MessagePipe(io.BytesIO(), out, 1 << 20), {})  # type: ignore[arg-type]
+    return Turn(connection, calls, "s", shows_forms=False, run=run), out  # type: ignore[arg-type]
+
+
+def shown(out: io.BytesIO) -> list[dict[str, Any]]:
+    return [json.loads(line)["params"]["update"] for line in out.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("then", [{"kind": "status", "status": "queued", "reason": "its gateway ended"}, END])
+def test_a_tool_that_was_interrupted_has_ended_before_anything_else_is_shown(then: dict[str, Any]) -> None:
+    ended = {"kind": "tool_end", "id": "b", "name": "ls"}
+    tools = [{"kind": "tool", "id": id_, "name": "ls"} for id_ in "ab"]
+    turn, out = make_turn(Calls(*tools, ended, then, {**END, "result": "x"}))
+    turn.prompt("a:acp:s", "a", "hello", None, None)
+
+    updates = [(one.get("toolCallId"), one.get("status")) for one in shown(out)[:4]]
+    assert updates == [
+        ("01:a", "in_progress"),
+        ("01:b", "in_progress"),
+        ("01:b", "completed"),
+        ("01:a", "failed"),
+    ]
+    assert len([one for one in shown(out) if one.get("toolCallId")]) == 4
+
+
+def test_an_empty_answer_says_so() -> None:
+    turn, out = make_turn(Calls({**END, "result": ""}))
+
+    assert turn.prompt("a:acp:s", "a", "hello", None, None)["stopReason"] == "end_turn"
+    assert [one["content"]["text"] for one in shown(out)] == ["[The agent has ended without an answer.]"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "cancelled", "said"),
+    [
+        ([NotRunning("it is away."), Unavailable("it is away.")], 1, 0),
+        ([Conflict("it has ended.")], 0, 0),
+        ([Unauthorized("the token is refused.")], 0, 1),
+    ],
+)
+def test_a_run_is_cancelled_as_soon_as_the_gateway_is_back(
+    monkeypatch: pytest.MonkeyPatch, errors: list[GatewayError], cancelled: int, said: int
+) -> None:
+    monkeypatch.setattr(turns, "RECONNECT_POLL_SECONDS", 0.0)
+    calls = Calls(errors=errors)
+    turn, out = make_turn(calls, "01")
+    turn.cancel()
+
+    assert (calls.cancelled, len(shown(out))) == (cancelled, said)
+
+
+def test_a_cancel_that_never_reaches_the_gateway_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "RETURN_TIMEOUT_SECONDS", 0.0)
+    turn, out = make_turn(Calls(errors=[NotRunning("it is away.")]), "01")
+    turn.cancel()
+
+    assert shown(out)[0]["content"]["text"] == "\nCannot cancel the task 01: it is away.\n"
