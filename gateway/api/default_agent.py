@@ -12,10 +12,10 @@ from gateway.domain.agent import Agent
 from gateway.domain.ports.backend import AgentHealth
 from gateway.errors import AgentNotFound
 
-#: what to do about an agent that was found on this machine, and is gone
+#: what to do about an agent that was found on this machine, and that the gateway does not find
 _GONE_REMEDY = (
-    "No agent is configured, and this one was found at an earlier start. Bring it back, or look for another: "
-    "gateway agents detect, then gateway restart."
+    "No agent is configured, and this one was found earlier. If it is installed, the gateway was started with another "
+    "PATH: stop it, and start it again. If not, look for another: gateway agents detect, then gateway restart."
 )
 
 
@@ -58,9 +58,8 @@ def introduce_agent(agent: Agent, health: AgentHealth | None, config: Config) ->
     if health is None:
         return f"{agent.backend} (does not answer yet)"
     if not health.ok:
-        return f"{agent.backend}, which cannot answer: {health.detail}" + (
-            f" {_GONE_REMEDY}" if origin == "found" else ""
-        )
+        why = health.detail if health.detail.endswith(".") else f"{health.detail}."
+        return f"{agent.backend}, which cannot answer: {why}" + (f" {_GONE_REMEDY}" if origin == "found" else "")
     said = f"{agent.backend} {health.version}".strip() + (f" ({health.detail})" if health.detail else "")
     return said + (", found on this machine" if origin == "found" else "")
 

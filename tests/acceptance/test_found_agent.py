@@ -59,6 +59,9 @@ def test_an_agent_that_is_gone_after_the_first_start_fails_its_runs_and_degrades
     shown = shell("status")
 
     assert (again.code, "cannot answer: cannot start 'gemini'" in again.out) == (0, True)
+    assert "Install it: npm install -g @google/gemini-cli. No agent is configured" in again.out
+    assert "the gateway was started with another PATH" in again.out
+    assert "or give its path" not in again.out
     assert (asked.code, asked.out) == (1, "")
     assert "cannot start 'gemini': there is no such program on PATH" in asked.err
     assert live.health["status"] == "degraded"

@@ -86,7 +86,7 @@ class AcpBackend:
                 options.known_agent.command[0], self._build_environment(agent), self._working_directory(agent)
             )
         except GatewayError as error:
-            return AgentHealth(ok=False, detail=f"{error} {options.known_agent.install}")
+            return AgentHealth(ok=False, detail=f"{error.message} {options.known_agent.install}".strip())
         missing = await asyncio.to_thread(self._find_missing_credential, agent)
         if options.asking is None and agent.permission_policy is not PermissionPolicy.ALLOW:
             missing = f"{missing} {_UNKNOWN_ASKING}".strip()
