@@ -207,17 +207,21 @@ def detect_agent(name: str | None, only_list: bool) -> None:
         output.print_note(f"It may not work: {chosen.problem}")
 
 
-def _render_sighting(seen: Sighting, in_force: bool) -> dict[str, Any]:
-    problem = seen.problem
+def _describe_problem(seen: Sighting) -> str:
+    """Return what keeps an agent from working; empty for nothing."""
     if seen.companion:
-        problem = f"{seen.companion} is here, but Moongate needs another program for it. {problem}"
+        return f"{seen.companion} is here, but Moongate needs another program for it. {seen.problem}"
+    return seen.problem
+
+
+def _render_sighting(seen: Sighting, in_force: bool) -> dict[str, Any]:
     return {
         "name": seen.candidate.name,
         "place": seen.place or None,
         "version": seen.version,
         "signed_in": seen.signed_in,
         "usable": seen.is_usable,
-        "problem": problem,
+        "problem": _describe_problem(seen),
         "sign_in": seen.candidate.sign_in if seen.signed_in is False else "",
         "in_force": in_force,
         "entry": seen.entry,
@@ -273,6 +277,8 @@ def _find_named(seen: list[Sighting], name: str) -> Sighting:
     if found is None:
         known = [each.candidate.name for each in seen]
         raise AgentNotFound(f"there is no known agent {name!r}{suggest_name(name, known)}")
+    if found.companion:
+        raise AgentNotFound(_describe_problem(found))
     if not found.place:
         raise AgentNotFound(f"{name} is not on this machine.", remedy=found.problem or None)
     if found.problem:

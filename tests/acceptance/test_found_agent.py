@@ -134,7 +134,8 @@ def test_agents_are_listed_and_chosen_by_name(gateway: tuple[Live, Shell], tmp_p
     live, shell = gateway
     directory = tmp_path / "programs"
     directory.mkdir()
-    for name, says in (("opencode", "1.18.34"), ("codex-acp", "@agentclientprotocol/codex-acp 2.6.0")):
+    codex = "@agentclientprotocol/codex-acp 2.6.0"
+    for name, says in (("opencode", "1.18.34"), ("codex-acp", codex), ("claude", "2.1")):
         (directory / name).write_text(f"#!/bin/sh\necho {says}\n")
         (directory / name).chmod(0o755)
     env = {"PATH": f"{directory}:{BARE_PATH}"}
@@ -157,6 +158,7 @@ def test_agents_are_listed_and_chosen_by_name(gateway: tuple[Live, Shell], tmp_p
     )
     assert [name for name, one in after.items() if one["in_force"]] == ["codex"]
     assert [result.code for result in refused] == [1, 1]
+    assert f"{directory / 'claude'} is here, but Moongate needs another program for it." in refused[0].err
     assert "npm install -g @agentclientprotocol/claude-agent-acp" in refused[0].err
     assert 'did you mean "codex"' in refused[1].err
 
