@@ -312,6 +312,16 @@ async def test_people_are_offered_only_what_the_agent_offers(rig: Rig) -> None:
     assert (text(said), rig.people.asked[0].choices) == ("allow_always", (Answer.ALLOW_ALWAYS, Answer.DENY))
 
 
+async def test_people_are_told_what_always_means_to_the_agent(rig: Rig) -> None:
+    rig.but(permissions=PermissionPolicy.ASK)
+    rig.people.says = Answer.ALLOW
+
+    await rig.ask("[[tempt Yes, and use auto mode]]")
+    await rig.ask("[[tempt Always allow]]")
+
+    assert [asked.action for asked in rig.people.asked] == ["plan (always: Yes, and use auto mode)", "plan"]
+
+
 FORM = {
     "message": "Which?",
     "requestedSchema": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},

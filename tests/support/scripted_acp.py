@@ -4,6 +4,7 @@ It has the directives of `scripted_agent`, and these:
 
     [[ask TEXT]]     ask permission for TEXT, and answer the choice
     [[offer KINDS]]  like ask, with only these choices
+    [[tempt NAME]]   ask permission for a plan; the option for "always" has this name
     [[beg N]]        ask permission N times at once; then answer
     [[answer JSON]]  answer the prompt with this message, and its id
     [[sulk TEXT]]    like ask, and end without an answer
@@ -106,9 +107,12 @@ def ask(session: str, what: str, kinds: Sequence[str] = ("allow_always", "allow_
     return ask_for(session, {"toolCallId": "t1", "title": what, "kind": "execute"}, kinds)
 
 
-def ask_for(session: str, call: dict[str, Any], kinds: Sequence[str] = ("allow_once", "reject_once")) -> str:
+def ask_for(
+    session: str, call: dict[str, Any], kinds: Sequence[str] = ("allow_once", "reject_once"), always: str = "Always"
+) -> str:
     number = time.monotonic_ns()
-    options = [{"optionId": kind, "name": kind, "kind": kind} for kind in kinds]
+    names = {"allow_always": always}
+    options = [{"optionId": kind, "name": names.get(kind, kind), "kind": kind} for kind in kinds]
     send(
         id=number,
         method="session/request_permission",
@@ -118,6 +122,10 @@ def ask_for(session: str, call: dict[str, Any], kinds: Sequence[str] = ("allow_o
         answered.wait_for(lambda: number in answers)
     outcome = answers[number]["outcome"]
     return str(outcome.get("optionId", outcome["outcome"]))
+
+
+def tempt(session: str, name: str) -> None:
+    ask_for(session, {"toolCallId": "t1", "title": "plan"}, ("allow_once", "allow_always", "reject_once"), name)
 
 
 def beg(session: str, times: str) -> None:
@@ -268,6 +276,7 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "ask": lambda session, what: say(session, ask(session, what)),
     "sulk": ask,
     "beg": beg,
+    "tempt": lambda session, name: (tempt(session, name), say(session, "tempted")),
     "answer": lambda session, message: messages.update({session: json.loads(message)}),
     "form": elicit,
     "able": lambda session, _: say(session, json.dumps(client)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,9 +12,11 @@ from acp.schema import PermissionOption, ToolCallUpdate
 from gateway.backends.acp.connection import AgentConnection
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.event import Permission
-from gateway.domain.permission import PERMISSION_CHOICES, Answer, PermissionQuestion
+from gateway.domain.permission import MAX_ACTION_CHARACTERS, PERMISSION_CHOICES, Answer, PermissionQuestion
 from gateway.domain.ports.backend import Turn
 
+#: characters of what people are told about "always"
+MAX_ALWAYS_CHARACTERS = 150
 #: the protocol's kinds of options for each answer, the best one first
 _OPTION_KINDS = {
     Answer.ALLOW: ("allow_once", "allow_always"),
@@ -68,7 +71,8 @@ class PermissionResponder:
         choices = tuple(
             answer for answer in PERMISSION_CHOICES if answer is Answer.DENY or _OPTION_KINDS[answer][0] in kinds
         )
-        asking = asyncio.ensure_future(self._turn.ask_permission(PermissionQuestion(action=what, choices=choices)))
+        action = f"{what[: MAX_ACTION_CHARACTERS - MAX_ALWAYS_CHARACTERS]}{_describe_always(options)}"
+        asking = asyncio.ensure_future(self._turn.ask_permission(PermissionQuestion(action=action, choices=choices)))
         self._waiting.add(asking)
         asking.add_done_callback(self._waiting.discard)
         await asyncio.wait({asking})
@@ -78,6 +82,14 @@ class PermissionResponder:
         """Cancel the open questions: the protocol wants them answered as cancelled when a turn ends."""
         for asking in self._waiting:
             asking.cancel()
+
+
+def _describe_always(options: Sequence[PermissionOption]) -> str:
+    """Return what the agent says of "always", if it says more: it may mean a mode in which nothing is asked."""
+    option = _find_option(Answer.ALLOW_ALWAYS, options)
+    if option is None or re.sub(r"[\W_]", "", option.name.casefold()) in ("always", "alwaysallow", "allowalways"):
+        return ""
+    return f" (always: {option.name})"[:MAX_ALWAYS_CHARACTERS]
 
 
 def _find_option(answer: Answer | None, options: Sequence[PermissionOption]) -> PermissionOption | None:
