@@ -18,7 +18,7 @@ from gateway.process.terminal_text import clean_bytes, shows_text
 
 #: lines that may be shown at once, the seconds until one more may, and lines of one turn in all
 MAX_LINES_AT_ONCE, LINE_INTERVAL_SECONDS, MAX_LINES = 20, 30.0, 200
-#: bytes of a line that are read; the rest is not shown
+#: bytes or characters of a line that are read; the rest is not shown
 MAX_LINE_BYTES = 2000
 #: lines of one piece that are examined: a flood must not keep this process from other work
 MAX_LINES_PER_PIECE = 500
@@ -78,7 +78,7 @@ class SideOutput:
 
     def read_line(self, line: str) -> None:
         """Take a line of the program, without controls of a terminal."""
-        if told := drop_log_prefix(line):
+        if told := drop_log_prefix(line[:MAX_LINE_BYTES]):
             self.show(self._rewrite(told))
 
     def show(self, text: str) -> None:

@@ -112,6 +112,14 @@ def test_the_end_of_a_long_line_is_left_out() -> None:
     assert show_lines(b"x" * MAX_LINE_BYTES, b"y" * 100_000, b"z\nnext\n") == ["x" * MAX_LINE_BYTES, "next"]
 
 
+def test_the_end_of_a_long_line_of_text_is_left_out() -> None:
+    side = SideOutput()
+
+    side.read_line("x" * 2 * MAX_LINE_BYTES)
+
+    assert side.take_lines() == ["x" * MAX_LINE_BYTES]
+
+
 def test_too_many_lines_are_left_out_and_counted() -> None:
     clock = Clock()
     side = SideOutput(clock=clock)
