@@ -113,6 +113,9 @@ class Opencode(RealAgent):
 
 class OpencodeOverAcp(Opencode):
     title = "opencode, over ACP"
+    limits: ClassVar[Mapping[Ability, str]] = {
+        Ability.TOKENS: "of a turn, only those of the last call of its model, so a budget lets more through"
+    }
     failed_try = RealAgent.failed_try
     refused_credential = RealAgent.refused_credential
     together = 2
