@@ -13,6 +13,7 @@ says what the work is; anything else is echoed:
     [[hang]]     work until interrupted
     [[stop]]     end without a reason, as an answer that was stopped
     [[cut]]      close all streams of events, then answer
+    [[gap]]      close them in the middle of a first text and of a tool call, then answer
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class ScriptedServer2:
     _taken: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     _work: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _asked: dict[str, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
+    #: how often messages were read
+    _reads: int = 0
     #: id of the session that asked last
     _asking: str = ""
     _forms: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -152,6 +155,7 @@ class ScriptedServer2:
         return web.Response(status=204)
 
     async def _messages(self, request: web.Request) -> web.Response:
+        self._reads += 1
         found = self.messages[request.match_info["session"]]
         found = found if request.query.get("order") == "asc" else found[::-1]
         begin = int(request.query.get("cursor", 0))
@@ -210,8 +214,11 @@ class ScriptedServer2:
         self.messages[session].append(answer)
         await self._say(session, "session.step.started", assistantMessageID=answer["id"])
         try:
+            if "[[gap]]" in prompt["text"]:
+                await self._leave_gap(session, answer)
             text = await self._find_answer(session, prompt["text"], answer)
-            at = {"assistantMessageID": answer["id"], "ordinal": 0}
+            ordinal = [content["type"] for content in answer["content"]].count("text")
+            at = {"assistantMessageID": answer["id"], "ordinal": ordinal}
             await self._say(session, "session.text.started", **at)
             for piece in (text[:2], text[2:]):
                 await self._say(session, "session.text.delta", **at, delta=piece)
@@ -229,6 +236,19 @@ class ScriptedServer2:
         del self._work[session]
         more = {"error": error} if outcome == "failed" else {}
         await self._say(session, f"session.execution.{outcome}", **more)
+
+    async def _leave_gap(self, session: str, answer: dict[str, Any]) -> None:
+        """Say a text and use a tool; the events of the end of the text and of the beginning of the call are lost."""
+        at = {"assistantMessageID": answer["id"]}
+        await self._say(session, "session.text.started", **at, ordinal=0)
+        await self._say(session, "session.text.delta", **at, ordinal=0, delta="one ")
+        self._streams.clear()
+        tool = {"type": "tool", "id": "call_1", "name": "shell", "state": {"status": "running", "input": {}}}
+        answer["content"] += [{"type": "text", "text": "one two "}, tool]
+        seen = self._reads
+        while self._reads == seen:  # the client connects again, and looks at the messages
+            await asyncio.sleep(0.01)
+        await self._say(session, "session.tool.success", **at, id="call_1", content=[])
 
     async def _find_answer(self, session: str, text: str, answer: dict[str, Any]) -> str:
         at = {"assistantMessageID": answer["id"]}

@@ -24,7 +24,8 @@ class PartReader:
 
     def __init__(self) -> None:
         self._texts: dict[str, _Progress] = {}
-        self._started_tools: set[str] = set()
+        #: names of the tools, by the ids of their parts
+        self._started_tools: dict[str, str] = {}
         self._ended_tools: set[str] = set()
 
     @property
@@ -71,13 +72,13 @@ class PartReader:
     def _read_tool(self, part: wire.Part, state: wire.ToolState) -> Iterable[BackendEvent]:
         ended = state.status in ("completed", "error")
         if part.id not in self._started_tools and (ended or state.status == "running"):
-            self._started_tools.add(part.id)
+            self._started_tools[part.id] = part.tool
             yield Tool(id=part.call, name=part.tool, args=state.input)
         if ended and part.id not in self._ended_tools:
             self._ended_tools.add(part.id)
             yield ToolEnd(
                 id=part.call,
-                name=part.tool,
+                name=self._started_tools[part.id],
                 is_error=state.status == "error",
                 output=state.error or state.output,
                 output_file=state.output_file,

@@ -311,6 +311,16 @@ async def test_after_a_cut_of_the_events_the_answer_comes_from_the_messages(
     assert heard.answer == "echo: [[cut]] hello"
 
 
+async def test_after_a_cut_in_the_middle_of_the_answer_the_rest_comes_once_and_in_order(
+    backend: OpencodeBackend, agent: Agent, tmp_path: Path
+) -> None:
+    heard = await listen(backend, turn(agent, "[[gap]]", workspace=tmp_path))
+
+    assert [said.delta for said in heard.of(Text)][:2] == ["one ", "two "]
+    assert "".join(said.delta for said in heard.of(Text)) == heard.answer == "one two echo: [[gap]]"
+    assert [said.name for said in heard.said if isinstance(said, Tool | ToolEnd)] == ["shell", "shell"]
+
+
 async def test_a_helper_that_began_during_a_cut_of_the_events_has_its_answers(
     backend: OpencodeBackend, agent: Agent, tmp_path: Path
 ) -> None:

@@ -134,13 +134,15 @@ def translate_message(message: Message, session: str) -> wire.Message | None:
     )
     seen: Counter[str] = Counter()
     parts = []
-    for content in message.content:
-        parts.append(_translate_content(content, message, seen[content.type]))
+    for number, content in enumerate(message.content, 1):
+        # They come one after the other: one that another follows is as it stays.
+        has_ended = number < len(message.content) or message.time.completed is not None
+        parts.append(_translate_content(content, message.id, seen[content.type], has_ended=has_ended))
         seen[content.type] += 1
     return wire.Message(info=info, parts=parts)
 
 
-def _translate_content(content: Content, message: Message, ordinal: int) -> wire.Part:
+def _translate_content(content: Content, message: str, ordinal: int, *, has_ended: bool) -> wire.Part:
     if content.type == "tool":
         state = content.state
         error = read_error(state.error)
@@ -152,13 +154,13 @@ def _translate_content(content: Content, message: Message, ordinal: int) -> wire
             error=error.short_text if error is not None else "",
             metadata=paths,
         )
-        return make_tool_part(message.id, content.id, content.name, told)
+        return make_tool_part(message, content.id, content.name, told)
     return wire.Part(
-        id=name_text_part(message.id, content.type, content.id or ordinal),
-        message=message.id,
+        id=name_text_part(message, content.type, content.id or ordinal),
+        message=message,
         type=content.type,
         text=content.text,
-        time=wire.Time(end=message.time.completed),
+        time=wire.Time(end=1 if has_ended else None),
     )
 
 
