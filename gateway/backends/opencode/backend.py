@@ -63,6 +63,8 @@ class OpencodeBackend:
         #: does the turns of programs that are driven over ACP
         self._acp = AcpBackend(resources)
         self._offers = Offers()
+        #: newer programs by version and command: what stands for one that is driven over ACP, None over its server
+        self._driven_over: dict[tuple[str, ...], AcpProgram | None] = {}
         #: results of `opencode --version` by command and PATH, and until when each is kept
         self._versions: dict[tuple[str, ...], tuple[float, AgentHealth]] = {}
 
@@ -100,9 +102,13 @@ class OpencodeBackend:
             found = await self._check_program(agent)
             if not found.ok or found.version.startswith(("0.", "1.")):
                 return found
-            # How a newer one is driven, only its server tells; that may take longer than a check may.
-            async with asyncio.timeout(_HEALTH_TIMEOUT_SECONDS), shared.use_connection() as connection:
-                return await self._check_connection(agent, connection)
+            # How a newer one is driven, only its server tells, once; that may take longer than a check may.
+            key = (found.version, *agent.options.command)
+            if key not in self._driven_over:
+                async with asyncio.timeout(_HEALTH_TIMEOUT_SECONDS), shared.use_connection() as connection:
+                    self._driven_over[key] = connection if isinstance(connection, AcpProgram) else None
+            program = self._driven_over[key]
+            return found if program is None else await self._check_connection(agent, program)
         except TimeoutError:
             return msgspec.structs.replace(found, detail="its server is starting, to find out how it is driven")
         except GatewayError as error:

@@ -26,7 +26,7 @@ from gateway.domain.event import Log, Notice, Permission, Tool
 from gateway.errors import AgentError
 from gateway.process.child import Children
 from harness.scripted_model import ScriptedModel, serve_model
-from harness.waiting import PATIENCE
+from harness.waiting import PATIENCE, until
 from tests.support import opencode as real
 from tests.support import opencode2
 from tests.support.ledger import MemoryLedger
@@ -201,3 +201,18 @@ async def test_a_check_of_an_unused_agent_tells_how_it_is_driven(agent: Agent, t
 
     assert (found.ok, found.version) == (True, SCRIPTED_VERSION)
     assert "opencode acp" in found.detail
+
+
+async def test_the_checks_of_an_unused_agent_start_its_server_once(agent: Agent, tmp_path: Path) -> None:
+    options = msgspec.structs.replace(agent.options, idle_stop=0.01)
+    agent = msgspec.structs.replace(agent, options=options)
+
+    async with opened(tmp_path) as backend, asyncio.timeout(PATIENCE):
+        while "opencode acp" not in (await backend.check_health(agent)).detail:
+            pass
+        [shared] = backend._servers.values()
+        await until(lambda: shared.live_connection() is None, "it counts as unused")
+        found = await backend.check_health(agent)
+
+    assert "opencode acp" in found.detail
+    assert len(opencode2.served(tmp_path / "home")) == 1
