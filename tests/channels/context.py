@@ -44,7 +44,7 @@ class MemoryChannelContext:
     ) -> PermissionRequest | None:
         return None
 
-    async def find_question(self, chat: str, which: tuple[str, str] | None = None) -> PermissionRequest | None:
+    async def find_question(self, chat: str, which: tuple[str, str]) -> PermissionRequest | None:
         return None
 
     async def read_status(self, chat: str) -> ChatStatus:

@@ -67,8 +67,8 @@ class ChannelContext(Protocol):
         """
         ...
 
-    async def find_question(self, chat: str, which: tuple[str, str] | None = None) -> PermissionRequest | None:
-        """Return the oldest open question of a chat's session, or the one with these ids; None if none is open."""
+    async def find_question(self, chat: str, which: tuple[str, str]) -> PermissionRequest | None:
+        """Return the open question with these ids of a run and of its request; None if it is not one of the chat's."""
         ...
 
     async def read_status(self, chat: str) -> ChatStatus:

@@ -142,18 +142,16 @@ class EngineChannelContext:
             asked.run, asked.id, answer, f"{self._name}:{chat}", content=content
         )
 
-    async def find_question(self, chat: str, which: tuple[str, str] | None = None) -> PermissionRequest | None:
-        return await self._find_open_request(chat, which, is_question=True)
+    async def find_question(self, chat: str, which: tuple[str, str]) -> PermissionRequest | None:
+        found = await self._find_open_request(chat, which)
+        return None if found is None or found.question is None else found
 
-    async def _find_open_request(
-        self, chat: str, which: tuple[str, str] | None, *, is_question: bool = False
-    ) -> PermissionRequest | None:
-        """Return the oldest open permission request of a chat's session; with `is_question` the oldest question."""
+    async def _find_open_request(self, chat: str, which: tuple[str, str] | None) -> PermissionRequest | None:
+        """Return the oldest open permission request of a chat's session, or the one with these ids."""
         for run in reversed(await self._list_open_runs(chat)):
             asked = await self._store.permissions.list(run.id, Page(limit=MAX_SEARCHED_REQUESTS))
             for request in reversed(asked):
-                fits = request.question is not None or not is_question
-                if request.answer is None and fits and which in (None, (run.id, request.id)):
+                if request.answer is None and which in (None, (run.id, request.id)):
                     return request
         return None
 
