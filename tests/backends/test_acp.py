@@ -24,13 +24,13 @@ from gateway.backends.acp.presets import KNOWN_AGENTS, AgentPreset
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Log, Notice, Permission, Text, Tool, ToolEnd, Usage
 from gateway.domain.permission import PERMISSION_CHOICES, Answer, PermissionQuestion
-from gateway.domain.ports.backend import Abilities, SessionRef, Turn, TurnOutput
+from gateway.domain.ports.backend import Abilities, SessionRef, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError, ConfigError
 from gateway.process import identity
 from harness.waiting import until
 from tests.support.acp import Rig, after, of, ref, text
-from tests.support.turns import Heard, exchange, listen
+from tests.support.turns import Heard, exchange, listen, turn
 
 
 @pytest.fixture
@@ -422,7 +422,7 @@ async def test_the_cost_of_a_session_is_reported_turn_by_turn(rig: Rig) -> None:
 async def test_a_failed_turn_reports_its_cost_too(rig: Rig) -> None:
     heard = Heard()
     with pytest.raises(AgentError, match="refusal"):
-        await listen(rig.backend, _turn(rig, "[[balk]]"), heard)
+        await listen(rig.backend, turn(rig.agent, "[[balk]]", workspace=rig.workspace), heard)
 
     assert sum(used.cost for used in heard.of(Usage)) == 1.0
     assert sum(used.input for used in heard.of(Usage)) == 1
@@ -501,7 +501,7 @@ async def test_the_cost_before_a_restart_is_not_reported_again(rig: Rig) -> None
 
 
 async def test_the_process_of_an_agent_that_ignores_a_cancel_is_ended(rig: Rig) -> None:
-    stream = rig.backend.stream_turn(_turn(rig, "[[deaf 1000 50]]"))
+    stream = rig.backend.stream_turn(turn(rig.agent, "[[deaf 1000 50]]", workspace=rig.workspace))
     async for said in stream:
         if isinstance(said, Text):
             break
@@ -509,20 +509,6 @@ async def test_the_process_of_an_agent_that_ignores_a_cancel_is_ended(rig: Rig) 
 
     assert not rig.ledger.recorded
     assert text(await rig.ask("next")) == "echo: next"
-
-
-def _turn(rig: Rig, prompt: str) -> Turn:
-    return Turn(
-        run="run",
-        attempt=1,
-        agent=rig.agent,
-        input=prompt,
-        model=None,
-        session="main:test:one",
-        session_ref=None,
-        workspace=str(rig.workspace),
-        read_history=rig.read_history,
-    )
 
 
 async def test_half_a_character_is_shown_as_an_unknown_one(rig: Rig) -> None:

@@ -15,12 +15,13 @@ from gateway.backends.acp.backend import AcpBackend
 from gateway.backends.acp.options import Options
 from gateway.domain.agent import Agent
 from gateway.domain.event import Text
-from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
+from gateway.domain.ports.backend import SessionRef, TurnOutput
 from gateway.domain.session import Message
 from gateway.process.child import Children
 from tests.support import scripted_acp
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People
+from tests.support.turns import turn
 
 SCRIPTED_ACP_COMMAND = [sys.executable, "-I", "-S", scripted_acp.__file__]
 
@@ -37,9 +38,6 @@ class Rig:
         self.agent = Agent(id="main", backend="acp", options=Options(command=SCRIPTED_ACP_COMMAND))
         self.people = People()
         self.history: Sequence[Message] = ()
-
-    async def read_history(self) -> Sequence[Message]:
-        return self.history
 
     async def open(self) -> None:
         environ = {"PATH": "/usr/bin:/bin", "SCRIPTED_KEY": "k"}
@@ -63,20 +61,16 @@ class Rig:
     ) -> list[TurnOutput]:
         """Stream a turn to its end; what came before an error is in `said`."""
         said = said if said is not None else []
-        turn = Turn(
-            run="run",
-            attempt=1,
-            agent=self.agent,
-            input=prompt,
+        given = turn(
+            self.agent,
+            prompt,
+            workspace=self.workspace,
+            history=self.history,
             model=model,
-            session="main:test:one",
             session_ref=ref,
-            workspace=str(self.workspace),
-            read_history=self.read_history,
-            ask_permission=self.people.ask,
-            ask_question=self.people.ask_question,
+            people=self.people,
         )
-        async for one in self.backend.stream_turn(turn):
+        async for one in self.backend.stream_turn(given):
             said.append(one)
         return said
 

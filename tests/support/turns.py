@@ -7,11 +7,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Text, Thinking, Usage
 from gateway.domain.ports.backend import Backend, FullReply, SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.domain.session import Message, Role
+from tests.support.people import People
 
 
 def message(role: Role, content: str, run: str = "earlier") -> Message:
@@ -32,11 +35,12 @@ def turn(
     model: str | None = None,
     session_ref: str | None = None,
     run: str = "run-1",
+    people: People | None = None,
 ) -> Turn:
     async def transcript() -> Sequence[Message]:
         return history
 
-    return Turn(
+    given = Turn(
         run=run,
         attempt=1,
         agent=agent,
@@ -47,6 +51,9 @@ def turn(
         workspace=str(workspace),
         read_history=transcript,
     )
+    if people is None:
+        return given
+    return msgspec.structs.replace(given, ask_permission=people.ask, ask_question=people.ask_question)
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from gateway.backends.opencode.connection import ServerConnection
 from gateway.backends.opencode.options import Options
 from gateway.domain.agent import Agent
 from gateway.domain.event import Text
-from gateway.domain.ports.backend import FullReply, SessionRef, Turn, TurnOutput
+from gateway.domain.ports.backend import FullReply, SessionRef, TurnOutput
 from gateway.domain.session import Message
 from gateway.errors import AgentError
 from gateway.process.child import Children
@@ -30,6 +30,7 @@ from harness.waiting import PATIENCE
 from tests.support import opencode as real
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People
+from tests.support.turns import turn
 
 GATEWAY_SECRET = "token-of-the-gateway"
 GATEWAY_ENVIRON = {
@@ -80,9 +81,6 @@ class Rig:
     people: People = field(default_factory=People)
     history: Sequence[Message] = ()
 
-    async def read_history(self) -> Sequence[Message]:
-        return self.history
-
     def but(self, *, options: dict[str, Any] | None = None, **changes: Any) -> Rig:
         """Return the same with another agent."""
         given = self.agent.options
@@ -99,20 +97,16 @@ class Rig:
     def turn(
         self, prompt: str, workspace: Path, ref: str | None = None, model: str | None = None
     ) -> AsyncGenerator[TurnOutput, None]:
-        turn = Turn(
-            run="run",
-            attempt=1,
-            agent=self.agent,
-            input=prompt,
+        given = turn(
+            self.agent,
+            prompt,
+            workspace=workspace,
+            history=self.history,
             model=model,
-            session="main:test:one",
             session_ref=ref,
-            workspace=str(workspace),
-            read_history=self.read_history,
-            ask_permission=self.people.ask,
-            ask_question=self.people.ask_question,
+            people=self.people,
         )
-        return self.backend.stream_turn(turn)
+        return self.backend.stream_turn(given)
 
     async def ask(
         self, prompt: str, workspace: Path | None = None, ref: str | None = None, model: str | None = None
