@@ -202,7 +202,7 @@ async def test_nothing_that_is_written_here_sets_a_command(moongate: Serving) ->
 
     agent = moongate.engine.agents.find_by_id(made["id"])
 
-    assert (agent.backend, agent.env, agent.workspace, agent.permissions) == ("echo", {}, None, "deny")
+    assert (agent.backend, agent.env, agent.workspace, agent.permissions) == ("echo", {}, None, None)
 
 
 async def test_writing_agents_needs_an_admin_and_assigning_does_not(moongate: Serving) -> None:
