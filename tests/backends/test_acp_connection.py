@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.backends.acp import connection
+from gateway.backends.acp import transport
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.errors import AgentError
@@ -46,7 +46,7 @@ class Groups(People):
 async def test_an_agent_with_many_requests_has_to_wait_for_the_answers(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "MAX_UNANSWERED_REQUESTS", 4)
+    monkeypatch.setattr(transport, "MAX_UNANSWERED_REQUESTS", 4)
     rig.but(permissions=PermissionPolicy.ASK)
     rig.people = people = Groups()
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import acp
 from acp.client.connection import ClientSideConnection
 from acp.exceptions import RequestError
-from acp.meta import CLIENT_METHODS
 from acp.schema import (
     AllowedOutcome,
     ClientCapabilities,
@@ -34,27 +32,21 @@ from acp.schema import (
     RequestPermissionResponse,
     SessionConfigOptionSelect,
     SessionModeState,
-    SessionNotification,
     ToolCallUpdate,
     UsageUpdate,
     UserMessageChunk,
 )
 
 import gateway
-from gateway import log, surrogates
 from gateway.backends.acp.failures import explain_refusal
 from gateway.backends.acp.models import ModelList
 from gateway.backends.acp.remarks import AgentRemarks, drop_routine
+from gateway.backends.acp.transport import MAX_QUOTED_OUTPUT_CHARACTERS, LineTransport
 from gateway.errors import AgentError
-from gateway.process.child import Child, read_lines
-from gateway.process.terminal_text import clean_bytes, clean_stray_text, split_message
+from gateway.process.child import Child
 
-#: bytes of one message, at most
-MAX_MESSAGE_BYTES = 16 << 20
 #: updates that may wait; when more come, reading stops, and the agent has to wait
 MAX_WAITING_UPDATES = 256
-#: requests of an agent that may be without an answer; people are asked 16 at a time, the rest is answered at once
-MAX_UNANSWERED_REQUESTS = 64
 #: seconds that an agent may pause while it repeats the history of a session, seconds until its first prompt comes, and
 #: seconds in all. Gemini CLI repeats it after it has said that the session is loaded; others, before
 HISTORY_PAUSE_SECONDS, HISTORY_START_SECONDS, HISTORY_TIMEOUT_SECONDS = 0.2, 2.0, 10.0
@@ -65,21 +57,6 @@ MAX_LOADED_SESSIONS, MAX_UNCLOSED_SESSIONS = 2, 32
 CLOSE_TIMEOUT_SECONDS = 5.0
 #: seconds for short requests: to open a session, to set a mode
 ACP_CALL_TIMEOUT_SECONDS = 60.0
-#: characters of standard error that an error message shows, at most
-MAX_SHOWN_ERROR_CHARACTERS = 500
-
-#: methods and kinds of updates that the library knows
-_METHODS = frozenset(CLIENT_METHODS.values())
-_UPDATE_KINDS = frozenset(
-    kind
-    for update in get_args(SessionNotification.model_fields["update"].annotation)
-    for kind in get_args(update.model_fields["session_update"].annotation)
-)
-
-#: the code of an error that an agent tells in another form than the protocol's
-_UNKNOWN_ERROR_CODE = -32603
-
-_log = log.get()
 
 #: asks for a permission: takes the tool call and the options; returns the chosen option, or None to cancel
 AskPermission = Callable[[ToolCallUpdate, Sequence[PermissionOption]], Awaitable[PermissionOption | None]]
@@ -111,101 +88,6 @@ class LoadedSession:
     #: update
     repeated_prompts: int = 0
     updated_at: float = 0.0
-
-
-def _prepare_message(message: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a message as the library can read it; None if it is none.
-
-    The library would log a notification that it does not know as an error, each time that it comes; it gets the name
-    of an extension. It would stop to read after an answer whose id is a list, or whose error is no object.
-    """
-    method = message.get("method")
-    if method is None:
-        error = message.get("error")
-        if not isinstance(message.get("id"), int | str):
-            return None
-        if error is not None and not (isinstance(error, dict) and isinstance(error.get("code"), int)):
-            told = error.get("message") if isinstance(error, dict) else error
-            message["error"] = {"code": _UNKNOWN_ERROR_CODE, "message": str(told)}
-    elif isinstance(method, str) and "id" not in message:
-        kind = _find_update_kind(message.get("params")) if method == CLIENT_METHODS["session_update"] else None
-        if not (method in _METHODS if kind is None else kind in _UPDATE_KINDS):
-            message["method"] = f"_{method.removeprefix('_')}"
-    return message
-
-
-def _find_update_kind(params: Any) -> str | None:
-    update = params.get("update") if isinstance(params, dict) else None
-    kind = update.get("sessionUpdate") if isinstance(update, dict) else None
-    return kind if isinstance(kind, str) else None
-
-
-class _LineTransport:
-    """The library's transport over a child's pipes. It bounds the lines, and reads only while there is room."""
-
-    def __init__(self, child: Child, room: asyncio.Event) -> None:
-        self._child = child
-        self._room = room
-        #: the beginning of a line whose end has not come yet
-        self._begun = bytearray()
-        self._reading: AsyncGenerator[bytes, None] = read_lines(child.stdout, MAX_MESSAGE_BYTES, self._begun)
-        self._writing = asyncio.Lock()
-        #: the agent's requests that may still come: it has to wait while too many have no answer
-        self._requests = asyncio.Semaphore(MAX_UNANSWERED_REQUESTS)
-        #: whether the agent has closed its output
-        self.over = False
-        #: the beginning of the lines that are no message
-        self._stray_text = ""
-        #: the remarks of the turn that runs
-        self.remarks: AgentRemarks | None = None
-
-    async def send(self, message: dict[str, Any]) -> None:
-        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        try:
-            async with self._writing:
-                await self._child.write_stdin(data)
-        finally:
-            if "method" not in message:
-                self._requests.release()
-
-    async def receive(self) -> dict[str, Any] | None:
-        while True:
-            await self._room.wait()
-            try:
-                line = await anext(self._reading, None)
-            except AgentError:  # the line is too long; what follows cannot be trusted
-                line = None
-            if line is None:
-                self.over = True
-                return None
-            before, data, _ = split_message(line)
-            with contextlib.suppress(ValueError, RecursionError):
-                message = json.loads(surrogates.replace_lone_surrogates(data))
-                if not before or "jsonrpc" in message:
-                    self._note_stray_text(before)
-                    if (prepared := _prepare_message(message)) is None:
-                        continue
-                    if "method" in prepared and "id" in prepared:
-                        await self._requests.acquire()
-                    return prepared
-            self._note_stray_text(clean_stray_text(line))
-
-    def _note_stray_text(self, text: str) -> None:
-        """Show a text that is no message, and log the first ones: a program printed something."""
-        if self.remarks is not None:
-            self.remarks.read_stray_text(text)
-        if text and len(self._stray_text) < MAX_SHOWN_ERROR_CHARACTERS:
-            self._stray_text = f"{self._stray_text}\n{text}".strip()[:MAX_SHOWN_ERROR_CHARACTERS]
-            _log.warning("acp.not_a_message", pid=self._child.pid, text=text[:MAX_SHOWN_ERROR_CHARACTERS])
-
-    @property
-    def stray_text(self) -> str:
-        """The beginning of what the agent wrote that is no message."""
-        begun = clean_bytes(bytes(self._begun[:MAX_SHOWN_ERROR_CHARACTERS]))
-        return f"{self._stray_text}\n{begun}".strip()[:MAX_SHOWN_ERROR_CHARACTERS]
-
-    async def close(self) -> None:
-        await self._reading.aclose()
 
 
 class _Client:
@@ -282,7 +164,7 @@ class AgentConnection:
         self._room.set()
         self._client = _Client(self._room)
         # The library looks for the methods of its client by name, so ours need not have all of them.
-        self._lines = _LineTransport(child, self._room)
+        self._lines = LineTransport(child, self._room)
         self.agent: ClientSideConnection = acp.connect_to_agent(
             cast("Any", self._client), self._lines, use_unstable_protocol=True
         )
@@ -399,7 +281,7 @@ class AgentConnection:
     def last_error_output(self) -> str:
         """The end of its standard error, and what it wrote to standard output that is no message."""
         written = f"It wrote: {self._lines.stray_text}" if self._lines.stray_text else ""
-        complaint = drop_routine(self.child.stderr_tail())[-MAX_SHOWN_ERROR_CHARACTERS:]
+        complaint = drop_routine(self.child.stderr_tail())[-MAX_QUOTED_OUTPUT_CHARACTERS:]
         return " ".join(filter(None, [complaint, written]))
 
     async def describe_end(self) -> AgentError:
