@@ -160,12 +160,14 @@ async def find_server_version(url: str, password: str | None, within: float) -> 
         await calls.close()
 
 
-async def _open_api(url: str, password: str | None) -> tuple[ServerVersion, DrivenServer | None]:
+async def _open_api(
+    url: str, password: str | None, own_directory: Path | None = None
+) -> tuple[ServerVersion, DrivenServer | None]:
     """Return which version a server is, and its API; None if it lacks routes that we need."""
     found = await find_server_version(url, password, SERVER_VERSION_TIMEOUT_SECONDS)
     if found.api == 1:
         return found, OpencodeApi(url, password)
-    api = OpencodeApi2(url, password)
+    api = OpencodeApi2(url, password, None if own_directory is None else str(own_directory))
     try:
         if await api.has_needed_routes(SERVER_VERSION_TIMEOUT_SECONDS):
             return found, api
@@ -224,7 +226,7 @@ async def _launch_once(
     try:
         child.close_stdin()
         url = await _read_url(child, within)
-        found, api = await _open_api(url, password)
+        found, api = await _open_api(url, password, directory)
     except BaseException:
         await child.stop_group()
         raise

@@ -620,18 +620,21 @@ async def test_the_real_program_works_over_the_early_form_of_the_api(
 @pytest.mark.agents("opencode")
 async def test_a_program_that_does_not_read_the_configuration_is_refused(model: ScriptedModel, tmp_path: Path) -> None:
     home = real.home(tmp_path / "home", model.base_url)
+    workspace = tmp_path / "work"
+    workspace.mkdir()  # what its files say of the agent by which it is found out does not count
+    (workspace / "opencode.json").write_text(json.dumps({"agent": {"title": {"disable": True}}}))
     options = Options(command=[installed.program("opencode")], config={"permission": {"bash": "deny"}})
     agent = Agent(id="main", backend="opencode", options=options, env=real.environment(home))
 
     with opencode2.ask_for_version_2():
         async with opened(tmp_path) as backend:
             with pytest.raises(AgentError, match="does not read the agent's `config`"):
-                await listen(backend, turn(agent, "[[say x]]", workspace=tmp_path))
+                await listen(backend, turn(agent, "[[say x]]", workspace=workspace))
             careful = msgspec.structs.replace(
                 agent, options=Options(command=agent.options.command), permissions=PermissionPolicy.DENY
             )
             with pytest.raises(AgentError, match="cannot be made to ask") as refused:
-                await listen(backend, turn(careful, "[[say x]]", workspace=tmp_path))
+                await listen(backend, turn(careful, "[[say x]]", workspace=workspace))
 
     assert "remove `permissions`" in (refused.value.remedy or "")
     assert not model.requests

@@ -61,8 +61,13 @@ class OpencodeApi2(ServerCalls):
 
     stores_before_idle = True
 
-    def __init__(self, base: str, password: str | None) -> None:
+    def __init__(self, base: str, password: str | None, own_directory: str | None = None) -> None:
+        """Args:
+        own_directory: where a server of ours was started.
+        """
         super().__init__(base, password)
+        #: where it is found out whether the server reads our configuration: no file of a workspace counts there
+        self._own_directory = own_directory
         self._events = EventTranslator()
         #: whether the server wants the text of a prompt inside of an object, as 1.18 does
         self._nests_prompt = False
@@ -101,18 +106,27 @@ class OpencodeApi2(ServerCalls):
         """Wait until a directory has its agents and models: the server finds them in the background."""
         try:
             async with asyncio.timeout(MODEL_LIST_TIMEOUT_SECONDS):
+                if self._own_directory is not None:
+                    self.ignores_config = DISABLED_AGENT in await self._await_agents(self._own_directory)
+                await self._await_agents(directory)
                 while True:
-                    agents = await self.send_request(Data[list[AgentInfo]], "GET", "/api/agent", query=_in(directory))
-                    if agents.data and (directory in self._with_models or await self._list_models(directory)):
-                        self._with_models = {directory, *list(self._with_models)[:MAX_KNOWN_DIRECTORIES]}
-                        self.ignores_config = any(agent.id == DISABLED_AGENT for agent in agents.data)
-                        return
+                    if directory in self._with_models or await self._list_models(directory):
+                        break
                     await asyncio.sleep(MODEL_LIST_PAUSE_SECONDS)
+                self._with_models = {directory, *list(self._with_models)[:MAX_KNOWN_DIRECTORIES]}
         except TimeoutError:
             raise AgentError(
                 f"opencode has no model in {directory}.",
                 remedy="Sign in with `opencode auth login`, or add a provider to opencode's configuration.",
             ) from None
+
+    async def _await_agents(self, directory: str) -> Collection[str]:
+        """Return the ids of a directory's agents, when it has some."""
+        while True:
+            found = await self.send_request(Data[list[AgentInfo]], "GET", "/api/agent", query=_in(directory))
+            if found.data:
+                return {agent.id for agent in found.data}
+            await asyncio.sleep(MODEL_LIST_PAUSE_SECONDS)
 
     async def _list_models(self, directory: str) -> Sequence[ModelRef]:
         return (await self.send_request(Data[list[ModelRef]], "GET", "/api/model", query=_in(directory))).data
