@@ -37,6 +37,10 @@ ABORT_TIMEOUT_SECONDS = 1.5
 #: how many times we abort the earlier work of a busy session
 _MAX_STOP_TRIES = 50
 
+_SIGN_IN_REMEDY = (
+    "Sign in with `opencode auth login`, or name the variable that holds the key in the agent's `pass_env`."
+)
+
 
 class TurnRunner:
     """Runs one turn of a session, from the prompt to the answer."""
@@ -53,7 +57,7 @@ class TurnRunner:
         self._parts = PartReader()
         self._permissions = PermissionResponder(api, session, turn)
         self._usage: dict[str, Usage] = {}
-        self._complaint: str | None = None
+        self._complaint: wire.Error | None = None
         self._error: AgentError | None = None
         self._idle_since: float | None = None
         #: since when the model has only failed; None if it works
@@ -183,7 +187,7 @@ class TurnRunner:
             case wire.SessionIdle():
                 return await self._read_stored_messages()
             case wire.SessionFailed(error=error) if error.name != "MessageAbortedError":
-                self._complaint = self._complaint or error.short_text
+                self._complaint = self._complaint or error
                 return await self._read_stored_messages()
         return []
 
@@ -284,14 +288,16 @@ class TurnRunner:
             return []
         if last is not None and last.time.completed is not None and last.error is None:
             return self._build_answer(answers, last)
-        complaint = last.error.short_text if last is not None and last.error is not None else self._complaint
-        if complaint is None and last is not None and self._api.stores_before_idle:
-            complaint = "it stopped in the middle of its answer"
-        if complaint is None:
+        complaint = last.error if last is not None and last.error is not None else self._complaint
+        if complaint is None and (last is None or not self._api.stores_before_idle):
             return []
-        self._end_turn(
-            self._permissions.denial_error() if self._permissions.ends_turn else AgentError(f"opencode: {complaint}")
-        )
+        if self._permissions.ends_turn:
+            self._end_turn(self._permissions.denial_error())
+        elif complaint is None:
+            self._end_turn(AgentError("opencode: it stopped in the middle of its answer"))
+        else:
+            remedy = _SIGN_IN_REMEDY if complaint.is_refused_credential else None
+            self._end_turn(AgentError(f"opencode: {complaint.short_text}", remedy=remedy))
         return self._total_usage()
 
     def _build_answer(self, answers: Sequence[wire.Message], last: wire.MessageInfo) -> Sequence[TurnOutput]:

@@ -38,8 +38,10 @@ class Tokens(Struct):
     cache: Cache = field(default_factory=Cache)
 
 
-class ErrorData(Struct):
+class ErrorData(Struct, rename={"status": "statusCode"}):
     message: str = ""
+    #: HTTP status of the model's server, if the error comes from there
+    status: Any = None
 
 
 class Error(Struct):
@@ -49,6 +51,10 @@ class Error(Struct):
     @property
     def short_text(self) -> str:
         return self.data.message.partition("\n")[0] or self.name
+
+    @property
+    def is_refused_credential(self) -> bool:
+        return self.name == "ProviderAuthError" or self.data.status == 401
 
 
 class MessageInfo(Struct, rename={"session": "sessionID", "parent": "parentID"}):

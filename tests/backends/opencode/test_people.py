@@ -325,20 +325,22 @@ def call_shell(command: str) -> str:
 
 
 @pytest.mark.parametrize("own", ["allow", {"*": "allow"}, {"*": "ask", "bash": {"touch *": "allow"}}], ids=json.dumps)
-async def test_what_permissions_say_counts_more_than_opencodes_own_files(
-    model: ScriptedModel, tmp_path: Path, own: object
-) -> None:
-    settings = tmp_path / "home" / ".config" / "opencode" / "opencode.json"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"permission": own}))
-    async with rigged(tmp_path, model) as rig:
-        workspace = rig.workspace()
-        by_itself = await rig.ask(call_shell("touch by-itself"), workspace)
-        denied = await rig.but(permissions=PermissionPolicy.DENY).ask(call_shell("touch denied"), workspace)
+async def test_what_permissions_say_counts_more_than_opencodes_own_files(asking: Rig, own: object) -> None:
+    workspace = asking.workspace()
+    (workspace / "opencode.json").write_text(json.dumps({"permission": own}))
 
-    assert not by_itself.of(ToolEnd)[0].is_error
+    denied = await asking.but(permissions=PermissionPolicy.DENY).ask(call_shell("touch made"), workspace)
+
     assert denied.of(ToolEnd)[0].is_error
-    assert os.listdir(workspace) == ["by-itself"]
+    assert os.listdir(workspace) == ["opencode.json"]
+
+
+async def test_opencodes_own_rules_count_if_permissions_are_not_set(rig: Rig) -> None:
+    workspace = rig.workspace()
+
+    await rig.ask(call_shell("touch made"), workspace)
+
+    assert os.listdir(workspace) == ["made"]
 
 
 async def test_rules_of_the_agents_entry_count_more_than_what_permissions_say(

@@ -203,6 +203,7 @@ async def test_an_error_of_the_model_is_the_agents_error(rig: Rig) -> None:
 
     assert answered.error is not None
     assert "scripted error 401" in answered.error.message
+    assert "opencode auth login" in (answered.error.remedy or "")
     assert (await rig.ask("[[say better]]", workspace, answered.ref)).reply == "better"
 
 
