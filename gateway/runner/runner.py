@@ -227,12 +227,11 @@ class OpenCodeRunner:
             The path of the file.
         """
         text = self.get_conversation_markdown()
-        if path is None:
-            file = self.task_dir / CONVERSATION_FILE
-            private_file.replace_readable_file(file, text.encode())  # whoever reads it meanwhile sees all of a turn
+        file = self.task_dir / CONVERSATION_FILE if path is None else Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if path is None:  # whoever reads it meanwhile sees all of a turn
+            private_file.replace_readable_file(file, text.encode())
         else:
-            file = Path(path)
-            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
         return str(file)
 

@@ -226,9 +226,8 @@ class AgentConnection:
             oldest = next(iter(self.loaded_sessions))
             del self.loaded_sessions[oldest]
             self.outdated_sessions.discard(oldest)
-            with contextlib.suppress(
-                AgentError
-            ):  # then it keeps the session, or works no more: the next request shows it
+            # If it fails, the agent keeps the session, or works no more: the next request shows it.
+            with contextlib.suppress(AgentError):
                 closing = self.send_request("session/close", {"sessionId": oldest})
                 await self.await_answer(closing, "did not close a session", CLOSE_TIMEOUT_SECONDS)
 
