@@ -50,6 +50,8 @@ class ScriptedServer2:
     form: dict[str, Any] = field(default_factory=lambda: {"title": "Which?", "fields": _FIELDS})
     #: statuses with which the next replies and answers are refused; 0 cuts the connection instead
     refusals: list[int] = field(default_factory=list)
+    #: how many of the next lists of open requests fail
+    failing_lists: int = 0
     interrupts: int = 0
     sessions: dict[str, dict[str, Any]] = field(default_factory=dict)
     messages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -117,6 +119,7 @@ class ScriptedServer2:
         return web.json_response({"data": {name: {"type": "running"} for name in self._work}})
 
     async def _list_permissions(self, request: web.Request) -> web.Response:
+        self._fail_list()
         waiting = {"id": "per_1", "sessionID": self._asking, **_PERMISSION}
         is_open = "per_1" in self._asked and self._asking == request.match_info["session"]
         return web.json_response({"data": [waiting] if is_open else []})
@@ -177,6 +180,11 @@ class ScriptedServer2:
             request.transport.close()
         return None if status is None else web.json_response({"message": "not so"}, status=status or 500)
 
+    def _fail_list(self) -> None:
+        if self.failing_lists:
+            self.failing_lists -= 1
+            raise web.HTTPServiceUnavailable
+
     async def _reply(self, request: web.Request) -> web.Response:
         if (refusal := self._refuse(request)) is not None:
             return refusal
@@ -185,6 +193,7 @@ class ScriptedServer2:
         return web.Response(status=204)
 
     async def _list_forms(self, request: web.Request) -> web.Response:
+        self._fail_list()
         return web.json_response({"data": list(self._forms.values())})
 
     async def _answer(self, request: web.Request) -> web.Response:

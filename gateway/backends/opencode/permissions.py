@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any
 
@@ -176,8 +177,9 @@ async def _send_until_taken(
             await send()
             return
         except AgentError as error:
-            if request not in [one.id for one in await list_open()]:
-                return
+            with contextlib.suppress(AgentError):  # whether it is gone is not known
+                if request not in [one.id for one in await list_open()]:
+                    return
             if pause is None or (isinstance(error, RequestRefused) and error.http_status == 400):
                 raise
         await asyncio.sleep(pause)

@@ -241,11 +241,17 @@ async def answer_form(_: Question) -> AnswerContent:
 
 
 @pytest.mark.parametrize("text", ["[[ask]]", "[[form]]"])
-@pytest.mark.parametrize("refusals", [[500], [0, 503]])
+@pytest.mark.parametrize(("refusals", "failing_lists"), [([500], 0), ([0, 503], 0), ([503], 1)])
 async def test_an_answer_that_does_not_arrive_is_sent_again(
-    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path, text: str, refusals: list[int]
+    backend: OpencodeBackend,
+    server: ScriptedServer2,
+    agent: Agent,
+    tmp_path: Path,
+    text: str,
+    refusals: list[int],
+    failing_lists: int,
 ) -> None:
-    server.refusals = refusals
+    server.refusals, server.failing_lists = refusals, failing_lists
     given = msgspec.structs.replace(turn(agent, text, workspace=tmp_path), ask_question=answer_form)
 
     async with asyncio.timeout(PATIENCE):
