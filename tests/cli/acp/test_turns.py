@@ -14,7 +14,7 @@ from cli.acp.connection import EditorConnection
 from cli.acp.turns import Turn
 from cli.remote.message_pipe import MessagePipe
 from cli.remote.sse import Event
-from gateway.errors import Conflict, GatewayError, NotRunning, Unauthorized, Unavailable
+from gateway.errors import Conflict, GatewayError, NotRunning, TooLarge, Unauthorized, Unavailable
 
 END = {"kind": "end", "status": "succeeded", "outcome": "completed", "result": "done"}
 
@@ -22,15 +22,21 @@ END = {"kind": "end", "status": "succeeded", "outcome": "completed", "result": "
 class Calls:
     """A gateway whose run has these events, and which answers tries to cancel it with these errors, then accepts."""
 
-    def __init__(self, *events: dict[str, Any], errors: list[GatewayError] | None = None) -> None:
+    def __init__(
+        self, *events: dict[str, Any], errors: list[GatewayError] | None = None, refusal: GatewayError | None = None
+    ) -> None:
         self.events = events
         self.errors = errors or []
+        #: why it takes no prompt, if it takes none
+        self.refusal = refusal
         self.cancelled = 0
 
     def connect(self) -> None:
         return None
 
     def start_run(self, session: str, agent: str, text: str, model: str | None) -> tuple[str, None]:
+        if self.refusal is not None:
+            raise self.refusal
         return "01", None
 
     def follow_run(self, run: str, tell: Callable[[str], None], opened: None) -> Iterator[Event]:
@@ -95,6 +101,21 @@ def test_a_run_is_cancelled_as_soon_as_the_gateway_is_back(
     turn.cancel()
 
     assert (calls.cancelled, len(shown(out))) == (cancelled, said)
+
+
+def test_a_prompt_that_is_refused_after_it_was_cancelled_is_cancelled() -> None:
+    turn, _ = make_turn(Calls(refusal=TooLarge("it is too large.")))
+    turn.cancel()
+
+    assert turn.prompt("a:acp:s", "a", "hello", None, None) == {"stopReason": "cancelled"}
+
+
+def test_a_prompt_that_may_have_been_accepted_is_not_called_cancelled() -> None:
+    turn, _ = make_turn(Calls(refusal=Unavailable("it is away.")))
+    turn.cancel()
+
+    with pytest.raises(Unavailable):
+        turn.prompt("a:acp:s", "a", "hello", None, None)
 
 
 def test_a_cancel_that_never_reaches_the_gateway_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

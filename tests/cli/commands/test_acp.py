@@ -355,14 +355,6 @@ def test_a_first_prompt_that_was_refused_leaves_the_agent_to_be_chosen(editor: E
     assert editor.request("session/set_mode", sessionId=session, modeId="coder") == {}
 
 
-def test_a_prompt_that_was_cancelled_before_it_was_refused_is_cancelled(editor: Editor) -> None:
-    session = editor.new_session()
-    prompt = editor.prompt(session, "x" * 2_000_000)
-    editor.notify("session/cancel", sessionId=session)
-
-    assert editor.wait_answer(prompt)["result"] == {"stopReason": "cancelled"}
-
-
 @pytest.mark.parametrize("how", ["disabled", "removed"])
 def test_the_conversation_with_an_agent_that_is_gone_can_be_read(editor: Editor, office: Live, how: str) -> None:
     agent = office.call("POST", "/api/agents", {"slug": f"soon-{how}", "base": "main"}).body["agent"]["id"]
