@@ -123,9 +123,14 @@ class Live:
         return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
-        """Kill all its processes, as a crash of the machine does: the supervisor first, so that it replaces none."""
+        """Kill all its processes, as a crash of the machine does.
+
+        The supervisor goes first, so that it replaces none; the others are frozen before, so that none ends its work.
+        """
         assert self.process is not None
         generations = self.generations
+        for one in generations:
+            terminate.signal_process(one, signal.SIGSTOP)
         self.process.kill()
         self.process.wait(PATIENCE)
         for one in generations:
