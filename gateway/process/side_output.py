@@ -12,6 +12,7 @@ import re
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from gateway.process.terminal_text import clean_bytes, shows_text
@@ -149,6 +150,7 @@ async def mix_in(
     """
     arrived = asyncio.ensure_future(side.wait_for_line())
     step: asyncio.Future[_Said | None] = asyncio.ensure_future(anext(output, None))
+    told: asyncio.Future[_Said | None] | None = None
     try:
         while True:
             while not step.done():
@@ -162,20 +164,52 @@ async def mix_in(
                 yield show(line)
             if (said := step.result()) is None:
                 return
+            told = step
             yield said
             step = asyncio.ensure_future(anext(output, None))
     except (asyncio.CancelledError, Exception):  # the generator may say more on its way: what a turn has cost
-        step.cancel()
-        await asyncio.wait({step})
-        while not step.cancelled() and step.exception() is None and (said := step.result()) is not None:
-            yield said
-            step = asyncio.ensure_future(anext(output, None))
-            await asyncio.wait({step})
+        async with aclosing(_cancel_output(output, step, is_told=step is told)) as rest:
+            async for said in rest:
+                yield said
         raise
     finally:
         arrived.cancel()
-        step.cancel()
-        await asyncio.wait({step})
-        if not step.cancelled():
-            step.exception()  # there may be one next to the error that is raised
+        await _end_step(step)
         await output.aclose()
+
+
+async def _cancel_output(
+    output: AsyncGenerator[_Said, None], step: asyncio.Future[_Said | None], *, is_told: bool
+) -> AsyncGenerator[_Said, None]:
+    """Cancel a generator, and yield what it says then.
+
+    Args:
+        is_told: whether what the step has brought was yielded.
+    """
+    has_heard = step.cancel()
+    await asyncio.wait({step})
+    if not is_told and _has_said(step) and (said := step.result()) is not None:
+        yield said
+    if has_heard and not step.cancelled():
+        step = asyncio.ensure_future(anext(output, None))
+    else:  # it had just said something, or was not asked for more yet; or it has ended
+        step = asyncio.ensure_future(output.athrow(asyncio.CancelledError()))
+    try:
+        await asyncio.wait({step})
+        while _has_said(step) and (said := step.result()) is not None:
+            yield said
+            step = asyncio.ensure_future(anext(output, None))
+            await asyncio.wait({step})
+    finally:
+        await _end_step(step)
+
+
+def _has_said(step: asyncio.Future[_Said | None]) -> bool:
+    return not step.cancelled() and step.exception() is None and step.result() is not None
+
+
+async def _end_step(step: asyncio.Future[Any]) -> None:
+    step.cancel()
+    await asyncio.wait({step})
+    if not step.cancelled():
+        step.exception()  # there may be one next to the error that is raised

@@ -277,3 +277,83 @@ async def test_what_the_output_says_when_it_is_cancelled_is_passed_on(by_side_ou
 
     assert said.get_nowait() == "it has cost 3"
     assert listening.cancelled() or listening.exception() is not None
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_cancel_in_the_moment_in_which_the_output_says_something_is_not_lost(steps: int) -> None:
+    speak, said = asyncio.Event(), []
+
+    async def stream() -> AsyncGenerator[str, None]:
+        try:
+            yield "begun"
+            await speak.wait()
+            yield "word"
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            yield "it has cost 3"
+            raise
+
+    async def listen() -> None:
+        async for one in mix_in(stream(), SideOutput(), str):
+            said.append(one)  # noqa: PERF401 each one at once
+
+    listening = asyncio.ensure_future(listen())
+    async with asyncio.timeout(PATIENCE):
+        while not said:
+            await asyncio.sleep(0)
+        speak.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        listening.cancel()
+        await asyncio.wait({listening})
+
+    assert listening.cancelled()
+    assert [one for one in said if one != "word"] == ["begun", "it has cost 3"]
+    assert said.count("word") <= 1
+
+
+async def test_a_cancel_before_the_output_is_asked_for_more_is_not_lost() -> None:
+    said = []
+
+    async def stream() -> AsyncGenerator[str, None]:
+        try:
+            yield "begun"
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            yield "it has cost 3"
+            raise
+
+    async def listen() -> None:
+        async for one in mix_in(stream(), SideOutput(), str):
+            said.append(one)
+            if one == "begun":
+                asyncio.get_running_loop().call_soon(listening.cancel)
+
+    listening = asyncio.ensure_future(listen())
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.wait({listening})
+
+    assert listening.cancelled()
+    assert said == ["begun", "it has cost 3"]
+
+
+async def test_an_error_that_comes_with_a_word_of_the_output_ends_it() -> None:
+    side, said, ended = SideOutput(), [], []
+
+    async def stream() -> AsyncGenerator[str, None]:
+        try:
+            side.fail(ValueError("it is hopeless"))
+            yield "word"
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def listen() -> None:
+        async for one in mix_in(stream(), side, str):
+            said.append(one)  # noqa: PERF401 each one at once
+
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(ValueError, match="hopeless"):
+            await listen()
+
+    assert (said, ended) == (["word"], [True])
