@@ -667,6 +667,16 @@ async def test_a_limit_that_ends_a_silent_work_is_a_failure(ask: Ask) -> None:
         await ask(writes({"id": "1", "name": "bash"}, {"why": "length"}, rules=FINISHING))
 
 
+async def test_a_program_that_ends_at_a_failed_tool_has_failed(ask: Ask) -> None:
+    rules = [{"text": "t"}, {"tool": {"id": "id", "name": "name", "output": "out", "error": "why"}}]
+    done, failed = {"id": "1", "name": "ls", "out": "a"}, {"id": "2", "name": "bash", "why": "denied"}
+
+    assert (await ask(writes(failed, done, rules=rules))).answer == ""
+    assert (await ask(writes(failed, {"t": "I could not."}, rules=rules))).answer == "I could not."
+    with pytest.raises(AgentError, match="without an answer"):
+        await ask(writes(done, failed, rules=rules))
+
+
 async def test_the_failure_of_a_program_comes_before_its_missing_answer(ask: Ask) -> None:
     with pytest.raises(AgentError, match="exited with status 3: no memory"):
         await ask(script("echo '{}'; echo no memory >&2; exit 3", **JSON_LINES), "hi")

@@ -60,7 +60,8 @@ class TestOpencodeRun(BackendContract):
         given = stage.turn(f"[[tool bash {call}]]", session)
         given = msgspec.structs.replace(given, agent=msgspec.structs.replace(given.agent, permissions=policy))
 
-        with contextlib.suppress(AgentError):
+        is_free = policy in (None, PermissionPolicy.ALLOW)
+        with contextlib.nullcontext() if is_free else pytest.raises(AgentError, match="permission requested: bash"):
             await listen(stage.backend, given)
 
-        assert (stage.directory / session / "made").exists() == (policy in (None, PermissionPolicy.ALLOW))
+        assert (stage.directory / session / "made").exists() == is_free

@@ -118,7 +118,9 @@ class LineReader:
         self.finish = FinishReason.STOP
         #: the first error in a line
         self.first_error = ""
-        self._has_lines = self._has_worked = False
+        self._has_lines = False
+        #: whether it used a tool, and the last one did not fail
+        self._has_worked = False
         self._answer = VisibleText()
 
     @property
@@ -126,7 +128,7 @@ class LineReader:
         """Whether the program wrote lines without an answer in them and without a tool, though a rule reads answers.
 
         A program that writes nothing has nothing to say, and one that used a tool may have worked in silence, unless
-        a limit or a filter ended its work.
+        that tool failed (opencode ends so when something is denied), or a limit or a filter ended its work.
         """
         reads_answers = any(rule.text or rule.paragraph or rule.reply for rule in self._rules)
         is_silent_work = self._has_worked and self.finish is FinishReason.STOP
@@ -156,8 +158,10 @@ class LineReader:
         match said:
             case Text(delta=text) | FullReply(text=text):
                 self._answer.feed(text)
-            case Tool() | ToolEnd():
+            case Tool():
                 self._has_worked = True
+            case ToolEnd(is_error=failed):
+                self._has_worked = not failed
 
     def _note_skipped(self, text: str) -> None:
         if text and len(self.skipped_text) < MAX_ERROR_CHARACTERS:
