@@ -13,28 +13,28 @@ from gateway.domain.question import AnswerContent, Question, check_answer
 from gateway.domain.typed_answer import describe_field, read_typed_answer, read_typed_value
 
 
-def read_question(shown: Mapping[str, Any]) -> Question | None:
+def read_question(asked: Mapping[str, Any]) -> Question | None:
     """Return the question of a request or an event, as the API shows it; None if it asks for permission only."""
-    given = shown.get("question")
+    given = asked.get("question")
     return None if given is None else msgspec.convert(given, Question)
 
 
-def describe_action(shown: Mapping[str, Any]) -> str:
+def describe_action(asked: Mapping[str, Any]) -> str:
     """Return what an agent wants to be allowed, on one line."""
-    return f"The agent asks to be allowed: {output.shorten_text(shown['action'], 500)}"
+    return f"The agent asks to be allowed: {output.shorten_text(asked['action'], 500)}"
 
 
-def describe_request(shown: Mapping[str, Any]) -> str:
+def describe_request(asked: Mapping[str, Any]) -> str:
     """Return what an agent asks, for permission or in a question."""
-    question = read_question(shown)
-    return describe_action(shown) if question is None else describe_question(question)
+    question = read_question(asked)
+    return describe_action(asked) if question is None else describe_question(question)
 
 
-def suggest_command(run: str, shown: Mapping[str, Any]) -> str:
+def suggest_command(run: str, asked: Mapping[str, Any]) -> str:
     """Return the command that answers a request of a run."""
-    question = read_question(shown)
-    choices = " | ".join(shown["choices"]) if question is None else f"{suggest_words(question)} | deny"
-    return f"gateway tasks answer {run} {shown['id']} {choices}"
+    question = read_question(asked)
+    choices = " | ".join(asked["choices"]) if question is None else f"{suggest_words(question)} | deny"
+    return f"gateway tasks answer {run} {asked['id']} {choices}"
 
 
 def describe_question(question: Question) -> str:
@@ -69,10 +69,10 @@ def read_words(question: Question, words: Sequence[str]) -> AnswerContent:
     return read_typed_answer(question, (" " if len(fields) == 1 else "\n").join(words))
 
 
-def format_answer(shown: dict[str, Any]) -> str:
+def format_answer(asked: dict[str, Any]) -> str:
     """Return the answer to a request, with the content if it is a question's."""
-    content = shown.get("content")
+    content = asked.get("content")
     if not content:
-        return str(shown["answer"])
+        return str(asked["answer"])
     values = [", ".join(value) if isinstance(value, list) else str(value) for value in content.values()]
     return output.shorten_text("; ".join(values))
