@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +30,6 @@ from gateway.process import identity
 from harness.waiting import until
 from tests.support.acp import Rig, after, of, ref, text
 from tests.support.turns import Heard, exchange, listen, turn
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    rig = Rig(tmp_path)
-    await rig.open()
-    yield rig
-    await rig.stack.aclose()
-    assert not rig.ledger.alive()
-
 
 # --- sessions ---------------------------------------------------------------------------------
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,15 +14,6 @@ from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.errors import AgentError
 from tests.support.acp import Rig, text
 from tests.support.people import People
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    rig = Rig(tmp_path)
-    await rig.open()
-    yield rig
-    await rig.stack.aclose()
-    assert not rig.ledger.alive()
 
 
 class Groups(People):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,15 +13,6 @@ from gateway.domain.ports.backend import TurnOutput
 from gateway.errors import AgentError
 from harness.waiting import until
 from tests.support.acp import Rig, after, of, text
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    rig = Rig(tmp_path)
-    await rig.open()
-    yield rig
-    await rig.stack.aclose()
-    assert not rig.ledger.alive()
 
 
 def messages(said: list[TurnOutput]) -> list[str]:

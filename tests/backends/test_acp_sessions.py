@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,15 +16,6 @@ from gateway.errors import AgentError
 from tests.support.acp import SCRIPTED_ACP_COMMAND, Rig, ref, text
 
 CLAUDE_MODES = "auto,default,acceptEdits,plan"
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    rig = Rig(tmp_path)
-    await rig.open()
-    yield rig
-    await rig.stack.aclose()
-    assert not rig.ledger.alive()
 
 
 def mode(rig: Rig) -> str | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -409,15 +408,6 @@ async def test_an_agent_that_tells_no_tokens_has_no_usage() -> None:
 
 
 # --- a turn that does not succeed -----------------------------------------------------------------
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    rig = Rig(tmp_path)
-    await rig.open()
-    yield rig
-    await rig.stack.aclose()
-    assert not rig.ledger.alive()
 
 
 def script(rig: Rig, *lines: dict[str, Any]) -> str:

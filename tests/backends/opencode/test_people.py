@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -99,20 +99,25 @@ async def test_what_people_always_allow_they_are_not_asked_again(asking: Rig, ou
     assert len(asking.people.asked) == 1
 
 
+async def until_looked_at(rig: Rig, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Wait until the turn has asked the server three times what is open."""
+    api, found = present(rig).api, []
+    ask = getattr(api, what)
+
+    async def count(session: wire.Session, sessions: Collection[str]) -> object:
+        found.append(await ask(session, sessions))
+        return found[-1]
+
+    monkeypatch.setattr(api, what, count)
+    await until(lambda: len(found) >= 3, "the server was asked again and again")
+
+
 async def test_people_may_take_long(asking: Rig, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opencode_turn, "POLL_INTERVAL_SECONDS", 0.05)
     turn = asyncio.create_task(asking.ask(f'[[tool read {{"filePath": "{outside}"}}]]'))
     await until(lambda: asking.people.asked, "people are asked")
     monkeypatch.setattr(opencode_turn, "STALL_TIMEOUT_SECONDS", 0.0)
-    api = present(asking).api
-    looks, look = [], api.list_permission_requests
-
-    async def looked(session: wire.Session, sessions: Collection[str]) -> Sequence[wire.PermissionAsked]:
-        looks.append(await look(session, sessions))
-        return looks[-1]
-
-    monkeypatch.setattr(api, "list_permission_requests", looked)
-    await until(lambda: len(looks) >= 3, "how things stand was looked at again and again")
+    await until_looked_at(asking, monkeypatch, "list_permission_requests")
     assert (turn.done(), asking.people.given_up) == (False, 0)
 
     turn.cancel()
@@ -241,15 +246,7 @@ async def test_people_may_take_long_for_a_question(asking: Rig, monkeypatch: pyt
     turn = asyncio.create_task(asking.ask(call_question_tool(WHICH)))
     await until(lambda: asking.people.questions, "people are asked")
     monkeypatch.setattr(opencode_turn, "STALL_TIMEOUT_SECONDS", 0.0)
-    api = present(asking).api
-    looks, look = [], api.list_questions
-
-    async def looked(session: wire.Session, sessions: Collection[str]) -> Sequence[wire.QuestionAsked]:
-        looks.append(await look(session, sessions))
-        return looks[-1]
-
-    monkeypatch.setattr(api, "list_questions", looked)
-    await until(lambda: len(looks) >= 3, "how things stand was looked at again and again")
+    await until_looked_at(asking, monkeypatch, "list_questions")
     assert (turn.done(), asking.people.given_up, len(asking.people.questions)) == (False, 0, 1)
 
     turn.cancel()
