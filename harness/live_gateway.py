@@ -188,6 +188,16 @@ class Live:
         until_sync(lambda: len(self.logged(event)) >= count, f"{event} is logged {count} times")
         return self.logged(event)
 
+    def wait_led(self, after: int = 1) -> None:
+        """Wait until a generation later than number `after` has taken over.
+
+        A gateway answers before its first generation has said that it leads, so the log may have no such line yet.
+        """
+        until_sync(
+            lambda: any(line["generation"] > after for line in self.logged("generation.leads")),
+            f"a generation after number {after} leads",
+        )
+
 
 def call(
     url: str,

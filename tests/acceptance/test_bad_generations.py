@@ -104,7 +104,7 @@ def test_an_upgrade_that_fails_after_its_migration_says_that_nothing_serves_and_
     (copy,) = (one.home / "data").glob("moongate.db.schema-*")
     assert copy.name in result.err
     faults.give(one, faults.PENDING_MIGRATION)
-    until_sync(lambda: one.logged("generation.leads")[-1]["generation"] > 1, "it is tried again without a command")
+    one.wait_led()
     assert one.call("POST", "/api/agent", {"message": "hi"}).body["reply"] == "echo: hi"
 
 
@@ -148,7 +148,7 @@ def test_after_a_crash_with_a_bad_config_the_last_good_one_is_used(one: Live, ba
     one.config.write_text(bad)
 
     one.signal(signal.SIGKILL, one.generation)
-    until_sync(lambda: one.logged("generation.leads")[-1]["generation"] > 1, "another generation leads")
+    one.wait_led()
 
     assert one.health["status"] == "degraded"
     assert why in one.health["checks"]["config"]
@@ -166,7 +166,7 @@ def test_after_a_crash_the_socket_on_a_public_address_still_asks_for_a_token(liv
     write_config(one, [ECHO], host="127.0.0.1", auth={"mode": "none"})
 
     one.signal(signal.SIGKILL, one.generation)
-    until_sync(lambda: one.logged("generation.leads")[-1]["generation"] > 1, "another generation leads")
+    one.wait_led()
 
     assert one.call("GET", "/api/sessions", headers={"Authorization": ""}).status == 401
     assert "is allowed on a loopback address only" in one.health["checks"]["config"]

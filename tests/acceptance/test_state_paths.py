@@ -64,7 +64,7 @@ def test_after_a_crash_with_unreadable_settings_the_last_good_ones_are_used(one:
         one.config.write_text(json.dumps(json.loads(good) | {"data": {"directory": "~nosuchuser/x"}}))
 
     one.signal(signal.SIGKILL, one.generation)
-    until_sync(lambda: one.logged("generation.leads")[-1]["generation"] > 1, "another generation leads")
+    one.wait_led()
 
     assert one.call("POST", "/api/agent", {"message": "hi"}).body["reply"] == "echo: hi"
     assert one.health["status"] == "degraded"
