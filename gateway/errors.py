@@ -7,6 +7,7 @@ sentence is the default message. A message says what happened, to what, and the 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -115,6 +116,12 @@ class DeliveryNotFound(NotFound):
     """There is no such delivery."""
 
 
+class FileUnknown(NotFound):
+    """There is no such file."""
+
+    code = "FILE_NOT_FOUND"
+
+
 class PermissionNotFound(NotFound):
     """There is no such permission request."""
 
@@ -221,6 +228,17 @@ class StorageFull(GatewayError):
     """The disk is full: nothing was accepted."""
 
     code, status = "STORAGE_FULL", 507
+
+
+def explain_disk_error(error: OSError, what: str) -> StorageFull | Unavailable:
+    """Return the error to raise when the disk refuses.
+
+    Args:
+        what: what could not be done, such as `the file cannot be stored`.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"{what}: the disk is full. Nothing was accepted.", remedy="Free some space.")
+    return Unavailable(f"{what}: {error.strerror or error}.", remedy="Look at the disk and its mount.")
 
 
 class ConfigError(GatewayError):

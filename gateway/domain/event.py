@@ -135,6 +135,19 @@ class Log(EventData, frozen=True):
     notice: Notice | None = None
 
 
+class MadeFile(EventData, frozen=True, tag="file"):
+    """The agent has made a file, which `GET /api/files/{id}` returns."""
+
+    #: its id
+    id: str
+    #: its name
+    name: str
+    #: its type, such as `image/png`
+    media_type: str
+    #: in bytes
+    size: int
+
+
 class End(EventData, frozen=True):
     """The run has ended. This is always the last event."""
 
@@ -150,7 +163,7 @@ class End(EventData, frozen=True):
 
 
 BackendEvent = Text | Thinking | Tool | ToolEnd | Usage | Permission | Log
-AnyEventData = Status | Text | Thinking | Tool | ToolEnd | Usage | Permission | Log | End
+AnyEventData = Status | Text | Thinking | Tool | ToolEnd | Usage | Permission | Log | MadeFile | End
 
 
 class Event(Struct, frozen=True, kw_only=True):

@@ -22,6 +22,8 @@ class Retention(Struct, frozen=True, kw_only=True):
     sessions_days: float | None = None
     #: days to keep unused workspaces of sessions that are kept
     workspaces_days: float | None = None
+    #: days to keep files to which nothing refers, from when they were stored
+    unused_files_days: float | None = None
 
 
 def compute_cutoff(now: int, days: float | None) -> int | None:

@@ -16,6 +16,7 @@ from gateway.domain import goal
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
 from gateway.domain.event import Notice, Usage
+from gateway.domain.file import File
 from gateway.errors import Conflict
 
 
@@ -170,6 +171,8 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: key of the session, `agent:channel:chat`
     session: str
     input: str
+    #: files that belong to the input
+    attachments: tuple[File, ...] = ()
     mode: Mode = Mode.TURN
     #: limit of rounds in goal mode
     max_rounds: int = MAX_ROUNDS
@@ -241,6 +244,8 @@ class Run(Struct, frozen=True, kw_only=True):
     done: bool | None = None
     #: what the attempt that ended the run had to change about the conversation
     notices: tuple[Notice, ...] = ()
+    #: files that the agent made
+    files: tuple[File, ...] = ()
     created: int
     started: int | None = None
     finished: int | None = None
@@ -276,6 +281,8 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
     rounds: int | None = None
     done: bool | None = None
     notices: tuple[Notice, ...] = ()
+    #: files that the agent made; those of them that are new come to the store with this result
+    files: tuple[File, ...] = ()
     #: whether the model refused the prompt, so that later turns leave it out
     prompt_refused: bool = False
 

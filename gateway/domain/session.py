@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from gateway.domain.file import File
 from gateway.domain.ids import is_slug
 from gateway.errors import InvalidRequest
 
@@ -86,5 +87,7 @@ class Message(Struct, frozen=True, kw_only=True):
     run: str
     #: position in the transcript, from 1
     number: int = 0
+    #: files that came with it, or that the agent made
+    files: tuple[File, ...] = ()
     #: whether the model refused this prompt: later turns do not send it again
     is_refused: bool = False

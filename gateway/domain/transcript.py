@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.domain.file import describe_file
 from gateway.domain.session import Message, Role
 
 #: estimated tokens that separate a message from the next one
@@ -67,6 +68,12 @@ def select_last_turns(history: Sequence[Message], budget: int) -> Excerpt:
     return Excerpt([message for turn in turns[first:] for message in turn], tokens, first)
 
 
+def tell_message(message: Message) -> str:
+    """Return a message as it is told to an agent that is not given its files: they are named below the text."""
+    named = [f"[attached: {describe_file(file)}]" for file in message.files]
+    return "\n".join(filter(None, [message.content, *named]))
+
+
 class Recap(NamedTuple):
     """A prompt that tells an agent a conversation which it has lost."""
 
@@ -82,7 +89,7 @@ def write_recap(history: Sequence[Message], prompt: str, budget: int) -> Recap:
     Args:
         budget: tokens that the transcript may have; its prompts and answers are shortened if they are very long.
     """
-    short = [msgspec.structs.replace(message, content=_shorten_message(message.content)) for message in history]
+    short = [msgspec.structs.replace(message, content=_shorten_message(tell_message(message))) for message in history]
     told = select_last_turns(short, budget)
     if not told.messages:
         return Recap(prompt, 0, told.left_out)

@@ -22,6 +22,7 @@ class RowKind(StrEnum):
     TOKEN = "token"  # noqa: S105 a word, and no secret
     NOTE = "note"
     PROCESS = "process"
+    FILE = "file"
 
 
 class UnreadableRow(Struct, frozen=True, kw_only=True):

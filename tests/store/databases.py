@@ -8,13 +8,13 @@ from pathlib import Path
 
 from gateway.domain.budget import CalendarDays
 from gateway.domain.times import wall_clock
-from gateway.store.sqlite.database import Database
+from gateway.store.sqlite.database import Database, StoreLimits
 
 
 @asynccontextmanager
 async def open_database(directory: Path) -> AsyncIterator[Database]:
     """Open the database of a directory; create it if there is none."""
-    database = Database(directory / "moongate.db", wall_clock, CalendarDays(), queue_limit=100)
+    database = Database(directory / "moongate.db", wall_clock, CalendarDays(), StoreLimits(100, 1_000_000))
     try:
         yield database
     finally:

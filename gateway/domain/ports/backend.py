@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
@@ -11,12 +12,14 @@ from msgspec import Struct
 from gateway.domain.agent import Agent
 from gateway.domain.budget import Budget
 from gateway.domain.event import BackendEvent, Log, Notice
+from gateway.domain.file import File, describe_file, describe_size
 from gateway.domain.offer import Offer
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.question import AnswerContent, Question
 from gateway.domain.run import FinishReason
 from gateway.domain.session import Message, Role
 from gateway.domain.transcript import write_recap
+from gateway.errors import AgentError
 
 
 class SessionRef(Struct, frozen=True):
@@ -31,8 +34,18 @@ class FullReply(Struct, frozen=True):
     text: str
 
 
+class NewFile(Struct, frozen=True, kw_only=True):
+    """A file that the agent made. The engine stores it, and tells of it."""
+
+    #: any name; a safe one is made of it
+    name: str
+    #: its type, as the agent says; what the content shows counts more
+    media_type: str
+    content: bytes
+
+
 #: what a backend yields in a turn
-TurnOutput = BackendEvent | SessionRef | FullReply | FinishReason
+TurnOutput = BackendEvent | SessionRef | FullReply | FinishReason | NewFile
 
 
 class AgentHealth(Struct, frozen=True, kw_only=True):
@@ -44,6 +57,28 @@ class AgentHealth(Struct, frozen=True, kw_only=True):
     detail: str = ""
     #: what a working agent seems to lack, such as a credential, and how to provide it
     missing: str = ""
+
+
+class FileKind(StrEnum):
+    """What a file is to an agent."""
+
+    #: a picture that models read: PNG, JPEG, GIF or WebP
+    IMAGE = "image"
+    AUDIO = "audio"
+    PDF = "pdf"
+    #: anything else
+    OTHER = "other"
+
+    @classmethod
+    def classify(cls, file: File) -> FileKind:
+        """Return the kind of a file. An empty file is only a file."""
+        if not file.size:
+            return cls.OTHER
+        if file.is_picture:
+            return cls.IMAGE
+        if file.media_type == "application/pdf":
+            return cls.PDF
+        return cls.AUDIO if file.media_type.startswith("audio/") else cls.OTHER
 
 
 class Abilities(Struct, frozen=True, kw_only=True):
@@ -80,6 +115,14 @@ async def leave_unanswered(question: Question) -> AnswerContent | None:
 MAX_RECAP_TOKENS = 16_000
 
 
+async def _read_no_file(file: File) -> bytes:
+    raise AgentError(f"the file {file.name!r} is not there.")
+
+
+async def _place_no_files(files: Sequence[File]) -> Sequence[str]:
+    return ()
+
+
 class RestartedTurn(NamedTuple):
     """A turn that begins a new conversation in place of one that the agent has lost."""
 
@@ -107,8 +150,17 @@ class Turn(Struct, frozen=True, kw_only=True):
     session_ref: str | None
     #: absolute path of an existing directory; empty if the backend declares that it uses none
     workspace: str
+    #: absolute path of an existing directory in the workspace: what the agent writes there is sent to people. Programs
+    #: that are started for this turn alone get it as `MOONGATE_OUTBOX`; empty without a workspace
+    outbox: str = ""
     #: number of runs above this one; the agent's processes get it, and what they submit is one level deeper
     depth: int = 0
+    #: the files that belong to the input
+    attachments: Sequence[File] = ()
+    #: returns the content of a file of the input or of the history. Raises `AgentError` if it is gone
+    read_file: Callable[[File], Awaitable[bytes]] = _read_no_file
+    #: puts files of the input into the workspace, and returns their absolute paths; none if there is no workspace
+    place_files: Callable[[Sequence[File]], Awaitable[Sequence[str]]] = _place_no_files
     #: returns the messages of this session so far, oldest first
     read_history: Callable[[], Awaitable[Sequence[Message]]]
     #: returns the answer to a permission request of the agent: from its policy, or from people within
@@ -117,6 +169,16 @@ class Turn(Struct, frozen=True, kw_only=True):
     #: returns the answers to a question of the agent, by the names of its fields; None if nobody answers: at once
     #: unless its policy is to ask people. Such calls can be cancelled, too.
     ask_question: Callable[[Question], Awaitable[AnswerContent | None]] = leave_unanswered
+
+    async def put_aside(self, files: Sequence[File]) -> Turn:
+        """Return the turn for an agent that cannot be given some files: its input names them, and where they are.
+
+        So no file is dropped silently: an agent with tools can open it, and any other can say that it cannot.
+        """
+        if not files:
+            return self
+        note = describe_attachments(files, await self.place_files(files))
+        return msgspec.structs.replace(self, input="\n\n".join(filter(None, [self.input, note])))
 
     async def restart_conversation(self, why: str, *, max_tokens: int = MAX_RECAP_TOKENS) -> RestartedTurn | None:
         """Return the turn for an agent that begins a new conversation; None if the session had none before.
@@ -139,6 +201,19 @@ class Turn(Struct, frozen=True, kw_only=True):
         return RestartedTurn(msgspec.structs.replace(self, input=recap.prompt, session_ref=None), remark)
 
 
+def describe_attachments(files: Sequence[File], paths: Sequence[str] = ()) -> str:
+    """Return the note that tells an agent of files that it is not given.
+
+    Args:
+        paths: where they are, one for each; none if the agent cannot open files.
+    """
+    if paths:
+        placed = zip(files, paths, strict=True)
+        lines = [f"- {path} ({file.media_type}, {describe_size(file.size)})" for file, path in placed]
+        return "\n".join(["Attached files:", *lines])
+    return "\n".join(["Attached files, which you cannot read:", *(f"- {describe_file(file)}" for file in files)])
+
+
 class Backend(Protocol):
     """Drives all agents of one kind. The gateway opens it once, as an async context manager.
 
@@ -156,6 +231,21 @@ class Backend(Protocol):
     def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]: ...
 
     async def check_health(self, agent: Agent) -> AgentHealth: ...
+
+
+@runtime_checkable
+class TakesFiles(Protocol):
+    """A backend that hands files to its agents. A backend may be one.
+
+    It gives an agent those attachments of a turn that the agent takes, and puts the others aside with `put_aside`. For
+    every other backend the engine puts all attachments aside.
+    """
+
+    def accepts(self, agent: Agent) -> frozenset[FileKind] | None:
+        """Return the kinds of files that an agent takes with its prompt; None if only its first turn shows that.
+
+        It does not wait for the agent.
+        """
 
 
 @runtime_checkable

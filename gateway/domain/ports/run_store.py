@@ -10,6 +10,7 @@ from gateway.domain.event import AnyEventData, Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.permission import Answer, DenialReason, PermissionQuestion, PermissionRequest
+from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.question import AnswerContent
 from gateway.domain.queue import AdmissionRules, BackgroundCounts, GatewayCounts, RunBlockers, RunLimits
 from gateway.domain.run import AcceptedRun, AttemptResult, GoalRound, Run, RunFilter, RunSpec
@@ -27,14 +28,17 @@ class RunStore(Protocol):
         spec: RunSpec,
         key: IdempotencyKey | None = None,
         admission: AdmissionRules | None = None,
+        staged: Sequence[StagedFile] = (),
     ) -> AcceptedRun:
         """Queue a run and create its session if there is none.
 
         Args:
             admission: the rules of the run's agent; without them a run only waits for its turn.
+            staged: those of its attachments that are not stored yet; they are stored with it.
 
         Raises:
             Conflict: the idempotency key was used with another body.
+            FileUnknown: one of its attachments is not stored.
             AgentNotFound, AgentDisabled, AgentBusy: `admission` refuses the run. Nothing was written.
         """
         ...
@@ -68,8 +72,19 @@ class RunStore(Protocol):
         """Store a round of a goal that goes on: its events, transcript and usage."""
         ...
 
-    async def finish(self, run_id: str, epoch: int, result: AttemptResult, said: Sequence[AnyEventData]) -> Run:
-        """End a run: store its last events, final status and transcript."""
+    async def finish(
+        self,
+        run_id: str,
+        epoch: int,
+        result: AttemptResult,
+        said: Sequence[AnyEventData],
+        staged: Sequence[StagedFile] = (),
+    ) -> Run:
+        """End a run: store its last events, final status and transcript.
+
+        Args:
+            staged: those of the result's files that are not stored yet; they are stored with it.
+        """
         ...
 
     async def requeue(self, run_id: str, epoch: int, why: str) -> Run:

@@ -14,6 +14,7 @@ from gateway.domain.delivery import Delivery, DeliveryCounts, DeliveryFilter
 from gateway.domain.event import Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
+from gateway.domain.ports.file_store import FileStore
 from gateway.domain.ports.run_store import EventStore, PermissionStore, RunStore
 from gateway.domain.ports.upkeep_store import RetentionStore, UnreadableStore, WorkspaceStore
 from gateway.domain.queue import AdmissionRules, AgentLoad
@@ -395,6 +396,9 @@ class Store(Protocol):
 
     @property
     def workspaces(self) -> WorkspaceStore: ...
+
+    @property
+    def files(self) -> FileStore: ...
 
     @property
     def unreadable(self) -> UnreadableStore: ...

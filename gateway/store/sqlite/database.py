@@ -91,7 +91,12 @@ class Transaction(Reader):
     """
 
     def __init__(
-        self, connection: apsw.Connection, now: int, days: CalendarDays, unreadable: UnreadableRows, queue_limit: int
+        self,
+        connection: apsw.Connection,
+        now: int,
+        days: CalendarDays,
+        unreadable: UnreadableRows,
+        limits: StoreLimits,
     ) -> None:
         super().__init__(connection, now, days, unreadable)
         self.pragma = connection.pragma
@@ -101,9 +106,20 @@ class Transaction(Reader):
         #: returns the number of the row that was written last: cheaper than RETURNING, which takes two steps
         self.last_row = connection.last_insert_rowid
         #: runs that may be queued or held
-        self.queue_limit = queue_limit
+        self.queue_limit = limits.queue
+        #: bytes that all files may have together
+        self.file_quota = limits.file_quota
         self.events: list[Event] = []
         self.changes: list[Change] = []
+
+
+class StoreLimits(NamedTuple):
+    """How much may be stored."""
+
+    #: runs that may be queued or held
+    queue: int
+    #: bytes that all files may have together
+    file_quota: int
 
 
 Operation = Callable[[Transaction], Any]
@@ -123,9 +139,9 @@ class _OperationResult(NamedTuple):
 class Database:
     """The database of one process. Use from one event loop."""
 
-    def __init__(self, path: Path, clock: Clock, days: CalendarDays, queue_limit: int) -> None:
+    def __init__(self, path: Path, clock: Clock, days: CalendarDays, limits: StoreLimits) -> None:
         self._path = path
-        self._queue_limit = queue_limit
+        self._limits = limits
         self._days = days
         self._clock = clock
         self.unreadable = UnreadableRows(clock)
@@ -264,7 +280,7 @@ class Database:
         self._loop.call_soon_threadsafe(self._announce_commit, done, transaction)
 
     def _make_transaction(self, now: int) -> Transaction:
-        return Transaction(self._connection, now, self._days, self.unreadable, self._queue_limit)
+        return Transaction(self._connection, now, self._days, self.unreadable, self._limits)
 
     def _run_operation(self, item: _WaitingOperation, transaction: Transaction) -> _OperationResult:
         """Run one operation. Its error fails the whole batch only if it has written something."""

@@ -15,7 +15,7 @@ MAX_SEARCHED_IDS = 100_000
 MAX_CANDIDATES = 5
 
 
-def find_ids(reader: Reader, table: Literal["runs", "deliveries"], part: str) -> list[str]:
+def find_ids(reader: Reader, table: Literal["runs", "deliveries", "files"], part: str) -> list[str]:
     """Return the ids, newest first, that begin with a part; if none does, the newest ones that contain it.
 
     More than `MAX_CANDIDATES` are not returned, but one more, which shows that there are more.

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.event import Notice, Usage
+from gateway.domain.file import File
 from gateway.domain.ids import make_first_ulid
 from gateway.domain.page import Page
 from gateway.domain.ports.run_store import Fenced
@@ -33,7 +34,7 @@ from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 RUN_COLUMNS = (
     "seq, id, CAST(spec AS BLOB), status, outcome, attempt, epoch, owner, cancel_requested, last_event, result,"
-    " finish, usage, error, rounds, done, notices, created, started, finished"
+    " finish, usage, error, rounds, done, notices, files, created, started, finished"
 )
 #: the same with no more of long texts than a list shows, and one character more, which shows that they are cut.
 #: `octet_length` does not read the text: https://www.sqlite.org/lang_corefunc.html#octet_length
@@ -51,6 +52,7 @@ _LISTED_COLUMNS = (
 ENDED_WITH_LABEL = "seq IN (SELECT run FROM labels WHERE name = ?) AND finished IS NOT NULL AND hidden = 0"
 _decode_spec = msgspec.json.Decoder(RunSpec).decode
 _decode_notices = msgspec.json.Decoder(tuple[Notice, ...]).decode
+_decode_files = msgspec.json.Decoder(tuple[File, ...]).decode
 _decode_usage = msgspec.json.Decoder(Usage).decode
 
 
@@ -109,6 +111,7 @@ def _decode_run(row: Sequence[Any]) -> Run:
         rounds,
         done,
         notices,
+        files,
         *times,
     ) = row
     created, started, finished = times
@@ -130,6 +133,7 @@ def _decode_run(row: Sequence[Any]) -> Run:
         rounds=rounds,
         done=None if done is None else bool(done),
         notices=_decode_notices(notices),
+        files=() if files is None else _decode_files(files),
         created=created,
         started=started,
         finished=finished,

@@ -14,6 +14,7 @@ from gateway.domain.agent import SessionMode
 from gateway.domain.event import AnyEventData, End, Usage
 from gateway.domain.event import Status as StatusEvent
 from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.queue import AdmissionRules
 from gateway.domain.run import (
@@ -33,6 +34,7 @@ from gateway.store.sqlite import (
     agents,
     deliveries,
     event_log,
+    files,
     idempotency,
     permissions,
     run_queries,
@@ -57,6 +59,7 @@ def accept_run(
     spec: RunSpec,
     key: IdempotencyKey | None = None,
     admission: AdmissionRules | None = None,
+    staged: Sequence[StagedFile] = (),
 ) -> AcceptedRun:
     earlier = idempotency.find_used(tx, key)
     if earlier is not None:
@@ -71,6 +74,8 @@ def accept_run(
         if alike is not None:
             idempotency.save_key(tx, key, alike.id)
             return AcceptedRun(alike, is_new=False)
+    files.check_stored(tx, spec.attachments, staged)
+    files.store_staged(tx, staged)
     interrupted = () if spec.held else _apply_session_mode(tx, spec.session, mode)
     _touch_session(tx, spec.session)
     status = Status.HELD if spec.held else Status.QUEUED
@@ -94,6 +99,7 @@ def accept_run(
     seq = tx.last_row()
     for name, value in spec.labels.items():
         tx.execute("INSERT INTO labels (name, value, run) VALUES (?, ?, ?)", (name, value, seq))
+    files.use_files(tx, spec.attachments, run=seq)
     tally.move_count(tx, spec, status)
     event_log.append_events(tx, seq, identifier, 0, [StatusEvent(status=status)])
     run = Run(id=identifier, seq=seq, spec=spec, status=status, last_event=1, created=tx.now)
@@ -170,7 +176,8 @@ def move_run(
     moved = msgspec.structs.replace(moved, last_event=last)
     tx.execute(
         "UPDATE runs SET status = ?, ready = ?, outcome = ?, attempt = ?, epoch = ?, owner = ?, last_event = ?,"
-        " result = ?, finish = ?, usage = ?, error = ?, rounds = ?, done = ?, notices = ?, started = ?, finished = ?"
+        " result = ?, finish = ?, usage = ?, error = ?, rounds = ?, done = ?, notices = ?, files = ?, started = ?,"
+        " finished = ?"
         " WHERE seq = ?",
         (
             status,
@@ -187,6 +194,7 @@ def move_run(
             moved.rounds,
             moved.done,
             encode_json(moved.notices).decode(),
+            encode_json(moved.files).decode() if moved.files else None,
             moved.started,
             moved.finished,
             run.seq,
@@ -224,8 +232,17 @@ def end_round(tx: Transaction, run_id: str, epoch: int, ended: GoalRound, said: 
     sessions.write_round(tx, run, ended.number, ended.reply)
 
 
-def finish_run(tx: Transaction, run_id: str, epoch: int, result: AttemptResult, said: Sequence[AnyEventData]) -> Run:
+def finish_run(
+    tx: Transaction,
+    run_id: str,
+    epoch: int,
+    result: AttemptResult,
+    said: Sequence[AnyEventData],
+    staged: Sequence[StagedFile] = (),
+) -> Run:
     run = run_queries.current_attempt(tx, run_id, epoch)
+    files.store_staged(tx, staged, within_quota=False)
+    files.use_files(tx, result.files, run=run.seq)
     result = domain.decide_end(run, result)
     finished = move_run(
         tx,
@@ -240,6 +257,7 @@ def finish_run(tx: Transaction, run_id: str, epoch: int, result: AttemptResult, 
         rounds=result.rounds,
         done=result.done,
         notices=result.notices,
+        files=result.files,
     )
     usage.settle_run(tx, run, said, finished)
     sessions.write_transcript(tx, finished, refused=result.prompt_refused)

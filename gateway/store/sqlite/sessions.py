@@ -6,12 +6,15 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from gateway.domain.file import File
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.run import Run, Status
 from gateway.domain.session import Message, Role, Session, SessionKey
 from gateway.domain.unreadable import RowKind
-from gateway.store.sqlite import event_log, idempotency, workspaces
+from gateway.store.sqlite import event_log, files, idempotency, workspaces
 from gateway.store.sqlite.bounded import LimitedRows
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
@@ -22,6 +25,8 @@ _SELECT_SESSION = (
     " WHERE session = sessions.key AND status IN ('queued', 'running')),"
     " created, updated, touched FROM sessions"
 )
+_encode_json = msgspec.json.Encoder().encode
+_decode_files = msgspec.json.Decoder(tuple[File, ...]).decode
 #: characters of the first message that become a session's title
 MAX_TITLE_CHARACTERS = 80
 #: messages that one statement writes: SQLite limits the values of a statement
@@ -119,14 +124,16 @@ def write_round(tx: Transaction, run: Run, number: int, reply: str | None, *, re
         content=run.spec.build_prompt(number),
         at=run.created if number == 1 else tx.now,
         run=run.id,
+        files=run.spec.attachments if number == 1 else (),
         is_refused=refused,
     )
     said = [prompt]
     if reply is not None:
-        said.append(Message(role=Role.ASSISTANT, content=reply, at=tx.now, run=run.id))
+        said.append(Message(role=Role.ASSISTANT, content=reply, at=tx.now, run=run.id, files=run.files))
     row = tx.execute("SELECT 1 FROM sessions WHERE key = ? AND after_run < ?", (run.spec.session, run.seq)).fetchone()
     if row is not None:
-        write_messages(tx, run.spec.session, said, title=run.spec.input)
+        title = run.spec.input or ", ".join(file.name for file in run.spec.attachments)
+        write_messages(tx, run.spec.session, said, title=title)
 
 
 def write_messages(tx: Transaction, session: str, said: Sequence[Message], *, title: str | None = None) -> None:
@@ -139,19 +146,28 @@ def write_messages(tx: Transaction, session: str, said: Sequence[Message], *, ti
     for begin in range(0, len(said), MAX_MESSAGES_PER_INSERT):
         some = said[begin : begin + MAX_MESSAGES_PER_INSERT]
         rows = [
-            (session, n, one.run, one.role, one.content, one.at, one.is_refused) for n, one in enumerate(some, last + 1)
+            (session, n, one.run, one.role, one.content, one.at, one.is_refused, _encode_files(one))
+            for n, one in enumerate(some, last + 1)
         ]
         tx.execute(  # one statement: each statement that writes also writes the search index
-            "INSERT INTO transcript (session, n, run, role, content, at, refused) VALUES "
-            + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows)),
+            "INSERT INTO transcript (session, n, run, role, content, at, refused, files) VALUES "
+            + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * len(rows)),
             tuple(itertools.chain.from_iterable(rows)),
         )
+        for n, one in enumerate(some, last + 1):
+            if one.files:
+                row: Any = tx.execute("SELECT id FROM transcript WHERE session = ? AND n = ?", (session, n)).get
+                files.use_files(tx, one.files, message=row)
         last += len(rows)
     first = said[0].content if title is None and said else title or ""
     tx.execute(
         "UPDATE sessions SET last_n = ?, title = iif(title = '', ?, title), updated = ? WHERE key = ?",
         (last, _shorten_title(first), tx.now, session),
     )
+
+
+def _encode_files(message: Message) -> str | None:
+    return _encode_json(message.files).decode() if message.files else None
 
 
 def _shorten_title(text: str) -> str:
@@ -190,7 +206,7 @@ def read_history(
     reader: Reader, key: str, limit: int, before: int | None = None, max_bytes: int = MAX_HISTORY_BYTES
 ) -> list[Message]:
     rows = reader.execute(
-        "SELECT id, role, content, at, run, n, refused FROM transcript"
+        "SELECT id, role, content, at, run, n, refused, files FROM transcript"
         " WHERE session = ? AND n < ? ORDER BY n DESC LIMIT ?",
         (key, before if before is not None else 1 << 62, limit),
     )
@@ -200,5 +216,13 @@ def read_history(
 
 
 def _decode_message(row: Sequence[Any]) -> Message:
-    _, role, content, at, run, n, refused = row
-    return Message(role=Role(role), content=content, at=at, run=run, number=n, is_refused=bool(refused))
+    _, role, content, at, run, n, refused, files_ = row
+    return Message(
+        role=Role(role),
+        content=content,
+        at=at,
+        run=run,
+        number=n,
+        files=() if files_ is None else _decode_files(files_),
+        is_refused=bool(refused),
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gateway.domain.budget import CalendarDays
+from gateway.domain.file import DEFAULT_FILE_QUOTA_BYTES
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Listener
 from gateway.domain.ports.upkeep_store import Pruned
@@ -23,6 +24,7 @@ from gateway.store.sqlite import (
     database,
     deliveries,
     event_log,
+    files,
     firing,
     idempotency,
     importing,
@@ -43,7 +45,7 @@ from gateway.store.sqlite import (
     usage,
     workspaces,
 )
-from gateway.store.sqlite.database import Database, Reader, Transaction
+from gateway.store.sqlite.database import Database, Reader, StoreLimits, Transaction
 
 #: changes that are kept for clients that reconnect
 MAX_CHANGES_KEPT = 100_000
@@ -198,6 +200,17 @@ class SqliteTokenStore(NounStore):
     list = in_read(tokens.list_tokens)
 
 
+class SqliteFileStore(NounStore):
+    add = in_write(files.add_file)
+    delete = in_write(files.delete_file)
+    prune = in_write(files.prune_files)
+    remove_unowned = in_write(files.remove_unowned)
+    get = in_read(files.get_file)
+    list = in_read(files.list_files)
+    find_unowned = in_read(files.find_unowned)
+    count_bytes = in_read(files.count_bytes)
+
+
 class SqliteRetentionStore(NounStore):
     """Looks for what is old with a reader, and deletes it in a short transaction."""
 
@@ -271,18 +284,25 @@ class SqliteStore:
     """`Store` in one SQLite file. Create it inside a running event loop; close it there."""
 
     def __init__(
-        self, path: Path, *, queue_limit: int = 100_000, days: CalendarDays | None = None, clock: Clock = wall_clock
+        self,
+        path: Path,
+        *,
+        queue_limit: int = 100_000,
+        file_quota: int = DEFAULT_FILE_QUOTA_BYTES,
+        days: CalendarDays | None = None,
+        clock: Clock = wall_clock,
     ) -> None:
         """Open the database; create or migrate it as needed.
 
         Args:
             queue_limit: runs that may be queued or held.
+            file_quota: bytes that all files may have together.
             days: the calendar days by which usage is counted; by default those of UTC.
 
         Raises:
             ConfigError: the file cannot be used.
         """
-        self._database = database = Database(path, clock, days or CalendarDays(), queue_limit)
+        self._database = database = Database(path, clock, days or CalendarDays(), StoreLimits(queue_limit, file_quota))
         self.runs = SqliteRunStore(database)
         self.events = SqliteEventStore(database)
         self.permissions = SqlitePermissionStore(database)
@@ -296,6 +316,7 @@ class SqliteStore:
         self.tokens = SqliteTokenStore(database)
         self.retention = SqliteRetentionStore(database)
         self.workspaces = SqliteWorkspaceStore(database)
+        self.files = SqliteFileStore(database)
         self.unreadable = SqliteUnreadableStore(database)
 
     def subscribe(self, listener: Listener) -> None:

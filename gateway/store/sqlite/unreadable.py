@@ -52,6 +52,7 @@ PLACES = {
     RowKind.TOKEN: _Place("tokens", ("name",)),
     RowKind.NOTE: _Place("notes", ("scope", "name")),
     RowKind.PROCESS: _Place("processes", ("who",)),
+    RowKind.FILE: _Place("files", ("id",)),
 }
 _log = log.get()
 

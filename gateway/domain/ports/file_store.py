@@ -1,0 +1,127 @@
+"""What the engine asks of a store for files: which there are and what refers to them, and their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+from gateway.domain.file import File, StoredFile
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
+
+
+class StagedFile(Struct, frozen=True):
+    """A file whose bytes are on disk, and that no transaction has stored yet."""
+
+    file: File
+    #: puts its content in place again if it has been removed meanwhile; the transaction that stores the file calls it.
+    #: Raises what the disk says, as an `OSError`
+    place: Callable[[], None]
+
+
+class FileStore(Protocol):
+    """The files that are stored, and how many runs, messages and schedules refer to each."""
+
+    async def add(self, staged: StagedFile, key: IdempotencyKey | None = None) -> File:
+        """Store a file to which nothing refers yet. Returns the earlier one if the key was used before.
+
+        Raises:
+            Conflict: the idempotency key was used with another file.
+            StorageFull: all files together would be larger than the quota.
+        """
+        ...
+
+    async def get(self, file_id: str) -> StoredFile:
+        """Return a file by its id, or by a part of it that fits exactly one file.
+
+        Raises:
+            FileUnknown: no file fits, or more than one.
+        """
+        ...
+
+    async def list(self, page: Page) -> Sequence[StoredFile]:
+        """Return a page of files, newest first."""
+        ...
+
+    async def delete(self, file_id: str) -> str:
+        """Delete a file to which nothing refers. Returns the SHA-256 of its content, which may now be nobody's.
+
+        Raises:
+            FileUnknown: there is none with that id.
+            Conflict: something refers to it.
+        """
+        ...
+
+    async def prune(self, before: int) -> Sequence[str]:
+        """Delete some files to which nothing refers, and that were stored before then.
+
+        Returns the SHA-256 of contents that are now nobody's: of none if there is nothing left to delete.
+        """
+        ...
+
+    async def find_unowned(self, hashes: Sequence[str]) -> Sequence[str]:
+        """Return those of some contents that no file has."""
+        ...
+
+    async def remove_unowned(self, hashes: Sequence[str], remove: Callable[[str], None]) -> int:
+        """Call a function for each of some contents that no file has, while no file can be stored.
+
+        Returns how many they were.
+        """
+        ...
+
+    async def count_bytes(self) -> int:
+        """Return the size of all contents together."""
+        ...
+
+
+class ContentDraft(Protocol):
+    """Content that is being received. Its methods block: call them in a thread, one after the other."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that were written so far."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Write more of it. Raises an `OSError` if the disk refuses."""
+        ...
+
+    def finish(self) -> str:
+        """Put the content on disk and in its place, and return its SHA-256. Raises an `OSError` if the disk refuses."""
+        ...
+
+    def place(self) -> None:
+        """Put the content in its place again if it is not there. Raises an `OSError` if the disk refuses."""
+        ...
+
+    def discard(self) -> None:
+        """Forget the draft. Content that is in its place stays there. Discarding twice is fine."""
+        ...
+
+
+class ContentStore(Protocol):
+    """The bytes of files, each content once, by its SHA-256. All methods block: call them in a thread."""
+
+    def open_draft(self) -> ContentDraft:
+        """Begin new content. Raises an `OSError` if the disk refuses."""
+        ...
+
+    def locate(self, sha256: str) -> Path:
+        """Return the local file with a content. It must not be changed; it may be gone."""
+        ...
+
+    def remove(self, sha256: str) -> None:
+        """Remove a content; it may be gone already. Raises an `OSError` if the disk refuses."""
+        ...
+
+    def list_contents(self) -> Sequence[str]:
+        """Return the SHA-256 of all contents."""
+        ...
+
+    def remove_abandoned_drafts(self) -> int:
+        """Remove the drafts of processes that have ended. Returns their number."""
+        ...
