@@ -20,6 +20,7 @@ from gateway.domain.address_policy import AddressPolicy, RefusedWebhook
 from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
 from gateway.domain.delivery import WEBHOOK_KIND
+from gateway.domain.file import FileLimits
 from gateway.domain.ports.channel import Channel
 from gateway.domain.retention import Retention
 from gateway.domain.times import Clock, wall_clock
@@ -37,6 +38,7 @@ from gateway.outbound.webhook import WebhookSender
 from gateway.process.child import Children
 from gateway.process.scratch import ScratchSpace
 from gateway.security import secret_file, signatures
+from gateway.store.file_directory import FileDirectory
 from gateway.store.sqlite import deliveries as stored_deliveries
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
@@ -269,7 +271,13 @@ async def open_gateway(
     async with AsyncExitStack() as stack:
         days = _make_days(config)
         with config.name_origins("data.directory"):
-            store = SqliteStore(config.database_path, queue_limit=config.limits.queue, days=days, clock=clock)
+            store = SqliteStore(
+                config.database_path,
+                queue_limit=config.limits.queue,
+                file_quota=config.files.quota,
+                days=days,
+                clock=clock,
+            )
         stack.push_async_callback(store.close)
         children = Children(StoreLedger(store, owner), environ, ScratchSpace(paths.scratch_directory(config.home)))
         opened_backends = {}
@@ -280,6 +288,7 @@ async def open_gateway(
             store,
             agents,
             opened_backends,
+            FileDirectory(config.data_directory / "files", str(owner), _is_owner_alive),
             owner=owner,
             directory=config.home,
             without_workspace=[name for name in opened_backends if not backends.find_backends()[name].uses_workspace],
@@ -290,6 +299,12 @@ async def open_gateway(
             max_background=config.limits.background,
             max_depth=config.limits.depth,
             output_limit=config.limits.output,
+            file_limits=FileLimits(
+                size=config.files.size,
+                per_message=config.files.per_message,
+                message_size=config.files.message_size,
+                quota=config.files.quota,
+            ),
             channels=await _open_channels(stack, config, environ, clock),
             delivery_setup=DeliverySetup(
                 senders={WEBHOOK_KIND: _make_webhook_sender(config, clock)},
@@ -312,6 +327,13 @@ async def open_gateway(
             closing=Latch(),
             control=control,
         )
+
+
+def _is_owner_alive(name: str) -> bool:
+    try:
+        return Owner.parse_owner(name).is_alive
+    except ValueError:
+        return False
 
 
 def find_refused_webhooks(config: Config) -> Sequence[RefusedWebhook]:

@@ -20,6 +20,7 @@ from gateway import paths, private_file
 from gateway.config_files import env_file, json_file, variables
 from gateway.config_files.machine_zone import find_machine_zone
 from gateway.domain.delivery import DELIVERY_RETRY_DELAYS_SECONDS, MAX_RETRY_DELAY_SECONDS
+from gateway.domain.file import DEFAULT_FILE_QUOTA_BYTES
 from gateway.domain.inbound import WebhookEndpointSettings
 from gateway.errors import ConfigError
 from gateway.paths import display_path
@@ -329,6 +330,47 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = None
 
+    unused_files_days: Annotated[
+        _Days,
+        Meta(
+            description="Days that a file is kept to which no task, message or schedule refers, from when it was"
+            " stored; null keeps it.",
+            extra=_env_names("MOONGATE_RETENTION_UNUSED_FILES_DAYS"),
+        ),
+    ] = 1.0
+
+
+class Files(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    size: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=2 << 30,
+            description="Maximum size of a file in bytes.",
+            extra=_env_names("MOONGATE_MAX_FILE_SIZE"),
+        ),
+    ] = 25_000_000
+    per_message: Annotated[int, Meta(ge=1, le=100, description="Maximum number of files of one message.")] = 10
+    message_size: Annotated[
+        int, Meta(ge=1024, le=2 << 30, description="Maximum size in bytes of the files of one message together.")
+    ] = 50_000_000
+    quota: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            description="Maximum size in bytes of all stored files together; equal files count once. A further file is"
+            " refused with 507.",
+            extra=_env_names("MOONGATE_FILES_QUOTA"),
+        ),
+    ] = DEFAULT_FILE_QUOTA_BYTES
+    fetch: Annotated[
+        bool,
+        Meta(
+            description="Whether a picture that an OpenAI client names by its URL is fetched; `webhooks.allow_private`"
+            " says which private addresses may be used."
+        ),
+    ] = False
+
 
 class Cron(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timezone: Annotated[
@@ -370,6 +412,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     opencode: Opencode = field(default_factory=Opencode)
     data: Data = field(default_factory=Data)
     limits: Limits = field(default_factory=Limits)
+    files: Files = field(default_factory=Files)
     channels: Annotated[
         dict[str, dict[str, Any]],
         Meta(

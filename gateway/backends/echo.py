@@ -12,12 +12,15 @@ With `script` on, it carries out each line `@@ verb argument` of the input inste
     @@ question JSON ask a question: {"message": ..., "fields": [...]}; answer what people said, as JSON
     @@ refuse TEXT   refuse the prompt with TEXT
     @@ notice WORD   tell that notice of the conversation
+    @@ file NAME T   make a file of that name with the text T
+    @@ read          answer the SHA-256 of each attached file
     @@ crash         raise an error that is not an `AgentError`
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator
 
 import msgspec
@@ -25,9 +28,10 @@ from msgspec import Struct
 
 from gateway.backends import BackendResources, BackendType
 from gateway.domain.agent import Agent
-from gateway.domain.event import BackendEvent, Log, Notice, Text, Usage
+from gateway.domain.event import Log, Notice, Text, Usage
+from gateway.domain.file import describe_file
 from gateway.domain.permission import PERMISSION_CHOICES, PermissionQuestion
-from gateway.domain.ports.backend import Abilities, AgentHealth, Turn, TurnOutput
+from gateway.domain.ports.backend import Abilities, AgentHealth, FileKind, NewFile, Turn, TurnOutput
 from gateway.domain.question import Question
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError, PromptRefused
@@ -64,6 +68,9 @@ class Echo:
         detail = "built in: repeats its input"
         return AgentHealth(ok=True, detail=detail, missing=missing if agent.options.mark else "")
 
+    def accepts(self, agent: Agent) -> frozenset[FileKind]:
+        return frozenset(FileKind)
+
     async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
         if turn.agent.options.script and "@@ " in turn.input:
             for line in turn.input.splitlines():
@@ -71,24 +78,23 @@ class Echo:
                     async for said in _run_directive(turn, line[3:]):
                         yield said
         else:
-            yield Text(delta=f"echo: {turn.input}")
+            names = [f"[{describe_file(file)}]" for file in turn.attachments]
+            yield Text(delta=" ".join(filter(None, [f"echo: {turn.input}", *names])))
         if turn.agent.options.mark:
             yield Text(delta=ECHO_MARK)
         yield Usage(input=len(turn.input.split()), output=len(turn.input.split()) + 1)
 
 
-async def _run_directive(turn: Turn, line: str) -> AsyncGenerator[BackendEvent | FinishReason, None]:
+async def _run_directive(turn: Turn, line: str) -> AsyncGenerator[TurnOutput, None]:
     verb, _, argument = line.partition(" ")
     match verb:
+        case "words" | "file" | "read":
+            async for said in _STREAMS[verb](turn, argument):
+                yield said
         case "say" | "history" | "goal" | "ask" | "question":
             yield Text(delta=await _compose_answer(turn, verb, argument))
         case "sleep":
             await asyncio.sleep(float(argument))
-        case "words":
-            count, _, pause = argument.partition(" ")
-            for number in range(int(count)):
-                await asyncio.sleep(float(pause or 0))
-                yield Text(delta=f"w{number} ")
         case "finish":
             yield FinishReason(argument)
         case "fail" | "refuse":
@@ -101,6 +107,26 @@ async def _run_directive(turn: Turn, line: str) -> AsyncGenerator[BackendEvent |
             raise RuntimeError("told to crash")
         case _:
             raise AgentError(f"no such verb: {verb}")
+
+
+async def _stream_words(turn: Turn, argument: str) -> AsyncGenerator[TurnOutput, None]:
+    count, _, pause = argument.partition(" ")
+    for number in range(int(count)):
+        await asyncio.sleep(float(pause or 0))
+        yield Text(delta=f"w{number} ")
+
+
+async def _make_file(turn: Turn, argument: str) -> AsyncGenerator[TurnOutput, None]:
+    name, _, text = argument.partition(" ")
+    yield NewFile(name=name, media_type="", content=text.encode())
+
+
+async def _read_files(turn: Turn, argument: str) -> AsyncGenerator[TurnOutput, None]:
+    for file in turn.attachments:
+        yield Text(delta=hashlib.sha256(await turn.read_file(file)).hexdigest() + "\n")
+
+
+_STREAMS = {"words": _stream_words, "file": _make_file, "read": _read_files}
 
 
 async def _compose_answer(turn: Turn, verb: str, argument: str) -> str:

@@ -12,15 +12,18 @@ from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
 from gateway.domain.delivery import Target
 from gateway.domain.event import Change, Event
+from gateway.domain.file import FileLimits
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.backend import Abilities, Backend
+from gateway.domain.ports.file_store import ContentStore, StagedFile
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import BackgroundCounts, GatewayCounts, RunLimits
 from gateway.domain.retention import Retention
 from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
+from gateway.engine.background.file_sweep import FileSweep
 from gateway.engine.background.housekeeping import Housekeeping, Pruner
 from gateway.engine.background.outbox import DeliverySetup, Outbox
 from gateway.engine.background.peer_process import PeerWatch
@@ -36,6 +39,7 @@ from gateway.engine.messaging.channels import CHAT_BODIES, Channels, OpenChannel
 from gateway.engine.messaging.context import EngineChannelContext
 from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.deliveries import Deliveries
+from gateway.engine.resources.files import Files
 from gateway.engine.resources.named_sessions import NamedSessions
 from gateway.engine.resources.permissions import Permissions
 from gateway.engine.resources.queue_status import QueueStatus
@@ -63,6 +67,7 @@ class Engine:
         store: Store,
         agents: Sequence[Agent],
         backends: Mapping[str, Backend],
+        contents: ContentStore,
         *,
         owner: Owner,
         directory: Path,
@@ -74,6 +79,7 @@ class Engine:
         max_background: int | None = None,
         max_depth: int = 5,
         output_limit: int = 8 << 20,
+        file_limits: FileLimits | None = None,
         channels: OpenChannels | None = None,
         delivery_setup: DeliverySetup | None = None,
         retention: Retention | None = None,
@@ -83,6 +89,7 @@ class Engine:
         """Args:
         agents: their backends have checked their options.
         backends: the open backends, by name.
+        contents: the contents of files.
         directory: where workspaces and large outputs are stored.
         without_workspace: names of the backends that need no workspace.
         describe: returns what is known of an agent before its first turn.
@@ -92,6 +99,7 @@ class Engine:
         max_background: how many of those may have the source `background`.
         max_depth: how deep agents may call one another.
         output_limit: how many characters an answer may have.
+        file_limits: how large files may be.
         channels: where messages come from and replies go; no channels if not given.
         delivery_setup: how deliveries are sent; none are sent if not given.
         retention: how long finished work is kept; for ever if not given.
@@ -103,11 +111,15 @@ class Engine:
         self._hub = Hub(store)
         self.agents = Agents(store, agents, default, backends, self._apply_limits, describe)
         self.permissions = Permissions(store, self._hub, clock)
+        self.files = Files(store, contents, file_limits or FileLimits(), clock)
+        self._file_sweep = FileSweep(store, contents, retention or Retention(), clock)
         executor = Executor(
             store,
             self.agents.find_by_id,
             backends,
             self.permissions.ask_people,
+            create_staging=self.files.create_staging,
+            locate_content=self.files.locate_content,
             workspaces=directory / "workspaces",
             without_workspace=without_workspace,
             outputs=directory / "outputs",
@@ -161,6 +173,7 @@ class Engine:
         await self.drain_runs(0)
         await self._housekeeping.stop()
         await self._workspace_removal.stop()
+        await self._file_sweep.stop()
         await self._peers.stop()
 
     async def start_leading(self) -> None:
@@ -169,6 +182,7 @@ class Engine:
         self._peers.start_rescuing()
         self._housekeeping.start()
         self._workspace_removal.start()
+        self._file_sweep.start()
         self._worker.start()
         self.channels.start_receiving(position)
         await self._outbox.start_sending()
@@ -204,11 +218,17 @@ class Engine:
         self._worker.interrupt_all()
 
     async def submit_run(
-        self, spec: RunSpec, key: IdempotencyKey | None = None, *, coalesce: bool = False
+        self,
+        spec: RunSpec,
+        key: IdempotencyKey | None = None,
+        *,
+        staged: Sequence[StagedFile] = (),
+        coalesce: bool = False,
     ) -> AcceptedRun:
         """Accept a run: when this returns, it is on disk and will be done.
 
         Args:
+            staged: those of its attachments that are not stored yet.
             coalesce: let a run that waits in the session with the same input stand for this one.
 
         Raises:
@@ -222,7 +242,7 @@ class Engine:
         spec, admission = self._submitter.prepare_run(spec, coalesce=coalesce)
         if (refusal := self.agents.explain_wrong_model(spec.agent, spec.model)) is not None:
             admission = msgspec.structs.replace(admission, refusal=refusal)
-        return await self._submitter.await_acceptance(spec, self._store.runs.accept(spec, key, admission))
+        return await self._submitter.await_acceptance(spec, self._store.runs.accept(spec, key, admission, staged))
 
     async def import_run(self, run: Run, key: IdempotencyKey, *, dry_run: bool = False) -> Run | None:
         """Store a run of another system that has ended or is held; it never runs by itself.

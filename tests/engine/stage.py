@@ -18,6 +18,7 @@ from gateway.domain.times import Clock, wall_clock
 from gateway.engine.engine import Engine
 from gateway.engine.execution.owner import Owner
 from gateway.process import identity
+from gateway.store.file_directory import FileDirectory
 from gateway.store.sqlite.store import NounStore, SqliteStore
 from harness.waiting import PATIENCE
 from tests.contracts.stores import spec
@@ -141,6 +142,7 @@ async def staged(
             wrap(store),
             kinds,
             {"scripted": backend},
+            FileDirectory(directory / "files", str(me()), lambda _: False),
             owner=me(),
             directory=directory,
             clock=clock,

@@ -14,16 +14,21 @@ import msgspec
 from gateway import log
 from gateway.domain import goal
 from gateway.domain.agent import Agent, PermissionPolicy
-from gateway.domain.event import BackendEvent, Log
+from gateway.domain.delivery import WEBHOOK_KIND
+from gateway.domain.event import AnyEventData, BackendEvent, Log
+from gateway.domain.file import File
 from gateway.domain.permission import QUESTION_CHOICES, Answer, GivenAnswer, PermissionQuestion
-from gateway.domain.ports.backend import Backend, Turn
+from gateway.domain.ports.backend import Backend, NewFile, TakesFiles, Turn
+from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
 from gateway.domain.question import AnswerContent, Question, clean_question
 from gateway.domain.run import AttemptResult, GoalRound, Mode, Move, Outcome, Run, Status
+from gateway.engine.execution.attempt_files import AttemptFiles
 from gateway.engine.execution.cleaning import clean_events
 from gateway.engine.execution.recorder import Recorder
 from gateway.engine.execution.tool_times import time_tools
+from gateway.engine.file_staging import Staging
 from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS, until_stored
 from gateway.errors import AgentError, AgentNotFound, Exhausted, GatewayError, PromptRefused, Unavailable
 from gateway.process.terminal_text import clean_text
@@ -60,6 +65,8 @@ class Attempt:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        #: the files that it is given and makes; the executor sets it
+        self.files: AttemptFiles
         #: in goal mode: the current round, and whether the goal was reached
         self.rounds: int | None = None
         self.done: bool | None = None
@@ -93,6 +100,8 @@ class Executor:
         backends: Mapping[str, Backend],
         ask: AskPermission,
         *,
+        create_staging: Callable[[], Staging],
+        locate_content: Callable[[File], Path],
         workspaces: Path,
         without_workspace: Collection[str],
         outputs: Path,
@@ -100,6 +109,8 @@ class Executor:
         ended: Callable[[], None],
     ) -> None:
         """Args:
+        create_staging: returns where the files are kept that an attempt makes.
+        locate_content: returns where the content of a file is.
         without_workspace: names of the backends that need no workspace.
         ended: called when a run has ended that leaves a workspace which nobody uses any more.
         """
@@ -107,6 +118,8 @@ class Executor:
         self._agents = agents
         self._backends = backends
         self._ask = ask
+        self._create_staging = create_staging
+        self._locate_content = locate_content
         self._workspaces = workspaces
         self._without_workspace = without_workspace
         self._ended = ended
@@ -125,6 +138,7 @@ class Executor:
                 limit=self._output_limit,
                 fenced=lambda: attempt.interrupt(Interrupt.FENCED),
             )
+            attempt.files = AttemptFiles(run.id, self._create_staging(), self._locate_content)
             result = await self._perform_attempt(attempt, recorder)
             try:
                 await self._settle_run(attempt, recorder, result)
@@ -133,6 +147,8 @@ class Executor:
                 await self._finish_run(
                     run, _make_failure("the gateway failed while it stored the end of this run; its log says more."), []
                 )
+            finally:
+                await attempt.files.close()
 
     # --- prepare ----------------------------------------------------------------------------
 
@@ -143,21 +159,31 @@ class Executor:
             raise AgentNotFound(f"the agent {run.spec.agent!r} is no longer configured.")
         session = await self._store.sessions.find(run.spec.session)
         kind, _, ref = ((session and session.backend_ref) or "").partition(":")
-        return self._backends[agent.backend], Turn(
+        backend, files = self._backends[agent.backend], attempt.files
+        workspace = await self._ensure_workspace(agent, run.spec.session)
+        outbox = files.use_workspace(workspace, is_shared=agent.workspace is not None) if workspace else ""
+        turn = Turn(
             run=run.id,
             attempt=run.attempt,
             round=number,
             agent=agent,
-            input=run.spec.build_prompt(number),
+            input=_add_outbox_note(run.spec.build_prompt(number), run, outbox),
+            attachments=run.spec.attachments if number == 1 else (),
+            read_file=files.read_content,
+            place_files=files.place_files,
             depth=run.spec.depth,
             model=run.spec.model or agent.model,
             session=run.spec.session,
             session_ref=ref if kind == agent.backend else None,
-            workspace=await self._ensure_workspace(agent, run.spec.session),
+            workspace=workspace,
+            outbox=outbox,
             read_history=lambda: self._store.sessions.read_history(run.spec.session, MAX_HISTORY_MESSAGES),
             ask_permission=lambda question: self._answer_permission(attempt, recorder, agent, question),
             ask_question=lambda question: self._answer_question(attempt, recorder, agent, question),
         )
+        if isinstance(backend, TakesFiles):
+            return backend, turn
+        return backend, msgspec.structs.replace(await turn.put_aside(turn.attachments), attachments=())
 
     def _backend_name(self, run: Run) -> str:
         agent = self._agents(run.spec.agent)
@@ -258,7 +284,10 @@ class Executor:
         backend, prepared = await self._prepare_turn(attempt, recorder)
         async with aclosing(time_tools(clean_events(backend.stream_turn(prepared)))) as stream:
             async for said in stream:
-                await recorder.record_output(said)
+                if isinstance(said, NewFile):
+                    await attempt.files.add_made(said)
+                else:
+                    await recorder.record_output(said)
 
     async def _answer_permission(
         self, attempt: Attempt, recorder: Recorder, agent: Agent, question: PermissionQuestion
@@ -331,13 +360,17 @@ class Executor:
         if attempt.interrupted_by is Interrupt.FENCED:
             _log.warning("run.fenced")
         elif result is not None:
-            ended = {
-                "usage": recorder.usage,
-                "rounds": attempt.rounds,
-                "done": attempt.done,
-                "notices": recorder.notices,
-            }
-            await self._finish_run(run, msgspec.structs.replace(result, **ended), said)
+            told = await attempt.files.collect()
+            result = msgspec.structs.replace(
+                result,
+                usage=recorder.usage,
+                rounds=attempt.rounds,
+                done=attempt.done,
+                notices=recorder.notices,
+                files=attempt.files.files,
+            )
+            if await self._finish_run(run, result, [*said, *told], attempt.files.staged):
+                await attempt.files.clear_outbox()
             # A cancelled run may have kept the workspace of a deleted session.
             if result.move is Move.CANCEL or run.spec.ephemeral or not run.spec.keeps_workspace:
                 self._ended()
@@ -345,8 +378,18 @@ class Executor:
             why = (attempt.interrupted_by or Interrupt.STOP).value
             await _store_settlement(lambda: self._store.runs.requeue(run.id, run.epoch, why))
 
-    async def _finish_run(self, run: Run, result: AttemptResult, said: Sequence[BackendEvent]) -> None:
-        await _store_settlement(lambda: self._store.runs.finish(run.id, run.epoch, result, said))
+    async def _finish_run(
+        self, run: Run, result: AttemptResult, said: Sequence[AnyEventData], staged: Sequence[StagedFile] = ()
+    ) -> bool:
+        """Store the end of a run; return False if the attempt is no longer the run's."""
+        return await _store_settlement(lambda: self._store.runs.finish(run.id, run.epoch, result, said, staged))
+
+
+def _add_outbox_note(prompt: str, run: Run, outbox: str) -> str:
+    """Return a prompt that tells the agent how to send files, if its answer goes to a chat."""
+    if not outbox or all(target.kind == WEBHOOK_KIND for target in run.spec.deliver):
+        return prompt
+    return "\n\n".join(filter(None, [prompt, f"(Files that you write into {outbox} are sent to the user.)"]))
 
 
 def _find_named_workspace(named: str) -> str:
@@ -366,14 +409,16 @@ async def _cancel_turn(task: asyncio.Task[None]) -> None:
         _log.debug("run.ended_with", error=str(task.exception()))
 
 
-async def _store_settlement(settle: Callable[[], Awaitable[Run]]) -> None:
+async def _store_settlement(settle: Callable[[], Awaitable[Run]]) -> bool:
+    """Store the end of an attempt; return False if it is no longer the run's."""
     try:
         ended = await until_stored(settle)
     except Fenced:
         _log.warning("run.fenced")
-    else:
-        level = logging.WARNING if ended.status is Status.FAILED else logging.INFO
-        _log.log(level, "run.settled", status=ended.status, outcome=ended.outcome, error=ended.error)
+        return False
+    level = logging.WARNING if ended.status is Status.FAILED else logging.INFO
+    _log.log(level, "run.settled", status=ended.status, outcome=ended.outcome, error=ended.error)
+    return True
 
 
 def _make_failure(error: str, *, prompt_refused: bool = False) -> AttemptResult:

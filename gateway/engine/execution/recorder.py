@@ -16,7 +16,7 @@ import msgspec
 
 from gateway import log
 from gateway.domain.event import AnyEventData, BackendEvent, Log, Notice, Text, Thinking, Tool, ToolEnd, Usage
-from gateway.domain.ports.backend import FullReply, SessionRef, TurnOutput
+from gateway.domain.ports.backend import FullReply, SessionRef
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
 from gateway.domain.run import FinishReason, Run
@@ -77,7 +77,7 @@ class Recorder:
         """The answer so far."""
         return self._reply if self._reply is not None else "".join(self._answer)
 
-    async def record_output(self, said: TurnOutput) -> None:
+    async def record_output(self, said: BackendEvent | SessionRef | FullReply | FinishReason) -> None:
         """Record one thing that the backend yielded.
 
         Raises:

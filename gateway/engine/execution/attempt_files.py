@@ -1,0 +1,133 @@
+"""The files of one attempt at a run: those that the agent is given, and those that it makes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
+
+from gateway import log
+from gateway.domain.event import Log, MadeFile
+from gateway.domain.file import File
+from gateway.domain.ports.backend import NewFile
+from gateway.domain.ports.file_store import StagedFile
+from gateway.engine.execution.workspace_files import FoundFile, Outbox, open_found, place_attachments
+from gateway.engine.file_staging import MAX_WRITE_BYTES, Staging
+from gateway.errors import AgentError, GatewayError, explain_disk_error
+
+_log = log.get()
+
+
+class AttemptFiles:
+    """Hands files to an agent, and keeps what it makes until the end of its run is stored."""
+
+    def __init__(self, run: str, staging: Staging, locate: Callable[[File], Path]) -> None:
+        """Args:
+        staging: for what the agent makes.
+        locate: returns where the content of a file is.
+        """
+        self._run = run
+        self._staging = staging
+        self._locate = locate
+        self._workspace: Path | None = None
+        self._outbox: Outbox | None = None
+        #: what could not be kept of what the agent made; people are told
+        self._problems: list[str] = []
+
+    # --- given ------------------------------------------------------------------------------
+
+    def use_workspace(self, workspace: str, *, is_shared: bool) -> str:
+        """Set the workspace, and return the path of an empty outbox in it.
+
+        Raises:
+            Unavailable, StorageFull: the disk refuses.
+        """
+        self._workspace = Path(workspace)
+        outbox = Outbox(self._workspace, self._run, is_shared=is_shared)
+        if self._outbox is None:  # the first round of several, which fill it together
+            try:
+                outbox.prepare()
+            except OSError as error:
+                raise explain_disk_error(error, f"cannot create the directory {outbox.path}") from error
+            self._outbox = outbox
+        return str(outbox.path)
+
+    async def read_content(self, file: File) -> bytes:
+        try:
+            return await asyncio.to_thread(self._locate(file).read_bytes)
+        except OSError as error:
+            raise AgentError(f"the file {file.name!r} cannot be read: {error.strerror or error}.") from error
+
+    async def place_files(self, files: Sequence[File]) -> list[str]:
+        """Copy files into the workspace, and return their paths; none if there is no workspace.
+
+        Raises:
+            AgentError: a file is gone.
+            Unavailable, StorageFull: the disk refuses.
+        """
+        if self._workspace is None:
+            return []
+        given = [(file, self._locate(file)) for file in files]
+        try:
+            return await asyncio.to_thread(place_attachments, self._workspace, self._run, given)
+        except FileNotFoundError as error:
+            raise AgentError(f"an attached file cannot be read: {error}.") from error
+        except OSError as error:
+            raise explain_disk_error(error, "cannot put the attached files into the workspace") from error
+
+    # --- made -------------------------------------------------------------------------------
+
+    async def add_made(self, new: NewFile) -> None:
+        """Keep a file that the agent has made; one that cannot be kept is told of at the end."""
+        try:
+            await self._staging.add_bytes(new.content, name=new.name, media_type=new.media_type)
+        except GatewayError as error:
+            self._problems.append(f"the file {new.name!r} of the agent is not kept: {error}")
+
+    async def collect(self) -> list[Log | MadeFile]:
+        """Keep what is in the outbox; return the events that tell of all files that the agent has made."""
+        if self._outbox is not None and not self._outbox.is_empty:
+            found, problems = await asyncio.to_thread(self._outbox.list_files)
+            self._problems += [f"outbox: {problem}." for problem in problems]
+            for file in found:
+                await self._add_found(file)
+        remarks = [Log(level="warning", message=problem) for problem in self._problems]
+        made = [MadeFile(id=file.id, name=file.name, media_type=file.media_type, size=file.size) for file in self.files]
+        return [*remarks, *made]
+
+    async def _add_found(self, found: FoundFile) -> None:
+        try:
+            await self._staging.add_stream(_read_found(found), name=found.name, size=found.size)
+        except (GatewayError, OSError) as error:
+            self._problems.append(f"outbox: the file {found.name!r} is not kept: {error}")
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """What the agent has made so far."""
+        return self._staging.files
+
+    @property
+    def staged(self) -> tuple[StagedFile, ...]:
+        return self._staging.staged
+
+    async def clear_outbox(self) -> None:
+        """Empty the outbox: what was in it is stored with the end of the run."""
+        if self._outbox is not None and not self._outbox.is_empty:
+            await asyncio.to_thread(self._outbox.clear)
+
+    async def close(self) -> None:
+        """Forget what was not stored."""
+        try:
+            await self._staging.close()
+        except (GatewayError, OSError) as error:  # the next sweep removes it
+            _log.warning("files.not_forgotten", error=str(error))
+
+
+async def _read_found(found: FoundFile) -> AsyncGenerator[bytes, None]:
+    descriptor = await asyncio.to_thread(open_found, found)
+    try:
+        while data := await asyncio.to_thread(os.read, descriptor, MAX_WRITE_BYTES):
+            yield data
+    finally:
+        os.close(descriptor)

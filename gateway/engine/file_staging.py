@@ -1,0 +1,188 @@
+"""Receives the files of one message or answer, and keeps them until a transaction stores them. The content of a file is
+never in memory whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+
+import msgspec
+
+from gateway.domain import ids
+from gateway.domain.file import File, FileLimits, clean_file_name, describe_size
+from gateway.domain.media_type import SNIFFED_BYTES, find_media_type
+from gateway.domain.ports.file_store import ContentDraft, ContentStore, StagedFile
+from gateway.domain.ports.store import Store
+from gateway.domain.times import Clock
+from gateway.errors import StorageFull, TooLarge, explain_disk_error
+
+#: bytes that are written at once
+MAX_WRITE_BYTES = 1 << 20
+
+
+class Staging:
+    """The files of one message, or of one answer, until a transaction stores them.
+
+    New ones are on disk, and are forgotten with the staging unless they were stored.
+    """
+
+    def __init__(self, store: Store, contents: ContentStore, limits: FileLimits, clock: Clock) -> None:
+        self._store = store
+        self._contents = contents
+        self._limits = limits
+        self._clock = clock
+        self._drafts: list[ContentDraft] = []
+        self._files: list[File] = []
+        self._staged: list[StagedFile] = []
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """All files, in the order in which they came."""
+        return tuple(self._files)
+
+    @property
+    def staged(self) -> tuple[StagedFile, ...]:
+        """Those that are not stored yet."""
+        return tuple(self._staged)
+
+    @property
+    def has_new_files(self) -> bool:
+        """Whether there is something to forget."""
+        return bool(self._drafts)
+
+    async def add_stored(self, file_id: str) -> File:
+        """Add a file that is stored.
+
+        Raises:
+            FileUnknown: there is none with that id.
+            TooLarge: the message has too many files, or too large ones.
+        """
+        self._check_count()
+        file = (await self._store.files.get(file_id)).file
+        self._check_total(file.size)
+        self._files.append(file)
+        return file
+
+    async def add_bytes(self, data: bytes, *, name: str = "", media_type: str = "") -> File:
+        """Add a file that is in memory. Raises as `add_stream` does."""
+
+        async def as_stream() -> AsyncGenerator[bytes, None]:
+            for start in range(0, len(data), MAX_WRITE_BYTES):
+                yield data[start : start + MAX_WRITE_BYTES]
+
+        return await self.add_stream(as_stream(), name=name, media_type=media_type, size=len(data))
+
+    async def add_stream(
+        self, pieces: AsyncIterable[bytes], *, name: str = "", media_type: str = "", size: int | None = None
+    ) -> File:
+        """Add a file while it comes.
+
+        Args:
+            name: as its sender gives it; a safe one is made of it.
+            media_type: as its sender gives it; what the content shows counts more.
+            size: its size in bytes, if its sender tells that before: too large a file is refused at once.
+
+        Raises:
+            TooLarge: it is too large, or the message has too many files, or too large ones.
+            StorageFull: the disk is full, or all files together would be larger than the quota.
+            Unavailable: the disk refuses.
+        """
+        self._check_count()
+        if size is not None:
+            self._check_total(size)
+            await self._check_quota(size)
+        try:
+            draft = await asyncio.to_thread(self._contents.open_draft)
+            self._drafts.append(draft)
+            beginning = await self._write_pieces(draft, pieces)
+            sha256 = await asyncio.to_thread(draft.finish)
+        except OSError as error:
+            raise explain_disk_error(error, "the file cannot be stored") from error
+        file = File(
+            id=ids.make_ulid(self._clock()),
+            name=clean_file_name(name),
+            media_type=find_media_type(media_type, name, beginning),
+            size=draft.size,
+            sha256=sha256,
+        )
+        self._files.append(file)
+        self._staged.append(StagedFile(file, draft.place))
+        return file
+
+    async def _write_pieces(self, draft: ContentDraft, pieces: AsyncIterable[bytes]) -> bytes:
+        """Write all pieces: while some are being written, the next ones are received. Returns the beginning."""
+        beginning = b""
+        waiting, size = bytearray(), 0
+        writing: asyncio.Future[None] | None = None
+        try:
+            async for piece in pieces:
+                size += len(piece)
+                self._check_total(size)
+                if len(beginning) < SNIFFED_BYTES:
+                    beginning += piece[: SNIFFED_BYTES - len(beginning)]
+                waiting += piece
+                if writing is not None and (writing.done() or len(waiting) >= MAX_WRITE_BYTES):
+                    await writing
+                    writing = None
+                if writing is None:
+                    writing = asyncio.ensure_future(asyncio.to_thread(draft.write, bytes(waiting)))
+                    waiting.clear()
+        finally:
+            if writing is not None:
+                await asyncio.shield(writing)  # the draft is closed only when nobody writes to it
+        if waiting:
+            await asyncio.to_thread(draft.write, bytes(waiting))
+        return beginning
+
+    async def close(self) -> None:
+        """Forget what was not stored."""
+        for draft in self._drafts:
+            await asyncio.to_thread(draft.discard)
+        if self._staged:
+            await remove_unowned(self._store, self._contents, [one.file.sha256 for one in self._staged])
+
+    def _check_count(self) -> None:
+        if len(self._files) >= self._limits.per_message:
+            raise TooLarge(
+                f"a message may have {self._limits.per_message} files.",
+                remedy="Send fewer, or raise files.per_message.",
+            )
+
+    def _check_total(self, size: int) -> None:
+        """Refuse a file of that size if it, or all files of the message together, would be too large."""
+        if size > self._limits.size:
+            raise TooLarge(
+                f"a file may have {self._limits.size} bytes ({describe_size(self._limits.size)}).",
+                remedy="Send a smaller one, or raise files.size.",
+            )
+        if size + sum(file.size for file in self._files) > self._limits.message_size:
+            raise TooLarge(
+                f"the files of a message may have {self._limits.message_size} bytes together"
+                f" ({describe_size(self._limits.message_size)}).",
+                remedy="Send fewer, or raise files.message_size.",
+            )
+
+    async def _check_quota(self, size: int) -> None:
+        """Refuse a file before it is received; the transaction that stores it checks again."""
+        total = await self._store.files.count_bytes() + size
+        if total > self._limits.quota:
+            raise StorageFull(
+                f"all files together would have {total} bytes, and may have {self._limits.quota}.",
+                remedy="Delete files that are not needed, or raise files.quota.",
+            )
+
+
+async def remove_unowned(store: Store, contents: ContentStore, hashes: Sequence[str]) -> int:
+    """Remove those of some contents that no file has. Returns how many they were.
+
+    A content that cannot be removed now is found by the next sweep.
+    """
+    if not (found := await store.files.find_unowned(hashes)):
+        return 0
+    return await store.files.remove_unowned(found, contents.remove)
+
+
+def make_digest(files: Sequence[File]) -> bytes:
+    """Return what tells the files of one message from others, wherever they are stored: for idempotency keys."""
+    return msgspec.json.encode([(file.name, file.media_type, file.sha256) for file in files])

@@ -1,0 +1,87 @@
+"""The files of this gateway: received, found, read and deleted here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.domain.file import File, FileLimits, StoredFile
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
+from gateway.domain.ports.file_store import ContentStore, StagedFile
+from gateway.domain.ports.store import Store
+from gateway.domain.times import Clock
+from gateway.engine.file_staging import Staging, remove_unowned
+from gateway.errors import FileUnknown
+
+
+class Files:
+    """Receives, finds and deletes files."""
+
+    def __init__(self, store: Store, contents: ContentStore, limits: FileLimits, clock: Clock) -> None:
+        self._store = store
+        self._contents = contents
+        self._clock = clock
+        self.limits = limits
+
+    @asynccontextmanager
+    async def open_staging(self) -> AsyncGenerator[Staging, None]:
+        """Yield a staging for the files of one message; at the end, what was not stored is forgotten."""
+        staging = self.create_staging()
+        try:
+            yield staging
+        finally:
+            if staging.has_new_files:  # most messages have none
+                await asyncio.shield(staging.close())
+
+    def create_staging(self) -> Staging:
+        """Return a staging that the caller closes."""
+        return Staging(self._store, self._contents, self.limits, self._clock)
+
+    async def store_upload(self, staged: StagedFile, key: IdempotencyKey | None = None) -> File:
+        """Store a file to which nothing refers yet: when this returns, it is on disk.
+
+        Raises:
+            Conflict: the idempotency key was used with another file.
+            StorageFull, Unavailable: it was not stored.
+        """
+        return await self._store.files.add(staged, key)
+
+    async def get_file(self, file_id: str) -> StoredFile:
+        """Return a file by its id, or by a part of it that fits exactly one.
+
+        Raises:
+            FileUnknown: no file fits, or more than one.
+        """
+        return await self._store.files.get(file_id)
+
+    async def list_files(self, page: Page) -> Sequence[StoredFile]:
+        """Return a page of files, newest first."""
+        return await self._store.files.list(page)
+
+    async def delete_file(self, file_id: str) -> None:
+        """Delete a file to which nothing refers.
+
+        Raises:
+            FileUnknown: there is none with that id.
+            Conflict: something refers to it.
+        """
+        sha256 = await self._store.files.delete(file_id)
+        await remove_unowned(self._store, self._contents, [sha256])
+
+    def locate_content(self, file: File) -> Path:
+        """Return the local file with the content of a file. It must not be changed; it may be gone."""
+        return self._contents.locate(file.sha256)
+
+    async def read_content(self, file: File) -> bytes:
+        """Return the whole content of a file.
+
+        Raises:
+            FileUnknown: it is gone.
+        """
+        try:
+            return await asyncio.to_thread(self.locate_content(file).read_bytes)
+        except OSError as error:
+            raise FileUnknown(f"the file {file.name!r} cannot be read: {error.strerror or error}.") from error
