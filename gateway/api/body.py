@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,8 +18,11 @@ from gateway.errors import InvalidRequest, TimedOut, TooLarge, Unavailable, Unsu
 from gateway.validation import end_sentence, explain_error
 
 S = TypeVar("S", bound=Struct)
+T = TypeVar("T")
 
 JSON_WHITESPACE = b" \t\r\n" + codecs.BOM_UTF8
+#: bytes of a streamed body that must come each second, on average
+MIN_BYTES_PER_SECOND = 10_000
 #: bytes of all bodies that are being received
 MAX_INCOMING_BYTES = 256 << 20
 JSON_MEDIA_TYPE, FORM_MEDIA_TYPE = "application/json", "application/x-www-form-urlencoded"
@@ -105,9 +108,7 @@ async def read_body(
 
 async def _receive_body(request: web.Request, max_bytes: int, count: Callable[[int], None]) -> bytes:
     """Return the body; of one that is too large, only the beginning."""
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # as aiohttp does: this does not count as the start of the answer
+    await begin_body(request)
     data = bytearray()
     async for chunk in request.content.iter_any():
         count(len(chunk))
@@ -115,6 +116,53 @@ async def _receive_body(request: web.Request, max_bytes: int, count: Callable[[i
         if len(data) > max_bytes:
             break
     return bytes(data)
+
+
+async def begin_body(request: web.Request) -> None:
+    """Let a client send the body that has asked whether it may."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # as aiohttp does: this does not count as the start of the answer
+
+
+async def stream_body(request: web.Request, seconds: float) -> AsyncGenerator[bytes, None]:
+    """Yield the body as it comes.
+
+    Args:
+        seconds: how long the client may send nothing; and longer by `MIN_BYTES_PER_SECOND` for all of it.
+
+    Raises:
+        UnsupportedCoding, UnsupportedMedia: the body is encoded.
+        TimedOut: the client is too slow.
+        InvalidRequest: the body ended too early or is malformed.
+    """
+    _check_coding(request)
+    await begin_body(request)
+    begun, received = asyncio.get_running_loop().time(), 0
+    while True:
+        try:
+            data = await within(seconds, request.content.readany())
+        except web.RequestPayloadError as error:
+            raise InvalidRequest("the body does not fit its header, or ended too early.") from error
+        if not data:
+            return
+        received += len(data)
+        if asyncio.get_running_loop().time() - begun > seconds + received / MIN_BYTES_PER_SECOND:
+            raise TimedOut(f"the body comes too slowly: {received} bytes so far.")
+        yield data
+
+
+async def within(seconds: float, receiving: Awaitable[T]) -> T:
+    """Return what a client sends next.
+
+    Raises:
+        TimedOut: it has sent nothing for so many seconds.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await receiving
+    except TimeoutError:
+        raise TimedOut(f"the client has sent nothing for {seconds:g} s.") from None
 
 
 async def defer_expect_continue(request: web.Request) -> None:
@@ -126,13 +174,18 @@ def _too_large(limit: BodyLimit) -> TooLarge:
     return TooLarge(f"the body is larger than {limit.max_bytes} bytes.", remedy=remedy)
 
 
-def _check_type(request: web.Request, types: Collection[str]) -> None:
+def _check_coding(request: web.Request) -> None:
     headers = request.headers
     coding = headers.get("Transfer-Encoding", "chunked")
     if coding.strip().lower() != "chunked":  # https://www.rfc-editor.org/rfc/rfc9112#section-6.1
         raise UnsupportedCoding(f"Transfer-Encoding: {coding[:64]!r} is not supported.", remedy="Send chunked alone.")
     if "Content-Encoding" in headers:
         raise UnsupportedMedia("Content-Encoding: send the body without encoding.")
+
+
+def _check_type(request: web.Request, types: Collection[str]) -> None:
+    _check_coding(request)
+    headers = request.headers
     if headers.get("Content-Type") == JSON_MEDIA_TYPE:
         return
     name, *parameters = headers.get("Content-Type", "").lower().replace(" ", "").replace('"', "").split(";")

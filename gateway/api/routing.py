@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 from aiohttp import web
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from gateway import plugins
 from gateway.api import errors
@@ -20,10 +20,12 @@ from gateway.api.audience import Audience
 from gateway.api.body import JSON_MEDIA_TYPE, BodyLimit
 from gateway.api.readiness import AgentCheck, StorageCheck
 from gateway.config import Config
+from gateway.domain.file import File
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.times import Clock
 from gateway.domain.token import Scope
 from gateway.engine.engine import Engine
+from gateway.engine.file_staging import make_digest
 from gateway.engine.latch import Latch
 from gateway.engine.resources.tokens import Principal
 from gateway.errors import GatewayError, InvalidRequest
@@ -78,7 +80,18 @@ class ServerContext:
 class Call(Generic[B, Q]):
     """One request that has passed all checks, with its parsed body and query."""
 
-    __slots__ = ("_classify_caller", "body", "headers", "id", "principal", "query", "request", "route", "server")
+    __slots__ = (
+        "_classify_caller",
+        "body",
+        "body_size",
+        "headers",
+        "id",
+        "principal",
+        "query",
+        "request",
+        "route",
+        "server",
+    )
 
     def __init__(
         self,
@@ -91,6 +104,7 @@ class Call(Generic[B, Q]):
         classify_caller: Callable[[web.Request], Audience],
         body: B,
         query: Q,
+        body_size: int = 0,
     ) -> None:
         self.request = request
         self.route = route
@@ -100,6 +114,8 @@ class Call(Generic[B, Q]):
         self._classify_caller = classify_caller
         self.body = body
         self.query = query
+        #: bytes of the body
+        self.body_size = body_size
         #: headers that are sent with the answer
         self.headers: dict[str, str] = {}
 
@@ -153,8 +169,11 @@ class Call(Generic[B, Q]):
             raise InvalidRequest("X-Moongate-Depth: send a number of up to four digits.")
         return int(told) + 1
 
-    def read_idempotency_key(self) -> IdempotencyKey | None:
+    def read_idempotency_key(self, files: Sequence[File] = ()) -> IdempotencyKey | None:
         """Return the Idempotency-Key of the request, scoped by token and route; None if it has none.
+
+        Args:
+            files: the files that came with the request, in place of its `attachments`.
 
         Raises:
             InvalidRequest: the key is empty, too long, or not printable ASCII.
@@ -164,7 +183,12 @@ class Call(Generic[B, Q]):
             return None
         if not (1 <= len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH and key.isascii() and key.isprintable()):
             raise InvalidRequest(f"Idempotency-Key: send 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} printable ASCII characters.")
-        said = msgspec.json.encode((self.request.path, self.body), order="deterministic")
+        body = self.body
+        if files and isinstance(body, Struct) and hasattr(body, "attachments"):
+            body = msgspec.structs.replace(body, attachments=UNSET)
+        said = msgspec.json.encode((self.request.path, body), order="deterministic")
+        if files:
+            said += make_digest(files)
         scope = f"{self.principal.name} {self.route.method} {self.route.path}"
         return IdempotencyKey(scope=scope, key=key, digest=hashlib.sha256(said).hexdigest())
 
@@ -225,6 +249,8 @@ class Route:
     answer_media_type: str = "application/json"
     #: for senders that sign their requests: checks the header first; the handler then gets the raw bytes of the body
     gate: Gate | None = None
+    #: whether the handler reads the body itself, piece by piece
+    takes_stream: bool = False
     #: whether the OpenAPI document lists it; not where it is another spelling of a route that is listed
     documented: bool = True
     #: media types that the body may have
@@ -258,6 +284,7 @@ class Routes:
         answer_media_type: str = "application/json",
         gate: Gate | None = None,
         body_limit: ChooseBodyLimit = limit_by_body_setting,
+        takes_stream: bool = False,
         documented: bool = True,
         media_types: Sequence[str] = (JSON_MEDIA_TYPE,),
     ) -> Callable[[Handler], Handler]:
@@ -282,6 +309,7 @@ class Routes:
                     answer_media_type=answer_media_type,
                     gate=gate,
                     choose_body_limit=body_limit,
+                    takes_stream=takes_stream,
                     documented=documented,
                     media_types=media_types,
                     dialect=self.dialect,

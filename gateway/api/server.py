@@ -211,13 +211,15 @@ class ApiServer:
         async def read_and_serve(request: web.Request, principal: Principal, query: Struct) -> web.StreamResponse:
             if route.gate is not None:
                 route.gate(request, self._context)
-            data = await body.read_body(
-                request,
-                route.choose_body_limit(request, self._context),
-                limits.body_seconds,
-                self._bodies,
-                types=route.media_types,
-            )
+            data = b""
+            if not route.takes_stream:
+                data = await body.read_body(
+                    request,
+                    route.choose_body_limit(request, self._context),
+                    limits.body_seconds,
+                    self._bodies,
+                    types=route.media_types,
+                )
             call: Call[Any, Any] = Call(
                 request,
                 route,
@@ -227,6 +229,7 @@ class ApiServer:
                 classify_caller=self._bouncer.classify_caller,
                 body=_parse_body(data, route),
                 query=query,
+                body_size=len(data),
             )
             call_depth.CALLER_DEPTH.set(call.nesting_depth)
             answer = await route.handler(call)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import UNSET, Struct, UnsetType, field
 
 from gateway.domain import times
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import Delivery, DeliveryStatus
 from gateway.domain.event import Notice
+from gateway.domain.file import File
 from gateway.domain.permission import PermissionRequest
 from gateway.domain.question import AnswerContent, Question
 from gateway.domain.run import Outcome, Run
@@ -89,6 +92,28 @@ def tell_notice(run: Run, notice: Notice) -> bool | UnsetType:
     return True if notice in run.notices else UNSET
 
 
+class FileShown(Struct, frozen=True, kw_only=True):
+    """A file. `GET /api/files/{id}` returns its content."""
+
+    #: a ULID
+    id: str
+    name: str
+    #: its type, such as `image/png`
+    media_type: str
+    #: in bytes
+    size: int
+    #: of its content, in hexadecimal
+    sha256: str
+
+
+def render_file(of: File) -> FileShown:
+    return FileShown(id=of.id, name=of.name, media_type=of.media_type, size=of.size, sha256=of.sha256)
+
+
+def render_files(of: Sequence[File]) -> list[FileShown]:
+    return [render_file(file) for file in of]
+
+
 class WaitShown(Struct, frozen=True, kw_only=True):
     """What a queued task waits for."""
 
@@ -115,6 +140,8 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     source: str
     #: what the agent is told; in lists, at most its first 4,096 characters: `shortened` says so
     input: str
+    #: files that came with it
+    attachments: list[FileShown]
     #: turn or goal
     mode: str
     model: str | None
@@ -138,6 +165,8 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     last_event: int
     #: the agent's answer; null before the end, and after a failure. In lists, at most its first 4,096 characters
     result: str | None
+    #: files that the agent made
+    files: list[FileShown]
     #: why the answer ended: stop, or length or content_filter if it was cut; null if there is no answer
     finish: str | None
     #: why it failed, for people; null if it did not
@@ -170,6 +199,7 @@ def render_task(run: Run, wait: WaitReason | None = None) -> TaskShown:
         session=run.spec.session,
         source=run.spec.source,
         input=run.spec.input,
+        attachments=render_files(run.spec.attachments),
         mode=run.spec.mode,
         model=run.spec.model,
         priority=run.spec.priority,
@@ -182,6 +212,7 @@ def render_task(run: Run, wait: WaitReason | None = None) -> TaskShown:
         waits=None if wait is None else WaitShown(why=wait.text, until=render_time(wait.until)),
         last_event=run.last_event,
         result=run.result,
+        files=render_files(run.files),
         finish=run.finish,
         error=run.error,
         shortened=run.shortened,
@@ -326,12 +357,20 @@ class MessageShown(Struct, frozen=True, kw_only=True):
     role: str
     #: the text
     content: str
+    #: files that came with it, or that the agent made
+    files: list[FileShown]
     at: str
     run_id: str
 
 
 def render_message(of: Message) -> MessageShown:
-    return MessageShown(role=of.role, content=of.content, at=times.format_rfc3339(of.at), run_id=of.run)
+    return MessageShown(
+        role=of.role,
+        content=of.content,
+        files=render_files(of.files),
+        at=times.format_rfc3339(of.at),
+        run_id=of.run,
+    )
 
 
 class AgentShown(Struct, frozen=True, kw_only=True):

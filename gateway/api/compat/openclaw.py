@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 from aiohttp import web
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.api import fields, openclaw_callback, views
+from gateway.api.attachments import Attachments, limit_body_with_files, receive_attachments
 from gateway.api.body import BodyLimit
 from gateway.api.routing import Call, Dialect, Routes, ServerContext, Unheeded
 from gateway.domain import ids
@@ -90,6 +91,7 @@ class AgentHook(Struct, frozen=True, kw_only=True):
     wait_for_completion: bool = field(default=False, name="waitForCompletion")
     #: URL for the callback, instead of the one in the settings
     callback_url: str | None = field(default=None, name="callbackUrl")
+    attachments: Attachments | UnsetType = UNSET
 
 
 class AgentHooked(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -130,24 +132,28 @@ async def wake(call: Call[Wake, Unheeded]) -> Woken:
     body=AgentHook,
     query=Unheeded,
     answer=AgentHooked,
-    body_limit=limit_hook_body,
+    body_limit=limit_body_with_files,
 )
 async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
     """Run an agent in a session; a callback reports its end."""
     wanted = call.body
     name = wanted.session_key or ids.make_ulid(call.server.clock()).lower()
     key = call.engine.sessions.resolve_key(name, HOOKS_CHANNEL, wanted.agent_id, field="sessionKey")
-    spec = RunSpec(
-        source=Source.HOOK,
-        agent=key.agent,
-        session=str(key),
-        input=wanted.message,
-        model=wanted.model,
-        timeout=wanted.timeout_seconds,
-        deliver=openclaw_callback.choose_callback_targets(call.server, wanted.callback_url) + _read_reply_target(call),
-        labels=_collect_labels(wanted),
-    )
-    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
+    max_text = limit_hook_body(call.request, call.server).max_bytes
+    async with receive_attachments(call, wanted.attachments, max_text=max_text) as given:
+        spec = RunSpec(
+            source=Source.HOOK,
+            agent=key.agent,
+            session=str(key),
+            input=wanted.message,
+            attachments=given.files,
+            model=wanted.model,
+            timeout=wanted.timeout_seconds,
+            deliver=openclaw_callback.choose_callback_targets(call.server, wanted.callback_url)
+            + _read_reply_target(call),
+            labels=_collect_labels(wanted),
+        )
+        run = (await call.engine.submit_run(spec, call.read_idempotency_key(given.files), staged=given.staged)).run
     call.headers["X-Run-Id"] = run.id
     if not wanted.wait_for_completion:
         return AgentHooked(ok=True, run_id=run.id, session_key=openclaw_callback.callers_session_name(run))

@@ -10,6 +10,7 @@ from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.api import fields, sse, views
+from gateway.api.attachments import Attachments, limit_body_with_files, receive_attachments
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.event import Notice
 from gateway.domain.ids import MODEL_PATTERN
@@ -34,6 +35,7 @@ class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Annotated[str, Meta(pattern=MODEL_PATTERN)] | None = None
     #: seconds that the run may take
     timeout: fields.Seconds | None = None
+    attachments: Attachments | UnsetType = UNSET
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -41,6 +43,8 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     status: str = "ok"
     reply: str
+    #: files that the agent made
+    files: list[views.FileShown]
     #: why the reply ended: stop, or length or content_filter if it was cut; null for a run of an older version
     finish: str | None
     #: the name that was sent
@@ -53,20 +57,24 @@ class Answer(Struct, frozen=True, kw_only=True):
     context_shortened: bool | UnsetType = UNSET
 
 
-@ROUTES.add("POST", "/api/agent", scope=Scope.WRITE, body=Ask, answer=Answer, streams=True)
+@ROUTES.add(
+    "POST", "/api/agent", scope=Scope.WRITE, body=Ask, answer=Answer, streams=True, body_limit=limit_body_with_files
+)
 async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
     """Ask an agent and wait for its answer, or follow it as a stream of events."""
     after = sse.read_resume_point(call, None)
     key = call.engine.sessions.resolve_key(call.body.session, API_CHANNEL, call.body.agent_id)
-    spec = RunSpec(
-        source=Source.AGENT,
-        agent=key.agent,
-        session=str(key),
-        input=call.body.message,
-        model=call.body.model,
-        timeout=call.body.timeout,
-    )
-    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
+    async with receive_attachments(call, call.body.attachments) as given:
+        spec = RunSpec(
+            source=Source.AGENT,
+            agent=key.agent,
+            session=str(key),
+            input=call.body.message,
+            attachments=given.files,
+            model=call.body.model,
+            timeout=call.body.timeout,
+        )
+        run = (await call.engine.submit_run(spec, call.read_idempotency_key(given.files), staged=given.staged)).run
     call.headers["X-Run-Id"] = run.id
     if call.wants_stream:
         # Like a JSON answer, the stream may go on while the gateway lets runs finish before it stops.
@@ -80,6 +88,7 @@ async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
 def _render_answer(call: Call[Ask, Nothing], run: Run) -> Answer:
     return Answer(
         reply=views.result_or_raise(run),
+        files=views.render_files(run.files),
         finish=run.finish,
         session=call.body.session,
         run_id=run.id,

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.api import fields, views
+from gateway.api.attachments import Attachments, limit_body_with_files, receive_attachments
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.delivery import CHAT_FORMAT, Target
 from gateway.domain.event import Notice
@@ -41,6 +42,7 @@ class Say(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ]
         | None
     ) = field(default=None, name="accountId")
+    attachments: Attachments | UnsetType = UNSET
 
 
 class Said(Struct, frozen=True, kw_only=True):
@@ -56,6 +58,8 @@ class Replied(Struct, frozen=True, kw_only=True):
 
     status: str = "ok"
     reply: str
+    #: files that the agent made, which are also sent to the chat
+    files: list[views.FileShown]
     #: why the reply ended: stop, or length or content_filter if it was cut; null for a run of an older version
     finish: str | None
     #: id of the run that answered it
@@ -68,19 +72,20 @@ class Replied(Struct, frozen=True, kw_only=True):
     context_shortened: bool | UnsetType = UNSET
 
 
-@ROUTES.add("POST", "/api/message", scope=Scope.WRITE, body=Say, answer=Said)
+@ROUTES.add("POST", "/api/message", scope=Scope.WRITE, body=Say, answer=Said, body_limit=limit_body_with_files)
 async def say(call: Call[Say, Nothing]) -> Said:
     """Send a message in a chat; the agent's reply goes to that chat."""
     return Said(message_id=(await _submit_message(call)).id)
 
 
-@ROUTES.add("POST", "/api/message/sync", scope=Scope.WRITE, body=Say, answer=Replied)
+@ROUTES.add("POST", "/api/message/sync", scope=Scope.WRITE, body=Say, answer=Replied, body_limit=limit_body_with_files)
 async def say_and_wait(call: Call[Say, Nothing]) -> Replied:
     """Send a message in a chat and wait for the reply, which also goes to that chat."""
     run = await _submit_message(call)
     ended = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
     return Replied(
         reply=views.result_or_raise(ended),
+        files=views.render_files(ended.files),
         finish=ended.finish,
         message_id=run.id,
         session=run.spec.session,
@@ -98,14 +103,16 @@ async def _submit_message(call: Call[Say, Nothing]) -> Run:
         key = await call.engine.channels.current_session_key(said.channel, said.chat_id, said.agent_id)
     else:
         key = SessionKey.from_parts(call.engine.agents.choose_agent(said.agent_id).id, said.channel, said.chat_id)
-    spec = RunSpec(
-        source=Source.MESSAGE,
-        agent=key.agent,
-        session=str(key),
-        input=said.content,
-        deliver=deliver,
-    )
-    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
+    async with receive_attachments(call, said.attachments) as given:
+        spec = RunSpec(
+            source=Source.MESSAGE,
+            agent=key.agent,
+            session=str(key),
+            input=said.content,
+            attachments=given.files,
+            deliver=deliver,
+        )
+        run = (await call.engine.submit_run(spec, call.read_idempotency_key(given.files), staged=given.staged)).run
     call.headers["X-Run-Id"] = run.id
     return run
 

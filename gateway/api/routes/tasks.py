@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.api import fields, paging, sse, views
+from gateway.api.attachments import Attachments, limit_body_with_files, receive_attachments
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import ids, times
 from gateway.domain.address_policy import MAX_WEBHOOK_URL_CHARACTERS
@@ -61,6 +62,7 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     webhook: Annotated[str, Meta(min_length=1, max_length=MAX_WEBHOOK_URL_CHARACTERS)] | None = None
     #: the secret that it is signed with, `whsec_` and base64; the gateway's own secret when left out
     webhook_secret: fields.WebhookSecret | None = None
+    attachments: Attachments | UnsetType = UNSET
 
 
 class TaskAnswer(Struct, frozen=True, kw_only=True):
@@ -133,7 +135,15 @@ class EventList(Struct, frozen=True, kw_only=True):
     status: str
 
 
-@ROUTES.add("POST", "/api/tasks", scope=Scope.WRITE, body=NewTask, answer=TaskAnswer, status=202)
+@ROUTES.add(
+    "POST",
+    "/api/tasks",
+    scope=Scope.WRITE,
+    body=NewTask,
+    answer=TaskAnswer,
+    status=202,
+    body_limit=limit_body_with_files,
+)
 async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
     """Submit a task. It is on disk when this answers, and will be done."""
     wanted = call.body
@@ -144,22 +154,24 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
     webhook = call.engine.deliveries.make_webhook_target
     deliver = () if wanted.webhook is None else (webhook(wanted.webhook, secret=wanted.webhook_secret),)
     parent = None if wanted.parent is None else (await call.engine.get_run(wanted.parent)).id
-    spec = RunSpec(
-        source=Source.TASK,
-        agent=key.agent,
-        session=str(key),
-        input=wanted.input,
-        mode=wanted.mode,
-        max_rounds=wanted.max_rounds,
-        model=wanted.model,
-        timeout=wanted.timeout,
-        priority=wanted.priority,
-        run_at=_parse_time("run_at", wanted.run_at),
-        labels=wanted.labels,
-        parent=parent,
-        deliver=deliver,
-    )
-    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
+    async with receive_attachments(call, wanted.attachments) as given:
+        spec = RunSpec(
+            source=Source.TASK,
+            agent=key.agent,
+            session=str(key),
+            input=wanted.input,
+            attachments=given.files,
+            mode=wanted.mode,
+            max_rounds=wanted.max_rounds,
+            model=wanted.model,
+            timeout=wanted.timeout,
+            priority=wanted.priority,
+            run_at=_parse_time("run_at", wanted.run_at),
+            labels=wanted.labels,
+            parent=parent,
+            deliver=deliver,
+        )
+        run = (await call.engine.submit_run(spec, call.read_idempotency_key(given.files), staged=given.staged)).run
     return _render_task_answer(call, run)
 
 

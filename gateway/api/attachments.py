@@ -1,0 +1,84 @@
+"""The files of a message in JSON: named by the id of a stored file, or given as base64."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from aiohttp import web
+from msgspec import Meta, Struct, UnsetType
+
+from gateway.api.body import BodyLimit
+from gateway.api.routing import Call, ServerContext
+from gateway.engine.file_staging import Staging
+from gateway.errors import GatewayError, InvalidRequest, TooLarge
+
+
+class Attachment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of a message: one that is stored, or a new one."""
+
+    #: id of a stored file, which `POST /api/files` has answered; nothing else is needed then
+    file: Annotated[str, Meta(min_length=1, max_length=26)] | None = None
+    #: name of a new file
+    name: Annotated[str, Meta(max_length=1000)] | None = None
+    #: its type, such as `image/png`; found out when left out
+    media_type: Annotated[str, Meta(max_length=127)] | None = None
+    #: its content, in base64
+    data: bytes | None = None
+
+
+#: the files of a message
+Attachments = Annotated[
+    list[Attachment], Meta(max_length=100, description="Files for the agent: stored ones by id, or new ones.")
+]
+
+
+def limit_body_with_files(request: web.Request, server: ServerContext) -> BodyLimit:
+    """Return how long a body may be that has files in it, as base64."""
+    return BodyLimit(server.config.limits.body + _encoded_size(server.config.files.message_size), "files.message_size")
+
+
+def _encoded_size(size: int) -> int:
+    """Return the bytes of so many in base64, with the JSON around them."""
+    return size * 4 // 3 + 64 * 1024
+
+
+@asynccontextmanager
+async def receive_attachments(
+    call: Call[Any, Any], given: Sequence[Attachment] | UnsetType | None, *, max_text: int | None = None
+) -> AsyncGenerator[Staging, None]:
+    """Yield the staging with the files of a message; submit its run in the block.
+
+    Args:
+        max_text: bytes that the body may have without its files; `limits.body` when not given.
+
+    Raises:
+        InvalidRequest: one is neither a stored file nor a new one.
+        FileUnknown: a stored one is not there.
+        TooLarge: there are too many, or they are too large, or the rest of the body is.
+        StorageFull, Unavailable: the disk has no room for them.
+    """
+    files = given or ()
+    limit = call.server.config.limits.body if max_text is None else max_text
+    if call.body_size - sum(_encoded_size(len(one.data or b"")) for one in files) > limit:
+        raise TooLarge(f"the body without its files is larger than {limit} bytes.", remedy="Send less.")
+    async with call.engine.files.open_staging() as staging:
+        for number, one in enumerate(files):
+            try:
+                await _stage_attachment(staging, one)
+            except GatewayError as error:
+                error.message = f"attachments[{number}]: {error.message}"
+                raise
+        yield staging
+
+
+async def _stage_attachment(staging: Staging, given: Attachment) -> None:
+    if given.file is not None:
+        if given.data is not None or given.name is not None or given.media_type is not None:
+            raise InvalidRequest("a stored file has its own name, type and content.", remedy="Send `file` alone.")
+        await staging.add_stored(given.file)
+    elif given.data is None:
+        raise InvalidRequest("send `file`, the id of a stored file, or `data` with a `name`.")
+    else:
+        await staging.add_bytes(given.data, name=given.name or "", media_type=given.media_type or "")
