@@ -18,6 +18,7 @@ from gateway.domain.session import SessionKey
 from gateway.engine.engine import Engine
 from gateway.engine.execution.owner import Owner
 from gateway.process import identity
+from gateway.store.file_directory import FileDirectory
 from gateway.store.sqlite.store import SqliteStore
 from gateway.supervisor.logfile import LogFile
 
@@ -52,8 +53,9 @@ async def engine(home: Path) -> AsyncIterator[tuple[Engine, Noop]]:
     with _logging(home):
         agents = [Agent(id="main", backend="noop", max_concurrent=64)]
         owner = Owner("bench", identity.own_identity())
+        contents = FileDirectory(home / "files", str(owner), lambda _: False)
         try:
-            async with Engine(store, agents, {"noop": noop}, owner=owner, directory=home) as opened:
+            async with Engine(store, agents, {"noop": noop}, contents, owner=owner, directory=home) as opened:
                 await opened.start_leading()
                 yield opened, noop
         finally:

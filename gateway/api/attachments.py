@@ -70,6 +70,9 @@ async def receive_attachments(
             except GatewayError as error:
                 error.message = f"attachments[{number}]: {error.message}"
                 raise
+        if files:
+            call.forget_attachments()
+            del files
         yield staging
 
 

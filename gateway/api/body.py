@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,7 +22,7 @@ T = TypeVar("T")
 JSON_WHITESPACE = b" \t\r\n" + codecs.BOM_UTF8
 #: bytes of a streamed body that must come each second, on average
 MIN_BYTES_PER_SECOND = 10_000
-#: bytes of all bodies that are being received
+#: bytes of all bodies that are in memory
 MAX_INCOMING_BYTES = 256 << 20
 JSON_MEDIA_TYPE, FORM_MEDIA_TYPE = "application/json", "application/x-www-form-urlencoded"
 
@@ -37,39 +36,49 @@ class BodyLimit(NamedTuple):
 
 
 class IncomingBodies:
-    """Counts the bytes of all bodies that are being received: many large ones at once would fill the memory."""
+    """Counts the bytes of all bodies that are in memory: many large ones at once would fill it."""
 
     def __init__(self, max_bytes: int = MAX_INCOMING_BYTES) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
 
-    @contextlib.contextmanager
-    def count_body(self) -> Iterator[Callable[[int], None]]:
-        """Yield a function that counts received bytes of one body; they are forgotten when the block ends.
+    def open_count(self) -> BodyCount:
+        """Return a count for one body. Whoever opens it closes it."""
+        return BodyCount(self._add)
 
-        The function raises:
+    def _add(self, size: int) -> None:
+        self._bytes += size
+        if size > 0 and self._bytes > self._max_bytes:
+            raise Unavailable("too many large requests arrive at once.", remedy="Try again.")
+
+
+class BodyCount:
+    """The bytes of one body, as long as it is in memory."""
+
+    def __init__(self, add: Callable[[int], None]) -> None:
+        self._add = add
+        self._bytes = 0
+
+    def count(self, size: int) -> None:
+        """Count bytes that were received.
+
+        Raises:
             Unavailable: all bodies together are too large now.
         """
-        received = 0
+        self._bytes += size
+        self._add(size)
 
-        def count(size: int) -> None:
-            nonlocal received
-            received += size
-            self._bytes += size
-            if self._bytes > self._max_bytes:
-                raise Unavailable("too many large requests arrive at once.", remedy="Try again.")
-
-        try:
-            yield count
-        finally:
-            self._bytes -= received
+    def close(self) -> None:
+        """Forget the bytes: the body is no longer needed. Closing twice is fine."""
+        self._add(-self._bytes)
+        self._bytes = 0
 
 
 async def read_body(
     request: web.Request,
     limit: BodyLimit,
     seconds: float,
-    bodies: IncomingBodies,
+    counted: BodyCount,
     *,
     types: Collection[str] = (JSON_MEDIA_TYPE,),
 ) -> bytes:
@@ -94,9 +103,8 @@ async def read_body(
         if request.content.is_eof():  # it came together with the header
             data = request.content.read_nowait()
         else:
-            with bodies.count_body() as count:
-                async with asyncio.timeout(seconds):
-                    data = await _receive_body(request, limit.max_bytes, count)
+            async with asyncio.timeout(seconds):
+                data = await _receive_body(request, limit.max_bytes, counted.count)
     except TimeoutError:
         raise TimedOut(f"the body was not complete within {seconds:g} s.") from None
     except web.RequestPayloadError as error:

@@ -17,7 +17,7 @@ from msgspec import UNSET, Struct
 from gateway import plugins
 from gateway.api import errors
 from gateway.api.audience import Audience
-from gateway.api.body import JSON_MEDIA_TYPE, BodyLimit
+from gateway.api.body import JSON_MEDIA_TYPE, BodyCount, BodyLimit
 from gateway.api.readiness import AgentCheck, StorageCheck
 from gateway.config import Config
 from gateway.domain.file import File
@@ -82,6 +82,7 @@ class Call(Generic[B, Q]):
 
     __slots__ = (
         "_classify_caller",
+        "_counted",
         "body",
         "body_size",
         "headers",
@@ -105,6 +106,7 @@ class Call(Generic[B, Q]):
         body: B,
         query: Q,
         body_size: int = 0,
+        counted: BodyCount | None = None,
     ) -> None:
         self.request = request
         self.route = route
@@ -116,8 +118,16 @@ class Call(Generic[B, Q]):
         self.query = query
         #: bytes of the body
         self.body_size = body_size
+        self._counted = counted
         #: headers that are sent with the answer
         self.headers: dict[str, str] = {}
+
+    def forget_attachments(self) -> None:
+        """Drop the files in the body, which are on disk now: this request may wait for long."""
+        body: Any = self.body
+        self.body = msgspec.structs.replace(body, attachments=UNSET)
+        if self._counted is not None:
+            self._counted.close()
 
     def copy_with_body(self, body: Any) -> Call[Any, Q]:
         """Return this request with another body: one of those in a batch."""
@@ -173,7 +183,7 @@ class Call(Generic[B, Q]):
         """Return the Idempotency-Key of the request, scoped by token and route; None if it has none.
 
         Args:
-            files: the files that came with the request, in place of its `attachments`.
+            files: the files that came with the request; `forget_attachments` has dropped them from its body.
 
         Raises:
             InvalidRequest: the key is empty, too long, or not printable ASCII.
@@ -183,10 +193,7 @@ class Call(Generic[B, Q]):
             return None
         if not (1 <= len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH and key.isascii() and key.isprintable()):
             raise InvalidRequest(f"Idempotency-Key: send 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} printable ASCII characters.")
-        body = self.body
-        if files and isinstance(body, Struct) and hasattr(body, "attachments"):
-            body = msgspec.structs.replace(body, attachments=UNSET)
-        said = msgspec.json.encode((self.request.path, body), order="deterministic")
+        said = msgspec.json.encode((self.request.path, self.body), order="deterministic")
         if files:
             said += make_digest(files)
         scope = f"{self.principal.name} {self.route.method} {self.route.path}"

@@ -55,6 +55,9 @@ ACCEPTED_CONNECTIONS_SETTLE_SECONDS = 0.02
 #: seconds that idle connections stay open when the gateway stops, and when it hands over to another process
 STOP_IDLE_GRACE_SECONDS, HANDOVER_IDLE_GRACE_SECONDS = 0.1, 3.0
 
+#: bytes of a body that is parsed in a thread
+LARGE_BODY_BYTES = 256 * 1024
+
 _PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
@@ -211,31 +214,40 @@ class ApiServer:
         async def read_and_serve(request: web.Request, principal: Principal, query: Struct) -> web.StreamResponse:
             if route.gate is not None:
                 route.gate(request, self._context)
+            counted = self._bodies.open_count()
+            try:
+                call = await read_call(request, principal, query, counted)
+                call_depth.CALLER_DEPTH.set(call.nesting_depth)
+                answer = await route.handler(call)
+            finally:
+                counted.close()
+            if isinstance(answer, web.StreamResponse):
+                return answer
+            return reply.json_response(answer, route.status, call.headers)
+
+        async def read_call(
+            request: web.Request, principal: Principal, query: Struct, counted: body.BodyCount
+        ) -> Call[Any, Any]:
             data = b""
             if not route.takes_stream:
-                data = await body.read_body(
-                    request,
-                    route.choose_body_limit(request, self._context),
-                    limits.body_seconds,
-                    self._bodies,
-                    types=route.media_types,
-                )
-            call: Call[Any, Any] = Call(
+                limit = route.choose_body_limit(request, self._context)
+                data = await body.read_body(request, limit, limits.body_seconds, counted, types=route.media_types)
+            is_large = len(data) > LARGE_BODY_BYTES
+            parsed = await asyncio.to_thread(_parse_body, data, route) if is_large else _parse_body(data, route)
+            if not getattr(parsed, "attachments", None):
+                counted.close()
+            return Call(
                 request,
                 route,
                 self._context,
                 id=request[_REQUEST_ID],
                 principal=principal,
                 classify_caller=self._bouncer.classify_caller,
-                body=_parse_body(data, route),
+                body=parsed,
                 query=query,
                 body_size=len(data),
+                counted=counted,
             )
-            call_depth.CALLER_DEPTH.set(call.nesting_depth)
-            answer = await route.handler(call)
-            if isinstance(answer, web.StreamResponse):
-                return answer
-            return reply.json_response(answer, route.status, call.headers)
 
         return check_and_serve
 

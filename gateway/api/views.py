@@ -97,6 +97,7 @@ class FileShown(Struct, frozen=True, kw_only=True):
 
     #: a ULID
     id: str
+    #: safe to use as the name of a file
     name: str
     #: its type, such as `image/png`
     media_type: str

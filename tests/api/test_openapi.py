@@ -150,7 +150,7 @@ def is_refused_as_too_large(response: Any, operation: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("path", "size"), [("/v1/responses", DEFAULTS.limits.history), ("/api/tasks", DEFAULTS.limits.body)]
+    ("path", "size"), [("/v1/responses", DEFAULTS.limits.history), ("/api/sessions", DEFAULTS.limits.body)]
 )
 def test_a_generated_body_over_the_limit_of_its_route_counts_as_refused(path: str, size: int) -> None:
     (operation,) = (one for one in OPERATIONS if (one.method.upper(), one.path) == ("POST", path))

@@ -140,7 +140,7 @@ async def test_a_raw_name_is_found_and_echoed(moongate: Serving) -> None:
         ("user", "hi"),
         ("assistant", "echo: hi"),
     ]
-    assert set(told.body["messages"][0]) == {"role", "content", "at", "run_id"}
+    assert set(told.body["messages"][0]) == {"role", "content", "files", "at", "run_id"}
 
 
 async def test_a_raw_name_without_a_session_of_the_api_is_the_newest_of_that_name(moongate: Serving) -> None:

@@ -58,7 +58,7 @@ class FileList(Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-class Deleted(Struct, frozen=True):
+class FileDeleted(Struct, frozen=True):
     status: str = "ok"
 
 
@@ -115,11 +115,11 @@ async def show_file(call: Call[Nothing, Nothing]) -> StoredFileAnswer:
     return StoredFileAnswer(file=_render_stored(await call.engine.files.get_file(call.path["id"])))
 
 
-@ROUTES.add("DELETE", "/api/files/{id}", scope=Scope.WRITE, answer=Deleted)
-async def delete_file(call: Call[Nothing, Nothing]) -> Deleted:
+@ROUTES.add("DELETE", "/api/files/{id}", scope=Scope.WRITE, answer=FileDeleted)
+async def delete_file(call: Call[Nothing, Nothing]) -> FileDeleted:
     """Delete a file to which no task, message or schedule refers."""
     await call.engine.files.delete_file(call.path["id"])
-    return Deleted()
+    return FileDeleted()
 
 
 async def _receive_upload(call: Call[Any, Upload], staging: Staging) -> File:

@@ -12,7 +12,7 @@ from gateway.domain.event import Log, MadeFile
 from gateway.domain.file import File
 from gateway.domain.ports.backend import NewFile
 from gateway.domain.ports.file_store import StagedFile
-from gateway.engine.execution.workspace_files import FoundFile, Outbox, open_found, place_attachments
+from gateway.engine.execution.workspace_files import FoundFile, OutboxDirectory, open_found, place_attachments
 from gateway.engine.file_staging import MAX_WRITE_BYTES, Staging
 from gateway.errors import AgentError, GatewayError, explain_disk_error
 
@@ -31,7 +31,7 @@ class AttemptFiles:
         self._staging = staging
         self._locate = locate
         self._workspace: Path | None = None
-        self._outbox: Outbox | None = None
+        self._outbox: OutboxDirectory | None = None
         #: what could not be kept of what the agent made; people are told
         self._problems: list[str] = []
 
@@ -44,7 +44,7 @@ class AttemptFiles:
             Unavailable, StorageFull: the disk refuses.
         """
         self._workspace = Path(workspace)
-        outbox = Outbox(self._workspace, self._run, is_shared=is_shared)
+        outbox = OutboxDirectory(self._workspace, self._run, is_shared=is_shared)
         if self._outbox is None:  # the first round of several, which fill it together
             try:
                 outbox.prepare()
@@ -113,7 +113,7 @@ class AttemptFiles:
 
     async def clear_outbox(self) -> None:
         """Empty the outbox: what was in it is stored with the end of the run."""
-        if self._outbox is not None and not self._outbox.is_empty:
+        if self._outbox is not None and self._outbox.needs_clearing:
             await asyncio.to_thread(self._outbox.clear)
 
     async def close(self) -> None:

@@ -80,7 +80,7 @@ class FoundFile(NamedTuple):
     size: int
 
 
-class Outbox:
+class OutboxDirectory:
     """The directory in which an agent leaves files for people."""
 
     def __init__(self, workspace: Path, run: str, *, is_shared: bool) -> None:
@@ -111,6 +111,11 @@ class Outbox:
                 return next(scan, None) is None
         except OSError:
             return True
+
+    @property
+    def needs_clearing(self) -> bool:
+        """Whether something of it is to be removed."""
+        return self._is_shared or not self.is_empty
 
     def list_files(self) -> tuple[list[FoundFile], list[str]]:
         """Return the files in it, by name, and what is wrong with other entries. Links are not followed."""

@@ -1,6 +1,6 @@
-"""Files: which are stored, whose they are, and how large all of them are. Their contents lie beside the database.
+"""Files: which are stored, whose they are, and how large all of them are. Their contents are files themselves.
 
-A content lies at its place before the transaction that stores its file, and is removed only in a transaction that has
+A content is in its place before the transaction that stores its file, and is removed only in a transaction that has
 seen that no file has it: transactions exclude each other, also those of other processes.
 """
 

@@ -54,7 +54,7 @@ def test_a_session_as_json_has_the_documented_shape(shell: Shell) -> None:
     found = shell("sessions", "show", "shown-json", "--json", "--limit", "1").json
 
     assert (set(found), set(found["session"])) == ({"session", "messages", "next_cursor"}, SESSION)
-    assert [set(message) for message in found["messages"]] == [{"role", "content", "at", "run_id"}]
+    assert [set(message) for message in found["messages"]] == [{"role", "content", "files", "at", "run_id"}]
 
 
 def test_a_key_with_odd_characters_is_found(shell: Shell) -> None:

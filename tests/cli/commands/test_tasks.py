@@ -18,8 +18,8 @@ from harness.waiting import PATIENCE, until_sync
 
 TASK = set(
     "id status outcome agentId session source input mode model priority labels parent retry_of attempt max_attempts"
-    " cancel_requested waits last_event shortened result finish error usage rounds done session_restarted"
-    " context_shortened created_at run_at started_at finished_at".split()
+    " cancel_requested waits last_event shortened attachments files result finish error usage rounds done"
+    " session_restarted context_shortened created_at run_at started_at finished_at".split()
 )
 
 

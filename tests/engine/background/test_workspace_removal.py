@@ -24,8 +24,13 @@ DAY = 86_400_000
 async def writing(turn: Turn) -> AsyncGenerator[Anything, None]:
     """Answer the names of the files in the workspace, and write one more."""
     place = Path(turn.workspace)
-    yield Text(delta=" ".join(sorted(file.name for file in place.iterdir())))
+    yield Text(delta=" ".join(written(place)))
     (place / turn.input).write_text("x")
+
+
+def written(place: Path) -> list[str]:
+    """Return the names of the files that turns have written into a workspace."""
+    return sorted(file.name for file in place.iterdir() if file.is_file())
 
 
 def directories(stage: Stage) -> list[Path]:
@@ -65,7 +70,7 @@ async def test_a_directory_goes_with_its_session(tmp_path: Path) -> None:
 
         assert again.result == ""
         await until(lambda: len(directories(stage)) == 2, "the old directory is removed")
-        assert sorted(file.name for place in directories(stage) for file in place.iterdir()) == ["kept", "new"]
+        assert sorted(name for place in directories(stage) for name in written(place)) == ["kept", "new"]
 
 
 async def test_a_directory_stays_as_long_as_the_agent_of_a_deleted_session_works_in_it(tmp_path: Path) -> None:
@@ -107,7 +112,7 @@ async def test_unused_directories_are_removed_and_their_sessions_stay(
     async with staged(tmp_path, writing, clock=clock, retention=retention) as stage:
         await until(lambda: len(directories(stage)) == 1, "the unused one is removed")
 
-        assert [file.name for file in directories(stage)[0].iterdir()] == ["new"]
+        assert written(directories(stage)[0]) == ["new"]
         assert await stage.store.sessions.find(old.spec.session) is not None
         assert (await stage.do("again")).result == ""
 
@@ -192,7 +197,7 @@ async def test_a_workspace_that_the_agent_names_is_never_removed(tmp_path: Path)
         await stage.engine.sessions.delete_session(run.spec.session, force=False)
         await stage.do("two", keeps_workspace=False)
 
-        assert sorted(file.name for file in own.iterdir()) == ["one", "two"]
+        assert written(own) == ["one", "two"]
         assert directories(stage) == []
 
 

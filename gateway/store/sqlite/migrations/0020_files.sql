@@ -1,4 +1,4 @@
-CREATE TABLE contents (                              -- the bytes of files, in `files/` beside the database
+CREATE TABLE contents (                              -- the bytes of files, in the directory `files`
     sha256 TEXT PRIMARY KEY,
     size   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
