@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +30,14 @@ import pytest_asyncio
 from gateway.backends import BackendResources, find_backends
 from gateway.domain.agent import Agent
 from gateway.domain.event import Text
-from gateway.domain.ports.backend import Backend, Turn
+from gateway.domain.file import File
+from gateway.domain.ports.backend import Backend, FileKind, TakesFiles, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError
 from gateway.process.child import Children
 from gateway.process.scratch import ScratchSpace
 from harness.waiting import PATIENCE, until
+from tests.support.attachments import Attached, FileDesk, Handed, make_one_of_each, read_answer
 from tests.support.ledger import MemoryLedger
 from tests.support.turns import Heard, exchange, listen, turn
 
@@ -101,6 +103,14 @@ class Subject:
     def recalled(self, answer: str) -> int:
         return int(answer.split()[0])
 
+    def look(self) -> str:
+        """Return the prompt that comes with files."""
+        return "What is this?"
+
+    def handed(self, heard: Heard) -> Handed:
+        """Return what the agent was given in the turn of that answer."""
+        return read_answer(heard.answer)
+
     def working(self) -> bool | None:
         """Return whether an agent is working; None if that cannot be found out."""
         return None
@@ -115,6 +125,7 @@ class Stage:
     agent: Agent
     ledger: MemoryLedger
     directory: Path
+    desk: FileDesk
     transcripts: dict[str, list[Message]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
 
@@ -140,6 +151,27 @@ class Stage:
             self.refs[session] = heard.session_ref
         return heard
 
+    async def ask_about(self, attached: Sequence[Attached], session: str) -> Heard:
+        """Run a turn with files, and hand them over as the engine does."""
+        self.desk.keep(attached)
+        given = self.turn(self.subject.look(), session)
+        has_workspace = find_backends()[self.agent.backend].uses_workspace
+
+        async def place_files(files: Sequence[File]) -> Sequence[str]:
+            place = Path(given.workspace)
+            return await self.desk.place_files(place, given.run, files) if has_workspace else ()
+
+        given = msgspec.structs.replace(
+            given,
+            attachments=[file for file, _ in attached],
+            read_file=self.desk.read_file,
+            place_files=place_files,
+        )
+        if not isinstance(self.backend, TakesFiles):
+            given = msgspec.structs.replace(await given.put_aside(given.attachments), attachments=())
+        async with asyncio.timeout(self.subject.patience):
+            return await listen(self.backend, given)
+
     async def at_rest(self) -> None:
         """Wait until no agent works for this test any more."""
         await until(lambda: not self.subject.working(), "the agent is not at work")
@@ -154,7 +186,7 @@ async def on_stage(subject: Subject, directory: Path) -> AsyncIterator[Stage]:
         children = Children(ledger, environ, ScratchSpace(directory / "scratch"))
         tools = BackendResources(children=children, environ=environ, directory=directory / "backend")
         backend = await stack.enter_async_context(find_backends()[agent.backend].open(tools))
-        yield Stage(subject, backend, agent, ledger, directory)
+        yield Stage(subject, backend, agent, ledger, directory, FileDesk(directory / "files"))
     assert not ledger.recorded, "a closed backend has no process left in the ledger"
     assert not ledger.alive(), "a closed backend has no process left"
 
@@ -235,6 +267,22 @@ class BackendContract:
             health = await stage.backend.check_health(stage.agent)
 
         assert health.ok, health.detail
+
+    # --- files ----------------------------------------------------------------------------
+
+    async def test_every_attachment_reaches_the_agent_or_is_named_to_it(
+        self, stage: Stage, session: str, subtests: pytest.Subtests
+    ) -> None:
+        attached = make_one_of_each(session)
+
+        handed = stage.subject.handed(await stage.ask_about(attached, session))
+
+        # What only the first turn shows is known after it, or each file may have gone either way.
+        taken = stage.backend.accepts(stage.agent) if isinstance(stage.backend, TakesFiles) else frozenset()
+        for one in attached:
+            with subtests.test(one.file.name):
+                is_taken = taken is not None and FileKind.classify(one.file) in taken
+                assert handed.has_content(one) or (not is_taken and _is_named(stage, handed, one))
 
     # --- ends -----------------------------------------------------------------------------
 
@@ -321,6 +369,14 @@ class BackendContract:
 
                 assert told["next"] == "next", told
                 assert (told["grown"] or 0) <= MAX_MEMORY_GROWTH_BYTES, told
+
+
+def _is_named(stage: Stage, handed: Handed, attached: Attached) -> bool:
+    """Return whether the agent was told the name of a file and, if it has a workspace, where its content is."""
+    if not find_backends()[stage.agent.backend].uses_workspace:
+        return attached.file.name in handed.text
+    placed = stage.desk.placed.get(attached.file.id)
+    return placed is not None and str(placed) in handed.text and placed.read_bytes() == attached.content
 
 
 async def _next_text(stream: AsyncIterator[Any]) -> str:

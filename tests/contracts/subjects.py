@@ -20,6 +20,8 @@ from harness.scripted_model import serve_model
 from harness.scripted_server import ScriptedServer
 from tests.contracts.backends import Subject
 from tests.support import scripted_agent
+from tests.support.attachments import Handed, read_requests
+from tests.support.turns import Heard
 
 
 class Echo(Subject):
@@ -43,6 +45,9 @@ class Echo(Subject):
 
     def recall(self) -> str:
         return "@@ history"
+
+    def look(self) -> str:
+        return "@@ read"
 
 
 class Modelled(Subject):
@@ -79,6 +84,10 @@ class Modelled(Subject):
 
     def recalled(self, answer: str) -> int:
         return super().recalled(answer) - self.preface
+
+    def handed(self, heard: Heard) -> Handed:
+        """Return all that the model was given so far: each test has files of its own."""
+        return read_requests(request["body"] for request in self.model.requests)
 
     def working(self) -> bool:
         return self.model.counters.active > 0
