@@ -6,6 +6,7 @@ are ignored: each caller has its own rule for when to connect again.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -30,15 +31,24 @@ class EventReader:
     """Reads the events of one stream. Holds at most one event, up to the limit."""
 
     def __init__(
-        self, max_event_bytes: int, *, one_line_events: bool = False, unknown_lines_type: str | None = None
+        self,
+        max_event_bytes: int,
+        *,
+        one_line_events: bool = False,
+        unknown_lines_type: str | None = None,
+        large_mark: re.Pattern[bytes] | None = None,
+        max_marked_bytes: int = 0,
     ) -> None:
         """Args:
         max_event_bytes: largest size of an event.
+        large_mark: what an event has in the beginning of its data, up to that size, that may be larger.
+        max_marked_bytes: the largest size of such an event.
         one_line_events: end an event with its data line, for servers that leave out the empty line.
         unknown_lines_type: return each line that the format does not know as an event of this type, for servers
             that leave the format when they fail.
         """
         self._max_event_bytes = max_event_bytes
+        self._large_mark, self._max_marked_bytes = large_mark, max_marked_bytes
         self._one_line_events = one_line_events
         self._unknown_lines_type = unknown_lines_type
         #: the line that is not complete yet
@@ -77,6 +87,8 @@ class EventReader:
     def _start_event(self) -> None:
         self._data: list[bytes] = []
         self._data_bytes = 0
+        #: largest size of the present event
+        self._limit = self._max_event_bytes
         self._type = ""
         self._id: str | None = None
 
@@ -85,12 +97,18 @@ class EventReader:
         if self._is_oversized:
             del self._line[1:]  # from now on it only matters whether the line is empty
             return False
-        if self._data_bytes + len(self._line) <= self._max_event_bytes:
+        size = self._data_bytes + len(self._line)
+        if size > self._limit == self._max_event_bytes and self._is_marked():
+            self._limit = self._max_marked_bytes
+        if size <= self._limit:
             return False
         self._start_event()
         self._is_oversized = True
         del self._line[1:]
         return True
+
+    def _is_marked(self) -> bool:
+        return self._large_mark is not None and self._large_mark.search(self._line) is not None
 
     def _end_line(self) -> ServerSentEvent | None:
         line = bytes(self._line)
@@ -115,8 +133,9 @@ class EventReader:
         return event
 
     def _read_field(self, line: bytes) -> None:
-        name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
+        colon = line.find(b":")
+        name = line if colon < 0 else line[:colon]
+        value = b"" if colon < 0 else line[colon + (2 if line.startswith(b" ", colon + 1) else 1) :]
         if name == b"data":
             self._data.append(value)
             self._data_bytes += len(value) + 1  # a line without a value counts, too

@@ -5,6 +5,7 @@ the model answers `echo: <message>`:
 
     [[say TEXT]]                  answer TEXT
     [[cut TEXT]]                  answer TEXT, and say that the limit of tokens was reached
+    [[draw BYTES TEXT]]           answer TEXT and a picture with that many bytes of filling, where the protocol has them
     [[think TEXT]]                reason TEXT, then answer
     [[slow N MS]]                 stream N words, MS milliseconds before each
     [[history]]                   answer the number of messages in the request, and their roles
@@ -28,8 +29,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from harness.pictures import make_png
+
 _DIRECTIVE = re.compile(
-    r"\[\[(say|cut|think|slow|history|recall|tool|error|midfail|stop|refuse|garbage|bytes|line|flood|hang)"
+    r"\[\[(say|cut|draw|think|slow|history|recall|tool|error|midfail|stop|refuse|garbage|bytes|line|flood|hang)"
     r"\b\s*(.*?)\]\]",
     re.DOTALL,
 )
@@ -52,6 +55,8 @@ class Answer:
     pause: float = 0.0
     #: whether the limit of tokens ends it
     cut: bool = False
+    #: PNG
+    picture: bytes = b""
 
     @property
     def text(self) -> str:
@@ -135,6 +140,8 @@ def _obey(kind: str, argument: str, messages: list[Message]) -> Plan:
             return answer(argument)
         case "cut", _:
             return Answer(words=_words(argument), cut=True)
+        case "draw", [size, *words]:
+            return Answer(words=_words(" ".join(words)) if words else [], picture=make_png("x" * int(size)))
         case "think", _:
             return Answer(words=["done", " thinking"], thought=argument)
         case "slow", [count, *pause]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import uuid
@@ -107,6 +108,8 @@ def _completion(body: dict[str, Any], plan: Answer | Call, given: int) -> dict[s
             reason = "length" if plan.cut else "stop"
             if plan.thought:
                 message["reasoning_content"] = plan.thought
+            if plan.picture:
+                message["images"] = [_image(plan.picture)]
         case Call(name, arguments):
             reason = "tool_calls"
             function = {"name": name, "arguments": arguments}
@@ -114,6 +117,12 @@ def _completion(body: dict[str, Any], plan: Answer | Call, given: int) -> dict[s
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
     usage = _usage(given, message["content"] or "")
     return {**_head(body, "chat.completion"), "choices": [choice], "usage": usage}
+
+
+def _image(picture: bytes) -> dict[str, Any]:
+    """Return a picture as OpenRouter does."""
+    url = "data:image/png;base64," + base64.b64encode(picture).decode()
+    return {"type": "image_url", "image_url": {"url": url}, "index": 0}
 
 
 def _call_id() -> str:
@@ -139,6 +148,9 @@ class _Chat(AnswerStream):
 
     async def say(self, text: str) -> None:
         await self._delta({"content": text})
+
+    async def draw(self, picture: bytes) -> None:
+        await self._delta({"images": [_image(picture)]})
 
     async def call(self, call: Call) -> None:
         half = len(call.arguments) // 2

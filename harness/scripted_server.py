@@ -145,6 +145,9 @@ class AnswerStream(ABC):
     async def say(self, text: str) -> None:
         """Send a piece of the answer."""
 
+    async def draw(self, picture: bytes) -> None:  # noqa: B027
+        """Send a picture, if the protocol has them."""
+
     @abstractmethod
     async def call(self, call: Call) -> None:
         """Send a call of a tool, and the end."""
@@ -176,6 +179,8 @@ class AnswerStream(ABC):
                 for word in plan.words:
                     await asyncio.sleep(plan.pause)
                     await self.say(word)
+                if plan.picture:
+                    await self.draw(plan.picture)
                 await self.end(plan.text, cut=plan.cut)
             case Call():
                 await self.call(plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -51,27 +51,37 @@ def estimate_message_tokens(text: str) -> int:
     return estimate_tokens(text) + MESSAGE_FRAME_TOKENS
 
 
-def select_last_turns(history: Sequence[Message], budget: int) -> Excerpt:
-    """Return the last turns that fit into a budget of tokens.
-
-    Turns are dropped whole, the oldest first. Prompts that the model refused are left out: sent again, they would
-    be refused again, and every later prompt with them.
-    """
-    usable = [message for message in history if message.content and not message.is_refused]
-    turns = [list(turn) for _, turn in groupby(usable, key=lambda message: message.run)]
-    first, tokens = len(turns), 0
-    for number in range(len(turns) - 1, -1, -1):
-        size = sum(estimate_message_tokens(message.content) for message in turns[number])
-        if tokens + size > budget:
-            break
-        first, tokens = number, tokens + size
-    return Excerpt([message for turn in turns[first:] for message in turn], tokens, first)
-
-
 def tell_message(message: Message) -> str:
     """Return a message as it is told to an agent that is not given its files: they are named below the text."""
     named = [f"[attached: {describe_file(file)}]" for file in message.files]
     return "\n".join(filter(None, [message.content, *named]))
+
+
+def count_told_tokens(message: Message) -> int:
+    """Estimate the tokens of a message as `tell_message` tells it."""
+    return estimate_message_tokens(tell_message(message))
+
+
+def select_last_turns(
+    history: Sequence[Message], budget: int, count_tokens: Callable[[Message], int] = count_told_tokens
+) -> Excerpt:
+    """Return the last turns that fit into a budget of tokens.
+
+    Turns are dropped whole, the oldest first. Prompts that the model refused are left out: sent again, they would
+    be refused again, and every later prompt with them. So are messages with neither words nor files.
+
+    Args:
+        count_tokens: estimates the tokens of a message as the agent is given it.
+    """
+    usable = [message for message in history if (message.content or message.files) and not message.is_refused]
+    turns = [list(turn) for _, turn in groupby(usable, key=lambda message: message.run)]
+    first, tokens = len(turns), 0
+    for number in range(len(turns) - 1, -1, -1):
+        size = sum(map(count_tokens, turns[number]))
+        if tokens + size > budget:
+            break
+        first, tokens = number, tokens + size
+    return Excerpt([message for turn in turns[first:] for message in turn], tokens, first)
 
 
 class Recap(NamedTuple):
@@ -89,7 +99,10 @@ def write_recap(history: Sequence[Message], prompt: str, budget: int) -> Recap:
     Args:
         budget: tokens that the transcript may have; its prompts and answers are shortened if they are very long.
     """
-    short = [msgspec.structs.replace(message, content=_shorten_message(tell_message(message))) for message in history]
+    short = [
+        msgspec.structs.replace(message, content=_shorten_message(tell_message(message)), files=())
+        for message in history
+    ]
     told = select_last_turns(short, budget)
     if not told.messages:
         return Recap(prompt, 0, told.left_out)

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from gateway.backends import BackendResources
-from gateway.backends.openai import context
+from gateway.backends.openai import memory
 from gateway.backends.openai.backend import OpenAIBackend
 from gateway.backends.openai.context import Context, build_context, compute_budget, compute_smaller_budget
 from gateway.backends.openai.failure import read_error_body
@@ -367,7 +367,7 @@ async def test_the_next_turn_keeps_to_the_window_that_the_server_named(
     heard = await listen(backend, asked)
     assert (len(server.requests), heard.logs) == (3, [])
 
-    hurry(context.REDUCED_BUDGET_SECONDS)
+    hurry(memory.REMEMBERED_SECONDS)
     await listen(backend, asked)
     assert len(server.requests) == 5, "after an hour it tries again whether the server takes more"
 

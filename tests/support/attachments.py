@@ -7,10 +7,8 @@ import binascii
 import hashlib
 import io
 import re
-import struct
 import wave
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 
 from gateway.domain.file import File
 from gateway.engine.execution.workspace_files import place_attachments
+from harness.pictures import make_png
 
 
 class Attached(NamedTuple):
@@ -31,17 +30,6 @@ def attach(name: str, media_type: str, content: bytes) -> Attached:
     digest = hashlib.sha256(content).hexdigest()
     file = File(id=f"file-{digest[:12]}", name=name, media_type=media_type, size=len(content), sha256=digest)
     return Attached(file, content)
-
-
-def make_png(mark: str = "", width: int = 8, height: int = 8) -> bytes:
-    """Return a grey picture; the mark makes its bytes differ from those of others."""
-    rows = zlib.compress(b"".join(b"\0" + b"\x80" * width for _ in range(height)))
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"tEXt", b"Comment\0" + mark.encode()), (b"IDAT", rows), (b"IEND", b"")]
-    packed = (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
 def make_pdf(mark: str = "") -> bytes:

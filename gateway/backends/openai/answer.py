@@ -2,7 +2,7 @@
 
 The text and the reasoning are the answer; an odd one is an error. All the rest (the usage, the reason of the end,
 fields of other servers) is skipped where it has another form than expected: it must not cost the answer.
-A stream that ends without a text is a failure, in the words of the server if it has said any.
+A stream that ends without a text or a picture is a failure, in the words of the server if it has said any.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any
 
 from gateway.backends.openai import wire
 from gateway.backends.openai.failure import ServerComplaint, TemporaryFailure, read_complaint
+from gateway.backends.openai.pictures import PictureReader
 from gateway.domain.event import BackendEvent, Log, Text, Thinking, Usage
 from gateway.domain.finish_reason import find_finish_reason, normalize_finish_word
+from gateway.domain.ports.backend import NewFile
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError, PromptRefused
 from gateway.process.terminal_text import VisibleText
@@ -39,13 +41,16 @@ _THOUGHT_PART_TYPES = frozenset({"thinking", "reasoning"})
 class AnswerReader:
     """Reads the pieces of one answer."""
 
-    def __init__(self, max_bytes: int, clean_message: Callable[[str], str]) -> None:
+    def __init__(self, max_bytes: int, clean_message: Callable[[str], str], *, has_files: bool = False) -> None:
         """Args:
         max_bytes: largest size of the answer, reasoning included.
         clean_message: makes a server's words fit for an error message.
+        has_files: whether the request had files, which the server may refuse.
         """
         self._max_bytes = max_bytes
         self._clean_message = clean_message
+        self._has_files = has_files
+        self._pictures = PictureReader()
         self._size = 0
         self._usage: Usage | None = None
         self._reason = ""
@@ -59,9 +64,13 @@ class AnswerReader:
     @property
     def is_complete(self) -> bool:
         """Whether the answer is there, so that no failure after it matters."""
-        return self.is_finished and self._answer.is_shown and self._reason not in FAILURE_REASONS
+        return self.is_finished and self._has_answer and self._reason not in FAILURE_REASONS
 
-    def read_event(self, event: ServerSentEvent) -> list[BackendEvent]:
+    @property
+    def _has_answer(self) -> bool:
+        return self._answer.is_shown or self._pictures.count > 0
+
+    def read_event(self, event: ServerSentEvent) -> list[BackendEvent | NewFile]:
         """Return what one event of the stream says.
 
         Raises:
@@ -80,7 +89,7 @@ class AnswerReader:
             return []
         return self.read_piece(piece, is_error=is_error)
 
-    def read_piece(self, piece: Any, *, is_error: bool = False) -> list[BackendEvent]:
+    def read_piece(self, piece: Any, *, is_error: bool = False) -> list[BackendEvent | NewFile]:
         """Return what a piece of the answer says. A whole answer has the form of a piece, too.
 
         Args:
@@ -128,21 +137,22 @@ class AnswerReader:
         if self._reason in FAILURE_REASONS:
             raise TemporaryFailure(f"the model's server broke off the answer: {self._reason}.")
         finish = find_finish_reason(self._reason) or FinishReason.STOP
-        if not self._answer.is_shown:
+        if not self._has_answer:
             raise self._explain_silence(finish)
         return finish
 
     # --- the answer -------------------------------------------------------------------------
 
-    def _read_delta(self, delta: Any) -> list[BackendEvent]:
+    def _read_delta(self, delta: Any) -> list[BackendEvent | NewFile]:
         if not isinstance(delta, dict):
             raise _make_unreadable("the delta is no object")
         thought = next((text for name in _THOUGHT_FIELDS if (text := _read_text(delta, name))), "")
         refusal = _read_text(delta, "refusal")
-        said: list[Text | Thinking] = [Thinking(delta=thought)] if thought else []
+        said: list[Text | Thinking | NewFile | Log] = [Thinking(delta=thought)] if thought else []
         said += _read_content(delta.get("content"))
         if refusal and not any(isinstance(one, Text) for one in said):
             said.append(Text(delta=refusal))
+        said += self._pictures.read_delta(delta)
         for one in said:
             self._count_output(one)
         if (delta.get("tool_calls") or delta.get("function_call")) and not self._has_called_tool:
@@ -150,7 +160,11 @@ class AnswerReader:
             return [*said, Log(level="warning", message="the model called a tool; this agent has none.")]
         return [*said]
 
-    def _count_output(self, said: Text | Thinking) -> None:
+    def _count_output(self, said: Text | Thinking | NewFile | Log) -> None:
+        if isinstance(said, NewFile):
+            self._complaint = None
+        if not isinstance(said, Text | Thinking):
+            return
         self._size += len(said.delta.encode())
         if self._size > self._max_bytes:
             raise AgentError(f"the model's answer is longer than {self._max_bytes} bytes.")
@@ -187,15 +201,16 @@ class AnswerReader:
         if complaint.words.strip() and not self.is_complete:
             self._complaint = self._complaint or complaint
 
-    def _read_failure(self, complaint: ServerComplaint) -> list[BackendEvent]:
+    def _read_failure(self, complaint: ServerComplaint) -> list[BackendEvent | NewFile]:
         if not self.is_complete:
             raise self._make_failure(complaint)
         said = self._clean_message(complaint.words)
         return [Log(level="warning", message=f"the model's server reported an error after the answer: {said}")]
 
     def _make_failure(self, complaint: ServerComplaint) -> AgentError:
-        where = " in the middle of the answer" if self._answer.is_shown or self._has_thought else ""
-        return complaint.make_error(f"the model's server failed{where}: {self._clean_message(complaint.words)}")
+        where = " in the middle of the answer" if self._has_answer or self._has_thought else ""
+        message = f"the model's server failed{where}: {self._clean_message(complaint.words)}"
+        return complaint.make_error(message, has_files=self._has_files)
 
 
 def _make_unreadable(why: str) -> AgentError:

@@ -3,11 +3,10 @@
     {"id": "main", "backend": "openai", "base_url": "http://127.0.0.1:11434/v1", "model": "qwen3:4b"}
 
 Every turn sends the end of the session's transcript, so that it fits into `context_tokens` together with
-the answer. If the server refuses that as too long, the oldest turns are left out, and the request is sent
-once more. If it refuses for another reason, the request is sent once more without the conversation, which
-may be the reason. If no model is named, the first model of the server is used. After a temporary failure
-(429, 5xx, no connection, an answer without a text) the request is tried again, but only while no part of
-the answer has come.
+the answer. Files are sent as the model takes them (`inputs`, or by trying): `files` says how. If the server refuses
+a request, parts of it are left out, and it is sent once more: `plan` says which. If no model is named, the first
+model of the server is used. After a temporary failure (429, 5xx, no connection, an answer without a text) the
+request is tried again, but only while no part of the answer has come.
 """
 
 from __future__ import annotations
@@ -23,17 +22,18 @@ import aiohttp
 from gateway.backends import BackendResources, BackendType
 from gateway.backends.openai import client
 from gateway.backends.openai.client import ServerCall
-from gateway.backends.openai.context import Context, ContextBudgets, build_context
+from gateway.backends.openai.context import Context, ContextBudgets
 from gateway.backends.openai.detection import detect_agent, find_named_agent, list_candidates
 from gateway.backends.openai.failure import TemporaryFailure
-from gateway.backends.openai.options import OPENAI_URL, Options, find_key
-from gateway.backends.openai.refusal import PromptTooLong
+from gateway.backends.openai.inputs import ModelInputs
+from gateway.backends.openai.options import Options, find_key
+from gateway.backends.openai.plan import Plan
+from gateway.backends.openai.request_body import ReadFile
 from gateway.domain.agent import Agent
-from gateway.domain.event import BackendEvent, Log, Notice, Text, Thinking
+from gateway.domain.event import Log, Text, Thinking
 from gateway.domain.offer import Offer, make_choices
-from gateway.domain.ports.backend import AgentHealth, Turn
-from gateway.domain.run import FinishReason
-from gateway.errors import GatewayError, PromptRefused
+from gateway.domain.ports.backend import AgentHealth, FileKind, NewFile, Turn, TurnOutput, read_no_file
+from gateway.errors import AgentError, GatewayError
 from gateway.proxy import choose_proxy
 
 #: seconds between two tries, at most, whatever Retry-After asks for
@@ -45,7 +45,7 @@ class OpenAIBackend:
 
     def __init__(self, resources: BackendResources) -> None:
         self._environ = resources.environ
-        self._budgets = ContextBudgets()
+        self._budgets, self._inputs = ContextBudgets(), ModelInputs()
         #: the models of each server, by its URL
         self._offers: dict[str, Offer] = {}
 
@@ -76,51 +76,38 @@ class OpenAIBackend:
         options: Options = agent.options
         return self._offers.get(options.base_url)
 
-    async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | FinishReason, None]:
-        history = await turn.read_history()
-        context = build_context(turn, history, self._budgets.find_budget(turn))
-        spoken = False
-        try:
-            async with aclosing(self._send_with_retries(turn, context)) as answer:
-                async for said in answer:
-                    spoken = spoken or isinstance(said, Text | Thinking)
-                    yield said
-            return
-        except PromptTooLong as error:
-            shorter = build_context(turn, history, self._budgets.reduce_budget(turn, context, error))
-            if spoken or shorter.left_out == context.left_out:
-                raise
-            refused: PromptRefused = error
-            left_out = f"the {shorter.left_out - context.left_out} oldest turns"
-        except PromptRefused as error:  # perhaps for something that was said earlier
-            shorter = build_context(turn, [], self._budgets.find_budget(turn))
-            if spoken or shorter.messages == context.messages:
-                raise
-            refused, left_out = error, "the conversation so far"
-        yield Log(
-            level="warning",
-            message=f"{refused.message.rstrip('.')}; trying once more without {left_out}.",
-            notice=Notice.CONTEXT_SHORTENED,
-        )
-        try:
-            async with aclosing(self._send_with_retries(turn, shorter)) as answer:
-                async for said in answer:
-                    yield said
-        except PromptTooLong as error:
-            self._budgets.reduce_budget(turn, shorter, error)
-            raise
+    def accepts(self, agent: Agent) -> frozenset[FileKind] | None:
+        options: Options = agent.options
+        return self._inputs.find_known(options, (options.base_url, agent.model))
 
-    async def _send_with_retries(
-        self, turn: Turn, context: Context
-    ) -> AsyncGenerator[BackendEvent | FinishReason, None]:
+    async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
+        plan = Plan(turn, await turn.read_history(), self._budgets, self._inputs)
+        await plan.prepare()
+        while True:
+            spoken = False
+            try:
+                async with aclosing(self._send_with_retries(turn, plan.context)) as answer:
+                    async for said in answer:
+                        spoken = spoken or isinstance(said, Text | Thinking | NewFile)
+                        yield said
+            except AgentError as error:
+                remark = None if spoken else await plan.leave_out(error)
+                if remark is None:
+                    raise
+                yield remark
+            else:
+                plan.note_answer()
+                return
+
+    async def _send_with_retries(self, turn: Turn, context: Context) -> AsyncGenerator[TurnOutput, None]:
         options: Options = turn.agent.options
-        call = self._make_call(options, build_request(turn, context))
+        call = self._make_call(options, build_request(turn, context), turn.read_file)
         for attempt in range(options.retries + 1):
             spoken = False
             try:
                 async with aclosing(client.stream_answer(call)) as answer:
                     async for said in answer:
-                        spoken = spoken or isinstance(said, Text | Thinking)
+                        spoken = spoken or isinstance(said, Text | Thinking | NewFile)
                         yield said
                 return
             except TemporaryFailure as error:
@@ -130,10 +117,10 @@ class OpenAIBackend:
                 yield Log(level="warning", message=f"{str(error).rstrip('.')}; trying again in {pause:.1f} s.")
             await asyncio.sleep(pause)
 
-    def _make_call(self, options: Options, body: dict[str, Any]) -> ServerCall:
+    def _make_call(self, options: Options, body: dict[str, Any], read_file: ReadFile = read_no_file) -> ServerCall:
         key = find_key(options, self._environ)
         proxy = choose_proxy(options.base_url, self._environ) if options.trust_env else None
-        return ServerCall(options=options, session=self._session, proxy=proxy, key=key, body=body)
+        return ServerCall(options=options, session=self._session, proxy=proxy, key=key, body=body, read_file=read_file)
 
 
 def build_request(turn: Turn, context: Context) -> dict[str, Any]:
@@ -141,11 +128,12 @@ def build_request(turn: Turn, context: Context) -> dict[str, Any]:
     options: Options = turn.agent.options
     body: dict[str, Any] = {"messages": context.messages, "stream": True}
     # OpenAI's newer models refuse the old name; other servers may not know the new one.
-    limit = "max_completion_tokens" if options.base_url.rstrip("/") == OPENAI_URL else "max_tokens"
+    limit = "max_completion_tokens" if options.is_openai else "max_tokens"
     wanted = {
         "model": turn.model or turn.agent.model,
         "temperature": options.temperature,
         limit: options.max_tokens,
+        "modalities": options.outputs,
         "stream_options": {"include_usage": True} if options.usage else None,
     }
     return body | {name: value for name, value in wanted.items() if value is not None}

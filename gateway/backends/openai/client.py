@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -18,7 +19,9 @@ from gateway.backends.openai import wire
 from gateway.backends.openai.answer import AnswerReader
 from gateway.backends.openai.failure import REMEDY_BY_STATUS, TemporaryFailure, read_error_body
 from gateway.backends.openai.options import Options
+from gateway.backends.openai.request_body import ReadFile, RequestBody
 from gateway.domain.event import BackendEvent
+from gateway.domain.ports.backend import NewFile, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
 from gateway.security import redaction
@@ -44,6 +47,8 @@ class ServerCall:
     proxy: str | None
     key: str = field(repr=False)
     body: dict[str, Any]
+    #: returns the content of a file in the body
+    read_file: ReadFile
 
     @property
     def request_headers(self) -> dict[str, str]:
@@ -59,25 +64,29 @@ class ServerCall:
         return wire.shorten_line(redaction.hide_secret(text, self.key))
 
 
-async def stream_answer(call: ServerCall) -> AsyncGenerator[BackendEvent | FinishReason, None]:
+async def stream_answer(call: ServerCall) -> AsyncGenerator[TurnOutput, None]:
     """Ask once and stream the answer."""
     options = call.options
-    body = call.body if "model" in call.body else {**call.body, "model": await find_first_model(call)}
+    body = RequestBody(
+        call.body if "model" in call.body else {**call.body, "model": await find_first_model(call)}, call.read_file
+    )
     timeout = aiohttp.ClientTimeout(total=None, connect=options.connect_timeout, sock_read=options.idle_timeout)
     try:
         async with call.session.post(
             call.build_url("/chat/completions"),
-            json=body,
-            headers=call.request_headers,
+            data=body.stream(),
+            headers={**call.request_headers, "Content-Type": "application/json", "Content-Length": str(body.size)},
             proxy=call.proxy,
             timeout=timeout,
             allow_redirects=False,  # the key must not go to another server
         ) as response:
-            await _check_response(call, response)
-            async with aclosing(_read_answer(call, response)) as reading:
+            await _check_response(call, response, has_files=body.has_files)
+            async with aclosing(_read_answer(call, response, has_files=body.has_files)) as reading:
                 async for said in reading:
                     yield said
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        if body.failure is not None:
+            raise body.failure from None
         _raise_failure(error, call)
 
 
@@ -98,7 +107,7 @@ def _raise_failure(error: Exception, call: ServerCall) -> NoReturn:
     raise AgentError(f"{place} does not speak the protocol: {why}.") from None
 
 
-async def _check_response(call: ServerCall, response: aiohttp.ClientResponse) -> None:
+async def _check_response(call: ServerCall, response: aiohttp.ClientResponse, *, has_files: bool) -> None:
     """Raise an error unless the response is a stream, or a whole answer of a server that does not stream."""
     if response.status == HTTPStatus.OK and "html" not in _read_media_type(response):
         return
@@ -106,10 +115,10 @@ async def _check_response(call: ServerCall, response: aiohttp.ClientResponse) ->
     complaint = read_error_body(body)
     why = call.clean_message(complaint.words)
     if response.status == HTTPStatus.OK:
-        raise complaint.make_error(f"the model's server did not stream an answer: {why}")
+        raise complaint.make_error(f"the model's server did not stream an answer: {why}", has_files=has_files)
     message = f"the model's server answered {response.status}: {why or response.reason or 'no reason given'}"
     raise complaint._replace(status=response.status).make_error(
-        message, retry_after=parse_retry_after(response.headers.get("Retry-After"))
+        message, retry_after=parse_retry_after(response.headers.get("Retry-After")), has_files=has_files
     )
 
 
@@ -117,18 +126,22 @@ def _read_media_type(response: aiohttp.ClientResponse) -> str:
     return response.headers.get("Content-Type", "").lower()
 
 
-async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Read a body up to a limit of bytes."""
+async def _read_body(response: aiohttp.ClientResponse, limit: int, picture_limit: int = 0) -> bytes:
+    """Read a body up to a limit of bytes, which is another one if there is a picture in what is read so far."""
     read = bytearray()
-    while len(read) < limit and (piece := await response.content.read(limit - len(read))):
-        read += piece
-    return bytes(read)
+    while True:
+        while len(read) < limit and (piece := await response.content.read(limit - len(read))):
+            read += piece
+        if len(read) < limit or limit >= picture_limit or wire.PICTURE_MARK.search(read) is None:
+            return bytes(read)
+        limit = picture_limit
 
 
 async def _read_events(call: ServerCall, response: aiohttp.ClientResponse) -> AsyncGenerator[ServerSentEvent, None]:
     """Yield the events of a stream; a whole answer, of a server that does not stream, is one event."""
     if "json" in _read_media_type(response):
-        yield ServerSentEvent(await _read_body(response, MAX_FRAME_BYTES + 2 * call.options.max_output))
+        limit = MAX_FRAME_BYTES + 2 * call.options.max_output
+        yield ServerSentEvent(await _read_body(response, limit, limit + wire.MAX_PICTURE_EVENT_BYTES))
         yield ServerSentEvent(DONE_DATA)
         return
     async with aclosing(wire.read_stream_events(response.content.iter_any())) as events:
@@ -137,17 +150,17 @@ async def _read_events(call: ServerCall, response: aiohttp.ClientResponse) -> As
 
 
 async def _read_answer(
-    call: ServerCall, response: aiohttp.ClientResponse
-) -> AsyncGenerator[BackendEvent | FinishReason, None]:
+    call: ServerCall, response: aiohttp.ClientResponse, *, has_files: bool
+) -> AsyncGenerator[TurnOutput, None]:
     """Yield the answer, what it used, and why it ended, unless it ended in the normal way."""
-    reader = AnswerReader(call.options.max_output, call.clean_message)
+    reader = AnswerReader(call.options.max_output, call.clean_message, has_files=has_files)
     try:
         async with aclosing(_read_events(call, response)) as events:
             async for event in events:
                 if event.data.strip() == DONE_DATA:
                     reader.is_finished = True
                     break
-                for said in reader.read_event(event):
+                for said in await _read_event(reader, event):
                     yield said
     except (aiohttp.ClientError, OSError, TimeoutError):
         if not reader.is_complete:  # else the server only did not end the stream
@@ -156,6 +169,13 @@ async def _read_answer(
         yield used
     if (finish := reader.end_answer()) is not FinishReason.STOP:
         yield finish
+
+
+async def _read_event(reader: AnswerReader, event: ServerSentEvent) -> Sequence[BackendEvent | NewFile]:
+    """Return what an event says. A large one, which holds a picture, is read in a thread."""
+    if len(event.data) > wire.MAX_STREAM_LINE_BYTES:
+        return await asyncio.to_thread(reader.read_event, event)
+    return reader.read_event(event)
 
 
 class _Model(Struct):

@@ -37,10 +37,12 @@ _NAME_FIELDS = ("type", "error_type", *_STATUS_FIELDS)
 class TemporaryFailure(AgentError):
     """The model's server failed, but another try may succeed."""
 
-    def __init__(self, message: str, after: float | None = None) -> None:
+    def __init__(self, message: str, after: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
         #: seconds that the server asks to wait; None if it did not
         self.retry_after = after
+        #: the HTTP status that it has or names; None if it has none
+        self.server_status = status
 
 
 class ServerComplaint(NamedTuple):
@@ -64,13 +66,18 @@ class ServerComplaint(NamedTuple):
             return self.status in _TEMPORARY_STATUSES or self.status >= 500
         return _PERMANENT_NAMES.search(self.names) is None
 
-    def make_error(self, message: str, *, retry_after: float | None = None) -> AgentError:
-        """Return the error to raise: a refusal of the prompt, or a `TemporaryFailure` if another try may succeed."""
-        refused = refusal.find_refusal(self.status, f"{self.words} {self.names}".lower(), self.fields, message)
+    def make_error(self, message: str, *, retry_after: float | None = None, has_files: bool = False) -> AgentError:
+        """Return the error to raise: a refusal of the prompt, or a `TemporaryFailure` if another try may succeed.
+
+        Args:
+            has_files: whether the request had files, which the server may refuse.
+        """
+        words = f"{self.words} {self.names}".lower()
+        refused = refusal.find_refusal(self.status, words, self.fields, message, has_files=has_files)
         if refused is not None:
             return refused
         if self.is_temporary:
-            return TemporaryFailure(message, retry_after)
+            return TemporaryFailure(message, retry_after, self.status)
         return AgentError(message, remedy=REMEDY_BY_STATUS.get(self.status or 0))
 
 

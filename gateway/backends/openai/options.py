@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -13,6 +14,26 @@ from gateway.security import secret_sources
 
 #: URL of OpenAI itself
 OPENAI_URL = "https://api.openai.com/v1"
+
+
+class Input(StrEnum):
+    """What a model reads."""
+
+    TEXT = "text"
+    #: pictures
+    IMAGE = "image"
+    #: PDF documents
+    FILE = "file"
+    #: WAV and MP3
+    AUDIO = "audio"
+
+
+class Output(StrEnum):
+    """What a model writes."""
+
+    TEXT = "text"
+    #: pictures
+    IMAGE = "image"
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +53,12 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
     #: tokens that the model can read and write at once: system prompt, transcript, input and answer together
     context_tokens: Annotated[int, Meta(ge=256, le=100_000_000)] = 32_000
+    #: what the model reads: `text`, and any of `image`, `file` (PDF) and `audio` (WAV, MP3). If not set, pictures are
+    #: tried once, with OpenAI's own server PDF documents as well; what the model does not read is named to it
+    inputs: Annotated[tuple[Input, ...], Meta(min_length=1, max_length=16)] | None = None
+    #: what the model shall write, sent as `modalities`, for servers that make pictures only where that asks for them:
+    #: `text` and `image`
+    outputs: Annotated[tuple[Output, ...], Meta(min_length=1, max_length=16)] | None = None
     #: whether to ask for the usage; false for a server that refuses `stream_options`
     usage: bool = True
     #: how many times a request is tried again
@@ -47,6 +74,15 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: use the proxy that `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` of the gateway's environment or `.env` names;
     #: never for this machine
     trust_env: bool = False
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether the server is OpenAI's own."""
+        return self.base_url.rstrip("/") == OPENAI_URL
+
+    def __post_init__(self) -> None:
+        if self.inputs is not None and Input.TEXT not in self.inputs:
+            raise ValueError('`inputs` must hold "text": each message is one')
 
 
 def find_key(options: Options, environ: Mapping[str, str]) -> str:

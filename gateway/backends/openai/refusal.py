@@ -26,7 +26,18 @@ class PromptTooLong(PromptRefused):
         self.prompt_tokens = prompt_tokens
 
 
-def find_refusal(status: int | None, words: str, fields: Mapping[str, Any], message: str) -> PromptRefused | None:
+class FilesRefused(PromptRefused):
+    """The server seems to refuse the files of a request."""
+
+    def __init__(self, message: str, *, blames_content: bool) -> None:
+        super().__init__(message, remedy="Say in the agent's `inputs` what its model reads.")
+        #: whether it refuses these very files, and may take others
+        self.blames_content = blames_content
+
+
+def find_refusal(
+    status: int | None, words: str, fields: Mapping[str, Any], message: str, *, has_files: bool = False
+) -> PromptRefused | None:
     """Return the error to raise if a server refuses the prompt; None if its error has another cause.
 
     Args:
@@ -34,7 +45,10 @@ def find_refusal(status: int | None, words: str, fields: Mapping[str, Any], mess
         words: the server's message and its names for the error, in lower case.
         fields: the fields of the error.
         message: what the error to raise shall say.
+        has_files: whether the request had files.
     """
+    if has_files and _concerns_files(status, words):
+        return FilesRefused(message, blames_content=_BAD_FILE_WORDS.search(words) is not None)
     if _concerns_length(status, words):
         limit = _read_tokens(fields.get("n_ctx")) or _find_number(_LIMIT_PATTERNS, words)
         counted = _read_tokens(fields.get("n_prompt_tokens")) or _find_number(_COUNT_PATTERNS, words)
@@ -73,6 +87,31 @@ def _concerns_length(status: int | None, words: str) -> bool:
         return _LENGTH_WORDS.search(words) is not None
     # Some servers answer 500 to it, and 429 if the tokens of a single request are over the limit of a minute.
     return (status >= 500 or status == _TOO_MANY_REQUESTS_STATUS) and _CLEAR_LENGTH_WORDS.search(words) is not None
+
+
+# --- files ----------------------------------------------------------------------------------
+
+_FILE_WORDS = re.compile(
+    r"\bimages?\b|image_|picture|photo|vision|multi-?modal|\baudio|_audio|\bpdf\b|file_data|media[ _]type|mmproj"
+)
+#: what is wrong with a file itself; `at most 0 images` is about none
+_BAD_FILE_WORDS = re.compile(
+    r"too (large|big|small|many)|exceed|at most [1-9]|corrupt|malformed|damaged|truncated|parse_error|dimension|pixel"
+    r"|invalid (image|picture|base64|data)|not a valid|unsupported image[.,]|unsupported image (format|type)"
+    r"|(could not|cannot|can't|unable to|fail(ed|ure)? to) (be )?(\w+ )?(process|load|identify|decode|read|open)"
+    r"|content[ _-]?(filter|policy)|moderation|flagged|safety|usage polic|inappropriate|sensitive|prohibited|harmful"
+)
+#: statuses by which servers refuse a part that they do not know
+_UNKNOWN_PART_STATUSES = frozenset({400, 404, 415, 422, 501})
+
+
+def _concerns_files(status: int | None, words: str) -> bool:
+    """Return whether an error may be about the files of its request."""
+    if _FILE_WORDS.search(words) is not None:
+        return status is None or status in _UNKNOWN_PART_STATUSES or status >= 500
+    if status not in _UNKNOWN_PART_STATUSES or _concerns_length(status, words):
+        return False
+    return _SETTING_WORDS.search(words) is None
 
 
 # --- content --------------------------------------------------------------------------------

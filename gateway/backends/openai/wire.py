@@ -13,11 +13,16 @@ from typing import Any
 import msgspec
 
 from gateway import surrogates
+from gateway.domain.file import describe_size
 from gateway.errors import AgentError
 from gateway.sse_reader import EventReader, OversizedEvent, ServerSentEvent
 
 #: bytes of one event of a stream
 MAX_STREAM_LINE_BYTES = 1024 * 1024
+#: bytes of one that holds a picture: one of 25 MB in base64, and what frames it
+MAX_PICTURE_EVENT_BYTES = 34_000_000
+#: the fields in which servers return pictures
+PICTURE_MARK = re.compile(rb'"(images|image_url|b64_json)"')
 #: characters of a server's message that are shown, at most
 MAX_SHOWN_MESSAGE_CHARACTERS = 300
 
@@ -47,13 +52,22 @@ async def read_stream_events(pieces: AsyncIterable[bytes]) -> AsyncGenerator[Ser
     A line outside the format is an event, too: when they fail, llama.cpp sends `error: {…}`, and Ollama bare JSON.
 
     Raises:
-        AgentError: an event is larger than `MAX_STREAM_LINE_BYTES`.
+        AgentError: an event is larger than `MAX_STREAM_LINE_BYTES`, or than `MAX_PICTURE_EVENT_BYTES` with a picture.
     """
-    reader = EventReader(MAX_STREAM_LINE_BYTES, one_line_events=True, unknown_lines_type=UNKNOWN_LINE_TYPE)
+    reader = EventReader(
+        MAX_STREAM_LINE_BYTES,
+        one_line_events=True,
+        unknown_lines_type=UNKNOWN_LINE_TYPE,
+        large_mark=PICTURE_MARK,
+        max_marked_bytes=MAX_PICTURE_EVENT_BYTES,
+    )
     async for piece in pieces:
         for found in reader.feed(piece):
             if isinstance(found, OversizedEvent):
-                raise AgentError(f"the model's server sent an event of more than {MAX_STREAM_LINE_BYTES // 1024} KiB.")
+                large = (
+                    f"{MAX_STREAM_LINE_BYTES // 1024} KiB, or {describe_size(MAX_PICTURE_EVENT_BYTES)} with a picture"
+                )
+                raise AgentError(f"the model's server sent an event of more than {large}.")
             yield found
     if (last := reader.finish()) is not None:
         yield last

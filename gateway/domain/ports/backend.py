@@ -115,7 +115,8 @@ async def leave_unanswered(question: Question) -> AnswerContent | None:
 MAX_RECAP_TOKENS = 16_000
 
 
-async def _read_no_file(file: File) -> bytes:
+async def read_no_file(file: File) -> bytes:
+    """Find no file: the content where there is none to read."""
     raise AgentError(f"the file {file.name!r} is not there.")
 
 
@@ -158,7 +159,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     #: the files that belong to the input
     attachments: Sequence[File] = ()
     #: returns the content of a file of the input or of the history. Raises `AgentError` if it is gone
-    read_file: Callable[[File], Awaitable[bytes]] = _read_no_file
+    read_file: Callable[[File], Awaitable[bytes]] = read_no_file
     #: puts files of the input into the workspace, and returns their absolute paths; none if there is no workspace
     place_files: Callable[[Sequence[File]], Awaitable[Sequence[str]]] = _place_no_files
     #: returns the messages of this session so far, oldest first

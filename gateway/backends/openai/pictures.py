@@ -1,0 +1,123 @@
+"""Reads the pictures of an answer, in the forms in which OpenAI-compatible servers return them.
+
+OpenRouter and LiteLLM send them in `images` beside the content, others as parts of the content; each as a data URL in
+`image_url`, or as `b64_json` as in OpenAI's API for images.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import mimetypes
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from gateway.domain.event import Log, Text
+from gateway.domain.file import describe_size
+from gateway.domain.media_type import SNIFFED_BYTES, find_media_type
+from gateway.domain.ports.backend import NewFile
+
+#: pictures of one answer, and bytes of one and of all of them
+MAX_PICTURES, MAX_PICTURE_BYTES, MAX_ALL_BYTES = 10, 25_000_000, 50_000_000
+#: characters of a link to a picture
+MAX_LINK_CHARACTERS = 2000
+#: types of the parts of a content that are pictures
+_PART_TYPES = frozenset({"image_url", "image", "output_image", "input_image"})
+_DATA_URL = re.compile(r"data:([^,;]{0,127})(;[^,;]{0,127})*;base64,", re.IGNORECASE)
+_ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg", "image/gif": ".gif", "image/webp": ".webp"}
+
+
+class PictureReader:
+    """Reads the pictures of one answer. A picture that comes twice, as in a stream and at its end, counts once."""
+
+    def __init__(self) -> None:
+        #: how many there are so far
+        self.count = 0
+        self._size = 0
+        self._seen: set[bytes] = set()
+        #: what was wrong so far; each problem is told once
+        self._problems: set[str] = set()
+
+    def read_delta(self, delta: dict[str, Any]) -> list[NewFile | Text | Log]:
+        """Return the pictures in a piece of an answer, and links to those that are elsewhere."""
+        found: list[NewFile | Text | Log] = []
+        for source in _find_sources(delta):
+            try:
+                found += self._read_source(source)
+            except ValueError as error:
+                if (problem := str(error)) not in self._problems:
+                    self._problems.add(problem)
+                    found.append(Log(level="warning", message=f"a picture of the model is left out: {problem}."))
+        return found
+
+    def _read_source(self, source: str) -> Iterator[NewFile | Text]:
+        if source.startswith(("https://", "http://")):
+            yield from self._read_link(source)
+            return
+        declared = _DATA_URL.match(source)
+        if declared is None and source[:5].lower() == "data:":
+            raise ValueError("its data URL is not in base64")
+        content = _decode_base64(source, declared.end() if declared else 0)
+        if not self._is_new(content):
+            return
+        if self.count >= MAX_PICTURES:
+            raise ValueError(f"an answer has at most {MAX_PICTURES}")
+        if self._size + len(content) > MAX_ALL_BYTES:
+            raise ValueError(f"those of an answer have at most {describe_size(MAX_ALL_BYTES)}")
+        self.count, self._size = self.count + 1, self._size + len(content)
+        media_type = find_media_type(declared[1] if declared else "", "", content[:SNIFFED_BYTES])
+        ending = _ENDINGS.get(media_type) or mimetypes.guess_extension(media_type) or ""
+        number = f"-{self.count}" if self.count > 1 else ""
+        yield NewFile(name=f"image{number}{ending}", media_type=media_type, content=content)
+
+    def _read_link(self, link: str) -> Iterator[Text]:
+        """Yield a link as text: the gateway fetches nothing that a model names."""
+        if len(link) > MAX_LINK_CHARACTERS or not link.isprintable() or " " in link:
+            raise ValueError("its link is none")
+        if self._is_new(link.encode()):
+            yield Text(delta=f"\n\n{link}\n\n")
+
+    def _is_new(self, content: bytes) -> bool:
+        digest = hashlib.sha256(content).digest()
+        if digest in self._seen or len(self._seen) > MAX_PICTURES * 2:
+            return False
+        self._seen.add(digest)
+        return True
+
+
+def _find_sources(delta: dict[str, Any]) -> Iterator[str]:
+    """Yield the data URLs, links and texts in base64 of the pictures in a piece."""
+    content, images = delta.get("content"), delta.get("images")
+    parts = content if isinstance(content, list) else [content]
+    pictures = [part for part in parts if isinstance(part, dict) and part.get("type") in _PART_TYPES]
+    for entry in [*(images if isinstance(images, list) else ()), *pictures]:
+        if source := _find_source(entry):
+            yield source
+
+
+def _find_source(entry: Any) -> str:
+    if isinstance(entry, str):
+        return entry
+    if not isinstance(entry, dict):
+        return ""
+    names = ("b64_json", "image_url", "url", "image")
+    return next((source for name in names if (source := _find_source(entry.get(name)))), "")
+
+
+def _decode_base64(text: str, start: int) -> bytes:
+    """Return what a text means from a position on.
+
+    Raises:
+        ValueError: it is not base64, empty, or too large.
+    """
+    if len(text) - start > MAX_PICTURE_BYTES * 4 // 3 + 1024:
+        raise ValueError(f"it is larger than {describe_size(MAX_PICTURE_BYTES)}")
+    try:
+        encoded = memoryview(text.encode("ascii"))[start:]
+        content = binascii.a2b_base64(encoded, strict_mode=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise ValueError("it is not base64") from None
+    if not content:
+        raise ValueError("it is empty")
+    return content
