@@ -7,6 +7,7 @@ import unicodedata
 from msgspec import Struct
 
 from gateway.domain.media_type import INLINE_MEDIA_TYPES
+from gateway.errors import StorageFull
 
 #: bytes that all files may have together, if the settings do not say otherwise
 DEFAULT_FILE_QUOTA_BYTES = 10_000_000_000
@@ -14,6 +15,17 @@ DEFAULT_FILE_QUOTA_BYTES = 10_000_000_000
 MAX_FILE_NAME_BYTES = 200
 #: what a file is called that has no name
 UNNAMED = "file"
+#: names that mean devices on Windows, with any ending:
+#: https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
+_WINDOWS_DEVICES = frozenset(
+    {
+        "CON",
+        "PRN",
+        "AUX",
+        "NUL",
+        *(f"{name}{digit}" for name in ("COM", "LPT") for digit in "0123456789\u00b9\u00b2\u00b3"),
+    }
+)
 
 
 class File(Struct, frozen=True, kw_only=True):
@@ -60,6 +72,14 @@ class FileLimits(Struct, frozen=True, kw_only=True):
     quota: int = DEFAULT_FILE_QUOTA_BYTES
 
 
+def make_quota_error(total: int, quota: int) -> StorageFull:
+    """Return the error to raise when all files together would have that many bytes."""
+    return StorageFull(
+        f"all files together would have {total} bytes, and may have {quota}: nothing was accepted.",
+        remedy="Delete files that are not needed, or raise files.quota.",
+    )
+
+
 def clean_file_name(given: str) -> str:
     """Return a name that can be created in any directory of any system, as near to a given one as possible.
 
@@ -68,13 +88,19 @@ def clean_file_name(given: str) -> str:
     """
     last = given.replace("\\", "/").rstrip("/").rpartition("/")[2]
     normal = unicodedata.normalize("NFC", last.encode("utf-8", "replace").decode())
-    kept = "".join("_" if c in '<>:"|?*' else c for c in normal if _is_visible(c)).strip(" .")
-    return _shorten_name(kept) or UNNAMED
+    kept = _shorten_name("".join(map(_clean_character, normal)).strip(" .")) or UNNAMED
+    return f"_{kept}" if kept.partition(".")[0].upper() in _WINDOWS_DEVICES else kept
 
 
-def _is_visible(character: str) -> bool:
-    """Return whether a character is shown, and shows nothing else differently."""
-    return character == " " or unicodedata.category(character)[0] not in "CZ"
+def _clean_character(character: str) -> str:
+    """Return what stands for a character in a name: nothing for one that is not shown, or shows others differently."""
+    match unicodedata.category(character)[0]:
+        case "Z":
+            return " "
+        case "C":
+            return ""
+        case _:
+            return "_" if character in '<>:"|?*' else character
 
 
 def _shorten_name(name: str) -> str:

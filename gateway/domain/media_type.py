@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import mimetypes
 
 import puremagic
@@ -17,6 +18,7 @@ MAX_MEDIA_TYPE_CHARACTERS = 127
 
 #: kinds of files whose beginning always shows the type: without it, the declared type is wrong
 _ALWAYS_MARKED = ("image/", "audio/", "video/", "application/pdf")
+_ZIP_MARK = b"PK\x03\x04"
 #: types that say nothing
 _VAGUE = frozenset({"", UNKNOWN_MEDIA_TYPE, "binary/octet-stream", "application/x-www-form-urlencoded"})
 #: other names of the same type
@@ -52,7 +54,11 @@ def find_media_type(declared: str, name: str, beginning: bytes) -> str:
     for likely in (said, named):
         if likely not in _VAGUE and (likely in _MARKED_IMAGES or not likely.startswith(_ALWAYS_MARKED)):
             return likely
-    return seen[0] if seen else UNKNOWN_MEDIA_TYPE
+    if beginning.startswith(_ZIP_MARK):  # many types of files are archives; nothing says which this one is
+        return "application/zip"
+    if seen:
+        return seen[0]
+    return "text/plain" if _is_text(beginning) else UNKNOWN_MEDIA_TYPE
 
 
 def _normalize(media_type: str) -> str:
@@ -62,6 +68,15 @@ def _normalize(media_type: str) -> str:
     if not (slash and kind and subtype and all(c.isalnum() or c in "!#$&-^_.+" for c in kind + subtype)):
         return ""
     return _SYNONYMS.get(plain, plain) if plain.isascii() else ""
+
+
+def _is_text(beginning: bytes) -> bool:
+    """Return whether bytes are text in UTF-8, of which the last character may be cut."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(beginning)
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and not any(c < " " and c not in "\t\n\v\f\r\b\x1b" for c in text)
 
 
 def _sniff(beginning: bytes) -> list[str]:
