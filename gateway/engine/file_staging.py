@@ -5,20 +5,28 @@ never in memory whole.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
+from gateway import log
 from gateway.domain import ids
-from gateway.domain.file import File, FileLimits, clean_file_name, describe_size
+from gateway.domain.file import File, FileLimits, clean_file_name, describe_size, make_quota_error
 from gateway.domain.media_type import SNIFFED_BYTES, find_media_type
 from gateway.domain.ports.file_store import ContentDraft, ContentStore, StagedFile
 from gateway.domain.ports.store import Store
 from gateway.domain.times import Clock
-from gateway.errors import StorageFull, TooLarge, explain_disk_error
+from gateway.errors import GatewayError, TooLarge, explain_disk_error
 
 #: bytes that are written at once
 MAX_WRITE_BYTES = 1 << 20
+#: contents that are removed at once: nothing can be stored meanwhile
+MAX_REMOVED_AT_ONCE = 20
+
+_log = log.get()
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Staging:
@@ -91,14 +99,11 @@ class Staging:
         self._check_count()
         if size is not None:
             self._check_total(size)
-            await self._check_quota(size)
-        try:
-            draft = await asyncio.to_thread(self._contents.open_draft)
-            self._drafts.append(draft)
-            beginning = await self._write_pieces(draft, pieces)
-            sha256 = await asyncio.to_thread(draft.finish)
-        except OSError as error:
-            raise explain_disk_error(error, "the file cannot be stored") from error
+        draft = self._contents.open_draft()
+        self._drafts.append(draft)
+        beginning = await self._write_pieces(draft, pieces)
+        sha256 = await _ask_disk(draft.finish)
+        await self._check_quota(sha256, draft.size)
         file = File(
             id=ids.make_ulid(self._clock()),
             name=clean_file_name(name),
@@ -114,7 +119,7 @@ class Staging:
         """Write all pieces: while some are being written, the next ones are received. Returns the beginning."""
         beginning = b""
         waiting, size = bytearray(), 0
-        writing: asyncio.Future[None] | None = None
+        writing: asyncio.Task[None] | None = None
         try:
             async for piece in pieces:
                 size += len(piece)
@@ -122,25 +127,29 @@ class Staging:
                 if len(beginning) < SNIFFED_BYTES:
                     beginning += piece[: SNIFFED_BYTES - len(beginning)]
                 waiting += piece
-                if writing is not None and (writing.done() or len(waiting) >= MAX_WRITE_BYTES):
-                    await writing
-                    writing = None
-                if writing is None:
-                    writing = asyncio.ensure_future(asyncio.to_thread(draft.write, bytes(waiting)))
+                if writing is None or writing.done() or len(waiting) >= MAX_WRITE_BYTES:
+                    if writing is not None:
+                        await writing
+                    writing = asyncio.create_task(_ask_disk(draft.write, bytes(waiting)))
                     waiting.clear()
-        finally:
             if writing is not None:
-                await asyncio.shield(writing)  # the draft is closed only when nobody writes to it
+                await writing
+        except BaseException:
+            if writing is not None:  # its error, if it has one, says less than this one
+                await asyncio.wait([writing])
+                writing.cancelled() or writing.exception()
+            raise
         if waiting:
-            await asyncio.to_thread(draft.write, bytes(waiting))
+            await _ask_disk(draft.write, bytes(waiting))
         return beginning
 
     async def close(self) -> None:
-        """Forget what was not stored."""
-        for draft in self._drafts:
-            await asyncio.to_thread(draft.discard)
-        if self._staged:
-            await remove_unowned(self._store, self._contents, [one.file.sha256 for one in self._staged])
+        """Forget what was not stored. Raises nothing: what cannot be removed now is left to the sweep."""
+        try:
+            await asyncio.to_thread(_discard_drafts, self._drafts)
+            await remove_unowned(self._store, self._contents, [draft.sha256 for draft in self._drafts if draft.sha256])
+        except (GatewayError, OSError) as error:
+            _log.warning("files.not_forgotten", error=str(error))
 
     def _check_count(self) -> None:
         if len(self._files) >= self._limits.per_message:
@@ -163,24 +172,53 @@ class Staging:
                 remedy="Send fewer, or raise files.message_size.",
             )
 
-    async def _check_quota(self, size: int) -> None:
-        """Refuse a file before it is received; the transaction that stores it checks again."""
+    async def _check_quota(self, sha256: str, size: int) -> None:
+        """Refuse new content for which there is no room; the transaction that stores the file checks again."""
+        if not await self._store.files.find_unowned([sha256]):
+            return
         total = await self._store.files.count_bytes() + size
         if total > self._limits.quota:
-            raise StorageFull(
-                f"all files together would have {total} bytes, and may have {self._limits.quota}.",
-                remedy="Delete files that are not needed, or raise files.quota.",
-            )
+            raise make_quota_error(total, self._limits.quota)
+
+
+async def _ask_disk(call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """Call a function in a thread, and translate what the disk says.
+
+    Raises:
+        StorageFull, Unavailable: the disk refuses.
+    """
+    try:
+        return await asyncio.to_thread(call, *args, **named)
+    except OSError as error:
+        raise explain_disk_error(error, "the file cannot be stored") from error
+
+
+def _discard_drafts(drafts: Sequence[ContentDraft]) -> None:
+    """Discard all drafts, even if one of them cannot be: the sweep removes that after the end of this process."""
+    for draft in drafts:
+        try:
+            draft.discard()
+        except OSError as error:
+            _log.warning("files.not_forgotten", error=str(error))
 
 
 async def remove_unowned(store: Store, contents: ContentStore, hashes: Sequence[str]) -> int:
     """Remove those of some contents that no file has. Returns how many they were.
 
-    A content that cannot be removed now is found by the next sweep.
+    A content that cannot be removed now is found by a later sweep.
     """
-    if not (found := await store.files.find_unowned(hashes)):
-        return 0
-    return await store.files.remove_unowned(found, contents.remove)
+
+    def remove(sha256: str) -> None:
+        try:
+            contents.remove(sha256)
+        except OSError as error:
+            _log.warning("files.not_removed", sha256=sha256, error=str(error))
+
+    found = await store.files.find_unowned(hashes)
+    removed = 0
+    for start in range(0, len(found), MAX_REMOVED_AT_ONCE):
+        removed += await store.files.remove_unowned(found[start : start + MAX_REMOVED_AT_ONCE], remove)
+    return removed
 
 
 def make_digest(files: Sequence[File]) -> bytes:

@@ -6,12 +6,13 @@ its own for drafts; its name tells whether that process still lives.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gateway import paths
@@ -22,57 +23,87 @@ _HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 class DirectoryDraft:
-    """A file in the directory of drafts."""
+    """A file in the directory of drafts. It is opened when something is written."""
 
-    def __init__(self, path: Path, locate: Callable[[str], Path]) -> None:
+    def __init__(self, path: Path, directory: Path) -> None:
+        """Args:
+        directory: where the contents are.
+        """
         self._path = path
-        self._locate = locate
+        self._directory = directory
         self._hash = hashlib.sha256()
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
-        self._is_open = True
+        self._descriptor: int | None = None
+        self._is_discarded = False
+        #: a draft may be discarded while a thread writes to it, whose caller was cancelled
+        self._lock = threading.Lock()
         self.size = 0
+        self.sha256: str | None = None
 
     def write(self, data: bytes) -> None:
-        self._hash.update(data)
-        left = memoryview(data)
-        while left:
-            left = left[os.write(self._descriptor, left) :]
-        self.size += len(data)
+        with self._lock:
+            descriptor = self._open()
+            self._hash.update(data)
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            self.size += len(data)
 
     def finish(self) -> str:
-        os.fsync(self._descriptor)
-        self._close()
-        sha256 = self._hash.hexdigest()
-        self.place()
-        _sync_directory(self._locate(sha256).parent)  # another process may have placed it, and not got that far
-        return sha256
+        with self._lock:
+            os.fsync(self._open())
+            self._close()
+            self.sha256 = sha256 = self._hash.hexdigest()
+            to = locate_content(self._directory, sha256)
+            self._place(to)
+            for directory in (to.parent, self._directory):  # another process may have placed it, and not got that far
+                _sync_directory(directory)
+            return sha256
 
     def place(self) -> None:
-        to = self._locate(self._hash.hexdigest())
+        with self._lock:
+            to = locate_content(self._directory, self._hash.hexdigest())
+            if self._place(to):
+                for directory in (to.parent, self._directory):
+                    _sync_directory(directory)
+
+    def discard(self) -> None:
+        with self._lock:
+            self._is_discarded = True
+            self._close()
+            self._path.unlink(missing_ok=True)
+
+    def _place(self, to: Path) -> bool:
+        """Link the draft to its place; return False if the content is there."""
         if to.exists():
-            return
-        if not to.parent.exists():
-            with contextlib.suppress(FileExistsError):
-                to.parent.mkdir(mode=0o700)
-            _sync_directory(to.parent.parent)
+            return False
+        to.parent.mkdir(mode=0o700, exist_ok=True)
         try:
             os.link(self._path, to)
         except FileExistsError:
-            return
+            return False
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
                 raise
             _copy_durably(self._path, to)  # a file system without hard links
-        _sync_directory(to.parent)
+        return True
 
-    def discard(self) -> None:
-        self._close()
-        self._path.unlink(missing_ok=True)
+    def _open(self) -> int:
+        if self._is_discarded:
+            raise OSError(errno.ECANCELED, "the draft was discarded")
+        if self._descriptor is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+            try:
+                self._descriptor = os.open(self._path, flags, 0o600)
+            except FileNotFoundError:
+                paths.make_private_directory(self._path.parent)
+                _sync_directory(self._directory.parent)
+                self._descriptor = os.open(self._path, flags, 0o600)
+        return self._descriptor
 
     def _close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 class FileDirectory:
@@ -86,44 +117,38 @@ class FileDirectory:
         self._directory = directory
         self._owner = _encode_owner(owner)
         self._is_alive = is_alive
-        self._number = 0
+        self._numbers = itertools.count(1)
 
     def open_draft(self) -> DirectoryDraft:
-        own = self._directory / DRAFTS / self._owner
-        self._number += 1
-        name = f"{self._number:x}"
-        try:
-            return DirectoryDraft(own / name, self.locate)
-        except FileNotFoundError:
-            paths.make_private_directory(own)
-            _sync_directory(self._directory.parent)
-            return DirectoryDraft(own / name, self.locate)
+        return DirectoryDraft(self._directory / DRAFTS / self._owner / f"{next(self._numbers):x}", self._directory)
 
     def locate(self, sha256: str) -> Path:
-        return self._directory / sha256[:2] / sha256[2:]
+        return locate_content(self._directory, sha256)
 
     def remove(self, sha256: str) -> None:
         self.locate(sha256).unlink(missing_ok=True)
 
-    def list_contents(self) -> list[str]:
-        if not self._directory.is_dir():
-            return []
-        return [
-            group.name + content.name
-            for group in self._directory.iterdir()
-            if len(group.name) == 2 and group.is_dir()
-            for content in group.iterdir()
-            if len(content.name) == 62 and _HEX_DIGITS.issuperset(group.name + content.name)
-        ]
+    def list_contents(self) -> Iterator[list[str]]:
+        for first in range(256):
+            group = self._directory / f"{first:02x}"
+            try:
+                names = os.listdir(group)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            yield [group.name + name for name in names if len(name) == 62 and _HEX_DIGITS.issuperset(name)]
 
     def remove_abandoned_drafts(self) -> int:
         removed = 0
         drafts = self._directory / DRAFTS
         for place in list(drafts.iterdir()) if drafts.is_dir() else ():
-            if place.name != self._owner and not self._is_alive(_decode_owner(place.name)):
-                removed += len(list(place.iterdir()))
+            if place.is_dir() and place.name != self._owner and not self._is_alive(_decode_owner(place.name)):
+                removed += len(os.listdir(place))
                 shutil.rmtree(place, ignore_errors=True)
         return removed
+
+
+def locate_content(directory: Path, sha256: str) -> Path:
+    return directory / sha256[:2] / sha256[2:]
 
 
 def _encode_owner(owner: str) -> str:
@@ -138,14 +163,24 @@ def _decode_owner(name: str) -> str:
         return ""
 
 
-def _copy_durably(source: Path, to: Path) -> None:
-    """Copy a file so that it appears at its place only when all of it is on disk."""
-    half = to.with_name(f"{source.name}.{to.name}"[:200])
-    with source.open("rb") as reading, half.open("wb") as writing:
-        shutil.copyfileobj(reading, writing, 1 << 20)
-        writing.flush()
-        os.fsync(writing.fileno())
-    os.replace(half, to)
+def _copy_durably(draft: Path, to: Path) -> None:
+    """Copy a draft so that it appears at its place only when all of it is on disk.
+
+    The copy is made among the drafts: what a crash leaves there is removed with them.
+    """
+    half = draft.with_suffix(".copy")
+    try:
+        with draft.open("rb") as reading, open(half, "wb", opener=_open_private) as writing:
+            shutil.copyfileobj(reading, writing, 1 << 20)
+            writing.flush()
+            os.fsync(writing.fileno())
+        os.replace(half, to)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -79,19 +79,27 @@ class FileStore(Protocol):
 
 
 class ContentDraft(Protocol):
-    """Content that is being received. Its methods block: call them in a thread, one after the other."""
+    """Content that is being received. Its methods block: call them in a thread."""
 
     @property
     def size(self) -> int:
         """Bytes that were written so far."""
         ...
 
+    @property
+    def sha256(self) -> str | None:
+        """The SHA-256 of the content, once it is in its place or about to be."""
+        ...
+
     def write(self, data: bytes) -> None:
-        """Write more of it. Raises an `OSError` if the disk refuses."""
+        """Write more of it. Raises an `OSError` if the disk refuses, or the draft was discarded."""
         ...
 
     def finish(self) -> str:
-        """Put the content on disk and in its place, and return its SHA-256. Raises an `OSError` if the disk refuses."""
+        """Put the content on disk and in its place, and return its SHA-256.
+
+        Raises an `OSError` if the disk refuses, or the draft was discarded.
+        """
         ...
 
     def place(self) -> None:
@@ -99,15 +107,18 @@ class ContentDraft(Protocol):
         ...
 
     def discard(self) -> None:
-        """Forget the draft. Content that is in its place stays there. Discarding twice is fine."""
+        """Forget the draft, as soon as no other thread works with it. Content that is in its place stays there.
+
+        Discarding twice is fine.
+        """
         ...
 
 
 class ContentStore(Protocol):
-    """The bytes of files, each content once, by its SHA-256. All methods block: call them in a thread."""
+    """The bytes of files, each content once, by its SHA-256. Its methods block: call them in a thread."""
 
     def open_draft(self) -> ContentDraft:
-        """Begin new content. Raises an `OSError` if the disk refuses."""
+        """Begin new content. This does not block: the disk is asked when something is written."""
         ...
 
     def locate(self, sha256: str) -> Path:
@@ -118,8 +129,8 @@ class ContentStore(Protocol):
         """Remove a content; it may be gone already. Raises an `OSError` if the disk refuses."""
         ...
 
-    def list_contents(self) -> Sequence[str]:
-        """Return the SHA-256 of all contents."""
+    def list_contents(self) -> Iterator[Sequence[str]]:
+        """Yield the SHA-256 of all contents, some at a time."""
         ...
 
     def remove_abandoned_drafts(self) -> int:

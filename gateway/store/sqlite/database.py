@@ -128,6 +128,8 @@ Operation = Callable[[Transaction], Any]
 class _WaitingOperation(NamedTuple):
     operation: Operation
     future: asyncio.Future[Any]
+    #: whether it has a transaction of its own
+    alone: bool
 
 
 class _OperationResult(NamedTuple):
@@ -162,8 +164,12 @@ class Database:
         """Call a function after each commit, on the event loop, with what the commit put on disk."""
         self._listeners.append(listener)
 
-    async def write(self, operation: Callable[[Transaction], T]) -> T:
+    async def write(self, operation: Callable[[Transaction], T], *, alone: bool = False) -> T:
         """Run an operation in a transaction; when this returns, it is on disk.
+
+        Args:
+            alone: whether the transaction has no other operation, because this one changes something else, too, and
+                relies on what it reads: what others in the batch have written may be rolled back.
 
         Raises:
             StorageFull: the disk is full; nothing was written.
@@ -174,7 +180,7 @@ class Database:
         if self._queue.qsize() >= MAX_WAITING_OPERATIONS:
             raise Unavailable("too many writes are waiting.", remedy="Try again in a moment.")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_WaitingOperation(operation, future))
+        self._queue.put(_WaitingOperation(operation, future, alone))
         return await future
 
     async def read(self, query: Callable[[Reader], T]) -> T:
@@ -256,8 +262,11 @@ class Database:
                     break
             open_ = None not in batch
             waiting = [item for item in batch if item is not None]
-            if waiting:
-                self._commit_batch(waiting)
+            if together := [item for item in waiting if not item.alone]:
+                self._commit_batch(together)
+            for item in waiting:
+                if item.alone:
+                    self._commit_batch([item])
             if self._concurrent_writer:
                 time.sleep(SHARED_WRITER_PAUSE_SECONDS)
 

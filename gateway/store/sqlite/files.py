@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gateway.domain.file import File, StoredFile
+from gateway.domain.file import File, StoredFile, make_quota_error
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.unreadable import RowKind
-from gateway.errors import Conflict, FileUnknown, StorageFull, explain_disk_error
+from gateway.errors import Conflict, FileUnknown, explain_disk_error
 from gateway.store.sqlite import id_lookup, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
@@ -54,18 +54,21 @@ def store_staged(tx: Transaction, staged: Sequence[StagedFile], *, within_quota:
         StorageFull: the disk is full, or all files together would be larger than the quota.
         Unavailable: the disk refuses.
     """
+    new = {one.file.sha256: one.file.size for one in staged}
+    for sha256 in list(new):
+        if tx.execute("SELECT 1 FROM contents WHERE sha256 = ?", (sha256,)).get:
+            del new[sha256]
+    # Before anything is written: an operation that fails then does not fail the others of its batch.
+    if new and within_quota and (total := count_bytes(tx) + sum(new.values())) > tx.file_quota:
+        raise make_quota_error(total, tx.file_quota)
     for one in staged:
-        file = one.file
-        tx.execute("INSERT OR IGNORE INTO contents (sha256, size) VALUES (?, ?)", (file.sha256, file.size))
-        if tx.changes_made() and within_quota and (total := count_bytes(tx)) > tx.file_quota:
-            raise StorageFull(
-                f"all files together would have {total} bytes, and may have {tx.file_quota}: nothing was accepted.",
-                remedy="Delete files that are not needed, or raise files.quota.",
-            )
         try:
             one.place()
         except OSError as error:
-            raise explain_disk_error(error, f"the file {file.name!r} cannot be stored") from error
+            raise explain_disk_error(error, f"the file {one.file.name!r} cannot be stored") from error
+    for content in new.items():
+        tx.execute("INSERT INTO contents (sha256, size) VALUES (?, ?)", content)
+    for file in (one.file for one in staged):
         tx.execute(
             "INSERT INTO files (id, sha256, name, media_type, size, created) VALUES (?, ?, ?, ?, ?, ?)",
             (file.id, file.sha256, file.name, file.media_type, file.size, tx.now),
@@ -139,6 +142,7 @@ def _delete_unowned_contents(tx: Transaction, hashes: Sequence[str]) -> None:
 
 
 def remove_unowned(tx: Transaction, hashes: Sequence[str], remove: Callable[[str], None]) -> int:
+    """Run it in a transaction of its own: what others in it have deleted may come back, should its commit fail."""
     unowned = find_unowned(tx, hashes)
     for sha256 in unowned:
         remove(sha256)

@@ -62,12 +62,16 @@ class NounStore:
 
 
 def in_write(
-    operation: Callable[Concatenate[Transaction, P], R],
+    operation: Callable[Concatenate[Transaction, P], R], *, alone: bool = False
 ) -> Callable[Concatenate[NounStore, P], Coroutine[Any, Any, R]]:
-    """Return a method that runs an operation in a transaction; when it returns, the transaction is on disk."""
+    """Return a method that runs an operation in a transaction; when it returns, the transaction is on disk.
+
+    Args:
+        alone: whether the transaction has no other operation.
+    """
 
     async def write(noun: NounStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await noun.database.write(lambda tx: operation(tx, *args, **kwargs))
+        return await noun.database.write(lambda tx: operation(tx, *args, **kwargs), alone=alone)
 
     return write
 
@@ -204,7 +208,7 @@ class SqliteFileStore(NounStore):
     add = in_write(files.add_file)
     delete = in_write(files.delete_file)
     prune = in_write(files.prune_files)
-    remove_unowned = in_write(files.remove_unowned)
+    remove_unowned = in_write(files.remove_unowned, alone=True)
     get = in_read(files.get_file)
     list = in_read(files.list_files)
     find_unowned = in_read(files.find_unowned)
