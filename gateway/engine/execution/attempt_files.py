@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
-from gateway import log
 from gateway.domain.event import Log, MadeFile
 from gateway.domain.file import File
 from gateway.domain.ports.backend import NewFile
@@ -15,8 +15,10 @@ from gateway.domain.ports.file_store import StagedFile
 from gateway.engine.execution.workspace_files import FoundFile, OutboxDirectory, open_found, place_attachments
 from gateway.engine.file_staging import MAX_WRITE_BYTES, Staging
 from gateway.errors import AgentError, GatewayError, explain_disk_error
+from gateway.process.terminal_text import clean_text
 
-_log = log.get()
+#: what could not be kept is told of one by one, up to so many
+MAX_SHOWN_PROBLEMS = 20
 
 
 class AttemptFiles:
@@ -37,7 +39,7 @@ class AttemptFiles:
 
     # --- given ------------------------------------------------------------------------------
 
-    def use_workspace(self, workspace: str, *, is_shared: bool) -> str:
+    async def use_workspace(self, workspace: str, *, is_shared: bool) -> str:
         """Set the workspace, and return the path of an empty outbox in it.
 
         Raises:
@@ -47,7 +49,7 @@ class AttemptFiles:
         outbox = OutboxDirectory(self._workspace, self._run, is_shared=is_shared)
         if self._outbox is None:  # the first round of several, which fill it together
             try:
-                outbox.prepare()
+                await asyncio.to_thread(outbox.prepare)
             except OSError as error:
                 raise explain_disk_error(error, f"cannot create the directory {outbox.path}") from error
             self._outbox = outbox
@@ -86,20 +88,29 @@ class AttemptFiles:
             self._problems.append(f"the file {new.name!r} of the agent is not kept: {error}")
 
     async def collect(self) -> list[Log | MadeFile]:
-        """Keep what is in the outbox; return the events that tell of all files that the agent has made."""
+        """Keep what is in the outbox; return the events that tell of all files that the agent has made.
+
+        Raises nothing for what the agent has done there: its answer counts in any case.
+        """
         if self._outbox is not None and not self._outbox.is_empty:
             found, problems = await asyncio.to_thread(self._outbox.list_files)
             self._problems += [f"outbox: {problem}." for problem in problems]
             for file in found:
                 await self._add_found(file)
-        remarks = [Log(level="warning", message=problem) for problem in self._problems]
+        shown = self._problems[:MAX_SHOWN_PROBLEMS]
+        if more := len(self._problems) - len(shown):
+            shown.append(f"{more} more files of the agent are not kept.")
+        remarks = [Log(level="warning", message=clean_text(problem)) for problem in shown]
         made = [MadeFile(id=file.id, name=file.name, media_type=file.media_type, size=file.size) for file in self.files]
         return [*remarks, *made]
 
     async def _add_found(self, found: FoundFile) -> None:
         try:
-            await self._staging.add_stream(_read_found(found), name=found.name, size=found.size)
-        except (GatewayError, OSError) as error:
+            async with aclosing(_read_found(found)) as pieces:
+                await self._staging.add_stream(pieces, name=found.name, size=found.size)
+        except OSError as error:
+            self._problems.append(f"outbox: the file {found.name!r} cannot be read: {error.strerror or error}.")
+        except GatewayError as error:
             self._problems.append(f"outbox: the file {found.name!r} is not kept: {error}")
 
     @property
@@ -118,10 +129,7 @@ class AttemptFiles:
 
     async def close(self) -> None:
         """Forget what was not stored."""
-        try:
-            await self._staging.close()
-        except (GatewayError, OSError) as error:  # the next sweep removes it
-            _log.warning("files.not_forgotten", error=str(error))
+        await self._staging.close()
 
 
 async def _read_found(found: FoundFile) -> AsyncGenerator[bytes, None]:

@@ -161,7 +161,7 @@ class Executor:
         kind, _, ref = ((session and session.backend_ref) or "").partition(":")
         backend, files = self._backends[agent.backend], attempt.files
         workspace = await self._ensure_workspace(agent, run.spec.session)
-        outbox = files.use_workspace(workspace, is_shared=agent.workspace is not None) if workspace else ""
+        outbox = await files.use_workspace(workspace, is_shared=agent.workspace is not None) if workspace else ""
         turn = Turn(
             run=run.id,
             attempt=run.attempt,

@@ -7,10 +7,11 @@ session, where one run works at a time, the outbox is simply `outbox`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ def place_attachments(workspace: Path, run: str, files: Sequence[tuple[File, Pat
     """
     place = _make_hidden_directory(workspace / ATTACHMENTS) / run.lower()
     place.mkdir(exist_ok=True, mode=0o700)
+    _refuse_link(place)
     placed: list[str] = []
     taken: set[str] = set()
     for file, content in files:
@@ -40,7 +42,9 @@ def place_attachments(workspace: Path, run: str, files: Sequence[tuple[File, Pat
         taken.add(name.casefold())
         to = place / name
         half = place / f".{name}.part"
-        shutil.copyfile(content, half)
+        half.unlink(missing_ok=True)
+        with content.open("rb") as reading, half.open("xb") as writing:
+            shutil.copyfileobj(reading, writing, 1 << 20)
         os.replace(half, to)
         placed.append(str(to))
     return placed
@@ -57,11 +61,18 @@ def _choose_free_name(name: str, taken: set[str]) -> str:
 
 def _make_hidden_directory(place: Path) -> Path:
     """Create a directory whose content version control does not see, and return its path."""
+    _refuse_link(place)
     if not place.is_dir():
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(FileExistsError), (place / ".gitignore").open("x") as ignore:
             ignore.write("*\n")
     return place
+
+
+def _refuse_link(place: Path) -> None:
+    """Refuse to write through a link: an agent may have put it there, and what is behind it is not the workspace."""
+    if place.is_symlink():
+        raise OSError(errno.ELOOP, f"{place} is a link, and is not followed")
 
 
 def _remove_hidden_directory(place: Path) -> None:
@@ -74,8 +85,9 @@ def _remove_hidden_directory(place: Path) -> None:
 class FoundFile(NamedTuple):
     """A file in an outbox."""
 
-    path: Path
-    #: its path in the outbox
+    workspace: Path
+    #: its path in the workspace, and in the outbox
+    path: str
     name: str
     size: int
 
@@ -87,8 +99,9 @@ class OutboxDirectory:
         """Args:
         is_shared: whether others work in the workspace, too: then the run has a directory of its own.
         """
-        top = workspace / OUTBOX
-        self.path = top / run.lower() if is_shared else top
+        self._workspace = workspace
+        self._name = f"{OUTBOX}/{run.lower()}" if is_shared else OUTBOX
+        self.path = workspace / self._name
         self._is_shared = is_shared
 
     def prepare(self) -> None:
@@ -121,17 +134,19 @@ class OutboxDirectory:
         """Return the files in it, by name, and what is wrong with other entries. Links are not followed."""
         found: list[FoundFile] = []
         problems: list[str] = []
-        for entries, (entry, name, depth) in enumerate(_walk(self.path), 1):
-            if entries > MAX_OUTBOX_ENTRIES:
-                problems.append(f"it has more than {MAX_OUTBOX_ENTRIES} entries; the others are left out")
-                break
-            about = entry.stat(follow_symlinks=False)
-            if stat.S_ISREG(about.st_mode):
-                found.append(FoundFile(Path(entry.path), name, about.st_size))
-            elif not stat.S_ISDIR(about.st_mode):
-                problems.append(f"{name} is not a file")
-            elif depth >= MAX_OUTBOX_DEPTH:
-                problems.append(f"{name} is nested too deeply")
+        with contextlib.closing(_walk(self._workspace, self._name)) as walk:
+            for entries, (name, depth, about) in enumerate(walk, 1):
+                if entries > MAX_OUTBOX_ENTRIES:
+                    problems.append(f"it has more than {MAX_OUTBOX_ENTRIES} entries; the others are left out")
+                    break
+                if isinstance(about, OSError):
+                    problems.append(f"{name!r} cannot be read: {about.strerror or about}")
+                elif stat.S_ISREG(about.st_mode):
+                    found.append(FoundFile(self._workspace, f"{self._name}/{name}", name, about.st_size))
+                elif not stat.S_ISDIR(about.st_mode):
+                    problems.append(f"{name!r} is not a file")
+                elif depth >= MAX_OUTBOX_DEPTH:
+                    problems.append(f"{name!r} is nested too deeply")
         return sorted(found, key=lambda file: file.name), problems
 
     def clear(self) -> None:
@@ -149,28 +164,70 @@ def open_found(file: FoundFile) -> int:
     Raises:
         OSError: it is no longer a plain file, or cannot be read.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(file.path, flags)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = _open_beneath(file.workspace, file.path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(f"{file.name} is not a file")
+        raise OSError(errno.EINVAL, "it is not a file")
     return descriptor
 
 
-def _walk(directory: Path) -> Iterator[tuple[os.DirEntry[str], str, int]]:
-    """Yield the entries below a directory, their paths in it, and how deep they are, from 1. Links are not followed."""
-    waiting = [(str(directory), "", 1)]
+def _walk(workspace: Path, top: str) -> Generator[tuple[str, int, os.stat_result | OSError], None, None]:
+    """Yield what is below a directory of a workspace: the path in it, how deep it is, from 1, and what is there.
+
+    Links are not followed. What cannot be read comes with its error; the directory itself is then called `.`.
+    """
+    waiting = [("", 1)]
     while waiting:
-        place, prefix, depth = waiting.pop()
+        prefix, depth = waiting.pop()
         try:
-            scan = os.scandir(place)
-        except OSError:
-            continue
-        with scan:
-            for entry in scan:
-                yield entry, prefix + entry.name, depth
-                if depth < MAX_OUTBOX_DEPTH and entry.is_dir(follow_symlinks=False):
-                    waiting.append((entry.path, f"{prefix}{entry.name}/", depth + 1))
+            with _scan_beneath(workspace, f"{top}/{prefix}".rstrip("/")) as scan:
+                for entry in scan:
+                    name = prefix + entry.name
+                    try:
+                        about = entry.stat(follow_symlinks=False)
+                    except OSError as error:
+                        yield name, depth, error
+                        continue
+                    yield name, depth, about
+                    if depth < MAX_OUTBOX_DEPTH and stat.S_ISDIR(about.st_mode):
+                        waiting.append((f"{name}/", depth + 1))
+        except OSError as error:
+            yield prefix or ".", depth, error
+
+
+def _open_beneath(top: Path, path: str, flags: int) -> int:
+    """Open what is at a path below a directory, and return its descriptor. No link in that path is followed.
+
+    Windows cannot open a path step by step, and lets few users make links.
+    """
+    if os.open not in os.supports_dir_fd:
+        return os.open(top / path, flags)
+    *places, last = path.split("/")
+    descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for place in places:
+            inner = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        return os.open(last, flags | os.O_NOFOLLOW, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _scan_beneath(top: Path, path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """List a directory below another one. No link in its path is followed."""
+    if os.scandir not in os.supports_fd:
+        with os.scandir(top / path) as scan:
+            yield scan
+        return
+    descriptor = _open_beneath(top, path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with os.scandir(descriptor) as scan:
+            yield scan
+    finally:
+        os.close(descriptor)
 
 
 def _remove_entries(place: Path) -> None:
