@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from gateway.domain import cron
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
+from gateway.domain.file import File
 from gateway.domain.queue import AdmissionRules
 from gateway.domain.run import RunSpec
 
@@ -25,7 +26,7 @@ MAX_WAITING_RUNS_PER_SCHEDULE = 100
 MAX_LISTED_SKIPS = 100
 
 #: fields of a spec that say what a run does: failures of before such a field changed say nothing about the next run
-_RUN_FIELDS = ("input", "agent", "session", "fresh", "model", "timeout")
+_RUN_FIELDS = ("input", "attachments", "agent", "session", "fresh", "model", "timeout")
 
 
 class Misfire(StrEnum):
@@ -58,7 +59,7 @@ class FireOutcome(StrEnum):
     MISSED = "missed"
     #: earlier runs of the schedule had not ended
     SKIPPED = "skipped"
-    #: its agent does not exist, is disabled, or refuses the run because its session is busy
+    #: its agent does not exist, is disabled, or refuses the run because its session is busy; or a file is gone
     REFUSED = "refused"
 
 
@@ -71,6 +72,8 @@ class ScheduleSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: IANA name of the time zone of a cron expression
     timezone: str = "UTC"
     input: str
+    #: files that belong to the input
+    attachments: tuple[File, ...] = ()
     #: id or slug of an agent; the default agent when not set
     agent: str | None = None
     #: name or full key of a session; a session of its own when not set

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.api import fields, paging, views
+from gateway.api.attachments import Attachments, limit_body_with_files, receive_attachments
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import cron, times
 from gateway.domain.address_policy import MAX_WEBHOOK_URL_CHARACTERS
@@ -54,6 +55,7 @@ class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prompt: fields.Prompt | UnsetType = UNSET
     #: the same as `prompt`
     message: fields.Prompt | UnsetType = UNSET
+    attachments: Attachments | UnsetType = UNSET
     #: id or slug of the agent; the default agent when null
     agent_id: fields.AgentName | UnsetType | None = field(default=UNSET, name="agentId")
     #: name of a session, or its full key; the schedule's own session when left out
@@ -98,6 +100,8 @@ class JobShown(Struct, frozen=True, kw_only=True):
     timezone: str
     #: what the agent is told
     prompt: str
+    #: files that the agent is given each time
+    attachments: list[views.FileShown]
     #: id or slug of the agent; null means the default agent
     agent_id: str | None = field(name="agentId")
     #: name of a session, or its full key; null means a session of its own
@@ -268,7 +272,14 @@ async def show_job(call: Call[Nothing, Nothing]) -> JobDetailsAnswer:
     return JobDetailsAnswer(job=JobDetails(**shown, next_runs=[times.format_rfc3339(time) for time in next_times]))
 
 
-@ROUTES.add("POST", "/api/cron/create", scope=Scope.WRITE, body=JobFields, answer=JobAnswer)
+@ROUTES.add(
+    "POST",
+    "/api/cron/create",
+    scope=Scope.WRITE,
+    body=JobFields,
+    answer=JobAnswer,
+    body_limit=limit_body_with_files,
+)
 async def create_job(call: Call[JobFields, Nothing]) -> JobAnswer:
     """Make a schedule. It is on disk when this answers."""
     wanted = _read_spec_fields(call)
@@ -278,21 +289,27 @@ async def create_job(call: Call[JobFields, Nothing]) -> JobAnswer:
     settings = call.server.config.cron
     wanted = {"timezone": settings.timezone, "max_failures": settings.max_failures, **wanted}
     enabled = call.body.enabled is not False
-    made = call.engine.schedules.create_schedule(
-        ScheduleSpec(**wanted), enabled=enabled, key=call.read_idempotency_key()
-    )
-    return JobAnswer(job=_render_job(await asyncio.shield(made)))
+    async with receive_attachments(call, call.body.attachments) as given:
+        spec = ScheduleSpec(**wanted, attachments=given.files)
+        key = call.read_idempotency_key(given.files)
+        made = call.engine.schedules.create_schedule(spec, enabled=enabled, key=key, staged=given.staged)
+        return JobAnswer(job=_render_job(await asyncio.shield(made)))
 
 
-@ROUTES.add("PATCH", "/api/cron/{id}", scope=Scope.WRITE, body=JobFields, answer=JobAnswer)
+@ROUTES.add(
+    "PATCH", "/api/cron/{id}", scope=Scope.WRITE, body=JobFields, answer=JobAnswer, body_limit=limit_body_with_files
+)
 async def edit_job(call: Call[JobFields, Nothing]) -> JobAnswer:
     """Change a schedule; fields that are left out stay as they are."""
     id_, schedules = call.path["id"], call.engine.schedules
     found = await schedules.get_schedule(id_)
     changes = _read_spec_fields(call, found.spec.deliver)
     enabled = None if call.body.enabled is UNSET else call.body.enabled
-    if changes or enabled is not None:
-        found = await asyncio.shield(schedules.edit_schedule(id_, changes, enabled))
+    async with receive_attachments(call, call.body.attachments) as given:
+        if call.body.attachments is not UNSET:
+            changes["attachments"] = given.files
+        if changes or enabled is not None:
+            found = await asyncio.shield(schedules.edit_schedule(id_, changes, enabled, given.staged))
     return JobAnswer(job=_render_job(found))
 
 
@@ -335,7 +352,7 @@ _SPEC_FIELD_NAMES = {
     "message": "input",
     "agent_id": "agent",
 }
-_FIELDS_OUTSIDE_SPEC = frozenset({"enabled", "deliver", "webhook", "webhook_secret"})
+_FIELDS_OUTSIDE_SPEC = frozenset({"attachments", "enabled", "deliver", "webhook", "webhook_secret"})
 
 
 def _read_spec_fields(call: Call[JobFields, Nothing], before: tuple[Target, ...] = ()) -> dict[str, Any]:
@@ -378,6 +395,7 @@ def _render_job(job: Schedule) -> JobShown:
         schedule=spec.expression,
         timezone=spec.timezone,
         prompt=spec.input,
+        attachments=views.render_files(spec.attachments),
         agent_id=spec.agent,
         session=spec.session,
         fresh=spec.fresh,

@@ -14,7 +14,7 @@ from gateway.domain.delivery import Delivery, DeliveryCounts, DeliveryFilter
 from gateway.domain.event import Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
-from gateway.domain.ports.file_store import FileStore
+from gateway.domain.ports.file_store import FileStore, StagedFile
 from gateway.domain.ports.run_store import EventStore, PermissionStore, RunStore
 from gateway.domain.ports.upkeep_store import RetentionStore, UnreadableStore, WorkspaceStore
 from gateway.domain.queue import AdmissionRules, AgentLoad
@@ -92,19 +92,30 @@ class DeliveryStore(Protocol):
 class ScheduleStore(Protocol):
     """Schedules and their fires."""
 
-    async def create(self, schedule: Schedule, key: IdempotencyKey | None = None) -> Schedule:
+    async def create(
+        self, schedule: Schedule, key: IdempotencyKey | None = None, staged: Sequence[StagedFile] = ()
+    ) -> Schedule:
         """Store a new schedule.
+
+        Args:
+            staged: those of its attachments that are not stored yet; they are stored with it.
 
         Raises:
             Conflict: its id is taken, there are too many, or the key was used with another body.
+            FileUnknown: one of its attachments is not stored.
+            StorageFull, Unavailable: the disk has no room for a file.
         """
         ...
 
-    async def replace(self, schedule: Schedule) -> Schedule | None:
-        """Store an edited schedule. Returns None if another edit came first.
+    async def replace(self, schedule: Schedule, staged: Sequence[StagedFile] = ()) -> Schedule | None:
+        """Store an edited schedule, and those of its attachments that are not stored yet.
+
+        Returns None if another edit came first.
 
         Raises:
             ScheduleNotFound: there is none with that id.
+            FileUnknown: one of its attachments is not stored.
+            StorageFull, Unavailable: the disk has no room for a file.
         """
         ...
 

@@ -12,6 +12,7 @@ import msgspec
 from gateway.domain import cron, ids, schedule
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
+from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.ports.store import Store
 from gateway.domain.run import AcceptedRun, RunSpec, Source
 from gateway.domain.schedule import FireRecord, PlannedRun, Schedule, ScheduleSpec
@@ -57,18 +58,29 @@ class Schedules:
         self._changed = changed
 
     async def create_schedule(
-        self, spec: ScheduleSpec, id_: str | None = None, *, enabled: bool = True, key: IdempotencyKey | None = None
+        self,
+        spec: ScheduleSpec,
+        id_: str | None = None,
+        *,
+        enabled: bool = True,
+        key: IdempotencyKey | None = None,
+        staged: Sequence[StagedFile] = (),
     ) -> Schedule:
         """Create a schedule, with the given id or a generated one.
+
+        Args:
+            staged: those of its attachments that are not stored yet.
 
         Raises:
             InvalidRequest: its times cannot be read, or never come; the message says why.
             AgentNotFound: there is no such agent.
             Conflict: there is one with that id already, or the key was used with another body.
+            FileUnknown: one of its attachments is not stored.
+            StorageFull, Unavailable: the disk has no room for a file.
         """
         made = self._build_schedule(spec, id_, enabled=enabled)
         try:
-            return await self._store.schedules.create(made, key)
+            return await self._store.schedules.create(made, key, staged)
         finally:  # if the caller is cancelled before the store answers, the schedule may still be on disk
             self._changed()
 
@@ -92,13 +104,20 @@ class Schedules:
             await self.create_schedule(spec, id_, enabled=enabled)
         return True
 
-    async def edit_schedule(self, id_: str, changes: Mapping[str, Any], enabled: bool | None = None) -> Schedule:
+    async def edit_schedule(
+        self,
+        id_: str,
+        changes: Mapping[str, Any],
+        enabled: bool | None = None,
+        staged: Sequence[StagedFile] = (),
+    ) -> Schedule:
         """Change fields of a schedule's spec. New times count from now on. A zone is only for cron expressions.
 
         An edit that removes the reason for which it was disabled by itself enables it again.
 
         Args:
             enabled: enables or disables it in the same step; None leaves that to the edit.
+            staged: those of its new attachments that are not stored yet.
 
         Raises:
             ScheduleNotFound: there is none.
@@ -112,7 +131,7 @@ class Schedules:
                 return edited
             return self._apply_toggle(edited, enabled)
 
-        return await self._replace_schedule(id_, apply_changes)
+        return await self._replace_schedule(id_, apply_changes, staged)
 
     async def toggle_schedule(self, id_: str, enabled: bool | None = None) -> Schedule:
         """Enable or disable a schedule, or switch it if `enabled` is None.
@@ -225,6 +244,7 @@ class Schedules:
             agent=session.partition(":")[0],
             session=session,
             input=spec.input,
+            attachments=spec.attachments,
             model=spec.model,
             timeout=spec.timeout,
             deliver=spec.deliver,
@@ -266,14 +286,16 @@ class Schedules:
             raise Conflict("its time has passed.", remedy="Set another time first.")
         return msgspec.structs.replace(found, enabled=True, reason=None, failures=0, next_at=next_at)
 
-    async def _replace_schedule(self, id_: str, change: Callable[[Schedule], Schedule]) -> Schedule:
+    async def _replace_schedule(
+        self, id_: str, change: Callable[[Schedule], Schedule], staged: Sequence[StagedFile] = ()
+    ) -> Schedule:
         for attempt in range(MAX_EDIT_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(EDIT_PAUSE_SECONDS * 2 ** (attempt - 1))
             changed = change(await self._store.schedules.get(id_))
             self._check_runnable(changed)
             try:
-                replaced = await self._store.schedules.replace(changed)
+                replaced = await self._store.schedules.replace(changed, staged)
             finally:
                 self._changed()
             if replaced is not None:

@@ -10,7 +10,7 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.queue import AdmissionRules
 from gateway.domain.run import AcceptedRun, RunSpec, Status
 from gateway.domain.schedule import FireOutcome, FirePlan, Overlap, PlannedRun, Schedule, explain_skip
-from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound
+from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, FileUnknown
 from gateway.store.sqlite import runs, schedules
 from gateway.store.sqlite.database import Transaction
 
@@ -56,7 +56,7 @@ def fire_schedule(tx: Transaction, plan: FirePlan) -> list[AcceptedRun]:
             continue
         try:
             accepted = _start_run(tx, schedule, planned)
-        except (AgentNotFound, AgentDisabled, AgentBusy) as error:  # raised before anything was written
+        except (AgentNotFound, AgentDisabled, AgentBusy, FileUnknown) as error:  # raised before anything was written
             schedules.refuse_fire(tx, schedule.id, planned.time, str(error))
             if schedules.count_failure(tx, schedule.id, str(error)):
                 break

@@ -70,7 +70,7 @@ def accept_run(
     if admission is not None:
         mode = admission.session_mode
         agents.admit_run(tx, spec, admission)
-        alike = _find_waiting_duplicate(tx, spec) if admission.coalesce else None
+        alike = _find_waiting_duplicate(tx, spec) if admission.coalesce and not spec.attachments else None
         if alike is not None:
             idempotency.save_key(tx, key, alike.id)
             return AcceptedRun(alike, is_new=False)
@@ -109,10 +109,11 @@ def accept_run(
 
 
 def _find_waiting_duplicate(tx: Transaction, spec: RunSpec) -> Run | None:
-    """Return a queued run of the session that has the same source and input."""
+    """Return a queued run of the session that has the same source and input, and no files either."""
     rows = tx.execute(
         f"SELECT {run_queries.RUN_COLUMNS} FROM {OPEN_RUNS_OF_SESSION} AND status = 'queued' AND source = ?2"
-        " AND iif(json_valid(spec), json_extract(spec, '$.input'), NULL) = ?3 ORDER BY seq LIMIT 1",
+        " AND iif(json_valid(spec), json_extract(spec, '$.input'), NULL) = ?3"
+        " AND iif(json_valid(spec), json_extract(spec, '$.attachments'), 0) IS NULL ORDER BY seq LIMIT 1",
         (spec.session, spec.source, spec.input),
     )
     return next(iter(run_queries.decode_runs(tx, rows)), None)

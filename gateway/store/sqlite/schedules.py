@@ -10,11 +10,12 @@ import msgspec
 
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
+from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.run import Outcome, Run, Source, Status
 from gateway.domain.schedule import MAX_LISTED_SKIPS, FireOutcome, FireRecord, Schedule, ScheduleSpec
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, ScheduleNotFound, Unreadable
-from gateway.store.sqlite import event_log, idempotency
+from gateway.store.sqlite import event_log, files, idempotency
 from gateway.store.sqlite.bounded import LimitedRows
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
@@ -61,7 +62,9 @@ def _decode_schedule(row: Sequence[Any]) -> Schedule:
 # --- changing ---------------------------------------------------------------------------------
 
 
-def create_schedule(tx: Transaction, schedule: Schedule, key: IdempotencyKey | None = None) -> Schedule:
+def create_schedule(
+    tx: Transaction, schedule: Schedule, key: IdempotencyKey | None = None, staged: Sequence[StagedFile] = ()
+) -> Schedule:
     earlier = idempotency.find_used(tx, key)
     if earlier is not None and _is_stored(tx, earlier):  # else it was deleted: the same request creates it again
         return get_schedule(tx, earlier)
@@ -70,6 +73,8 @@ def create_schedule(tx: Transaction, schedule: Schedule, key: IdempotencyKey | N
     number: Any = tx.execute("SELECT count(*) FROM schedules").get
     if number >= MAX_SCHEDULES:
         raise Conflict(f"there are {MAX_SCHEDULES} schedules already.", remedy="Delete one that you do not need.")
+    files.check_stored(tx, schedule.spec.attachments, staged)
+    files.store_staged(tx, staged)
     tx.execute(
         "INSERT INTO schedules (id, spec, enabled, reason, anchor, next_at, created, updated)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -84,12 +89,13 @@ def create_schedule(tx: Transaction, schedule: Schedule, key: IdempotencyKey | N
             tx.now,
         ),
     )
+    files.use_files(tx, schedule.spec.attachments, schedule=schedule.id)
     idempotency.save_key(tx, key, schedule.id)
     note_change(tx, schedule, "created")
     return get_schedule(tx, schedule.id)
 
 
-def replace_schedule(tx: Transaction, schedule: Schedule) -> Schedule | None:
+def replace_schedule(tx: Transaction, schedule: Schedule, staged: Sequence[StagedFile] = ()) -> Schedule | None:
     """Store an edited schedule. Returns None if another edit came first."""
     tx.execute(
         "UPDATE schedules SET spec = ?, enabled = ?, reason = ?, anchor = ?, next_at = ?, failures = ?,"
@@ -109,6 +115,10 @@ def replace_schedule(tx: Transaction, schedule: Schedule) -> Schedule | None:
     if not tx.changes_made():
         get_schedule(tx, schedule.id)
         return None
+    files.release_schedule_files(tx, schedule.id)
+    files.check_stored(tx, schedule.spec.attachments, staged)
+    files.store_staged(tx, staged)
+    files.use_files(tx, schedule.spec.attachments, schedule=schedule.id)
     note_change(tx, schedule, "edited")
     return get_schedule(tx, schedule.id)
 

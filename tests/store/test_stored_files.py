@@ -1,0 +1,78 @@
+"""Files in SQLite: what is deleted from the disk, what a damaged row does, and databases of before there were files."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from gateway.domain.unreadable import RowKind
+from gateway.errors import Unreadable
+from gateway.store.sqlite.store import SqliteStore
+from harness.waiting import PATIENCE
+from tests.contracts.stores import PAGE, SteppedClock, spec
+from tests.contracts.test_store_files import staged_file
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[SqliteStore]:
+    opened = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    yield opened
+    await opened.close()
+
+
+async def test_a_content_is_removed_only_when_the_deletion_of_its_file_is_on_disk(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    """In one transaction, a commit that fails would leave a file without its content."""
+    stored = await store.files.add(staged_file())
+    go_on = threading.Event()
+    on_disk: list[int] = []
+
+    def remove(sha256: str) -> None:
+        other = apsw.Connection(str(tmp_path / "moongate.db"), flags=apsw.SQLITE_OPEN_READONLY)
+        on_disk.append(int(other.execute("SELECT count(*) FROM files").get))  # type: ignore[arg-type]
+        other.close()
+
+    blocking = asyncio.ensure_future(store._database.write(lambda tx: go_on.wait(PATIENCE)))
+    deleting = asyncio.ensure_future(store.files.delete(stored.id))
+    removing = asyncio.ensure_future(store.files.remove_unowned([stored.sha256], remove))
+    await asyncio.sleep(0)  # all three are in the writer's queue
+    go_on.set()
+    await asyncio.gather(blocking, deleting, removing)
+
+    assert on_disk == [0]
+
+
+async def test_a_file_whose_row_cannot_be_read_is_set_aside_and_hides_no_other(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    bad, good = await store.files.add(staged_file(b"1")), await store.files.add(staged_file(b"2"))
+    other = apsw.Connection(str(tmp_path / "moongate.db"))
+    other.set_busy_timeout(5000)
+    other.execute("UPDATE files SET name = CAST(x'ff' AS TEXT) WHERE id = ?", (bad.id,))
+    other.close()
+
+    assert [one.file for one in await store.files.list(PAGE)] == [good]
+    with pytest.raises(Unreadable):
+        await store.files.get(bad.id)
+    assert [(row.kind, row.id) for row in await store.unreadable.list()] == [(RowKind.FILE, bad.id)]
+
+
+async def test_the_uses_and_the_total_are_right_after_a_batch_that_was_rolled_back(store: SqliteStore) -> None:
+    def fail(tx: object) -> None:
+        tx.execute("INSERT INTO notes (scope, name, value) VALUES ('s', 'n', 'v')")  # type: ignore[attr-defined]
+        raise RuntimeError("this operation fails after it has written")
+
+    staged = staged_file(b"123")
+    accepting = store.runs.accept(spec(attachments=(staged.file,)), staged=[staged])
+    failing = store._database.write(fail)
+    answers = await asyncio.gather(accepting, failing, store.runs.accept(spec()), return_exceptions=True)
+
+    assert [isinstance(answer, BaseException) for answer in answers] == [False, True, False]
+    assert (await store.files.get(staged.file.id)).uses == 1
+    assert await store.files.count_bytes() == 3
