@@ -14,6 +14,7 @@ from drills import (
     deliveries,
     descriptors,
     disk,
+    files,
     hostile,
     much,
     reads,
@@ -57,6 +58,16 @@ DRILLS = [
     Row("disk full", disk.full),
     Row("disk refuses", disk.refusing),
     Row("disk read-only", disk.read_only),
+    Row(
+        "kill -9 among files",
+        files.kill_at_random,
+        partial(files.kill_at_random, kills=30, largest=files.LARGEST),
+    ),
+    Row(
+        "restarts among uploads",
+        files.uploads_over_restarts,
+        partial(files.uploads_over_restarts, restarts=10, size=files.LARGEST),
+    ),
     Row(
         "a store that has grown",
         much.is_kept,
