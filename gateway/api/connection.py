@@ -38,7 +38,7 @@ _log = log.get()
 class CountingTransport:
     """A transport that counts what its client takes. The size of its buffer alone does not tell: more is written."""
 
-    __slots__ = ("_transport", "_written")
+    __slots__ = ("__weakref__", "_transport", "_written")  # event loops refer to transports weakly
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport

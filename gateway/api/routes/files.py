@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 from msgspec import Meta, Struct
 
 from gateway.api import body, paging, views
+from gateway.api.file_response import WatchedFileResponse
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
 from gateway.domain.file import File, StoredFile
@@ -98,8 +99,9 @@ async def download_file(call: Call[Nothing, View]) -> web.StreamResponse:
     etag = f'"{file.sha256}"'
     if etag in call.request.headers.get(hdrs.IF_NONE_MATCH, ""):
         return web.Response(status=304, headers={hdrs.ETAG: etag})
-    return web.FileResponse(
+    return WatchedFileResponse(
         content,
+        stall_seconds=call.server.config.limits.stall_seconds,
         headers={
             hdrs.CONTENT_TYPE: file.media_type,
             hdrs.CONTENT_DISPOSITION: make_disposition("inline" if shown else "attachment", file.name),
