@@ -6,16 +6,23 @@ CPU time exactly at the two ends of the slice, so that connecting and warming up
 
 from __future__ import annotations
 
+import itertools
 import resource
 import selectors
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import msgspec
 
 from bench import measure
+
+#: bytes that are read at once
+_RECEIVED_BYTES = 1 << 18
+#: bytes of the number that makes a request unique
+_NUMBER_BYTES = 8
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -29,6 +36,8 @@ class Load(msgspec.Struct, frozen=True):
     seconds: float
     #: seconds before the slice begins
     warm_up: float = 0.3
+    #: whether the last bytes of each request are a number that no other has, so that no two bodies are the same
+    unique: bool = False
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -65,43 +74,58 @@ def run(load: Load) -> Slice:
 class _Client:
     """One connection, with one request under way."""
 
-    def __init__(self, port: int, request: bytes) -> None:
-        self.request = request
+    def __init__(self, port: int, request: bytes, numbers: Iterator[int] | None) -> None:
+        """Args:
+        numbers: the next one takes the place of the last bytes of each request; None sends it as it is.
+        """
+        self._request = memoryview(request)
+        self._numbers = numbers
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._received = b""
+        self._head = b""
+        #: bytes of the answer that are still to come, when its head has come
+        self._left = 0
 
     def send(self) -> None:
         self.sent = time.perf_counter()
-        self.socket.sendall(self.request)
+        if self._numbers is None:
+            self.socket.sendall(self._request)
+        else:
+            self.socket.sendall(self._request[:-_NUMBER_BYTES])
+            self.socket.sendall(next(self._numbers).to_bytes(_NUMBER_BYTES, "big"))
 
     def receive(self) -> bool:
         """Read the data that has come; return whether the answer is complete.
 
         Raises:
-            RuntimeError: the answer is not 200, or the server closed the connection.
+            RuntimeError: the answer is not one of success, or the server closed the connection.
         """
-        data = self.socket.recv(65536)
-        self._received += data
-        if not data or not self._received.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(f"the server answered {self._received[:1000]!r}")
-        complete = _complete(self._received)
-        if complete:
-            self._received = b""
-        return complete
+        data = self.socket.recv(_RECEIVED_BYTES)
+        if self._left:
+            self._left -= len(data)
+        else:
+            self._head += data
+            if not self._head.startswith(b"HTTP/1.1 2"):
+                raise RuntimeError(f"the server answered {self._head[:1000]!r}")
+            end = self._head.find(b"\r\n\r\n")
+            if end < 0:
+                return False
+            self._left = end + 4 + _read_length(self._head, end) - len(self._head)
+            self._head = b""
+        if not data:
+            raise RuntimeError("the server closed the connection")
+        return not self._left
 
 
-def _complete(answer: bytes) -> bool:
-    end = answer.find(b"\r\n\r\n")
-    if end < 0:
-        return False
+def _read_length(answer: bytes, end: int) -> int:
     start = answer.lower().index(b"content-length:", 0, end) + 15
-    return len(answer) == end + 4 + int(answer[start : answer.find(b"\r\n", start)])
+    return int(answer[start : answer.find(b"\r\n", start)])
 
 
 def _drive(load: Load) -> Slice:
     selector = selectors.DefaultSelector()
-    clients = [_Client(load.port, request) for request in load.requests]
+    numbers = itertools.count(time.time_ns()) if load.unique else None
+    clients = [_Client(load.port, request, numbers) for request in load.requests]
     for client in clients:
         selector.register(client.socket, selectors.EVENT_READ, client)
         client.send()

@@ -44,13 +44,22 @@ class Server:
         return self._process.pid
 
     def post(self, path: str, body: Any) -> bytes:
-        """Return a request as bytes."""
-        data = json.dumps(body).encode()
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAuthorization: Bearer {TOKEN}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
-        )
-        return head.encode() + data
+        """Return a request with a JSON body, as bytes."""
+        return self.post_bytes(path, json.dumps(body).encode(), "application/json")
+
+    def post_bytes(self, path: str, body: bytes, media_type: str = "application/octet-stream") -> bytes:
+        """Return a request with a body, as bytes."""
+        more = f"Content-Type: {media_type}\r\nContent-Length: {len(body)}\r\n"
+        return self._make_head("POST", path, more) + body
+
+    def get(self, path: str) -> bytes:
+        """Return a request without a body, as bytes."""
+        return self._make_head("GET", path)
+
+    def _make_head(self, method: str, path: str, more: str = "") -> bytes:
+        return (
+            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAuthorization: Bearer {TOKEN}\r\n{more}\r\n"
+        ).encode()
 
     def exchange(self, request: bytes) -> bytes:
         """Send one request over a new connection, and return the first part of the answer."""
