@@ -22,6 +22,7 @@ from typing import Any, ClassVar, TypeVar
 from aiohttp import web
 
 from harness.directives import Answer, Call, Plan, Refusal, Trouble, answer
+from harness.received_files import ReceivedFile, find_files
 
 _MEGABYTE = 1_000_000
 
@@ -62,6 +63,11 @@ class ScriptedServer(ABC):
         app = web.Application(client_max_size=64 << 20)
         app.add_routes([web.get("/state", self._state), *self.routes()])
         return app
+
+    @property
+    def files(self) -> list[ReceivedFile]:
+        """The files in the requests so far, each once."""
+        return list(dict.fromkeys(file for one in self.requests for file in find_files(one["body"])))
 
     async def _state(self, request: web.Request) -> web.Response:
         return web.json_response(asdict(self.counters))

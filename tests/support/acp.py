@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from gateway.process.child import Children
 from tests.support import scripted_acp
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People
+from tests.support.sample_files import GivenFiles
 from tests.support.turns import turn
 
 SCRIPTED_ACP_COMMAND = [sys.executable, "-I", "-S", scripted_acp.__file__]
@@ -57,9 +58,14 @@ class Rig:
         self.agent = msgspec.structs.replace(self.agent, options=given, **changes)
 
     async def ask(
-        self, prompt: str, ref: str | None = None, model: str | None = None, said: list[TurnOutput] | None = None
+        self,
+        prompt: str,
+        ref: str | None = None,
+        model: str | None = None,
+        said: list[TurnOutput] | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> list[TurnOutput]:
-        """Stream a turn to its end; what came before an error is in `said`."""
+        """Stream a turn with these files to its end; what came before an error is in `said`."""
         said = said if said is not None else []
         given = turn(
             self.agent,
@@ -70,6 +76,8 @@ class Rig:
             session_ref=ref,
             people=self.people,
         )
+        if files:
+            given = GivenFiles(self.workspace, files).attach_to(given)
         async for one in self.backend.stream_turn(given):
             said.append(one)
         return said

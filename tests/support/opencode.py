@@ -18,7 +18,11 @@ OPENCODE_MODEL = "scripted/scripted"
 def config(model_url: str) -> dict[str, Any]:
     """Return opencode's configuration for a scripted model at a base URL."""
     price = {"input": 1, "output": 2}  # in US dollars for a million tokens
-    about = {"cost": price, "limit": {"context": 1_000_000, "output": 32_000}}  # over ACP, a cost is told with a limit
+    about = {
+        "cost": price,
+        "limit": {"context": 1_000_000, "output": 32_000},  # over ACP, a cost is told with a limit
+        "modalities": {"input": ["text", "image", "pdf", "audio"], "output": ["text"]},
+    }
     models: dict[str, Any] = {"scripted": about, "scripted-b": about}
     return {
         "model": OPENCODE_MODEL,

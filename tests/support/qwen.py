@@ -9,9 +9,13 @@ from typing import Any
 from harness.scripted_model import SCRIPTED_MODELS
 from tests.support import installed
 
+#: what the model reads: of one that Qwen Code does not know, it must be told
+_READS = {"modalities": {"image": True, "pdf": True, "audio": True}}
+
 
 def _settings(model_url: str) -> dict[str, Any]:
-    models = [{"id": name, "name": name, "baseUrl": model_url, "envKey": "OPENAI_API_KEY"} for name in SCRIPTED_MODELS]
+    about = {"baseUrl": model_url, "envKey": "OPENAI_API_KEY", "generationConfig": _READS}
+    models = [{"id": name, "name": name, **about} for name in SCRIPTED_MODELS]
     return {
         "security": {"auth": {"selectedType": "openai"}},
         "modelProviders": {"openai": models},

@@ -28,6 +28,8 @@ It has the directives of `scripted_agent`, and these:
     [[retry STATUS N MS]] tell N failed tries as claude-agent-acp does, the last with a pause of MS, then be silent
     [[notice TEXT]]  send notifications that are not in the protocol, the last one a notice of TEXT; then answer
     [[broken TEXT]]  tell TEXT as codex-acp does when the model has failed: as an answer
+    [[blocks]]       answer the blocks of the prompt as JSON
+    [[show JSON]]    answer with these blocks
 
 A session's memory is a file in its working directory. A file `busy-PID` there means that this process
 works. `--no-load`: sessions cannot be loaded again. `--blank`: a session that is loaded again has no history.
@@ -38,7 +40,8 @@ first one. `--mode-option A,B`: the same as an option. `--picky`: takes no mode.
 when its model is set. `--closes`: it can close sessions, and writes their ids to the file `closed`. `--stiff`: sets no
 option, and does not say so. `--name NAME`: calls itself so. `--models A,B`: offers these models for
 `session/set_model`, and begins with the first one. `--model-names A,B`: offers models with these names as an option, in
-place of `small` and `large`; their values are `id-A` and `id-B`, and no other is taken.
+place of `small` and `large`; their values are `id-A` and `id-B`, and no other is taken. `--takes A,B`: takes these in
+prompts: `image`, `audio`, `embeddedContext`.
 """
 
 from __future__ import annotations
@@ -69,6 +72,8 @@ answers: dict[int, Any] = {}
 results: dict[str, Any] = {}
 #: the message that answers the prompt, by session
 messages: dict[str, dict[str, Any]] = {}
+#: the blocks of the last prompt, by session
+blocks: dict[str, list[dict[str, Any]]] = {}
 #: what the client says that it can do
 client: dict[str, Any] = {}
 answered = threading.Condition()
@@ -184,6 +189,11 @@ def replay(session: str, name: str) -> None:
                 raise RuntimeError(why)
             case {"result": more}:
                 results[session] = more
+
+
+def show(session: str, shown: str) -> None:
+    for block in json.loads(shown):
+        update(session, "agent_message_chunk", content=block)
 
 
 def fail(session: str, why: str) -> None:
@@ -306,6 +316,8 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "retry": retry,
     "notice": notice,
     "broken": be_broken,
+    "blocks": lambda session, _: say(session, json.dumps(blocks[session])),
+    "show": show,
 }
 
 
@@ -432,6 +444,7 @@ def heed(message: dict[str, Any]) -> None:
         case "initialize":
             client.update(params.get("clientCapabilities") or {})
             able: dict[str, Any] = {"loadSession": "--no-load" not in sys.argv}
+            able["promptCapabilities"] = dict.fromkeys(read_argument("--takes", "").split(","), True)
             able["sessionCapabilities"] = {"close": {}} if "--closes" in sys.argv else {}
             about = {"name": read_argument("--name", "s"), "version": "1.0"}
             send(id=number, result={"protocolVersion": 1, "agentCapabilities": able, "agentInfo": about})
@@ -448,6 +461,7 @@ def heed(message: dict[str, Any]) -> None:
         case "session/cancel":
             cancelled[params["sessionId"]].set()
         case "session/prompt":
+            blocks[params["sessionId"]] = params["prompt"]
             text = "".join(part.get("text", "") for part in params["prompt"])
             if "[[stubborn" in text:  # only the main thread may set signal handlers
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)

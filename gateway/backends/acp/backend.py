@@ -25,7 +25,7 @@ from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import KnownAgent
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.offer import Offer, OtherModels
-from gateway.domain.ports.backend import Abilities, AgentHealth, Turn, TurnOutput
+from gateway.domain.ports.backend import Abilities, AgentHealth, FileKind, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import find_program
 from gateway.process.side_output import mix_in
@@ -61,6 +61,8 @@ class AcpBackend:
         self._closing: set[asyncio.Task[None]] = set()
         #: what agents offer and until when that is new, by the keys of their processes
         self._offers: dict[bytes, tuple[Offer, float]] = {}
+        #: which files agents take, by the keys of their processes
+        self._taken: dict[bytes, frozenset[FileKind]] = {}
 
     async def __aenter__(self) -> AcpBackend:
         return self
@@ -111,6 +113,9 @@ class AcpBackend:
             return offer
         return msgspec.structs.replace(offer, other_models=OtherModels.ANY)
 
+    def accepts(self, agent: Agent) -> frozenset[FileKind] | None:
+        return self._taken.get(self._process_key(agent, 0))
+
     async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
         from gateway.backends.acp.remarks import AgentRemarks, make_log
 
@@ -133,6 +138,7 @@ class AcpBackend:
             other.note_turn_elsewhere(turn.session_ref)
         connection.use_remarks(remarks)
         runner = TurnRunner(connection, turn)
+        self._taken[self._process_key(turn.agent, 0)] = runner.taken.kinds
         try:
             async with aclosing(runner.stream_events()) as saying:
                 async for said in saying:

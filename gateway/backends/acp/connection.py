@@ -29,6 +29,7 @@ from acp.schema import (
     ElicitationMode,
     Implementation,
     PermissionOption,
+    PromptCapabilities,
     RequestPermissionResponse,
     SessionConfigOptionSelect,
     SessionModeState,
@@ -174,6 +175,8 @@ class AgentConnection:
         self.can_load = False
         self.can_resume = False
         self.can_close = False
+        #: what may be in a prompt
+        self.prompt_capabilities: PromptCapabilities | None = None
         #: how it calls itself
         self.name = ""
         self.version = ""
@@ -196,6 +199,7 @@ class AgentConnection:
             raise AgentError(f"the agent speaks version {said.protocol_version} of ACP, not {acp.PROTOCOL_VERSION}.")
         able = said.agent_capabilities
         self.can_load = bool(able and able.load_session)
+        self.prompt_capabilities = able.prompt_capabilities if able else None
         sessions = able.session_capabilities if able else None
         self.can_resume = bool(sessions and sessions.resume)
         self.can_close = bool(sessions and sessions.close) and (self.can_load or self.can_resume)

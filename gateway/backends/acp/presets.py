@@ -61,6 +61,10 @@ class KnownAgent(NamedTuple):
     abilities: Abilities = Abilities()
     #: variables that it gets unless the agent's `env` sets them: it tells failed tries of its model on standard error
     environment: tuple[tuple[str, str], ...] = ()
+    #: whether its model gets a PDF that is embedded in a prompt; others drop it, or give it as letters, as tests found
+    reads_pdf: bool = False
+    #: whether pictures and audio must be embedded resources, too: Gemini CLI 0.61 drops all others next to a resource
+    wants_resources: bool = False
 
 
 #: opencode's `permission` with which it asks for everything but reading; without it, it does everything unasked in its
@@ -85,6 +89,7 @@ KNOWN_AGENTS = {
         ("OpenCode",),
         other_models=OtherModels.NONE,
         environment=(("OPENCODE_PRINT_LOGS", "1"), ("OPENCODE_LOG_LEVEL", "ERROR")),
+        reads_pdf=True,
     ),
     AgentPreset.CLAUDE: KnownAgent(
         ("claude-agent-acp",),
@@ -96,6 +101,7 @@ KNOWN_AGENTS = {
         ("@agentclientprotocol/claude-agent-acp",),
         abilities=Abilities(tells_tokens=True, tells_cost=True),
         other_models=OtherModels.SIMILAR,
+        reads_pdf=True,
     ),
     AgentPreset.CODEX: KnownAgent(
         ("codex-acp",),
@@ -119,6 +125,8 @@ KNOWN_AGENTS = {
         ("gemini-cli",),
         abilities=Abilities(tells_tokens=True, tells_cost=False),
         environment=() if sys.platform == "win32" else (("GEMINI_DEBUG_LOG_FILE", "/dev/stderr"),),
+        reads_pdf=True,
+        wants_resources=True,
     ),
     AgentPreset.QWEN: KnownAgent(
         ("qwen", "--acp"),

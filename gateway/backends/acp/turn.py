@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator
 
 from acp.exceptions import RequestError
-from acp.schema import PromptResponse, TextContentBlock
+from acp.schema import PromptResponse
 
 from gateway.backends.acp.connection import AgentConnection, LoadedSession
 from gateway.backends.acp.elicitation import QuestionResponder
@@ -15,6 +15,7 @@ from gateway.backends.acp.failures import SignInNeeded
 from gateway.backends.acp.modes import ModeKeeper
 from gateway.backends.acp.permissions import PermissionResponder
 from gateway.backends.acp.presets import recognise_name
+from gateway.backends.acp.prompts import build_prompt, find_taken_files
 from gateway.backends.acp.sessions import SessionOpener
 from gateway.backends.acp.updates import UpdateReader
 from gateway.domain.agent import PermissionPolicy
@@ -45,6 +46,8 @@ class TurnRunner:
         self._updates = UpdateReader(connection.name)
         self._permissions = PermissionResponder(turn, connection)
         self._questions = QuestionResponder(turn)
+        #: which files the agent takes in the blocks of a prompt
+        self.taken = find_taken_files(connection.prompt_capabilities, known)
         #: whether another turn can use the connection
         self.is_reusable = False
 
@@ -60,8 +63,9 @@ class TurnRunner:
             AgentError: the agent failed or refused.
         """
         session, lost = await self._opener.open_session()
-        text = self._turn.input
-        restarted = None if lost is None else await self._turn.restart_conversation(lost)
+        named = await self._turn.place_and_name(self._turn.attachments)
+        text = named.turn.input
+        restarted = None if lost is None else await named.turn.restart_conversation(lost)
         if restarted is not None:
             yield restarted.remark
             text = restarted.turn.input
@@ -69,12 +73,11 @@ class TurnRunner:
             yield SessionRef(session)
         if lost is not None and self._turn.agent.system_prompt:
             text = f"{self._turn.agent.system_prompt}\n\n{text}"
+        blocks = await build_prompt(text, named, self.taken)
         note = self._connection.loaded_sessions[session]
         with self._connection.listen_to(session, self._permissions.answer_request, self._questions.answer_form):
             self._watch_mode(note, note.told_mode)
-            prompt = self._connection.agent.prompt(
-                session_id=session, prompt=[TextContentBlock(type="text", text=text)]
-            )
+            prompt = self._connection.agent.prompt(session_id=session, prompt=[*blocks])
             asking = asyncio.create_task(prompt, name="acp-prompt")
             try:
                 async for said in self._stream_updates(session, asking):

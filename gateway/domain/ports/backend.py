@@ -124,6 +124,14 @@ async def _place_no_files(files: Sequence[File]) -> Sequence[str]:
     return ()
 
 
+class NamedTurn(NamedTuple):
+    """A turn whose input names some files."""
+
+    turn: Turn
+    #: the absolute path of each; none if there is no workspace
+    paths: Sequence[str]
+
+
 class RestartedTurn(NamedTuple):
     """A turn that begins a new conversation in place of one that the agent has lost."""
 
@@ -176,10 +184,15 @@ class Turn(Struct, frozen=True, kw_only=True):
 
         So no file is dropped silently: an agent with tools can open it, and any other can say that it cannot.
         """
+        return (await self.place_and_name(files)).turn
+
+    async def place_and_name(self, files: Sequence[File]) -> NamedTurn:
+        """Put files into the workspace, and return the turn whose input names them, and where they are."""
         if not files:
-            return self
-        note = describe_attachments(files, await self.place_files(files))
-        return msgspec.structs.replace(self, input="\n\n".join(filter(None, [self.input, note])))
+            return NamedTurn(self, ())
+        paths = await self.place_files(files)
+        text = "\n\n".join(filter(None, [self.input, describe_attachments(files, paths)]))
+        return NamedTurn(msgspec.structs.replace(self, input=text), paths)
 
     async def restart_conversation(self, why: str, *, max_tokens: int = MAX_RECAP_TOKENS) -> RestartedTurn | None:
         """Return the turn for an agent that begins a new conversation; None if the session had none before.

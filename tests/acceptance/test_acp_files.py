@@ -1,0 +1,74 @@
+"""The whole gateway with each real agent that speaks ACP and a scripted model: files that it gets and makes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from harness.received_files import ReceivedFile
+from harness.scripted_server import ScriptedServer
+from tests.api.client import ask
+from tests.support.inprocess import Serving, serving
+from tests.support.real_acp import EACH, REAL, Real
+from tests.support.sample_files import BINARY, PDF, PNG, TEXT, WAV, attach
+
+SENT = {
+    "photo.png": ReceivedFile("image/png", PNG),
+    "paper, 2.pdf": ReceivedFile("application/pdf", PDF),
+    "sound.wav": ReceivedFile("audio/wav", WAV),
+}
+#: what the models of the agents get with the prompt; the rest they find in the workspace
+GIVEN = {
+    "claude": ("photo.png", "paper, 2.pdf"),
+    "codex": ("photo.png",),
+    "codex-zed": ("photo.png",),
+    "gemini": ("photo.png", "paper, 2.pdf", "sound.wav"),
+    "qwen": ("photo.png", "sound.wav"),
+    "opencode": ("photo.png", "paper, 2.pdf"),
+}
+
+
+class Stage(NamedTuple):
+    """A gateway with a real agent, and the server of its model."""
+
+    served: Serving
+    model: ScriptedServer
+    home: Path
+
+    async def send(self, message: str, attachments: list[dict[str, str]]) -> Any:
+        answer = await ask(self.served, "POST", "/api/agent", {"message": message, "attachments": attachments})
+        assert answer.status == 200, answer.body
+        return answer.body
+
+
+@asynccontextmanager
+async def staged(real: Real, home: Path, **changes: Any) -> AsyncIterator[Stage]:
+    async with real.serve() as model:
+        entry = real.entry(model.base_url, home / "agent") | changes
+        environ = {"PATH": os.environ["PATH"], "HOME": str(home)}
+        async with serving(home / "state", {"agents": {"list": [entry]}}, environ=environ) as served:
+            yield Stage(served, model, home / "state")
+
+
+@pytest.mark.parametrize("real", EACH)
+async def test_a_real_agent_gets_the_files_of_a_message(real: Real, tmp_path: Path) -> None:
+    name = next(name for name, one in REAL.items() if one is real)
+    others = {"report.log": TEXT, "data.bin": BINARY}
+    contents = {**{each: file.content for each, file in SENT.items()}, **others}
+
+    async with staged(real, tmp_path) as stage:
+        answer = await stage.send("What is this? [[say seen]]", [attach(*each) for each in contents.items()])
+        told = json.dumps([one["body"] for one in stage.model.requests])
+        placed = {file.name: file for file in stage.home.glob("workspaces/*/attachments/*/*")}
+
+    assert answer["reply"] == "seen"
+    assert set(stage.model.files) == {SENT[each] for each in GIVEN[name]}
+    assert "marker-4711" in told
+    assert {each: placed[each].read_bytes() for each in contents} == contents
+    assert all(f"{file}" in told for file in placed.values())
