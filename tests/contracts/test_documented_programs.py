@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import pytest
@@ -15,12 +15,16 @@ import pytest
 from gateway.agent_setup.entries import parse_entry
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Tool, ToolEnd
+from gateway.domain.ports.backend import FileKind, TakesFiles
 from gateway.errors import AgentError
+from harness.received_files import find_files
 from harness.scripted_anthropic import serve_anthropic
 from harness.scripted_model import serve_model
 from tests.contracts.backends import Stage, on_stage
 from tests.contracts.real_agents import RealAgent
 from tests.support import claude, clients, codex, installed, markdown, qwen
+from tests.support.sample_files import PDF, PNG, GivenFiles
+from tests.support.turns import listen
 
 PAGE = Path(__file__).parents[2] / "docs" / "agents.md"
 
@@ -152,6 +156,23 @@ async def test_a_command_of_the_shell_changes_files_only_if_that_is_allowed(
     if is_allowed:  # codex does not tell of a command that its sandbox has refused
         assert heard.of(Tool)
         assert heard.of(ToolEnd)
+
+
+async def test_a_program_of_the_page_is_told_of_files_and_codex_gets_pictures(stage: Stage) -> None:
+    files = {"a.png": PNG, "b.pdf": PDF}
+    for words in ("one", "two"):  # the second turn continues a session
+        given = stage.turn(stage.subject.say(words), "chat")
+        heard = await listen(stage.backend, GivenFiles(Path(given.workspace), files).attach_to(given))
+        stage.refs.update({"chat": heard.session_ref} if heard.session_ref else {})
+        assert heard.answer.strip() == words
+
+    assert isinstance(stage.subject, Documented)
+    model, told = stage.subject.model, json.dumps(stage.subject.model.requests[-1]["body"])
+    assert all(f"/chat/attachments/run-1/{name} (" in told for name in files)
+    sees_pictures = FileKind.IMAGE in cast("TakesFiles", stage.backend).accepts(stage.agent)
+    pictures = [file.content for file in find_files(model.requests[-1]["body"])]
+    assert pictures == ([PNG, PNG] if sees_pictures else [])
+    assert sees_pictures == (stage.agent.id == "codex-exec")
 
 
 def test_each_entry_of_the_page_can_be_used_as_it_stands() -> None:

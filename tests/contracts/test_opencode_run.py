@@ -13,11 +13,13 @@ from gateway.backends.command.options import Options
 from gateway.backends.command.presets import ProgramPreset
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.errors import AgentError
+from harness.received_files import ReceivedFile
 from harness.waiting import PATIENCE
 from tests.contracts.backends import BackendContract, Stage
 from tests.contracts.subjects import Modelled
 from tests.support import installed
 from tests.support import opencode as real
+from tests.support.sample_files import BINARY, PDF, PNG, WAV, GivenFiles
 from tests.support.turns import listen
 
 
@@ -51,6 +53,21 @@ class TestOpencodeRun(BackendContract):
         assert not list(stage.directory.rglob("hacked"))
         assert heard.usage.input > 0
         assert heard.usage.output > 0
+
+    async def test_pictures_and_papers_reach_its_model_and_other_files_are_named(
+        self, stage: Stage, session: str
+    ) -> None:
+        given = stage.turn(stage.subject.say("seen"), session)
+        files = {"a, b.png": PNG, "c.pdf": PDF, "d.bin": BINARY, "e.wav": WAV}
+
+        heard = await listen(stage.backend, GivenFiles(Path(given.workspace), files).attach_to(given))
+
+        assert heard.answer == "seen"
+        assert isinstance(stage.subject, OpencodeRun)
+        model = stage.subject.model
+        assert set(model.files) == {ReceivedFile("image/png", PNG), ReceivedFile("application/pdf", PDF)}
+        told = json.dumps(model.requests[-1]["body"])
+        assert all(f"{given.workspace}/attachments/run-1/{name} (" in told for name in files)
 
     @pytest.mark.parametrize("policy", [None, *PermissionPolicy])
     async def test_what_permissions_say_holds(

@@ -26,7 +26,8 @@ A known program needs only the name of its preset; `presets` has the rest:
 
 Lines on standard error are in the run's log at once. Exit status 0 is success. With another status, the turn fails,
 and the end of standard error is the reason. An agent's `system_prompt` goes into `system_args`, or before the first
-prompt of a conversation.
+prompt of a conversation. The prompt names the attached files; their paths are in `MOONGATE_ATTACHMENTS`, one a line,
+and in `file_args`. Files that the program writes into the directory `MOONGATE_OUTBOX` are sent to people.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 
 from gateway.backends import BackendResources, BackendType
@@ -50,7 +51,9 @@ from gateway.domain.ports.backend import (
     MAX_RECAP_TOKENS,
     Abilities,
     AgentHealth,
+    FileKind,
     FullReply,
+    NamedTurn,
     RestartedTurn,
     SessionRef,
     Turn,
@@ -70,6 +73,8 @@ MAX_SHOWN_STDERR_CHARACTERS = 500
 MAX_ARGUMENT_BYTES = 131_072 - 1024
 #: seconds for a known program to prepare its home directory
 PREPARE_TIMEOUT_SECONDS = 60.0
+#: variables with the paths of the attached files, one a line, and with the directory for files that people get
+ATTACHMENTS_VARIABLE, OUTBOX_VARIABLE = "MOONGATE_ATTACHMENTS", "MOONGATE_OUTBOX"
 
 
 #: how programs say that they do not have the session that they were told to continue
@@ -116,8 +121,13 @@ class CommandBackend:
         asking = known.asking if known is not None and agent.must_ask else {}
         return self._children.make_environment({**asking, **passed, **agent.env}, depth)
 
+    def accepts(self, agent: Agent) -> frozenset[FileKind]:
+        options: Options = agent.options.expanded_options
+        return frozenset(options.file_kinds if options.file_args else ())
+
     async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
         known: KnownProgram | None = turn.agent.options.known_program
+        turn, paths = await turn.place_and_name(turn.attachments)
         try:
             if known is not None:
                 await self._prepare_home(turn, known)
@@ -126,21 +136,22 @@ class CommandBackend:
                 if restarted is not None:
                     yield restarted.remark
                     turn = restarted.turn
-            async with aclosing(self._run_program(turn, known)) as saying:
+            async with aclosing(self._run_program(NamedTurn(turn, paths), known)) as saying:
                 async for said in saying:
                     yield said
         except _SessionForgotten as error:
             restarted = await _restart_conversation(turn, str(error))
             assert restarted is not None, "only a session that there was can be lost"
             yield restarted.remark
-            async with aclosing(self._run_program(restarted.turn, known)) as saying:
+            async with aclosing(self._run_program(NamedTurn(restarted.turn, paths), known)) as saying:
                 async for said in saying:
                     yield said
 
-    async def _run_program(self, turn: Turn, known: KnownProgram | None) -> AsyncGenerator[TurnOutput, None]:
+    async def _run_program(self, named: NamedTurn, known: KnownProgram | None) -> AsyncGenerator[TurnOutput, None]:
+        turn = named.turn
         options = turn.agent.options.expanded_options
         given = build_prompt(turn).encode("utf-8", "replace") if options.prompt is PromptChannel.STDIN else b""
-        child = await self._start_program(turn, build_arguments(turn), known)
+        child = await self._start_program(named, build_arguments(turn, named.paths), known)
         feeding = asyncio.create_task(_write_prompt(child, given), name="child-feed")
         reader = LineReader(options.map)
         read_output = (
@@ -177,7 +188,7 @@ class CommandBackend:
         async with self._children.first_start(argv[0], self._build_environment(turn.agent)) as first:
             if not first:
                 return
-            child = await self._start_program(turn, argv, known)
+            child = await self._start_program(NamedTurn(turn, ()), argv, known)
             try:
                 child.close_stdin()
                 with contextlib.suppress(TimeoutError):  # the turn itself will fail with the reason
@@ -188,8 +199,10 @@ class CommandBackend:
             finally:
                 await child.stop_group()
 
-    async def _start_program(self, turn: Turn, argv: list[str], known: KnownProgram | None) -> Child:
-        env = self._build_environment(turn.agent, turn.depth)
+    async def _start_program(self, named: NamedTurn, argv: list[str], known: KnownProgram | None) -> Child:
+        turn = named.turn
+        files = {ATTACHMENTS_VARIABLE: "\n".join(named.paths), OUTBOX_VARIABLE: turn.outbox}
+        env = self._build_environment(turn.agent, turn.depth) | files
         try:
             return await self._children.spawn_child(argv, cwd=turn.workspace, env=env, run=turn.run)
         except AgentError as error:
@@ -205,8 +218,11 @@ async def _restart_conversation(turn: Turn, why: str) -> RestartedTurn | None:
     return await turn.restart_conversation(why, max_tokens=min(MAX_RECAP_TOKENS, max(0, room // 5)))
 
 
-def build_arguments(turn: Turn) -> list[str]:
+def build_arguments(turn: Turn, paths: Sequence[str] = ()) -> list[str]:
     """Return the program and its arguments for a turn.
+
+    Args:
+        paths: where its attached files are. They are absolute, so that no program can read one as an option.
 
     Raises:
         AgentError: the program could read the name of the model or the session as an option.
@@ -221,6 +237,9 @@ def build_arguments(turn: Turn) -> list[str]:
     argv = list(options.command)
     if turn.agent.permission_policy is PermissionPolicy.ALLOW:
         argv += options.allow_args
+    for file, path in zip(turn.attachments, paths, strict=False):
+        if FileKind.classify(file) in options.file_kinds:
+            argv += [argument.replace("{file}", path) for argument in options.file_args]
     for added, placeholder, value in values:
         if value:
             argv += [argument.replace(placeholder, value) for argument in added]

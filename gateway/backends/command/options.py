@@ -9,6 +9,7 @@ from msgspec import Meta, Struct, field
 
 from gateway.backends.command.presets import KNOWN_PROGRAMS, KnownProgram, ProgramPreset
 from gateway.backends.command.rules import Rule
+from gateway.domain.ports.backend import FileKind
 
 
 class PromptChannel(StrEnum):
@@ -45,6 +46,10 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     resume_args: list[Argument] = field(default_factory=list)
     #: arguments to add when the agent's `permissions` are `allow`
     allow_args: list[Argument] = field(default_factory=list)
+    #: arguments to add for each attached file of the `file_kinds`; must contain `{file}`, an absolute path
+    file_args: list[Argument] = field(default_factory=list)
+    #: the kinds of files that `file_args` are for: `image`, `audio`, `pdf`, `other`
+    file_kinds: list[FileKind] = field(default_factory=lambda: list(FileKind))
     #: names of variables of the gateway's environment to pass on, such as `ANTHROPIC_API_KEY`
     pass_env: list[str] = field(default_factory=list)
     #: `text`, or `jsonl` with a `map`
@@ -63,9 +68,9 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"`preset` or `command` must say what to start; presets: {', '.join(ProgramPreset)}")
         elif (self.output is OutputFormat.JSONL) != bool(self.map):
             raise ValueError("`map` goes with `output: jsonl`, and that with a `map`")
-        for name in ("model", "system", "resume"):
+        placeholders = {"model": "{model}", "system": "{system_prompt}", "resume": "{session}", "file": "{file}"}
+        for name, wanted in placeholders.items():
             arguments = getattr(self, f"{name}_args")
-            wanted = {"model": "{model}", "system": "{system_prompt}", "resume": "{session}"}[name]
             if arguments and not any(wanted in argument for argument in arguments):
                 raise ValueError(f"`{name}_args` must have {wanted} in them")
         if self.resume_args and not any(rule.session for rule in self.map):
@@ -85,6 +90,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             model_args=list(known.model),
             resume_args=list(known.resume),
             allow_args=list(known.allow),
+            file_args=list(known.files),
+            file_kinds=list(known.file_kinds),
             pass_env=self.pass_env,
             output=OutputFormat.JSONL,
             map=list(known.map),
@@ -93,5 +100,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 #: options that a preset sets itself
-_OPTIONS_SET_BY_PRESETS = ("prompt", "model_args", "system_args", "resume_args", "allow_args", "output", "map")
+_OPTIONS_SET_BY_PRESETS = (
+    *("prompt", "model_args", "system_args", "resume_args", "allow_args", "file_args", "file_kinds"),
+    *("output", "map"),
+)
 _DEFAULT_OPTIONS = Options(command=["true"])

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from gateway.backends.acp.presets import OPENCODE_ASKING_RULES
 from gateway.backends.command.rules import Rule, ToolRule, UsageRule
+from gateway.domain.ports.backend import FileKind
 
 
 class ProgramPreset(StrEnum):
@@ -32,6 +33,9 @@ class KnownProgram(NamedTuple):
     resume: tuple[str, ...]
     #: arguments to add when the agent's `permissions` are `allow`
     allow: tuple[str, ...]
+    #: arguments to add for each file of these kinds
+    files: tuple[str, ...]
+    file_kinds: tuple[FileKind, ...]
     #: variables for its process when they are written and not `allow`: nothing may run unasked
     asking: Mapping[str, str]
     map: tuple[Rule, ...]
@@ -52,6 +56,8 @@ KNOWN_PROGRAMS = {
         model=("--model", "{model}"),
         resume=("--session", "{session}"),
         allow=("--auto",),
+        files=("--file", "{file}"),
+        file_kinds=(FileKind.IMAGE, FileKind.PDF),  # with any other file but a text, opencode 1.18 fails the turn
         asking=MappingProxyType({"OPENCODE_PERMISSION": json.dumps(OPENCODE_ASKING_RULES)}),
         map=(
             Rule(session="sessionID"),
