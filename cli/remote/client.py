@@ -9,8 +9,8 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPException, HTTPResponse
-from typing import Any, TypeVar
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlencode
 
 from cli import output
@@ -21,7 +21,16 @@ from cli.remote.connection import InterruptibleConnection
 from cli.remote.probe import ProbeResult, State
 from cli.remote.sse import Event
 from gateway import errors, paths
-from gateway.errors import AgentUnusable, GatewayError, InternalError, NotRunning, TimedOut, Unauthorized, Unavailable
+from gateway.errors import (
+    AgentUnusable,
+    GatewayError,
+    InternalError,
+    InvalidRequest,
+    NotRunning,
+    TimedOut,
+    Unauthorized,
+    Unavailable,
+)
 from gateway.supervisor.address import choose_connect_host
 
 #: seconds that a call may take
@@ -34,6 +43,8 @@ FIRST_ANSWER_SECONDS = 5.0
 RETURN_TIMEOUT_SECONDS = 60.0
 #: seconds between two looks for the gateway
 RECONNECT_POLL_SECONDS = 0.2
+#: bytes of a file that are read at once
+FILE_PIECE_BYTES = 256 << 10
 
 _T = TypeVar("_T")
 
@@ -97,6 +108,50 @@ class GatewayClient:
         key = secrets.token_hex(16)
         response = self._retry_once(lambda: self._open_response("POST", path, body, key=key, stream=True))
         return response.headers["X-Run-Id"], response
+
+    def upload_file(self, name: str, content: BinaryIO, size: int, show: Callable[[int], None]) -> Any:
+        """Store a file by POST, once. It is never in memory whole.
+
+        Args:
+            content: what can be read again from its beginning, and has at least `size` bytes.
+            show: called with the number of bytes that are sent so far.
+
+        Returns the answer.
+        """
+        headers = self._build_headers(None, secrets.token_hex(16), None, False)
+        headers |= {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        target = f"/api/files{_build_query({'name': name})}"
+
+        def send() -> Any:
+            content.seek(0)
+            pieces = _read_pieces(content, size, show)
+            with self._send_request("POST", target, pieces, headers, CLIENT_CALL_TIMEOUT_SECONDS) as answer:
+                data = answer.read()
+                if answer.status >= 400:
+                    raise self._read_error(answer.status, data)
+                return json.loads(data)
+
+        return self._retry_once(send)
+
+    def download_file(self, id_: str, take: Callable[[bytes], None]) -> None:
+        """Read the content of a file; if the connection breaks, go on from where it broke.
+
+        Args:
+            take: called with each piece; raises no error of a broken connection.
+        """
+        received = 0
+
+        def receive() -> None:
+            nonlocal received
+            path = f"/api/files/{quote_part(id_)}"
+            with self._open_response("GET", path, start=received) as answer:
+                while piece := answer.read1(FILE_PIECE_BYTES):
+                    received += len(piece)
+                    take(piece)
+                if answer.length:
+                    raise IncompleteRead(b"", answer.length)
+
+        self._retry_once(receive)
 
     def relay_post(self, path: str, body: bytes, more: Mapping[str, str], take: Callable[[HTTPResponse], _T]) -> _T:
         """Forward the POST of another program, and return its answer whatever the status.
@@ -210,8 +265,12 @@ class GatewayClient:
         key: str | None = None,
         last: int | None = None,
         stream: bool = False,
+        start: int = 0,
     ) -> HTTPResponse:
         """Send one request. Returns the response when its header has arrived.
+
+        Args:
+            start: how many bytes of the content to leave out.
 
         Raises:
             GatewayError: the gateway refused the request.
@@ -219,6 +278,8 @@ class GatewayClient:
         """
         data = None if body is None else json.dumps({k: v for k, v in body.items() if v is not None}).encode()
         headers = self._build_headers(data, key, last, stream)
+        if start:
+            headers["Range"] = f"bytes={start}-"
         response = self._send_request(
             method,
             path + _build_query(query or {}),
@@ -232,7 +293,12 @@ class GatewayClient:
         return response
 
     def _send_request(
-        self, method: str, target: str, data: bytes | None, headers: Mapping[str, str | bytes], timeout: float
+        self,
+        method: str,
+        target: str,
+        data: bytes | Iterator[bytes] | None,
+        headers: Mapping[str, str | bytes],
+        timeout: float,
     ) -> HTTPResponse:
         record = self._found.record
         assert record is not None
@@ -292,6 +358,25 @@ class GatewayClient:
 def quote_part(text: str) -> str:
     """Return a text quoted as one segment of a path."""
     return quote(text, safe="")
+
+
+def _read_pieces(content: BinaryIO, size: int, show: Callable[[int], None]) -> Iterator[bytes]:
+    """Yield so many bytes of a file.
+
+    Raises:
+        InvalidRequest: it cannot be read, or has fewer.
+    """
+    left = size
+    while left:
+        show(size - left)
+        try:
+            piece = content.read(min(left, FILE_PIECE_BYTES))
+        except OSError as error:  # not one of the connection
+            raise InvalidRequest(f"the file cannot be read: {error.strerror}.") from error
+        if not piece:
+            raise InvalidRequest("the file became shorter while it was sent.", remedy="Try again.")
+        left -= len(piece)
+        yield piece
 
 
 def _events_path(run: str) -> str:

@@ -58,3 +58,8 @@ class InterruptibleConnection(HTTPConnection):
     """An HTTP connection. Its `timeout` applies to each read."""
 
     response_class = _InterruptibleResponse
+
+    def send(self, data: Any) -> None:
+        """Send a piece of a request, unless the server has answered: then it has refused the rest."""
+        if self.sock is None or not select.select([self.sock], [], [], 0)[0]:
+            super().send(data)

@@ -52,9 +52,25 @@ class StoredFileAnswer(Struct, frozen=True, kw_only=True):
     file: StoredFileShown
 
 
+class FileSpace(Struct, frozen=True, kw_only=True):
+    """How large files are and may be, in bytes."""
+
+    #: of all files together; equal files count once
+    used: int
+    #: what all files together may have
+    quota: int
+    #: what one file may have
+    size: int
+    #: what the files of one message may have together
+    message_size: int
+    #: how many files one message may have
+    per_message: int
+
+
 class FileList(Struct, frozen=True, kw_only=True):
     #: newest first
     files: list[StoredFileShown]
+    space: FileSpace
     #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
 
@@ -85,7 +101,15 @@ async def list_files(call: Call[Nothing, paging.Paging]) -> FileList:
     """List stored files, newest first."""
     found = await call.engine.files.list_files(paging.page_to_fetch(call.query))
     files, cursor = paging.render_page(call.query, found, lambda one: one.seq, _render_stored)
-    return FileList(files=files, next_cursor=cursor)
+    limits = call.engine.files.limits
+    space = FileSpace(
+        used=await call.engine.files.count_bytes(),
+        quota=limits.quota,
+        size=limits.size,
+        message_size=limits.message_size,
+        per_message=limits.per_message,
+    )
+    return FileList(files=files, space=space, next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/files/{id}", scope=Scope.READ, query=View, answer_media_type=UNKNOWN_MEDIA_TYPE)

@@ -61,6 +61,10 @@ class Files:
         """Return a page of files, newest first."""
         return await self._store.files.list(page)
 
+    async def count_bytes(self) -> int:
+        """Return the size of all contents together."""
+        return await self._store.files.count_bytes()
+
     async def delete_file(self, file_id: str) -> None:
         """Delete a file to which nothing refers.
 
