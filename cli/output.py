@@ -50,6 +50,11 @@ def print_text(text: str, *, end: str = "\n") -> None:
     click.echo(protect_terminal(text, sys.stdout) + end, nl=False, color=True)  # in a pipe unchanged, with all escapes
 
 
+def print_bytes(data: bytes) -> None:
+    """Print a piece of a file as it is; not for terminals."""
+    sys.stdout.buffer.write(data)
+
+
 def print_note(text: str, *, end: str = "\n") -> None:
     """Print a note, or a part of it, on stderr: something that is not the result."""
     click.echo(dim_text(replace_unsafe(text)) + end, nl=False, err=True)

@@ -8,6 +8,7 @@ import click
 
 from cli import output
 from cli.command import Group, current_invocation
+from cli.files.shown import describe_with_command
 from cli.remote.client import connect_to_gateway, quote_part
 
 
@@ -69,7 +70,8 @@ def show_session(key: str, limit: int) -> None:
 
     \b
     --json prints
-      {"session": {as in list}, "messages": [{"role", "content", "at", "run_id"}], "next_cursor": str or null}
+      {"session": {as in list}, "messages": [{"role", "content", "files", "at", "run_id"}],
+       "next_cursor": str or null}
     """
     gateway, path = connect_to_gateway(), f"/api/sessions/{quote_part(key)}"
     found = gateway.get(path, limit=limit)
@@ -82,6 +84,8 @@ def show_session(key: str, limit: int) -> None:
     output.print_note(f"{found['session']['key']}: {found['session']['messages']} messages")
     for message in found["messages"]:
         output.print_text(f"\n{_format_heading(message)}\n{message['content']}")
+        for file in message["files"]:
+            output.print_text(f"  {describe_with_command(file)}")
 
 
 @COMMAND.command("search")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -12,13 +11,13 @@ import click
 
 from cli import output
 from cli.arguments import Duration, Moment, add_id_argument, parse_labels, read_text
-from cli.command import Group, complete_commands, current_invocation
+from cli.command import Group, current_invocation
+from cli.files.given import add_file_option, attach_files, check_inputs
 from cli.follow.follow import follow_run, hint_on_early_interrupt
-from cli.follow.screen import describe_finish
-from cli.questions import format_answer, read_question, read_words, suggest_command
+from cli.follow.task_page import format_cost, print_task
+from cli.questions import format_answer, read_question, read_words
 from cli.remote.client import GatewayClient, connect_to_gateway, quote_part
 from cli.remote.lookup import connect_for, read_agent_names
-from gateway.domain.typed_answer import describe_field
 from gateway.errors import InvalidRequest
 
 PERMISSION_ANSWERS = ("allow", "allow_always", "deny")
@@ -50,7 +49,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     \b
     With --json, a task is
       {"id", "status", "outcome", "agentId", "session", "source", "input", "mode", "model", "priority",
-       "labels", "parent", "retry_of", "attempt", "max_attempts", "cancel_requested",
+       "labels", "attachments", "files", "parent", "retry_of", "attempt", "max_attempts", "cancel_requested",
        "waits": {"why", "until"} or null, "last_event", "result", "finish", "error", "shortened",
        "usage": {"input", "output", "cached", "cost", "tokens_known", "cost_known"}, "rounds", "done",
        "session_restarted", "context_shortened", "created_at", "run_at", "started_at", "finished_at"}
@@ -101,7 +100,7 @@ def list_tasks(
             output.format_time(task["created_at"]),
             output.format_time(task["finished_at"]),
             output.format_elapsed(task["started_at"], task["finished_at"]),
-            _format_cost(task),
+            format_cost(task),
             output.shorten_text(task["input"], 40),
         )
         for task in page["tasks"]
@@ -136,7 +135,7 @@ def show_task(id_: str | None, last: bool) -> None:
         return
     agent = found["task"]["agentId"]
     name = read_agent_names(client, [agent]).get(agent, agent)
-    _print_task(found["task"], name, found["deliveries"], found["permissions"])
+    print_task(found["task"], name, found["deliveries"], found["permissions"])
 
 
 @COMMAND.command("cancel")
@@ -294,6 +293,7 @@ def watch_task(id_: str | None, last: bool) -> None:
 
 @COMMAND.command("add")
 @click.argument("input_", metavar="[INPUT]", required=False)
+@add_file_option
 @click.option("--agent", metavar="ID", help="Agent that does the task.  [default: the default agent]")
 @click.option("--session", help="Conversation to continue.  [default: a new one]")
 @click.option("--model", help="Model to use, as the agent names it.")
@@ -318,7 +318,13 @@ def watch_task(id_: str | None, last: bool) -> None:
 @click.option("--max-rounds", type=click.IntRange(1, 100), help="Most rounds for --goal.  [default: 10]")
 @click.option("--watch", "follow", is_flag=True, help="Follow the task to its end, as `tasks watch` does.")
 def add_task(
-    input_: str | None, follow: bool, goal: bool, words: tuple[str, ...], run_at: str | None, **given: Any
+    input_: str | None,
+    files: tuple[str, ...],
+    follow: bool,
+    goal: bool,
+    words: tuple[str, ...],
+    run_at: str | None,
+    **given: Any,
 ) -> None:
     """Submit a task and print its id. By then the task is on disk, and no restart loses it.
 
@@ -328,12 +334,14 @@ def add_task(
     Examples:
       gateway tasks add "Tidy up the inbox" --label kind=chore
       gateway tasks add "Build the release" --webhook https://example.org/hook
+      gateway tasks add "Summarize this" --file report.pdf
       gateway tasks add --run-at 2030-01-01T09:00 "Wish a happy new year"
 
     \b
     --json prints {"status": "ok", "task": task}. With --watch the events follow, as in `tasks watch`.
     """
     agent = given.pop("agent")
+    check_inputs(files, input_)
     body = {
         "input": read_text(input_),
         "agentId": agent,
@@ -345,7 +353,7 @@ def add_task(
         body["mode"] = "goal"
     with hint_on_early_interrupt():
         client = connect_to_gateway()
-        made = client.post("/api/tasks", body)
+        made = client.post("/api/tasks", {**body, "attachments": attach_files(client, files)})
     output.print_result(made, made["task"]["id"], as_line=follow)
     if follow:
         _follow_task(client, made["task"]["id"])
@@ -370,79 +378,3 @@ def _add_local_zone(text: str | None) -> str | None:
     except ValueError:
         context = click.get_current_context()
         raise click.UsageError(f'--run-at: "{text}" is not a time. Write it as 2030-01-31T09:00.', context) from None
-
-
-def _format_cost(task: dict[str, Any]) -> str:
-    """Return the cost of a task that has ended; `-` if it never worked."""
-    if task["finished_at"] is None or task["started_at"] is None:
-        return "-"
-    return output.format_cost(task["usage"]["cost"], unknown=task["usage"]["cost"] <= 0)
-
-
-def _format_usage(task: dict[str, Any]) -> str:
-    """Return the tokens and the cost of a task."""
-    usage = task["usage"]
-    # an older gateway does not say whether the tokens are known
-    known = usage.get("tokens_known", True)
-    tokens = f"{usage['input']} in, {usage['output']} out, {usage['cached']} cached" if known else "tokens unknown"
-    return f"{tokens}, cost {_format_cost(task)}"
-
-
-def _print_task(
-    task: dict[str, Any], agent: str, deliveries: list[dict[str, Any]], asked: list[dict[str, Any]]
-) -> None:
-    pairs: list[tuple[str, object]] = [
-        ("Task", task["id"]),
-        ("Status", task["status"] + (f" ({task['outcome']})" if task["outcome"] else "")),
-        ("Waits", task["waits"]["why"] if task["waits"] else ""),
-        ("Agent", agent + (f", model {task['model']}" if task["model"] else "")),
-        ("Session", task["session"]),
-        ("Source", task["source"]),
-        ("Attempt", f"{task['attempt']} of {task['max_attempts']}"),
-        ("Created", output.format_time(task["created_at"])),
-        ("Not before", output.format_time(task["run_at"])),
-        ("Took", output.format_elapsed(task["started_at"], task["finished_at"])),
-        ("Usage", _format_usage(task)),
-        ("Labels", ", ".join(f"{name}={value}" for name, value in task["labels"].items())),
-        ("Parent", task["parent"] or ""),
-        ("Retry of", task["retry_of"] or ""),
-        ("Input", task["input"]),
-        *_describe_asked(task["id"], asked),
-        *(("Delivery", _describe_delivery(delivery)) for delivery in deliveries),
-        ("Conversation", _describe_conversation(task)),
-        ("Error", task["error"] or ""),
-        ("Result", task["result"] or ""),
-        ("Cut", describe_finish(task.get("finish"))),
-    ]
-    output.print_fields([(name, value) for name, value in pairs if value not in ("", "-")])
-
-
-def _describe_asked(task: str, asked: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield what the agent of a task asks, and the commands that answer."""
-    for one in asked:
-        question = read_question(one)
-        fields = [] if question is None else [describe_field(field) for field in question.fields]
-        yield (
-            "Asks",
-            "\n".join([f"{one['id']}, until {output.format_time(one['expires_at'])}: {one['action']}", *fields]),
-        )
-        yield "Answer", complete_commands(suggest_command(task, one))
-
-
-def _describe_conversation(task: dict[str, Any]) -> str:
-    """Return what the agent did not have of the conversation; empty if it had all of it."""
-    restarted = "begun again with the transcript" if task["session_restarted"] else ""
-    shortened = "without its oldest turns" if task["context_shortened"] else ""
-    return ", ".join(filter(None, (restarted, shortened)))
-
-
-def _describe_delivery(delivery: dict[str, Any]) -> str:
-    """Return the state of a delivery on one line."""
-    tries = delivery["attempt"]
-    said = f"{delivery['status']} after {tries} {'try' if tries == 1 else 'tries'}"
-    if delivery["next_at"] is not None:
-        said += f", next {output.format_time(delivery['next_at'])}"
-    where = (
-        f"{delivery['address']}: " if delivery["kind"] == "webhook" else f"{delivery['kind']}:{delivery['address']}: "
-    )
-    return where + said + (f" ({output.shorten_text(delivery['error'])})" if delivery["error"] else "")

@@ -39,6 +39,8 @@ class Answer(NamedTuple):
     usage: dict[str, float]
     #: what the API tells about the conversation behind the answer
     notices: dict[str, bool]
+    #: what the agent made, as the API shows it
+    files: list[dict[str, Any]]
 
 
 def follow_run(
@@ -56,6 +58,7 @@ def follow_run(
     """
     usage: dict[str, float] = {"input": 0, "output": 0, "cached": 0, "cost": 0.0}
     notices: dict[str, bool] = {}
+    has_files = False
     as_json = current_invocation().json
     with (
         hint_on_interrupt(run),
@@ -85,7 +88,10 @@ def follow_run(
                 usage = {name: count + event.data.get(name, 0) for name, count in usage.items()}
             if event.kind == "log" and event.data.get("notice"):
                 notices[event.data["notice"]] = True
-    return Answer(read_result(run, event.data), event.data.get("finish"), usage, notices)
+            has_files = has_files or event.kind == "file"
+    reply = read_result(run, event.data)
+    made = client.get(f"/api/tasks/{quote_part(run)}")["task"]["files"] if has_files else []
+    return Answer(reply, event.data.get("finish"), usage, notices, made)
 
 
 @contextlib.contextmanager

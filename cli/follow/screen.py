@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from cli import output
+from cli.files.shown import describe_with_command
 from cli.questions import format_answer
 from cli.remote.sse import Event
 from gateway.domain.run import FinishReason
@@ -34,10 +35,13 @@ class EventScreen:
         #: whether to print the answer, and whether to print what else happens
         self._text = text
         self._talk = talk
-        #: whether to print a remark that changes what the answer means, even if nothing else is printed
+        #: whether to print which files there are, and a remark that changes what the answer means, even if nothing else
+        #: is printed
         self._notices = notices
         #: ids of the requests that are questions
         self._questions: set[str] = set()
+        #: whether the agent has made a file
+        self._has_files = False
         #: kind of the text on the line that has not ended; empty if there is none
         self._open = ""
 
@@ -45,6 +49,7 @@ class EventScreen:
         kind, data = event.kind, event.data
         if data.get("question"):
             self._questions.add(data["id"])
+        self._has_files = self._has_files or kind == "file"
         if kind == "text" and self._text:
             self._write_delta("text", data["delta"])
         elif kind == "thinking" and self._talk:
@@ -53,9 +58,9 @@ class EventScreen:
             self.end_line()
             if not self._talk and (remark := describe_finish(data.get("finish"))):  # else its log line was printed
                 self._note(remark)
-            if self._talk and data.get("result") == "":
+            if self._talk and data.get("result") == "" and not self._has_files:
                 self._note("The agent has ended without an answer.")
-        elif (self._talk or (self._notices and data.get("notice"))) and (
+        elif (self._talk or (self._notices and (kind == "file" or data.get("notice")))) and (
             said := _describe_event(kind, data, self._questions)
         ):
             self.end_line()
@@ -89,6 +94,8 @@ def _describe_event(kind: str, data: dict[str, Any], questions: Collection[str])
             return _describe_tool_end(data)
         case "permission":
             return _describe_permission(data, is_question=data["id"] in questions)
+        case "file":
+            return f"· made {describe_with_command(data)}"
         case "log":
             return f"· {data['message']}"
     return ""

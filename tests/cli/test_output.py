@@ -157,6 +157,8 @@ def test_all_commands_print_through_one_module_so_that_none_forgets_to_be_safe()
     assert found == [
         "command.py: click.echo(f'Moongate {gateway.__version__}')",  # before there is any output from outside
         "commands/export.py: out.write('\\n')",  # a file
+        "files/given.py: copy.write(piece)",  # a file
+        "files/saving.py: out.write(piece)",  # a file
         "main.py: traceback.print_exc()",  # for whoever asks with MOONGATE_DEBUG
         "remote/message_pipe.py: self._out.write(rest)",  # a protocol
         "service/unit_file.py: draft.write(content)",  # a file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import subprocess
 import sys
@@ -56,9 +57,71 @@ def test_at_a_terminal_without_a_message_it_does_not_wait_for_one(shell: Shell) 
 def test_json_is_what_the_api_answers(shell: Shell) -> None:
     result = shell("agent", "--json", "--session", "as-json", "Hi")
 
-    assert set(result.json) == {"status", "reply", "finish", "session", "run_id", "usage"}
+    assert set(result.json) == {"status", "reply", "files", "finish", "session", "run_id", "usage"}
     assert (result.json["reply"], result.json["session"]) == ("echo: Hi", "as-json")
     assert set(result.json["usage"]) == {"input", "output", "cached", "cost", "tokens_known", "cost_known"}
+
+
+def test_files_are_sent_with_the_message_in_their_order(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "error.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    words = ("--session", "files", "--file", str(tmp_path / "error.png"), "--file", "-", "--json")
+
+    answer = shell("agent", "@@ read", *words, given="a log\n").json
+    task = shell("tasks", "show", answer["run_id"], "--json").json["task"]
+
+    came = [(file["name"], file["media_type"], file["size"]) for file in task["attachments"]]
+    assert came == [("error.png", "image/png", 8), ("stdin.txt", "text/plain", 6)]
+    sums = [hashlib.sha256(data).hexdigest() for data in (b"\x89PNG\r\n\x1a\n", b"a log\n")]
+    assert answer["reply"].split() == sums
+
+
+def test_files_that_the_agent_makes_are_named_with_the_command_that_gets_them(shell: Shell) -> None:
+    words = ("agent", "--session", "makes", "@@ say done\n@@ file chart.txt hello")
+
+    plain, as_json = shell(*words), shell(*words, "--json").json
+    with shell.terminal(*words) as at:
+        assert at.end() == 0
+
+    [made] = as_json["files"]
+    assert (made["name"], made["media_type"], made["size"]) == ("chart.txt", "text/plain", 5)
+    assert made["sha256"] == hashlib.sha256(b"hello").hexdigest()
+    assert plain.out == "done\n"
+    assert "made chart.txt (text/plain, 5 bytes): gateway files get 01" in plain.err
+    assert "made chart.txt (text/plain, 5 bytes)" in at.shown
+
+
+def test_an_answer_that_is_a_file_alone_is_not_called_empty(shell: Shell) -> None:
+    with shell.terminal("agent", "--session", "file-alone", "@@ file chart.txt hello") as at:
+        assert at.end() == 0
+
+    assert "without an answer" not in at.shown
+
+
+def test_save_puts_the_made_files_in_a_directory_and_overwrites_nothing(shell: Shell, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    words = ("agent", "--session", "saves", "--save", str(out))
+
+    first = shell(*words, "@@ file chart.txt one\n@@ file chart.txt two")
+    second = shell(*words, "--json", "@@ file chart.txt three").json
+
+    assert f"Saved {out / 'chart.txt'}." in first.err
+    assert [file["path"] for file in second["files"]] == [str(out / "chart-3.txt")]
+    assert {file.name: file.read_text() for file in out.iterdir()} == {
+        "chart.txt": "one",
+        "chart-2.txt": "two",
+        "chart-3.txt": "three",
+    }
+
+
+def test_a_directory_that_cannot_be_saved_in_is_refused_before_the_agent_works(
+    shell: Shell, served: Live, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+
+    result = shell("agent", "--session", "unsaved", "Hi", "--save", str(tmp_path / "file" / "below"))
+
+    assert (result.code, runs(served, "unsaved")) == (2, [])
+    assert "cannot write to" in result.err
 
 
 def test_json_with_stream_is_a_line_for_each_event_and_then_the_answer(shell: Shell) -> None:

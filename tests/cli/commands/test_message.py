@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.command_line import Shell
 
 
@@ -21,8 +23,27 @@ def test_json_is_what_the_api_answers(shell: Shell) -> None:
     waited = shell("message", "webchat", "cleo", "Hello", "--json", "--sync").json
 
     assert set(at_once) == {"status", "message_id"}
-    assert set(waited) == {"status", "reply", "message_id", "session"}
+    assert set(waited) == {"status", "reply", "files", "message_id", "session"}
     assert (waited["reply"], waited["session"]) == ("echo: Hello", "main:webchat:cleo")
+
+
+def test_a_file_goes_along_and_one_that_the_agent_makes_is_saved(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text("a log")
+    words = ("message", "webchat", "dora", "--file", str(tmp_path / "log.txt"))
+
+    waited = shell(*words, "@@ file chart.txt hello", "--sync", "--json", "--save", str(tmp_path / "out")).json
+    task = shell("tasks", "show", waited["message_id"], "--json").json["task"]
+
+    assert [file["name"] for file in task["attachments"]] == ["log.txt"]
+    assert [file["path"] for file in waited["files"]] == [str(tmp_path / "out" / "chart.txt")]
+    assert (tmp_path / "out" / "chart.txt").read_text() == "hello"
+
+
+def test_nothing_can_be_saved_of_a_reply_that_is_not_waited_for(shell: Shell, tmp_path: Path) -> None:
+    result = shell("message", "webchat", "emil", "Hello", "--save", str(tmp_path))
+
+    assert result.code == 2
+    assert "--save needs --sync" in result.err
 
 
 def test_an_unknown_channel_is_named_with_those_that_there_are(shell: Shell) -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,14 @@ def test_add_takes_all_that_a_task_has(shell: Shell) -> None:
     assert (task["input"], task["session"], task["model"], task["priority"]) == ("in", "main:task:all", "m/1", 3)
     assert (task["labels"], task["parent"], task["run_at"][:19]) == ({"a": "b", "c": "d=e"}, parent, later[:19])
     shell("tasks", "cancel", task["id"])
+
+
+def test_a_file_goes_along(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text("a log")
+
+    made = shell("tasks", "add", "--json", "hi", "--file", str(tmp_path / "log.txt")).json
+
+    assert [(file["name"], file["size"]) for file in made["task"]["attachments"]] == [("log.txt", 5)]
 
 
 def test_a_goal_is_handed_in(shell: Shell) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
 import pytest
 
 from cli.follow.screen import EventScreen
@@ -97,3 +98,15 @@ def test_nothing_begins_while_there_is_nothing_to_show(capsys: pytest.CaptureFix
     assert play(SAID[:2]) == 0
     assert play(SAID, text=False, talk=False) == 0
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("talk", [True, False])
+def test_a_file_that_the_agent_made_is_always_told(talk: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    made = {"kind": "file", "id": "01F", "name": "a.png", "media_type": "image/png", "size": 1200}
+    with click.Context(click.Command("watch")):
+        play([{"kind": "text", "delta": "Done"}, made, {"kind": "end", "result": ""}], talk=talk)
+
+    shown = capsys.readouterr()
+    assert shown.out == "Done\n"
+    assert "· made a.png (image/png, 1.2 kB): " in shown.err
+    assert shown.err.endswith("gateway files get 01F\n")

@@ -1,0 +1,1 @@
+"""Files of messages and answers: those that a user gives are sent to the gateway, those that agents make are saved."""
