@@ -1,6 +1,6 @@
 """Reads the pictures of an answer, in the forms in which OpenAI-compatible servers return them.
 
-OpenRouter and LiteLLM send them in `images` beside the content, others as parts of the content; each as a data URL in
+OpenRouter and LiteLLM send them in `images` next to the content, others as parts of the content; each as a data URL in
 `image_url`, or as `b64_json` as in OpenAI's API for images.
 """
 
