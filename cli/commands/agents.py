@@ -46,6 +46,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
        "assigned", "max_concurrent", "is_enabled", "is_default", "timeout": seconds,
        "budget": {"runs", "tokens", "cost"} or null,
        "tells_tokens", "tells_cost": bool, or null where only its tasks show it,
+       "accepts": kinds of files that it takes itself, or null where only its tasks show it,
        "created_at", "updated_at": RFC 3339, or null for an agent in the config file}
     """
 
@@ -111,6 +112,7 @@ def show_agent(id_: str) -> None:
         *([("Usage", _describe_unknown_usage(agent))] if _describe_unknown_usage(agent) else []),
         ("Health", ("ok " if health["ok"] else "cannot answer ") + said),
         *([("Missing", health["missing"])] if health.get("missing") else []),
+        *([("Files", ", ".join(agent["accepts"]))] if agent.get("accepts") else []),
         *_describe_choices("Models", found.get("models")),
         *_describe_choices("Modes", found.get("modes")),
     ]

@@ -411,6 +411,8 @@ class AgentShown(Struct, frozen=True, kw_only=True):
     tells_tokens: bool | None
     #: whether its tasks report their cost; null if only its tasks show that
     tells_cost: bool | None
+    #: kinds of files that it takes itself: image, audio, pdf, other; null if only its tasks show that
+    accepts: list[str] | None
     created_at: str | None
     updated_at: str | None
 
@@ -436,6 +438,7 @@ def render_agent(of: AgentView) -> AgentShown:
         budget=None if of.agent.budget in (None, Budget()) else render_budget(of.agent.budget),
         tells_tokens=of.abilities.tells_tokens,
         tells_cost=of.abilities.tells_cost,
+        accepts=None if of.accepts is None else sorted(of.accepts),
         created_at=render_time(stored.created if stored else None),
         updated_at=render_time(stored.updated if stored else None),
     )

@@ -45,6 +45,26 @@ async def test_agents_are_listed_with_what_they_do(tmp_path: Path) -> None:
     assert (listed[0]["max_concurrent"], listed[0]["model"], listed[1]["timeout"]) == (2, "m", 9)
 
 
+async def test_agents_are_listed_with_the_files_that_they_take(tmp_path: Path) -> None:
+    agents = [
+        {"id": "echo", "backend": "echo"},
+        {"id": "command", "backend": "command", "command": ["cat"]},
+        {"id": "tried", "backend": "openai", "base_url": "http://127.0.0.1:1/v1"},
+        {"id": "told", "backend": "openai", "base_url": "http://127.0.0.1:1/v1", "inputs": ["text", "image", "file"]},
+        {"id": "off", "backend": "echo", "enabled": False},
+    ]
+    async with serving(tmp_path / "home", {"agents": {"list": agents}}) as served:
+        listed = (await ask(served, "GET", "/api/agents")).body["agents"]
+
+    assert {row["id"]: row["accepts"] for row in listed} == {
+        "echo": ["audio", "image", "other", "pdf"],
+        "command": [],
+        "tried": None,
+        "told": ["image", "pdf"],
+        "off": ["audio", "image", "other", "pdf"],
+    }
+
+
 async def test_one_agent_tells_whether_it_could_answer(moongate: Serving) -> None:
     answer = await ask(moongate, "GET", "/api/agents/main")
 

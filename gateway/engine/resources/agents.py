@@ -17,7 +17,7 @@ from gateway.domain.agent import Agent, AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.budget import Budget
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.offer import Offer
-from gateway.domain.ports.backend import Abilities, AgentHealth, Backend, Offering
+from gateway.domain.ports.backend import Abilities, AgentHealth, Backend, FileKind, Offering, TakesFiles
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import AgentLoad
 from gateway.errors import AgentNotFound, AgentUnusable, Conflict, InvalidRequest
@@ -48,6 +48,8 @@ class AgentView(Struct, frozen=True, kw_only=True):
     activity: Activity
     load: AgentLoad
     abilities: Abilities
+    #: the kinds of files that it takes with a prompt; None if only a task shows that
+    accepts: frozenset[FileKind] | None
     default: bool
 
     @property
@@ -194,6 +196,16 @@ class Agents:
         backend: object = self._backends.get(agent.backend)
         return backend.find_offer(agent) if isinstance(backend, Offering) else None
 
+    def find_accepted_files(self, agent: Agent) -> frozenset[FileKind] | None:
+        """Return the kinds of files that an agent takes with a prompt; None if only a task shows that.
+
+        All others are put into its workspace, if it has one, and named to it.
+        """
+        backend: object = self._backends.get(agent.backend)
+        if backend is None:  # it is disabled
+            return None
+        return backend.accepts(agent) if isinstance(backend, TakesFiles) else frozenset()
+
     def explain_wrong_model(self, name: str, model: str | None) -> InvalidRequest | None:
         """Return the error about a model that an agent certainly does not take; None if it may take the model.
 
@@ -301,6 +313,7 @@ class Agents:
             activity=activity if agent.enabled else Activity.DISABLED,
             load=load,
             abilities=self.describe_agent(agent),
+            accepts=self.find_accepted_files(agent),
             default=agent.id == self._default,
         )
 

@@ -29,6 +29,7 @@ AGENT = {
     "budget",
     "tells_tokens",
     "tells_cost",
+    "accepts",
 }
 
 
@@ -44,6 +45,7 @@ def test_an_agent_is_asked_for_its_health(shell: Shell) -> None:
 
     assert "Health    ok (built in: repeats its input)" in shown
     assert "Timeout   30m" in shown
+    assert "Files     audio, image, other, pdf" in shown
 
 
 def test_json_has_the_documented_shapes(shell: Shell) -> None:
