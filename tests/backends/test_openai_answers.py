@@ -426,3 +426,13 @@ async def test_an_answer_that_the_server_broke_off_is_a_failure(backend: OpenAIB
 async def test_a_text_null_is_no_reason(backend: OpenAIBackend) -> None:
     with pytest.raises(AgentError, match="before it was complete"):
         await hear(backend, reply(piece({"choices": [{"delta": {"content": "half"}, "finish_reason": "null"}]})))
+
+
+@pytest.mark.parametrize("frame", ['{"text": %s}', "[%s]"])
+async def test_a_content_nested_too_deeply_is_an_error_that_says_so(backend: OpenAIBackend, frame: str) -> None:
+    content = '"x"'
+    for _ in range(400):
+        content = frame % content
+
+    with pytest.raises(AgentError, match="nested too deeply"):
+        await hear(backend, reply(b'data: {"choices": [{"delta": {"content": [' + content.encode() + b"]}}]}\n\n"))

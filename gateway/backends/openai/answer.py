@@ -87,7 +87,10 @@ class AnswerReader:
                 raise _make_unreadable(str(error)) from None
             self._note_complaint(ServerComplaint(words=wire.read_error(data)))
             return []
-        return self.read_piece(piece, is_error=is_error)
+        try:
+            return self.read_piece(piece, is_error=is_error)
+        except RecursionError:
+            raise _make_unreadable("it is nested too deeply") from None
 
     def read_piece(self, piece: Any, *, is_error: bool = False) -> list[BackendEvent | NewFile]:
         """Return what a piece of the answer says. A whole answer has the form of a piece, too.
