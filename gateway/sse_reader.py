@@ -108,7 +108,9 @@ class EventReader:
         return True
 
     def _is_marked(self) -> bool:
-        return self._large_mark is not None and self._large_mark.search(self._line) is not None
+        """Return whether the mark is in the line, as far as an event without it may go."""
+        end = self._max_event_bytes + 1 - self._data_bytes
+        return self._large_mark is not None and self._large_mark.search(self._line, 0, end) is not None
 
     def _end_line(self) -> ServerSentEvent | None:
         line = bytes(self._line)

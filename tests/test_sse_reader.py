@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,3 +136,23 @@ def test_a_line_that_the_format_does_not_know_is_skipped_unless_it_is_wanted() -
         ServerSentEvent(b'error: {"code": 500}', "unknown"),
         ServerSentEvent(b"Bad Gateway", "unknown"),
     ]
+
+
+@given(st.lists(st.binary(max_size=40)), st.integers(0, 100), st.integers(0, 60))
+def test_a_marked_event_is_the_same_however_it_is_cut(pieces: list[bytes], limit: int, place: int) -> None:
+    whole = b"".join(pieces)
+    whole = whole[:place] + b"MARK" + whole[place:]
+    marked = [EventReader(limit, large_mark=re.compile(b"MARK"), max_marked_bytes=2 * limit) for _ in range(2)]
+
+    assert marked[0].feed(whole) == [event for byte in whole for event in marked[1].feed(bytes([byte]))]
+
+
+def test_only_an_event_with_the_mark_in_its_beginning_may_be_larger() -> None:
+    def read_event(data: bytes) -> list[ServerSentEvent | OversizedEvent]:
+        reader = EventReader(10, large_mark=re.compile(b"MARK"), max_marked_bytes=30)
+        return reader.feed(b"data:" + data + b"\n\n")
+
+    assert read_event(b"MARK" + b"x" * 20) == [ServerSentEvent(b"MARK" + b"x" * 20)]
+    assert read_event(b"x" * 20 + b"MARK") == [OversizedEvent()]
+    assert read_event(b"MARK" + b"x" * 30) == [OversizedEvent()]
+    assert read_event(b"x" * 20) == [OversizedEvent()]

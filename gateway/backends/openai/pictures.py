@@ -1,6 +1,6 @@
 """Reads the pictures of an answer, in the forms in which OpenAI-compatible servers return them.
 
-OpenRouter and LiteLLM send them in `images` next to the content, others as parts of the content; each as a data URL in
+OpenRouter and LiteLLM send them in `images`, others as parts of the content; each as a data URL in
 `image_url`, or as `b64_json` as in OpenAI's API for images.
 """
 
@@ -17,11 +17,16 @@ from gateway.domain.event import Log, Text
 from gateway.domain.file import describe_size
 from gateway.domain.media_type import SNIFFED_BYTES, find_media_type
 from gateway.domain.ports.backend import NewFile
+from gateway.errors import AgentError
 
 #: pictures of one answer, and bytes of one and of all of them
 MAX_PICTURES, MAX_PICTURE_BYTES, MAX_ALL_BYTES = 10, 25_000_000, 50_000_000
+#: characters of all pictures that are looked at, those included that come twice
+MAX_RECEIVED_CHARACTERS = 4 * MAX_ALL_BYTES
 #: characters of a link to a picture
 MAX_LINK_CHARACTERS = 2000
+#: how deep in an entry its data may be
+MAX_SOURCE_DEPTH = 4
 #: types of the parts of a content that are pictures
 _PART_TYPES = frozenset({"image_url", "image", "output_image", "input_image"})
 _DATA_URL = re.compile(r"data:([^,;]{0,127})(;[^,;]{0,127})*;base64,", re.IGNORECASE)
@@ -34,15 +39,22 @@ class PictureReader:
     def __init__(self) -> None:
         #: how many there are so far
         self.count = 0
-        self._size = 0
+        self._size = self._received = 0
         self._seen: set[bytes] = set()
         #: what was wrong so far; each problem is told once
         self._problems: set[str] = set()
 
     def read_delta(self, delta: dict[str, Any]) -> list[NewFile | Text | Log]:
-        """Return the pictures in a piece of an answer, and links to those that are elsewhere."""
+        """Return the pictures in a piece of an answer, and links to those that are elsewhere.
+
+        Raises:
+            AgentError: the server does not stop sending pictures.
+        """
         found: list[NewFile | Text | Log] = []
         for source in _find_sources(delta):
+            self._received += len(source)
+            if self._received > MAX_RECEIVED_CHARACTERS:
+                raise AgentError("the model's server does not stop sending pictures.")
             try:
                 found += self._read_source(source)
             except ValueError as error:
@@ -59,10 +71,8 @@ class PictureReader:
         if declared is None and source[:5].lower() == "data:":
             raise ValueError("its data URL is not in base64")
         content = _decode_base64(source, declared.end() if declared else 0)
-        if not self._is_new(content):
+        if not self._claim(content):
             return
-        if self.count >= MAX_PICTURES:
-            raise ValueError(f"an answer has at most {MAX_PICTURES}")
         if self._size + len(content) > MAX_ALL_BYTES:
             raise ValueError(f"those of an answer have at most {describe_size(MAX_ALL_BYTES)}")
         self.count, self._size = self.count + 1, self._size + len(content)
@@ -75,13 +85,20 @@ class PictureReader:
         """Yield a link as text: the gateway fetches nothing that a model names."""
         if len(link) > MAX_LINK_CHARACTERS or not link.isprintable() or " " in link:
             raise ValueError("its link is none")
-        if self._is_new(link.encode()):
+        if self._claim(link.encode()):
             yield Text(delta=f"\n\n{link}\n\n")
 
-    def _is_new(self, content: bytes) -> bool:
+    def _claim(self, content: bytes) -> bool:
+        """Count a picture or a link; return False if it was there before.
+
+        Raises:
+            ValueError: there are too many.
+        """
         digest = hashlib.sha256(content).digest()
-        if digest in self._seen or len(self._seen) > MAX_PICTURES * 2:
+        if digest in self._seen:
             return False
+        if len(self._seen) >= MAX_PICTURES:
+            raise ValueError(f"an answer has at most {MAX_PICTURES}")
         self._seen.add(digest)
         return True
 
@@ -96,13 +113,13 @@ def _find_sources(delta: dict[str, Any]) -> Iterator[str]:
             yield source
 
 
-def _find_source(entry: Any) -> str:
+def _find_source(entry: Any, depth: int = MAX_SOURCE_DEPTH) -> str:
     if isinstance(entry, str):
         return entry
-    if not isinstance(entry, dict):
+    if not isinstance(entry, dict) or not depth:
         return ""
     names = ("b64_json", "image_url", "url", "image")
-    return next((source for name in names if (source := _find_source(entry.get(name)))), "")
+    return next((source for name in names if (source := _find_source(entry.get(name), depth - 1))), "")
 
 
 def _decode_base64(text: str, start: int) -> bytes:
