@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gateway.domain.agent import Agent
@@ -13,6 +14,7 @@ from gateway.domain.transcript import (
     select_last_turns,
     write_recap,
 )
+from tests.support.attachments import attach
 from tests.support.turns import exchange, message, turn
 
 
@@ -77,3 +79,29 @@ async def test_a_conversation_restarts_only_where_there_was_one() -> None:
     assert (restarted.turn.input, restarted.turn.session_ref) == ("hello", None)
     assert restarted.remark.notice is Notice.SESSION_RESTARTED
     assert restarted.remark.message.startswith("it is gone: the agent begins a new conversation, and there is no")
+
+
+def test_a_message_with_a_file_and_no_words_is_told_and_counted() -> None:
+    picture = attach("cat.png", "image/png", b"x" * 70).file
+    history = [msgspec.structs.replace(message(Role.USER, "", "r1"), files=(picture,)), message(Role.USER, "", "r2")]
+
+    kept = select_last_turns(history, 1000)
+    recap = write_recap(history, "and now?", 1000)
+
+    assert [one.run for one in kept.messages] == ["r1"], "a message with nothing in it is left out"
+    assert kept.tokens > estimate_tokens("[attached: cat.png]")
+    assert "User: [attached: cat.png (image/png, 70 bytes)]\n" in recap.prompt
+    assert recap.prompt.count("cat.png") == 1
+
+
+def test_the_names_of_files_stay_in_a_recap_that_shortens_their_message() -> None:
+    picture = attach("cat.png", "image/png", b"x").file
+    long = msgspec.structs.replace(message(Role.USER, "x" * 100_000, "r1"), files=(picture,))
+
+    assert "cat.png" in write_recap([long], "and now?", 16_000).prompt
+
+
+def test_a_caller_may_count_the_tokens_of_messages_itself() -> None:
+    history = [said for n in range(5) for said in exchange("a", "b", f"r{n}")]
+
+    assert len(select_last_turns(history, 60, lambda _: 10).messages) == 6
