@@ -14,6 +14,7 @@ import pytest
 from gateway.backends import BackendResources
 from gateway.backends.openai import pictures, wire
 from gateway.backends.openai.backend import OpenAIBackend
+from gateway.backends.openai.large_json import CutText, decode_large_json
 from gateway.backends.openai.options import Options
 from gateway.backends.openai.pictures import PictureReader
 from gateway.domain.agent import Agent
@@ -148,6 +149,59 @@ def test_a_server_that_does_not_stop_sending_pictures_is_an_error(monkeypatch: p
 
     with pytest.raises(AgentError, match="does not stop"):
         read(images=[encode(b"the same")] * 1000)
+
+
+# --- large ------------------------------------------------------------------------------------
+
+LARGE = "ABCD" * 50_000
+
+
+def cut(text: str) -> CutText:
+    return CutText("", memoryview(text.encode()))
+
+
+@pytest.mark.parametrize("escape", [False, True], ids=["plain", "slashes escaped"])
+@pytest.mark.parametrize("size", [70_000, 1_000_000])
+def test_a_large_picture_is_cut_out_of_its_json(escape: bool, size: int) -> None:
+    picture = make_png("x" * size)
+    said = json.dumps({"first": [1, 2], "images": [{"image_url": {"url": as_url(picture)}}] * 3, "last": "é"})
+    value = decode_large_json((said.replace("/", "\\/") if escape else said).encode(), 2000)
+
+    assert (value["first"], value["last"]) == ([1, 2], "é")
+    assert [type(image["image_url"]["url"]) for image in value["images"]] == [CutText] * 3
+    assert read(**value) == [NewFile(name="image.png", media_type="image/png", content=picture)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"content": LARGE},
+        {"content": "see data:image/png;base64," + LARGE},
+        {"content": ["a", {"text": LARGE + "/"}], "url": LARGE + "\n end"},
+        {"logprobs": list(range(50_000)), "text": "é" * 100_000, "url": LARGE + '"'},
+        {"": '\\"' * 100_000, "images": ["\\" * 100_000]},
+    ],
+)
+def test_what_is_no_picture_is_decoded_as_ever(value: Any) -> None:
+    for text in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
+        assert decode_large_json(text.encode(), 10_000_000) == value
+
+
+@pytest.mark.parametrize("junk", [b"[],", b'"",', b'{"images":', b"1,", b'"images",[', b"\\"])
+def test_large_json_without_a_picture_is_an_error_before_it_is_decoded(junk: bytes) -> None:
+    data = b'{"images":[' + junk * (2_000_000 // len(junk))
+
+    with pytest.raises((AgentError, *wire.DECODE_ERRORS), match=r"no picture|Expecting|Invalid|Unterminated"):
+        decode_large_json(data + b'""]}', 1 << 20)
+
+
+@pytest.mark.parametrize(
+    "text", ["AAA=" + LARGE, "A" * pictures.DECODED_BYTES + "AA==" + LARGE, LARGE + "A", "-" + LARGE]
+)
+def test_large_base64_that_is_wrong_is_left_out(text: str) -> None:
+    [warning] = PictureReader().read_delta({"images": [cut(text)]})
+
+    assert isinstance(warning, Log)
 
 
 # --- in answers -------------------------------------------------------------------------------

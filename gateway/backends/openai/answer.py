@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.backends.openai import wire
 from gateway.backends.openai.failure import ServerComplaint, TemporaryFailure, read_complaint
+from gateway.backends.openai.large_json import decode_large_json
 from gateway.backends.openai.pictures import PictureReader
 from gateway.domain.event import BackendEvent, Log, Text, Thinking, Usage
 from gateway.domain.finish_reason import find_finish_reason, normalize_finish_word
@@ -41,12 +42,21 @@ _THOUGHT_PART_TYPES = frozenset({"thinking", "reasoning"})
 class AnswerReader:
     """Reads the pieces of one answer."""
 
-    def __init__(self, max_bytes: int, clean_message: Callable[[str], str], *, has_files: bool = False) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        clean_message: Callable[[str], str],
+        *,
+        max_piece_bytes: int = wire.MAX_STREAM_LINE_BYTES,
+        has_files: bool = False,
+    ) -> None:
         """Args:
         max_bytes: largest size of the answer, reasoning included.
         clean_message: makes a server's words fit for an error message.
+        max_piece_bytes: largest size of a piece without its pictures.
         has_files: whether the request had files, which the server may refuse.
         """
+        self._max_piece_bytes = max_piece_bytes
         self._max_bytes = max_bytes
         self._clean_message = clean_message
         self._has_files = has_files
@@ -79,7 +89,7 @@ class AnswerReader:
         data = event.data.strip()
         is_error = event.type == "error" or data.startswith(LLAMA_ERROR_PREFIX)
         try:
-            piece = wire.decode_json(data.removeprefix(LLAMA_ERROR_PREFIX))
+            piece = self._decode_piece(data.removeprefix(LLAMA_ERROR_PREFIX))
         except wire.DECODE_ERRORS as error:
             if is_error:
                 return self._read_failure(ServerComplaint(words=wire.read_error(data)))
@@ -91,6 +101,10 @@ class AnswerReader:
             return self.read_piece(piece, is_error=is_error)
         except RecursionError:
             raise _make_unreadable("it is nested too deeply") from None
+
+    def _decode_piece(self, data: bytes) -> Any:
+        is_large = len(data) > self._max_piece_bytes
+        return decode_large_json(data, self._max_piece_bytes) if is_large else wire.decode_json(data)
 
     def read_piece(self, piece: Any, *, is_error: bool = False) -> list[BackendEvent | NewFile]:
         """Return what a piece of the answer says. A whole answer has the form of a piece, too.

@@ -137,11 +137,10 @@ async def _read_body(response: aiohttp.ClientResponse, limit: int, picture_limit
         limit = picture_limit
 
 
-async def _read_events(call: ServerCall, response: aiohttp.ClientResponse) -> AsyncGenerator[ServerSentEvent, None]:
+async def _read_events(response: aiohttp.ClientResponse, max_bytes: int) -> AsyncGenerator[ServerSentEvent, None]:
     """Yield the events of a stream; a whole answer, of a server that does not stream, is one event."""
-    if "json" in _read_media_type(response):
-        limit = MAX_FRAME_BYTES + 2 * call.options.max_output
-        yield ServerSentEvent(await _read_body(response, limit, limit + wire.MAX_PICTURE_EVENT_BYTES))
+    if _is_whole(response):
+        yield ServerSentEvent(await _read_body(response, max_bytes, max_bytes + wire.MAX_PICTURE_EVENT_BYTES))
         yield ServerSentEvent(DONE_DATA)
         return
     async with aclosing(wire.read_stream_events(response.content.iter_any())) as events:
@@ -149,13 +148,20 @@ async def _read_events(call: ServerCall, response: aiohttp.ClientResponse) -> As
             yield event
 
 
+def _is_whole(response: aiohttp.ClientResponse) -> bool:
+    return "json" in _read_media_type(response)
+
+
 async def _read_answer(
     call: ServerCall, response: aiohttp.ClientResponse, *, has_files: bool
 ) -> AsyncGenerator[TurnOutput, None]:
     """Yield the answer, what it used, and why it ended, unless it ended in the normal way."""
-    reader = AnswerReader(call.options.max_output, call.clean_message, has_files=has_files)
+    options = call.options
+    # JSON may write a character in two.
+    max_bytes = MAX_FRAME_BYTES + 2 * options.max_output if _is_whole(response) else wire.MAX_STREAM_LINE_BYTES
+    reader = AnswerReader(options.max_output, call.clean_message, max_piece_bytes=max_bytes, has_files=has_files)
     try:
-        async with aclosing(_read_events(call, response)) as events:
+        async with aclosing(_read_events(response, max_bytes)) as events:
             async for event in events:
                 if event.data.strip() == DONE_DATA:
                     reader.is_finished = True

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from gateway.backends.openai.large_json import CutText
 from gateway.domain.event import Log, Text
 from gateway.domain.file import describe_size
 from gateway.domain.media_type import SNIFFED_BYTES, find_media_type
@@ -25,6 +26,8 @@ MAX_PICTURES, MAX_PICTURE_BYTES, MAX_ALL_BYTES = 10, 25_000_000, 50_000_000
 MAX_RECEIVED_CHARACTERS = 4 * MAX_ALL_BYTES
 #: characters of a link to a picture
 MAX_LINK_CHARACTERS = 2000
+#: bytes of base64 that are decoded at once; a multiple of 4
+DECODED_BYTES = 1 << 20
 #: how deep in an entry its data may be
 MAX_SOURCE_DEPTH = 4
 #: types of the parts of a content that are pictures
@@ -52,7 +55,7 @@ class PictureReader:
         """
         found: list[NewFile | Text | Log] = []
         for source in _find_sources(delta):
-            self._received += len(source)
+            self._received += _count_characters(source)
             if self._received > MAX_RECEIVED_CHARACTERS:
                 raise AgentError("the model's server does not stop sending pictures.")
             try:
@@ -63,12 +66,13 @@ class PictureReader:
                     found.append(Log(level="warning", message=f"a picture of the model is left out: {problem}."))
         return found
 
-    def _read_source(self, source: str) -> Iterator[NewFile | Text]:
-        if source.startswith(("https://", "http://")):
+    def _read_source(self, source: str | CutText) -> Iterator[NewFile | Text]:
+        if isinstance(source, str) and source.startswith(("https://", "http://")):
             yield from self._read_link(source)
             return
-        declared = _DATA_URL.match(source)
-        if declared is None and source[:5].lower() == "data:":
+        beginning = source if isinstance(source, str) else source.prefix
+        declared = _DATA_URL.match(beginning)
+        if declared is None and beginning[:5].lower() == "data:":
             raise ValueError("its data URL is not in base64")
         content = _decode_base64(source, declared.end() if declared else 0)
         if not self._claim(content):
@@ -103,7 +107,7 @@ class PictureReader:
         return True
 
 
-def _find_sources(delta: dict[str, Any]) -> Iterator[str]:
+def _find_sources(delta: dict[str, Any]) -> Iterator[str | CutText]:
     """Yield the data URLs, links and texts in base64 of the pictures in a piece."""
     content, images = delta.get("content"), delta.get("images")
     parts = content if isinstance(content, list) else [content]
@@ -113,8 +117,8 @@ def _find_sources(delta: dict[str, Any]) -> Iterator[str]:
             yield source
 
 
-def _find_source(entry: Any, depth: int = MAX_SOURCE_DEPTH) -> str:
-    if isinstance(entry, str):
+def _find_source(entry: Any, depth: int = MAX_SOURCE_DEPTH) -> str | CutText:
+    if isinstance(entry, str | CutText):
         return entry
     if not isinstance(entry, dict) or not depth:
         return ""
@@ -122,19 +126,39 @@ def _find_source(entry: Any, depth: int = MAX_SOURCE_DEPTH) -> str:
     return next((source for name in names if (source := _find_source(entry.get(name), depth - 1))), "")
 
 
-def _decode_base64(text: str, start: int) -> bytes:
+def _count_characters(source: str | CutText) -> int:
+    return len(source) if isinstance(source, str) else len(source.prefix) + len(source.data)
+
+
+def _decode_base64(source: str | CutText, start: int) -> bytes:
     """Return what a text means from a position on.
 
     Raises:
         ValueError: it is not base64, empty, or too large.
     """
-    if len(text) - start > MAX_PICTURE_BYTES * 4 // 3 + 1024:
+    if _count_characters(source) - start > MAX_PICTURE_BYTES * 4 // 3 + 1024:
         raise ValueError(f"it is larger than {describe_size(MAX_PICTURE_BYTES)}")
     try:
-        encoded = memoryview(text.encode("ascii"))[start:]
-        content = binascii.a2b_base64(encoded, strict_mode=True)
+        content = _decode_pieces(memoryview(_get_encoded(source, start)))
     except (UnicodeEncodeError, binascii.Error):
         raise ValueError("it is not base64") from None
     if not content:
         raise ValueError("it is empty")
+    return content
+
+
+def _get_encoded(source: str | CutText, start: int) -> bytes | memoryview:
+    if isinstance(source, str):
+        return source[start:].encode("ascii")
+    if start != len(source.prefix):
+        raise binascii.Error
+    return source.end
+
+
+def _decode_pieces(encoded: memoryview) -> bytes:
+    """Decode base64 in pieces, so that other threads may work in between."""
+    pieces = (encoded[start : start + DECODED_BYTES] for start in range(0, len(encoded), DECODED_BYTES))
+    content = b"".join([binascii.a2b_base64(piece, strict_mode=True) for piece in pieces])
+    if len(content) < len(encoded) // 4 * 3 - 2:  # a piece that is not the last one ends in the middle
+        raise binascii.Error
     return content
