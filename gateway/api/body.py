@@ -133,44 +133,50 @@ async def begin_body(request: web.Request) -> None:
         request.writer.output_size = 0  # as aiohttp does: this does not count as the start of the answer
 
 
-async def stream_body(request: web.Request, seconds: float) -> AsyncGenerator[bytes, None]:
-    """Yield the body as it comes.
+class Pace:
+    """How fast a client must send a body that is read piece by piece.
 
-    Args:
-        seconds: how long the client may send nothing; and longer by `MIN_BYTES_PER_SECOND` for all of it.
+    It may pause for some seconds, and for all of it have `MIN_BYTES_PER_SECOND` longer.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._begun = asyncio.get_running_loop().time()
+        self._received = 0
+
+    async def receive(self, receiving: Awaitable[T]) -> T:
+        """Return what the client sends next.
+
+        Raises:
+            TimedOut: the client is too slow.
+            InvalidRequest: the body ended too early or is malformed.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                received = await receiving
+        except TimeoutError:
+            raise TimedOut(f"the client has sent nothing for {self._seconds:g} s.") from None
+        except web.RequestPayloadError as error:
+            raise InvalidRequest("the body does not fit its header, or ended too early.") from error
+        if isinstance(received, (bytes, bytearray)):
+            self._received += len(received)
+        taken = asyncio.get_running_loop().time() - self._begun
+        if taken > self._seconds + self._received / MIN_BYTES_PER_SECOND:
+            raise TimedOut(f"the body comes too slowly: {self._received} bytes in {taken:.0f} s.")
+        return received
+
+
+async def stream_body(request: web.Request, seconds: float) -> AsyncGenerator[bytes, None]:
+    """Yield the body as it comes; `Pace` says how fast it must.
 
     Raises:
-        UnsupportedCoding, UnsupportedMedia: the body is encoded.
         TimedOut: the client is too slow.
         InvalidRequest: the body ended too early or is malformed.
     """
-    _check_coding(request)
     await begin_body(request)
-    begun, received = asyncio.get_running_loop().time(), 0
-    while True:
-        try:
-            data = await within(seconds, request.content.readany())
-        except web.RequestPayloadError as error:
-            raise InvalidRequest("the body does not fit its header, or ended too early.") from error
-        if not data:
-            return
-        received += len(data)
-        if asyncio.get_running_loop().time() - begun > seconds + received / MIN_BYTES_PER_SECOND:
-            raise TimedOut(f"the body comes too slowly: {received} bytes so far.")
+    pace = Pace(seconds)
+    while data := await pace.receive(request.content.readany()):
         yield data
-
-
-async def within(seconds: float, receiving: Awaitable[T]) -> T:
-    """Return what a client sends next.
-
-    Raises:
-        TimedOut: it has sent nothing for so many seconds.
-    """
-    try:
-        async with asyncio.timeout(seconds):
-            return await receiving
-    except TimeoutError:
-        raise TimedOut(f"the client has sent nothing for {seconds:g} s.") from None
 
 
 async def defer_expect_continue(request: web.Request) -> None:
@@ -182,7 +188,12 @@ def _too_large(limit: BodyLimit) -> TooLarge:
     return TooLarge(f"the body is larger than {limit.max_bytes} bytes.", remedy=remedy)
 
 
-def _check_coding(request: web.Request) -> None:
+def check_coding(request: web.Request) -> None:
+    """Refuse a body that is encoded: it could be any size when it is decoded.
+
+    Raises:
+        UnsupportedCoding, UnsupportedMedia: the body is encoded.
+    """
     headers = request.headers
     coding = headers.get("Transfer-Encoding", "chunked")
     if coding.strip().lower() != "chunked":  # https://www.rfc-editor.org/rfc/rfc9112#section-6.1
@@ -192,7 +203,7 @@ def _check_coding(request: web.Request) -> None:
 
 
 def _check_type(request: web.Request, types: Collection[str]) -> None:
-    _check_coding(request)
+    check_coding(request)
     headers = request.headers
     if headers.get("Content-Type") == JSON_MEDIA_TYPE:
         return

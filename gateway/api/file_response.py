@@ -1,4 +1,4 @@
-"""An answer that is a file, in which a client that takes nothing is noticed.
+"""An answer that is a file: it never changes, and a client that takes nothing of it is noticed.
 
 aiohttp hands a file to the system, which sends it past the transport: nothing tells how much the client has taken. So
 the file is sent in pieces, each with a deadline. Checked with aiohttp 3.14; see the version pin.
@@ -7,13 +7,15 @@ the file is sent in pieces, each with a deadline. Checked with aiohttp 3.14; see
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import IO, Any
 
-from aiohttp import web
+from aiohttp import ETag, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 #: bytes of the first piece, and of the largest: a client that is quick gets larger ones
 FIRST_PIECE_BYTES, MAX_PIECE_BYTES = 64 * 1024, 1 << 20
+_ONE_RANGE = re.compile(r"bytes=(\d+-\d*|-0*[1-9]\d*)", re.ASCII | re.IGNORECASE)
 #: part of the deadline in which a quick client takes a piece
 _QUICK = 0.05
 
@@ -21,9 +23,32 @@ _QUICK = 0.05
 class WatchedFileResponse(web.FileResponse):
     """A file; a client that takes none of it for a while is disconnected."""
 
-    def __init__(self, *arguments: Any, stall_seconds: float, **options: Any) -> None:
+    def __init__(self, *arguments: Any, etag: str, stall_seconds: float, **options: Any) -> None:
+        """Args:
+        etag: what tells this content from every other one. aiohttp would take its time, which is another one for the
+            same content in a copy of the data.
+        """
         super().__init__(*arguments, **options)
+        self._etag = etag
         self._stall_seconds = stall_seconds
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        if not _ONE_RANGE.fullmatch(request.headers.get(hdrs.RANGE, "bytes=0-")):
+            # Several ranges, or another unit: such a header may be ignored, and the whole file is sent.
+            # https://www.rfc-editor.org/rfc/rfc9110#section-14.2
+            request = request.clone(headers={k: v for k, v in request.headers.items() if k != hdrs.RANGE})
+        return await super().prepare(request)
+
+    def _etag_match(self, etag_value: str, etags: tuple[ETag, ...], *, weak: bool) -> bool:  # type: ignore[override]
+        return super()._etag_match(self._etag, etags, weak=weak)
+
+    async def _start(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        self.headers.pop(hdrs.LAST_MODIFIED, None)
+        if self.status in (200, 206, 304):
+            self.etag = self._etag
+        else:
+            self.headers.pop(hdrs.CACHE_CONTROL, None)
+        return await super()._start(request)
 
     async def _sendfile(self, request: web.BaseRequest, fobj: IO[Any], offset: int, count: int) -> AbstractStreamWriter:
         writer = await web.StreamResponse.prepare(self, request)

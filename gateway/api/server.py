@@ -15,7 +15,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from msgspec import Struct
 
 from gateway import log
@@ -258,12 +258,15 @@ class ApiServer:
 
     async def _add_common_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every answer."""
-        response.headers.update(errors.build_common_headers(request.get(_REQUEST_ID, "")))
+        common = errors.build_common_headers(request.get(_REQUEST_ID, ""))
+        if hdrs.CACHE_CONTROL in response.headers:  # of a file, which never changes
+            del common[hdrs.CACHE_CONTROL]
+        response.headers.update(common)
         origin = request.headers.get("Origin")
         if origin in self._bouncer.cors_origins:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, X-Run-Id, Retry-After"
-            response.headers["Vary"] = "Origin"
+            response.headers["Vary"] = ", ".join(filter(None, [response.headers.get("Vary"), "Origin"]))
         if self._context.closing.is_set and response.status != 101:  # a WebSocket sends its own close frame
             # aiohttp has already decided on the header: without both lines, keep-alive clients are reset.
             response.headers["Connection"] = "close"

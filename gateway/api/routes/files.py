@@ -8,23 +8,24 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import aiohttp
-from aiohttp import hdrs, web
+from aiohttp import hdrs, http_exceptions, web
 from msgspec import Meta, Struct
 
 from gateway.api import body, paging, views
 from gateway.api.file_response import WatchedFileResponse
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
-from gateway.domain.file import File, StoredFile
+from gateway.domain.file import StoredFile
 from gateway.domain.media_type import UNKNOWN_MEDIA_TYPE
 from gateway.domain.token import Scope
 from gateway.engine.file_staging import Staging
-from gateway.errors import FileUnknown, InvalidRequest
+from gateway.errors import FileUnknown, InvalidRequest, TooLarge
 
 ROUTES = Routes("files")
 
-#: bytes that are read of a multipart body at once
-MULTIPART_PIECE_BYTES = 64 * 1024
+#: bytes that are read of a multipart body at once, and bytes of a field that is not the file
+MULTIPART_PIECE_BYTES, MAX_FIELD_BYTES = 64 * 1024, 64 * 1024
+FORM_EXAMPLE = "curl -F file=@report.pdf …"
 #: what pages of this gateway's origin may do with a downloaded file: nothing
 FILE_POLICY = "sandbox; default-src 'none'"
 
@@ -120,17 +121,16 @@ async def download_file(call: Call[Nothing, View]) -> web.StreamResponse:
     if not content.exists():
         raise FileUnknown(f"the content of the file {file.id} is gone.", remedy="Restore it from a copy of data/files.")
     shown = file.is_picture and not call.query.download
-    etag = f'"{file.sha256}"'
-    if etag in call.request.headers.get(hdrs.IF_NONE_MATCH, ""):
-        return web.Response(status=304, headers={hdrs.ETAG: etag})
     return WatchedFileResponse(
         content,
+        etag=file.sha256,
         stall_seconds=call.server.config.limits.stall_seconds,
         headers={
             hdrs.CONTENT_TYPE: file.media_type,
             hdrs.CONTENT_DISPOSITION: make_disposition("inline" if shown else "attachment", file.name),
             "Content-Security-Policy": FILE_POLICY,
             hdrs.CACHE_CONTROL: "private, max-age=3600, immutable",
+            hdrs.VARY: hdrs.AUTHORIZATION,
         },
     )
 
@@ -148,29 +148,57 @@ async def delete_file(call: Call[Nothing, Nothing]) -> FileDeleted:
     return FileDeleted()
 
 
-async def _receive_upload(call: Call[Any, Upload], staging: Staging) -> File:
+async def _receive_upload(call: Call[Any, Upload], staging: Staging) -> None:
     request = call.request
-    limits = call.server.config.limits
-    stream = body.stream_body(request, limits.body_seconds)
-    if request.content_type != "multipart/form-data":
-        declared = request.headers.get(hdrs.CONTENT_TYPE, "")
-        size = request.content_length
-        return await staging.add_stream(stream, name=call.query.name, media_type=declared, size=size)
-    await body.begin_body(request)
+    seconds = call.server.config.limits.body_seconds
+    body.check_coding(request)
+    if request.content_type == "multipart/form-data":
+        await _receive_form(call, staging, seconds)
+        return
+    declared = request.headers.get(hdrs.CONTENT_TYPE, "")
+    stream = body.stream_body(request, seconds)
+    await staging.add_stream(stream, name=call.query.name, media_type=declared, size=request.content_length)
+
+
+async def _receive_form(call: Call[Any, Upload], staging: Staging, seconds: float) -> None:
+    """Receive the part `file` of a form. All of the form is read: it may have been cut off."""
     try:
-        reader = await request.multipart()
-        while (part := await reader.next()) is not None:
-            if isinstance(part, aiohttp.BodyPartReader) and part.name == "file":
-                name = part.filename or call.query.name
+        reader = await call.request.multipart()
+        await body.begin_body(call.request)
+        pace = body.Pace(seconds)
+        while (part := await pace.receive(reader.next())) is not None:
+            if not isinstance(part, aiohttp.BodyPartReader) or _is_encoded(part):
+                raise InvalidRequest("a part of the form is encoded, or a form itself.", remedy="Send it as it is.")
+            if part.name != "file":
+                await _skip_field(part, pace)
+            elif staging.files:
+                raise InvalidRequest("the form has more than one part `file`.", remedy="Upload one file at a time.")
+            else:
                 declared = part.headers.get(hdrs.CONTENT_TYPE, "")
-                return await staging.add_stream(_read_part(part, limits.body_seconds), name=name, media_type=declared)
-    except (ValueError, web.RequestPayloadError) as error:
-        raise InvalidRequest(f"the body is not a multipart form: {error}.") from error
-    raise InvalidRequest("the form has no part `file`.", remedy="curl -F file=@report.pdf …")
+                name = part.filename or call.query.name
+                await staging.add_stream(_read_part(part, pace), name=name, media_type=declared)
+    except (ValueError, AssertionError, http_exceptions.BadHttpMessage) as error:  # as aiohttp says it
+        raise InvalidRequest("the body is not a whole multipart form.", remedy=FORM_EXAMPLE) from error
+    if not staging.files:
+        raise InvalidRequest("the form has no part `file`.", remedy=FORM_EXAMPLE)
 
 
-async def _read_part(part: aiohttp.BodyPartReader, seconds: float) -> AsyncGenerator[bytes, None]:
-    while data := await body.within(seconds, part.read_chunk(MULTIPART_PIECE_BYTES)):
+def _is_encoded(part: aiohttp.BodyPartReader) -> bool:
+    """Return whether the bytes of a part are not those of the file."""
+    transfer = part.headers.get(hdrs.CONTENT_TRANSFER_ENCODING, "binary")
+    return hdrs.CONTENT_ENCODING in part.headers or transfer.lower() not in ("binary", "8bit", "7bit")
+
+
+async def _skip_field(part: aiohttp.BodyPartReader, pace: body.Pace) -> None:
+    size = 0
+    async for data in _read_part(part, pace):
+        size += len(data)
+        if size > MAX_FIELD_BYTES:
+            raise TooLarge(f"a field of the form that is not `file` has more than {MAX_FIELD_BYTES} bytes.")
+
+
+async def _read_part(part: aiohttp.BodyPartReader, pace: body.Pace) -> AsyncGenerator[bytes, None]:
+    while data := await pace.receive(part.read_chunk(MULTIPART_PIECE_BYTES)):
         yield bytes(data)
 
 
