@@ -14,6 +14,7 @@ from drills import (
     deliveries,
     descriptors,
     disk,
+    file_faults,
     files,
     hostile,
     much,
@@ -62,6 +63,12 @@ DRILLS = [
         "kill -9 among files",
         files.kill_at_random,
         partial(files.kill_at_random, kills=30, largest=files.LARGEST),
+    ),
+    Row("disk full at each step of a file", file_faults.full_at_each_step),
+    Row(
+        "kill -9 at each step of a file",
+        file_faults.killed_at_each_step,
+        partial(file_faults.killed_at_each_step, thorough=True),
     ),
     Row(
         "restarts among uploads",

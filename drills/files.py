@@ -26,7 +26,7 @@ WRITERS = 4
 SMALLEST, LARGEST = 1_000, 20_000_000
 #: number of uploads that are under way during a restart
 UPLOADS = 4
-_AGENTS = {"agents": {"list": [{"id": "main", "backend": "echo", "script": True, "max_concurrent": 8}]}}
+AGENTS = {"agents": {"list": [{"id": "main", "backend": "echo", "script": True, "max_concurrent": 8}]}}
 
 
 class Sent(NamedTuple):
@@ -140,7 +140,7 @@ def kill_at_random(directory: Path, kills: int = 3, largest: int = 4_000_000, se
     Args:
         largest: bytes of the largest file.
     """
-    live = Live(directory / "home", _AGENTS)
+    live = Live(directory / "home", AGENTS)
     dice = random.Random(seed)  # noqa: S311 no secret
     writers = Writers(live, largest, seed)
     left = 0
@@ -156,7 +156,7 @@ def kill_at_random(directory: Path, kills: int = 3, largest: int = 4_000_000, se
         _check_downloads(live, writers)
         assert live.stop() == 0
         made = _check_messages(live.home / "data" / "moongate.db", writers.messages)
-        contents = _sweep(live)
+        contents = sweep(live)
     finally:
         writers.stop()
         live.close()
@@ -186,14 +186,14 @@ def _kill(live: Live, *, alone: bool) -> int:
         live.wait_ready()
         return 0  # the next one may have removed them
     live.kill()
-    drafts = len(_list_drafts(_contents(live)))
+    drafts = len(list_drafts(contents_directory(live)))
     live.start()
     return drafts
 
 
 def uploads_over_restarts(directory: Path, restarts: int = 2, size: int = 4_000_000) -> Figures:
     """Restart while uploads are half done: the old serving process receives the rest, and the new one has the file."""
-    live = Live(directory / "home", _AGENTS)
+    live = Live(directory / "home", AGENTS)
     shell = Shell(live.env, live.home)
     dice = random.Random("moon")  # noqa: S311 no secret
     stored: dict[str, str] = {}
@@ -202,7 +202,7 @@ def uploads_over_restarts(directory: Path, restarts: int = 2, size: int = 4_000_
         for _ in range(restarts):
             generation = live.health["generation"]
             uploads = [_SlowUpload(live, dice.randbytes(size)) for _ in range(UPLOADS)]
-            client.until(lambda: len(_list_drafts(_contents(live))) == UPLOADS, "the uploads are being written")
+            client.until(lambda: len(list_drafts(contents_directory(live))) == UPLOADS, "the uploads are being written")
             assert shell("restart").code == 0
             stored |= {upload.finish(): upload.sha256 for upload in uploads}
             assert live.generation, "the old serving process is still there"
@@ -210,7 +210,7 @@ def uploads_over_restarts(directory: Path, restarts: int = 2, size: int = 4_000_
             for file, sha256 in stored.items():
                 assert hash_content(file_client.download(live, file)) == sha256, f"{file} has another content"
         assert live.stop() == 0
-        _sweep(live)
+        sweep(live)
     finally:
         live.close()
     return {"restarts": restarts, "uploads under way": len(stored), "MB each": size / 1e6, "failed": 0}
@@ -274,19 +274,19 @@ def _check_messages(database: Path, acknowledged: dict[str, Sent]) -> int:
     return made
 
 
-def _sweep(live: Live) -> int:
+def sweep(live: Live) -> int:
     """Start the gateway again, which sweeps, and check that no file is without content, and no content without file.
 
     Returns:
         The number of contents.
     """
-    database, contents = live.home / "data" / "moongate.db", _contents(live)
+    database, contents = live.home / "data" / "moongate.db", contents_directory(live)
     stored = dict(client.rows(database, "SELECT sha256, size FROM contents"))
-    before = _list_contents(contents)
+    before = list_contents(contents)
     assert before.keys() >= stored.keys(), f"{len(stored.keys() - before.keys())} contents are lost"
     live.start()
-    client.until(lambda: _list_contents(contents).keys() == stored.keys(), "contents without a file are removed")
-    client.until(lambda: not _list_drafts(contents), "abandoned drafts are removed")
+    client.until(lambda: list_contents(contents).keys() == stored.keys(), "contents without a file are removed")
+    client.until(lambda: not list_drafts(contents), "abandoned drafts are removed")
     assert live.stop() == 0
     check_store(live.home / "data")
     return len(stored)
@@ -298,12 +298,12 @@ def check_store(data: Path) -> None:
     damage = client.rows(database, "PRAGMA integrity_check")
     assert damage == [("ok",)], damage[:5]
     stored = dict(client.rows(database, "SELECT sha256, size FROM contents"))
-    there = _list_contents(contents)
+    there = list_contents(contents)
     assert there.keys() == stored.keys(), (len(there), len(stored))
     for sha256, path in there.items():
         found = path.read_bytes()
         assert (hash_content(found), len(found)) == (sha256, stored[sha256]), f"{path} has another content"
-    assert _list_drafts(contents) == []
+    assert list_drafts(contents) == []
     unowned = client.rows(database, "SELECT sha256 FROM contents EXCEPT SELECT sha256 FROM files")
     assert unowned == [], unowned[:3]
     [(total,)] = client.rows(database, "SELECT bytes FROM content_total")
@@ -314,16 +314,16 @@ def check_store(data: Path) -> None:
     assert wrong == [], f"{len(wrong)} files have a wrong count of uses"
 
 
-def _contents(live: Live) -> Path:
+def contents_directory(live: Live) -> Path:
     return live.home / "data" / "files"
 
 
-def _list_contents(contents: Path) -> dict[str, Path]:
+def list_contents(contents: Path) -> dict[str, Path]:
     """Return all that is in the directory of contents, by the SHA-256 that its place says."""
     groups = [group for group in contents.iterdir() if group.name != "drafts"] if contents.is_dir() else []
     return {group.name + content.name: content for group in groups for content in group.iterdir()}
 
 
-def _list_drafts(contents: Path) -> list[Path]:
+def list_drafts(contents: Path) -> list[Path]:
     drafts = contents / "drafts"
     return [draft for owner in drafts.iterdir() for draft in owner.iterdir()] if drafts.is_dir() else []

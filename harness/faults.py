@@ -48,3 +48,93 @@ def give(live: Live, fault: str) -> None:
 
 def cure(live: Live) -> None:
     (live.home / "fault.py").unlink()
+
+
+#: the steps of storing a file, in their order, as `trip_at_steps` knows them
+FILE_STEPS = (
+    "open the draft",
+    "write",
+    "sync the draft",
+    "link",
+    "sync the directory",
+    "place again",
+    "before the commit",
+    "after the commit",
+    "remove the draft",
+)
+_TRIP_AT_STEPS = """
+import errno, os, signal, stat
+import apsw
+from gateway.store import file_directory
+from gateway.store.sqlite import database, files
+
+def trips(step):
+    try:
+        with open({trip!r}) as file:
+            if file.read() != step:
+                return False
+        os.unlink({trip!r})
+    except FileNotFoundError:
+        return False
+    if {kills}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return True
+
+def refuse(step):
+    if trips(step):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+class System:
+    def __getattr__(self, name):
+        return getattr(os, name)
+    def open(self, path, flags, mode=0o777):
+        if flags & os.O_CREAT:
+            refuse("open the draft")
+        return os.open(path, flags, mode)
+    def write(self, descriptor, data):
+        refuse("write")
+        return os.write(descriptor, data)
+    def fsync(self, descriptor):
+        refuse("sync the directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync the draft")
+        return os.fsync(descriptor)
+    def link(self, source, to):
+        refuse("link")
+        return os.link(source, to)
+
+file_directory.os = System()
+
+def go_first(kind, name, step):
+    known = getattr(kind, name)
+    def watched(self, *given):
+        refuse(step)
+        return known(self, *given)
+    setattr(kind, name, watched)
+
+go_first(file_directory.DirectoryDraft, "place", "place again")
+go_first(file_directory.DirectoryDraft, "discard", "remove the draft")
+
+store_staged, stored = files.store_staged, []
+def store_and_trip(tx, staged, **more):
+    store_staged(tx, staged, **more)
+    stored.extend(staged)
+    if staged and trips("before the commit"):
+        raise apsw.FullError("database or disk is full")
+files.store_staged = store_and_trip
+
+announce = database.Database._announce_commit
+def trip_and_announce(self, *given):
+    if stored:
+        stored.clear()
+        trips("after the commit")
+    announce(self, *given)
+database.Database._announce_commit = trip_and_announce
+"""
+
+
+def trip_at_steps(trip: Path, *, kills: bool) -> str:
+    """Return a fault: once, at the step of storing a file that the file `trip` names, the disk is full.
+
+    Args:
+        kills: whether the process is killed there instead.
+    """
+    return _TRIP_AT_STEPS.format(trip=str(trip), kills=kills)
