@@ -174,6 +174,7 @@ class Engine:
         await self._housekeeping.stop()
         await self._workspace_removal.stop()
         await self._file_sweep.stop()
+        await self.files.close()
         await self._peers.stop()
 
     async def start_leading(self) -> None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
-from typing import ParamSpec, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import msgspec
 
@@ -19,13 +20,15 @@ from gateway.domain.ports.store import Store
 from gateway.domain.times import Clock
 from gateway.errors import GatewayError, TooLarge, explain_disk_error
 
-#: bytes that are written at once
-MAX_WRITE_BYTES = 1 << 20
+#: bytes that are worth a write of their own, and bytes that may wait to be written: a file that is being received
+#: has about twice as many in memory, those that wait and those that are being written
+MIN_WRITE_BYTES, MAX_WAITING_BYTES = 128 * 1024, 512 * 1024
+#: threads that write to the disk, for all files together
+WRITING_THREADS = 8
 #: contents that are removed at once: nothing can be stored meanwhile
 MAX_REMOVED_AT_ONCE = 20
 
 _log = log.get()
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -35,8 +38,19 @@ class Staging:
     New ones are on disk, and are forgotten with the staging unless they were stored.
     """
 
-    def __init__(self, store: Store, contents: ContentStore, limits: FileLimits, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        contents: ContentStore,
+        threads: ThreadPoolExecutor,
+        limits: FileLimits,
+        clock: Clock,
+    ) -> None:
+        """Args:
+        threads: those that write to the disk.
+        """
         self._store = store
+        self._threads = threads
         self._contents = contents
         self._limits = limits
         self._clock = clock
@@ -76,8 +90,8 @@ class Staging:
         """Add a file that is in memory. Raises as `add_stream` does."""
 
         async def as_stream() -> AsyncGenerator[bytes, None]:
-            for start in range(0, len(data), MAX_WRITE_BYTES):
-                yield data[start : start + MAX_WRITE_BYTES]
+            for start in range(0, len(data), MAX_WAITING_BYTES):
+                yield data[start : start + MAX_WAITING_BYTES]
 
         return await self.add_stream(as_stream(), name=name, media_type=media_type, size=len(data))
 
@@ -101,8 +115,9 @@ class Staging:
             self._check_total(size)
         draft = self._contents.open_draft()
         self._drafts.append(draft)
-        beginning = await self._write_pieces(draft, pieces)
-        sha256 = await _ask_disk(draft.finish)
+        writer = _DraftWriter(draft, self._threads)
+        beginning = await self._write_pieces(writer, pieces)
+        sha256 = await writer.finish()
         await self._check_quota(sha256, draft.size)
         file = File(
             id=ids.make_ulid(self._clock()),
@@ -115,38 +130,26 @@ class Staging:
         self._staged.append(StagedFile(file, draft.place))
         return file
 
-    async def _write_pieces(self, draft: ContentDraft, pieces: AsyncIterable[bytes]) -> bytes:
+    async def _write_pieces(self, writer: _DraftWriter, pieces: AsyncIterable[bytes]) -> bytes:
         """Write all pieces: while some are being written, the next ones are received. Returns the beginning."""
         beginning = b""
-        waiting, size = bytearray(), 0
-        writing: asyncio.Task[None] | None = None
+        size = 0
         try:
             async for piece in pieces:
                 size += len(piece)
                 self._check_total(size)
                 if len(beginning) < SNIFFED_BYTES:
                     beginning += piece[: SNIFFED_BYTES - len(beginning)]
-                waiting += piece
-                if writing is None or writing.done() or len(waiting) >= MAX_WRITE_BYTES:
-                    if writing is not None:
-                        await writing
-                    writing = asyncio.create_task(_ask_disk(draft.write, bytes(waiting)))
-                    waiting.clear()
-            if writing is not None:
-                await writing
+                await writer.add(piece)
         except BaseException:
-            if writing is not None:  # its error, if it has one, says less than this one
-                await asyncio.wait([writing])
-                writing.cancelled() or writing.exception()
+            await writer.settle()
             raise
-        if waiting:
-            await _ask_disk(draft.write, bytes(waiting))
         return beginning
 
     async def close(self) -> None:
         """Forget what was not stored. Raises nothing: what cannot be removed now is left to the sweep."""
         try:
-            await asyncio.to_thread(_discard_drafts, self._drafts)
+            await asyncio.get_running_loop().run_in_executor(self._threads, _discard_drafts, self._drafts)
             await remove_unowned(self._store, self._contents, [draft.sha256 for draft in self._drafts if draft.sha256])
         except (GatewayError, OSError) as error:
             _log.warning("files.not_forgotten", error=str(error))
@@ -174,23 +177,65 @@ class Staging:
 
     async def _check_quota(self, sha256: str, size: int) -> None:
         """Refuse new content for which there is no room; the transaction that stores the file checks again."""
-        if not await self._store.files.find_unowned([sha256]):
-            return
         total = await self._store.files.count_bytes() + size
-        if total > self._limits.quota:
+        if total > self._limits.quota and await self._store.files.find_unowned([sha256]):
             raise make_quota_error(total, self._limits.quota)
 
 
-async def _ask_disk(call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """Call a function in a thread, and translate what the disk says.
+class _DraftWriter:
+    """Writes a draft in a thread, while the next pieces of it are received."""
 
-    Raises:
-        StorageFull, Unavailable: the disk refuses.
-    """
-    try:
-        return await asyncio.to_thread(call, *args, **named)
-    except OSError as error:
-        raise explain_disk_error(error, "the file cannot be stored") from error
+    def __init__(self, draft: ContentDraft, threads: ThreadPoolExecutor) -> None:
+        self._draft = draft
+        self._threads = threads
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._writing: asyncio.Future[None] | None = None
+
+    async def add(self, piece: bytes) -> None:
+        """Add a piece, and wait if too much waits to be written.
+
+        Raises:
+            StorageFull, Unavailable: the disk refuses, for this piece or an earlier one.
+        """
+        self._waiting.append(piece)
+        self._waiting_bytes += len(piece)
+        if self._waiting_bytes < MIN_WRITE_BYTES:
+            return
+        if self._writing is not None and (self._writing.done() or self._waiting_bytes >= MAX_WAITING_BYTES):
+            await self._wait_written()
+        if self._writing is None:
+            self._writing = asyncio.ensure_future(self._ask_disk(self._draft.write, self._take_waiting()))
+
+    async def finish(self) -> str:
+        """Write the rest, put the content in its place, and return its SHA-256.
+
+        Raises:
+            StorageFull, Unavailable: the disk refuses.
+        """
+        await self._wait_written()
+        return await self._ask_disk(self._draft.finish, self._take_waiting())
+
+    async def settle(self) -> None:
+        """Wait until nothing is being written; an error of that does not count."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+            self._writing.cancelled() or self._writing.exception()
+
+    async def _wait_written(self) -> None:
+        if self._writing is not None:
+            await self._writing
+            self._writing = None
+
+    def _take_waiting(self) -> list[bytes]:
+        taken, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        return taken
+
+    async def _ask_disk(self, call: Callable[[Sequence[bytes]], T], pieces: Sequence[bytes]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call, pieces)
+        except OSError as error:
+            raise explain_disk_error(error, "the file cannot be stored") from error
 
 
 def _discard_drafts(drafts: Sequence[ContentDraft]) -> None:

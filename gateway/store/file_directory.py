@@ -12,7 +12,7 @@ import itertools
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gateway import paths
@@ -25,12 +25,14 @@ _HEX_DIGITS = frozenset("0123456789abcdef")
 class DirectoryDraft:
     """A file in the directory of drafts. It is opened when something is written."""
 
-    def __init__(self, path: Path, directory: Path) -> None:
+    def __init__(self, path: Path, directory: Path, durable_groups: set[str]) -> None:
         """Args:
         directory: where the contents are.
+        durable_groups: names of the directories in it that are known to be on disk; more are added.
         """
         self._path = path
         self._directory = directory
+        self._durable_groups = durable_groups
         self._hash = hashlib.sha256()
         self._descriptor: int | None = None
         self._is_discarded = False
@@ -39,38 +41,48 @@ class DirectoryDraft:
         self.size = 0
         self.sha256: str | None = None
 
-    def write(self, data: bytes) -> None:
+    def write(self, pieces: Sequence[bytes]) -> None:
         with self._lock:
-            descriptor = self._open()
-            self._hash.update(data)
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
-            self.size += len(data)
+            self._write(pieces)
 
-    def finish(self) -> str:
+    def finish(self, pieces: Sequence[bytes] = ()) -> str:
         with self._lock:
+            self._write(pieces)
             os.fsync(self._open())
             self._close()
             self.sha256 = sha256 = self._hash.hexdigest()
             to = locate_content(self._directory, sha256)
             self._place(to)
-            for directory in (to.parent, self._directory):  # another process may have placed it, and not got that far
-                _sync_directory(directory)
+            self._sync_place(to)  # another process may have placed it, and not got that far
             return sha256
 
     def place(self) -> None:
         with self._lock:
             to = locate_content(self._directory, self._hash.hexdigest())
             if self._place(to):
-                for directory in (to.parent, self._directory):
-                    _sync_directory(directory)
+                self._sync_place(to)
 
     def discard(self) -> None:
         with self._lock:
             self._is_discarded = True
             self._close()
             self._path.unlink(missing_ok=True)
+
+    def _write(self, pieces: Sequence[bytes]) -> None:
+        descriptor = self._open()
+        for data in pieces:
+            self._hash.update(data)
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            self.size += len(data)
+
+    def _sync_place(self, to: Path) -> None:
+        """Put the entry of a content on disk, and that of its directory."""
+        _sync_directory(to.parent)
+        if to.parent.name not in self._durable_groups:
+            _sync_directory(self._directory)
+            self._durable_groups.add(to.parent.name)
 
     def _place(self, to: Path) -> bool:
         """Link the draft to its place; return False if the content is there."""
@@ -118,9 +130,12 @@ class FileDirectory:
         self._owner = _encode_owner(owner)
         self._is_alive = is_alive
         self._numbers = itertools.count(1)
+        #: names of the directories in it that are known to be on disk
+        self._durable_groups: set[str] = set()
 
     def open_draft(self) -> DirectoryDraft:
-        return DirectoryDraft(self._directory / DRAFTS / self._owner / f"{next(self._numbers):x}", self._directory)
+        path = self._directory / DRAFTS / self._owner / f"{next(self._numbers):x}"
+        return DirectoryDraft(path, self._directory, self._durable_groups)
 
     def locate(self, sha256: str) -> Path:
         return locate_content(self._directory, sha256)

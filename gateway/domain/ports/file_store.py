@@ -91,12 +91,12 @@ class ContentDraft(Protocol):
         """The SHA-256 of the content, once it is in its place or about to be."""
         ...
 
-    def write(self, data: bytes) -> None:
+    def write(self, pieces: Sequence[bytes]) -> None:
         """Write more of it. Raises an `OSError` if the disk refuses, or the draft was discarded."""
         ...
 
-    def finish(self) -> str:
-        """Put the content on disk and in its place, and return its SHA-256.
+    def finish(self, pieces: Sequence[bytes] = ()) -> str:
+        """Write the last of it, put it on disk and in its place, and return its SHA-256.
 
         Raises an `OSError` if the disk refuses, or the draft was discarded.
         """

@@ -13,7 +13,7 @@ from gateway.domain.file import File
 from gateway.domain.ports.backend import NewFile
 from gateway.domain.ports.file_store import StagedFile
 from gateway.engine.execution.workspace_files import FoundFile, OutboxDirectory, open_found, place_attachments
-from gateway.engine.file_staging import MAX_WRITE_BYTES, Staging
+from gateway.engine.file_staging import MAX_WAITING_BYTES, Staging
 from gateway.errors import AgentError, GatewayError, explain_disk_error
 from gateway.process.terminal_text import clean_text
 
@@ -135,7 +135,7 @@ class AttemptFiles:
 async def _read_found(found: FoundFile) -> AsyncGenerator[bytes, None]:
     descriptor = await asyncio.to_thread(open_found, found)
     try:
-        while data := await asyncio.to_thread(os.read, descriptor, MAX_WRITE_BYTES):
+        while data := await asyncio.to_thread(os.read, descriptor, MAX_WAITING_BYTES):
             yield data
     finally:
         os.close(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from gateway.domain.page import Page
 from gateway.domain.ports.file_store import ContentStore, StagedFile
 from gateway.domain.ports.store import Store
 from gateway.domain.times import Clock
-from gateway.engine.file_staging import Staging, remove_unowned
+from gateway.engine.file_staging import WRITING_THREADS, Staging, remove_unowned
 from gateway.errors import FileUnknown
 
 
@@ -24,6 +25,7 @@ class Files:
         self._store = store
         self._contents = contents
         self._clock = clock
+        self._threads = ThreadPoolExecutor(WRITING_THREADS, thread_name_prefix="files")
         self.limits = limits
 
     @asynccontextmanager
@@ -38,7 +40,11 @@ class Files:
 
     def create_staging(self) -> Staging:
         """Return a staging that the caller closes."""
-        return Staging(self._store, self._contents, self.limits, self._clock)
+        return Staging(self._store, self._contents, self._threads, self.limits, self._clock)
+
+    async def close(self) -> None:
+        """End the threads that write, when they have written what they were given."""
+        await asyncio.to_thread(self._threads.shutdown)
 
     async def store_upload(self, staged: StagedFile, key: IdempotencyKey | None = None) -> File:
         """Store a file to which nothing refers yet: when this returns, it is on disk.
