@@ -84,14 +84,31 @@ class OpencodeApi(ServerCalls):
         """Do nothing: the server takes no ids, so a prompt of an earlier attempt cannot be told apart."""
 
     async def send_prompt(self, session: wire.Session, prompt: Prompt) -> None:
-        body: dict[str, Any] = {"parts": [{"type": "text", "text": prompt.text}]}
+        files = [
+            {"type": "file", "mime": file.url.media_type, "filename": file.name, "url": file.url}
+            for file in prompt.files
+        ]
+        body: dict[str, Any] = {"parts": [{"type": "text", "text": prompt.text}, *files]}
         if prompt.model is not None:
             body["model"] = {"providerID": prompt.model.provider, "modelID": prompt.model.model}
         if prompt.system_prompt is not None:
             body["system"] = prompt.system_prompt
         if prompt.agent is not None:
             body["agent"] = prompt.agent
-        await self.send_request(None, "POST", f"{_session_path(session)}/prompt_async", body=body)
+        await self.send_request(
+            None, "POST", f"{_session_path(session)}/prompt_async", body=body, within=prompt.send_timeout
+        )
+
+    async def take_back_prompt(self, session: wire.Session, mark: Mark) -> None:
+        for message in reversed(await self.read_messages_after(session, mark)):
+            await self.send_request(
+                None, "DELETE", f"{_session_path(session)}/message/{quote_segment(message.info.id)}"
+            )
+
+    async def read_files(self, session: wire.Session, message: str) -> Sequence[wire.FilePart]:
+        path = f"{_session_path(session)}/message/{quote_segment(message)}"
+        found = await self.send_request(wire.MessageWithFiles, "GET", path, with_files=True)
+        return [part for part in found.parts if part.type == "file"]
 
     async def abort_session(self, session: wire.Session, within: float) -> None:
         await self.send_request(None, "POST", f"{_session_path(session)}/abort", within=within)

@@ -29,15 +29,17 @@ from gateway.backends.opencode.driven_server import DISABLED_AGENT, ModelName, P
 from gateway.backends.opencode.offers import Offers
 from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.over_acp import AcpProgram
+from gateway.backends.opencode.prompt_files import TAKEN_KINDS, choose_prompt_files
 from gateway.backends.opencode.refs import parse_ref
 from gateway.backends.opencode.server import SharedServer
-from gateway.backends.opencode.turn import TurnRunner
+from gateway.backends.opencode.turn import FilesRefused, TurnRunner
 from gateway.backends.opencode.wire import Session
 from gateway.config import Config
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.candidate import Candidate
+from gateway.domain.event import Log
 from gateway.domain.offer import Offer
-from gateway.domain.ports.backend import AgentHealth, SessionRef, Turn, TurnOutput
+from gateway.domain.ports.backend import AgentHealth, FileKind, SessionRef, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError, TimedOut
 from gateway.process.version_probe import ask_version
 
@@ -86,6 +88,11 @@ class OpencodeBackend:
             async with aclosing(streaming) as said:
                 async for one in said:
                     yield one
+
+    def accepts(self, agent: Agent) -> frozenset[FileKind] | None:
+        """Return what opencode takes; what its model does not, opencode tells the model."""
+        over_acp_kinds = self._acp.accepts(over_acp.make_acp_agent(agent, self._list_variables(agent)))
+        return TAKEN_KINDS if over_acp_kinds is None else over_acp_kinds
 
     def find_offer(self, agent: Agent) -> Offer | None:
         """Return what an agent offered in its last session."""
@@ -210,7 +217,10 @@ async def _stream_server_turn(
     connection: ServerConnection, turn: Turn, offers: Offers
 ) -> AsyncGenerator[TurnOutput, None]:
     """Do a turn over a server."""
+    named = await turn.place_and_name(turn.attachments)
+    turn = named.turn
     prompt = _make_prompt(turn)
+    prompt.files = await choose_prompt_files(named)
     async with connection.use_directory(turn.workspace):
         _check_config(connection, turn.agent)
         session, lost = await _open_session(connection, turn)
@@ -222,9 +232,18 @@ async def _stream_server_turn(
                 prompt.text = turn.input
         yield SessionRef(session.id)
         await connection.wait_for_stop(session.id)
-        async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
-            async for one in said:
-                yield one
+        try:
+            async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
+                async for one in said:
+                    yield one
+        except FilesRefused as refused:
+            names = ", ".join(file.name for file in prompt.files)
+            why = f"{refused.message.rstrip('.')}. The prompt is sent again, and only names its files: {names}."
+            yield Log(level="warning", message=why)
+            prompt.files, prompt.is_repeated = (), True
+            async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
+                async for one in said:
+                    yield one
         if isinstance(connection.api, OpencodeApi):  # what a server of version 2 offers is not read
             # only now: it takes seconds in a directory that the server has not prepared yet
             await offers.refresh(turn.agent, connection.api, turn.workspace)

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct, field
 
 from gateway import surrogates
+from gateway.backends.opencode.data_urls import UrlCutter, stream_json
 from gateway.errors import AgentError
 
 T = TypeVar("T")
@@ -20,6 +21,8 @@ T = TypeVar("T")
 API_CALL_TIMEOUT_SECONDS = 30.0
 #: bytes of an answer, at most
 MAX_OPENCODE_ANSWER_BYTES = 8 * 1024 * 1024
+#: bytes of an answer with the whole content of files; without it, an answer has none
+MAX_ANSWER_WITH_FILES_BYTES = 40_000_000
 #: seconds between tries of a GET whose connection was cut
 READ_RETRY_SECONDS = (0.1, 0.4)
 
@@ -104,13 +107,18 @@ class ServerCalls:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         within: float = API_CALL_TIMEOUT_SECONDS,
+        with_files: bool = False,
     ) -> T:
         """Send a request, and return its answer as a `kind`; None drops the answer.
+
+        Args:
+            within: seconds for all of it.
+            with_files: whether the answer keeps the content of files, and may be as large as that needs.
 
         Raises:
             AgentError: as `Answer.read_as`, or the server does not answer within `within` seconds.
         """
-        answer = await self.fetch_answer(method, path, query=query, body=body, within=within)
+        answer = await self.fetch_answer(method, path, query=query, body=body, within=within, with_files=with_files)
         return answer.read_as(kind, path)
 
     async def fetch_answer(
@@ -121,28 +129,35 @@ class ServerCalls:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         within: float = API_CALL_TIMEOUT_SECONDS,
+        with_files: bool = False,
     ) -> Answer:
         for pause in READ_RETRY_SECONDS if method == "GET" else ():
             try:
-                return await self._call_once(method, path, query or {}, body, within)
+                return await self._call_once(method, path, query or {}, body, within, with_files)
             except ConnectionCut:
                 await asyncio.sleep(pause)
-        return await self._call_once(method, path, query or {}, body, within)
+        return await self._call_once(method, path, query or {}, body, within, with_files)
 
-    async def _call_once(self, method: str, path: str, query: Mapping[str, str], body: Any, within: float) -> Answer:
+    async def _call_once(
+        self, method: str, path: str, query: Mapping[str, str], body: Any, within: float, with_files: bool
+    ) -> Answer:
         if self._http.closed:
             raise ServerGone("opencode is gone.")
+        limit = MAX_ANSWER_WITH_FILES_BYTES if with_files else MAX_OPENCODE_ANSWER_BYTES
+        sent: dict[str, Any] = {}
+        if body is not None:
+            sent = {"data": stream_json(body), "headers": {"Content-Type": "application/json"}}
         try:
             async with (
                 asyncio.timeout(within),
-                self._http.request(method, self.base + path, params=query, json=body, allow_redirects=False) as answer,
+                self._http.request(method, self.base + path, params=query, allow_redirects=False, **sent) as answer,
             ):
-                data = bytearray()
+                data, cutter = bytearray(), UrlCutter()
                 async for piece in answer.content.iter_chunked(64 * 1024):
-                    data += piece
-                    if len(data) > MAX_OPENCODE_ANSWER_BYTES:
-                        raise AgentError(f"opencode's answer is larger than {MAX_OPENCODE_ANSWER_BYTES >> 20} MiB.")
-                return Answer(answer.status, answer.headers, bytes(data))
+                    data += piece if with_files else cutter.feed(piece)
+                    if len(data) > limit:
+                        raise AgentError(f"opencode's answer is larger than {limit >> 20} MiB.")
+                return Answer(answer.status, answer.headers, bytes(data + cutter.finish()))
         except TimeoutError as error:
             raise ServerGone(f"opencode did not answer {path} within {within:g} s.") from error
         except aiohttp.ClientError as error:

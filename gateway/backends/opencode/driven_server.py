@@ -12,10 +12,14 @@ from typing import NamedTuple, Protocol
 import aiohttp
 
 from gateway.backends.opencode import wire
+from gateway.backends.opencode.calls import API_CALL_TIMEOUT_SECONDS
+from gateway.backends.opencode.prompt_files import PromptFile
 from gateway.domain.question import AnswerContent
 
 #: opencode's own agent that Moongate's configuration disables: it asks the model for a title, which costs money
 DISABLED_AGENT = "title"
+#: bytes of files that a server takes in a second, at least
+MIN_UPLOAD_BYTES_PER_SECOND = 500_000
 
 
 class ModelName(NamedTuple):
@@ -34,6 +38,10 @@ class Prompt:
     #: opencode's own agent; None leaves the choice to opencode
     agent: str | None
     system_prompt: str | None
+    #: the files that are parts of it
+    files: Sequence[PromptFile] = ()
+    #: whether it is sent again, without its files, because it was refused with them
+    is_repeated: bool = False
     #: id of the run, and numbers of its attempt and of the round in it
     run: str
     attempt: int
@@ -44,6 +52,11 @@ class Prompt:
     id: str = ""
     #: whether the server has it already, from an earlier attempt of the run
     is_sent: bool = False
+
+    @property
+    def send_timeout(self) -> float:
+        """Seconds for the server to take it."""
+        return API_CALL_TIMEOUT_SECONDS + sum(file.url.size for file in self.files) / MIN_UPLOAD_BYTES_PER_SECOND
 
 
 class Mark(NamedTuple):
@@ -105,6 +118,12 @@ class DrivenServer(Protocol):
         """Tell whether a message belongs to a turn before the mark, which may still write after it was stopped."""
 
     async def send_prompt(self, session: wire.Session, prompt: Prompt) -> None: ...
+
+    async def take_back_prompt(self, session: wire.Session, mark: Mark) -> None:
+        """Make the conversation forget the prompt after a mark, and what followed, where the server can."""
+
+    async def read_files(self, session: wire.Session, message: str) -> Sequence[wire.FilePart]:
+        """Return the files in a message of the assistant, with their content."""
 
     async def read_messages_after(self, session: wire.Session, mark: Mark) -> Sequence[wire.Message]:
         """Return the messages of the turn that begins after a mark, oldest first."""

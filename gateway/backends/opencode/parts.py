@@ -1,4 +1,8 @@
-"""Turns the parts of opencode's messages into events, and tells each piece of text and each tool once."""
+"""Turns the parts of opencode's messages into events, and tells each piece of text and each tool once.
+
+Files of an answer are for people. Those of a tool's result are not: the model asked for them, as for a picture that it
+reads; what an agent wants people to have, it puts into the outbox.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.backends.opencode import wire
-from gateway.domain.event import BackendEvent, Text, Thinking, Tool, ToolEnd
+from gateway.backends.opencode.data_urls import read_data_url
+from gateway.domain.event import BackendEvent, Log, Text, Thinking, Tool, ToolEnd
+from gateway.domain.ports.backend import NewFile
 
 
 @dataclass(slots=True)
@@ -83,3 +89,13 @@ class PartReader:
                 output=state.error or state.output,
                 output_file=state.output_file,
             )
+
+
+def read_made_files(parts: Iterable[wire.FilePart]) -> Iterable[NewFile | Log]:
+    """Yield the files of an answer, and what is wrong with others."""
+    for part in parts:
+        if (found := read_data_url(part.url)) is not None:
+            yield NewFile(name=part.filename, media_type=part.mime or found.media_type, content=found.content)
+        else:
+            why = "its base64 is broken" if part.url.startswith("data:") else "opencode does not send its content"
+            yield Log(level="warning", message=f"the file {part.filename!r} of the answer is not kept: {why}.")

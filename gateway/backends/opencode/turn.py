@@ -16,7 +16,7 @@ from gateway.backends.opencode import wire
 from gateway.backends.opencode.calls import API_CALL_TIMEOUT_SECONDS
 from gateway.backends.opencode.driven_server import DrivenServer, Mark, Prompt
 from gateway.backends.opencode.events import EventInbox, EventsLost, InboxEvent, ServerLost
-from gateway.backends.opencode.parts import PartReader
+from gateway.backends.opencode.parts import PartReader, read_made_files
 from gateway.backends.opencode.permissions import PermissionResponder
 from gateway.domain.event import BackendEvent, Log, Usage
 from gateway.domain.finish_reason import find_finish_reason
@@ -40,6 +40,10 @@ _MAX_STOP_TRIES = 50
 _SIGN_IN_REMEDY = (
     "Sign in with `opencode auth login`, or name the variable that holds the key in the agent's `pass_env`."
 )
+
+
+class FilesRefused(AgentError):
+    """opencode, or the model, refused a prompt with files, before it did anything."""
 
 
 class TurnRunner:
@@ -66,11 +70,21 @@ class TurnRunner:
         #: whether the server has started the prompt; before that, an abort has no effect
         self._begun = False
         self._cut = False
+        #: whether the prompt has files
+        self._has_files = False
+        #: ids of the answers that have files
+        self._with_files: list[str] = []
         #: whether a step has ended and no other has begun
         self._may_be_over = False
 
     async def stream_events(self, prompt: Prompt) -> AsyncGenerator[TurnOutput, None]:
-        """Send the prompt and yield events until the answer. Closing the generator stops the work."""
+        """Send the prompt and yield events until the answer. Closing the generator stops the work.
+
+        Raises:
+            FilesRefused: the prompt is refused with its files; the conversation has forgotten it.
+            AgentError: the turn failed.
+        """
+        self._has_files = bool(prompt.files)
         await self._api.find_earlier_attempt(self._session, prompt)
         if not prompt.is_sent:
             await self._stop_earlier_work()
@@ -93,8 +107,18 @@ class TurnRunner:
                 self._cut = True
                 await self._abort_session()
             await asyncio.gather(*questions, return_exceptions=True)
+        async for made in self._conclude_turn():
+            yield made
+
+    async def _conclude_turn(self) -> AsyncGenerator[TurnOutput, None]:
+        """Yield the files of the answer; raise the error of a turn that has failed."""
+        if isinstance(self._error, FilesRefused):
+            await self._api.take_back_prompt(self._session, self._mark)
         if self._error is not None:
             raise self._error
+        for message in self._with_files:
+            for made in read_made_files(await self._api.read_files(self._session, message)):
+                yield made
 
     @property
     def stopped_early(self) -> bool:
@@ -293,6 +317,8 @@ class TurnRunner:
             return []
         if self._permissions.ends_turn:
             self._end_turn(self._permissions.denial_error())
+        elif complaint is not None and self._has_files and complaint.may_be_about_files and not _have_begun(answers):
+            self._end_turn(FilesRefused(f"opencode: {complaint.short_text}"))
         elif complaint is None:
             self._end_turn(AgentError("opencode: it stopped in the middle of its answer"))
         else:
@@ -305,6 +331,9 @@ class TurnRunner:
             said for message in answers for part in message.parts for said in self._parts.read_part(part, final=True)
         ]
         texts = [text for message in answers if shows_text(text := _join_text(message))]
+        self._with_files = [
+            message.info.id for message in answers if any(part.type == "file" for part in message.parts)
+        ]
         finish = find_finish_reason(last.finish) or FinishReason.STOP
         if not last.finish:
             self._end_turn(AgentError("opencode was told to stop before it had answered."))
@@ -312,7 +341,7 @@ class TurnRunner:
             self._end_turn(self._permissions.denial_error())
         elif last.finish == "error":
             self._end_turn(AgentError("opencode: the model's server broke off the answer."))
-        elif not texts and (finish is not FinishReason.STOP or not self._parts.used_tools):
+        elif not (texts or self._with_files) and (finish is not FinishReason.STOP or not self._parts.used_tools):
             self._end_turn(AgentError(f"opencode ended the turn without an answer: {last.finish}."))
         else:
             self._end_turn(None)
@@ -329,6 +358,11 @@ class TurnRunner:
 
 def _join_text(message: wire.Message) -> str:
     return "".join(part.text for part in message.parts if part.type == "text" and not part.synthetic)
+
+
+def _have_begun(answers: Sequence[wire.Message]) -> bool:
+    """Return whether the model has said or done anything."""
+    return any(part.type in ("text", "reasoning", "tool") for message in answers for part in message.parts)
 
 
 def _count_usage(tokens: wire.Tokens, cost: float) -> Usage:

@@ -53,6 +53,11 @@ class Error(Struct):
         return self.data.message.partition("\n")[0] or self.name
 
     @property
+    def may_be_about_files(self) -> bool:
+        """Whether the same prompt may be taken without its files: the request was wrong, not the model's server."""
+        return self.name != "MessageAbortedError" and self.data.status in (None, 400, 413, 415, 422)
+
+    @property
     def is_refused_credential(self) -> bool:
         return self.name == "ProviderAuthError" or self.data.status == 401
 
@@ -112,6 +117,20 @@ class Part(Struct, rename={"message": "messageID", "call": "callID"}):
     call: str = ""
     tool: str = ""
     state: ToolState | None = None
+
+
+class FilePart(Struct):
+    """A file in a message, with its content."""
+
+    type: str
+    mime: str = ""
+    filename: str = ""
+    #: a data URL, or where else it is
+    url: str = ""
+
+
+class MessageWithFiles(Struct):
+    parts: list[FilePart]
 
 
 class Message(Struct):

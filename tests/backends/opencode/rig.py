@@ -30,6 +30,7 @@ from harness.waiting import PATIENCE
 from tests.support import opencode as real
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People
+from tests.support.sample_files import GivenFiles
 from tests.support.turns import turn
 
 GATEWAY_SECRET = "token-of-the-gateway"
@@ -95,7 +96,12 @@ class Rig:
         return path
 
     def turn(
-        self, prompt: str, workspace: Path, ref: str | None = None, model: str | None = None
+        self,
+        prompt: str,
+        workspace: Path,
+        ref: str | None = None,
+        model: str | None = None,
+        files: GivenFiles | None = None,
     ) -> AsyncGenerator[TurnOutput, None]:
         given = turn(
             self.agent,
@@ -106,14 +112,19 @@ class Rig:
             session_ref=ref,
             people=self.people,
         )
-        return self.backend.stream_turn(given)
+        return self.backend.stream_turn(given if files is None else files.attach_to(given))
 
     async def ask(
-        self, prompt: str, workspace: Path | None = None, ref: str | None = None, model: str | None = None
+        self,
+        prompt: str,
+        workspace: Path | None = None,
+        ref: str | None = None,
+        model: str | None = None,
+        files: GivenFiles | None = None,
     ) -> Answered:
         """Take a whole turn."""
         answered = Answered()
-        turn = self.turn(prompt, workspace or self.workspace(), ref, model)
+        turn = self.turn(prompt, workspace or self.workspace(), ref, model, files)
         try:
             async with asyncio.timeout(2 * PATIENCE), aclosing(turn) as said:
                 async for one in said:

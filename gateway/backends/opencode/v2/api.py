@@ -203,9 +203,12 @@ class OpencodeApi2(ServerCalls):
         if prompt.system_prompt and (prompt.begins_session or not await self._has_prompt(session)):
             # The API has no place for a system prompt.
             text = f"<instructions>\n{prompt.system_prompt}\n</instructions>\n\n{text}"
+        content: dict[str, Any] = {"text": text}
+        if prompt.files:
+            content["files"] = [{"uri": file.url, "name": file.name} for file in prompt.files]
         for pause in (*PROMPT_RETRY_SECONDS, None):
             try:
-                await self._post_prompt(session, prompt.id, text)
+                await self._post_prompt(session, prompt, content)
                 return
             except ConnectionCut:  # the server may have it, and takes the same id only once
                 if pause is None:
@@ -216,23 +219,33 @@ class OpencodeApi2(ServerCalls):
                     raise
                 return  # the server has it, with other words: those of an earlier attempt
 
+    async def take_back_prompt(self, session: wire.Session, mark: Mark) -> None:
+        """Do nothing: the server takes no message back."""
+
+    async def read_files(self, session: wire.Session, message: str) -> Sequence[wire.FilePart]:
+        """Return nothing: an assistant has no files; those of its tools are not for people."""
+        return ()
+
     async def _has_prompt(self, session: wire.Session) -> bool:
         """Tell whether a session has a prompt: one may have failed before its first."""
         page = await self._read_page(session, {"limit": str(MESSAGES_PER_PAGE_2), "order": "asc"})
         return any(message.type == "user" for message in page.data)
 
-    async def _post_prompt(self, session: wire.Session, id_: str, text: str) -> None:
-        """Post a prompt in the form that the server takes: flat in 2.x, with the text inside of an object in 1.18."""
+    async def _post_prompt(self, session: wire.Session, prompt: Prompt, content: Mapping[str, Any]) -> None:
+        """Post a prompt in the form that the server takes: flat in 2.x, its content inside of an object in 1.18."""
         path = f"{_session_path(session)}/prompt"
-        common = {"id": id_, "delivery": "queue"}
-        forms: dict[bool, dict[str, Any]] = {True: {"prompt": {"text": text}}, False: {"text": text}}
+        common = {"id": prompt.id, "delivery": "queue"}
+        forms: dict[bool, Mapping[str, Any]] = {True: {"prompt": content}, False: content}
+        within = prompt.send_timeout
         try:
-            await self.send_request(None, "POST", path, body=common | forms[self._nests_prompt])
+            await self.send_request(None, "POST", path, body={**common, **forms[self._nests_prompt]}, within=within)
         except RequestRefused as error:
             if error.http_status != 400:
                 raise
             try:
-                await self.send_request(None, "POST", path, body=common | forms[not self._nests_prompt])
+                await self.send_request(
+                    None, "POST", path, body={**common, **forms[not self._nests_prompt]}, within=within
+                )
             except RequestRefused as second:
                 raise (error if second.http_status == 400 else second) from None
             self._nests_prompt = not self._nests_prompt
@@ -340,7 +353,8 @@ class OpencodeApi2(ServerCalls):
 
 def _name_prompt(prompt: Prompt, attempt: int) -> str:
     """Return the id that the prompt has in an attempt."""
-    return f"msg_{prompt.run}_{attempt}" + (f"_{prompt.round}" if prompt.round > 1 else "")
+    which = (f"_{prompt.round}" if prompt.round > 1 else "") + ("_again" if prompt.is_repeated else "")
+    return f"msg_{prompt.run}_{attempt}{which}"
 
 
 def _count_text(message: Message) -> int:

@@ -1,0 +1,142 @@
+"""Files for the real opencode: what its model gets, and what becomes of a message that is refused with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from gateway.backends.opencode.options import Options
+from gateway.domain.event import Log
+from gateway.domain.file import FileLimits
+from harness.received_files import ReceivedFile, find_files
+from tests.backends.opencode.rig import Answered, Rig
+from tests.support.sample_files import BINARY, PDF, PNG, TEXT, WAV, GivenFiles, make_png
+
+pytestmark = [
+    pytest.mark.agents("opencode"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+FILES = {
+    "photo, ü#1.png": PNG,
+    "paper.pdf": PDF,
+    "report.log": TEXT,
+    "sound.wav": WAV,
+    "data.bin": BINARY,
+    "empty": b"",
+}
+IMAGE, DOCUMENT = ReceivedFile("image/png", PNG), ReceivedFile("application/pdf", PDF)
+
+
+async def ask(
+    rig: Rig, prompt: str, files: Mapping[str, bytes], workspace: Path | None = None, ref: str | None = None
+) -> Answered:
+    workspace = workspace or rig.workspace()
+    return await rig.ask(prompt, workspace, ref, files=GivenFiles(workspace, files))
+
+
+def read_last_prompt(rig: Rig) -> str:
+    """Return the newest user message that the model has got, as JSON."""
+    messages = rig.model.requests[-1]["body"]["messages"]
+    return json.dumps([message for message in messages if message["role"] == "user"][-1])
+
+
+async def test_the_model_gets_pictures_pdfs_and_texts_and_is_told_where_each_file_is(rig: Rig) -> None:
+    workspace = rig.workspace()
+
+    answered = await ask(rig, "What is this? [[say seen]]", FILES, workspace)
+
+    assert answered.reply == "seen"
+    assert list(find_files(rig.model.requests[-1]["body"])) == [IMAGE, DOCUMENT]
+    told = json.dumps(rig.model.requests[-1]["body"], ensure_ascii=False)
+    assert "marker-4711" in told
+    assert all(f"{workspace}/attachments/run-1/{name} (" in told for name in FILES)
+
+
+async def test_files_come_with_a_conversation_that_begins_again(rig: Rig) -> None:
+    lost = "ses_0000000000000000000000000"
+
+    answered = await ask(rig, "[[say seen]]", {"a.png": PNG}, ref=lost)
+
+    assert answered.error is None
+    assert list(find_files(rig.model.requests[-1]["body"])) == [IMAGE]
+
+
+async def test_earlier_pictures_stay_in_the_conversation(rig: Rig) -> None:
+    workspace = rig.workspace()
+    first = await ask(rig, "[[say seen]]", {"a.png": PNG}, workspace)
+
+    second = await rig.ask("[[say still there]]", workspace, first.ref)
+
+    assert second.reply == "still there"
+    assert list(find_files(rig.model.requests[-1]["body"])) == [IMAGE]
+    assert list(find_files(rig.model.requests[-1]["body"]["messages"][-1])) == []
+
+
+async def test_a_picture_that_opencode_cannot_read_is_named_instead(rig: Rig) -> None:
+    workspace = rig.workspace()
+
+    answered = await ask(rig, "[[say seen]]", {"broken.png": PNG[:30], "b.pdf": PDF}, workspace)
+    later = await rig.ask("[[say later]]", workspace, answered.ref)
+
+    assert (answered.reply, later.reply) == ("seen", "later")
+    [remark] = answered.of(Log)
+    assert "could not be decoded" in remark.message
+    assert "broken.png, b.pdf" in remark.message
+    assert f"{workspace}/attachments/run-1/broken.png (" in json.dumps(rig.model.requests[-1]["body"])
+
+
+async def test_a_picture_that_the_model_refuses_is_named_instead_and_forgotten(rig: Rig) -> None:
+    workspace = rig.workspace()
+    first = await rig.ask("[[say first]]", workspace)
+
+    answered = await ask(rig, "[[error 400 1]] look", {"a.png": PNG}, workspace, first.ref)
+    later = await rig.ask("[[history]]", workspace, answered.ref)
+
+    assert answered.error is None
+    assert "scripted error 400" in answered.of(Log)[0].message
+    assert list(find_files(rig.model.requests[-1]["body"])) == []
+    assert later.reply.startswith("6 "), "the system prompt, and three prompts with two answers"
+
+
+async def test_a_model_that_fails_with_and_without_its_files_fails_the_turn(rig: Rig) -> None:
+    answered = await ask(rig, "[[error 400]] look", {"a.png": PNG})
+
+    assert answered.error is not None
+    assert "scripted error 400" in answered.error.message
+
+
+async def test_a_model_without_pictures_is_told_of_them_by_opencode(rig: Rig) -> None:
+    given: Options = rig.agent.options
+    provider = {**given.config["provider"]["scripted"], "models": {"scripted": {}}}
+    blind = rig.but(options={"config": {**given.config, "provider": {"scripted": provider}}})
+
+    answered = await ask(blind, "[[say seen]]", {"a.png": PNG})
+
+    assert answered.reply == "seen"
+    assert "does not support image input" in read_last_prompt(rig)
+    assert "/attachments/run-1/a.png (image/png" in read_last_prompt(rig)
+
+
+async def test_large_files_of_a_conversation_do_not_stop_it(rig: Rig) -> None:
+    largest = FileLimits().size
+    workspace = rig.workspace()
+    large = {f"{number}.pdf": PDF + bytes([number]) * (largest - len(PDF)) for number in range(2)}
+
+    first = await ask(rig, "[[say seen]]", large, workspace)
+    second = await rig.ask("[[say later]]", workspace, first.ref)
+
+    assert (first.reply, second.reply) == ("seen", "later")
+    assert [len(file.content) for file in find_files(rig.model.requests[-1]["body"])] == [largest, largest]
+
+
+async def test_a_large_picture_reaches_the_model_as_small_as_opencode_makes_it(rig: Rig) -> None:
+    answered = await ask(rig, "[[say seen]]", {"large.png": make_png(4000, b"x" * 20_000_000)})
+
+    assert answered.reply == "seen"
+    [given] = find_files(rig.model.requests[-1]["body"])
+    assert given.media_type.startswith("image/")
+    assert len(given.content) < 5_000_000
