@@ -93,7 +93,7 @@ class AcpAgent:
             "protocolVersion": PROTOCOL_VERSION,
             "agentCapabilities": {
                 "loadSession": True,
-                "promptCapabilities": {"image": False, "audio": False, "embeddedContext": True},
+                "promptCapabilities": {"image": True, "audio": True, "embeddedContext": True},
                 "mcpCapabilities": {"http": False, "sse": False},
                 "sessionCapabilities": {"list": {}, "resume": {}},
             },
@@ -126,7 +126,7 @@ class AcpAgent:
         session.mute_turns()  # the editor wants all of them again
         active = self._gateway.list_active_runs(session.key)
         ended = [one for one in self._gateway.read_transcript(session.key) if one["run_id"] not in active]
-        for update in updates.make_transcript_updates(ended):
+        for update in updates.make_transcript_updates(ended, self._gateway.locate_file):
             self._connection.send_update(session.id, update)
         following = [self._make_turn(session, run) for run in active if not session.shows(run)]
         for turn in following:
@@ -188,23 +188,29 @@ class AcpAgent:
 
     def _start_prompt(self, id_: object, params: Any) -> None:
         given = parse_params(params, requests.Prompt)
-        text = requests.read_prompt(given.prompt)
+        content = requests.read_prompt(given.prompt)
         session = self._sessions.find(given.session_id)
         if not self._room.acquire(blocking=False):
             raise Unavailable(f"{MAX_PARALLEL_PROMPTS} prompts are at work. Wait until one has ended.")
         turn = self._make_turn(session)
         self._prompts[request_key(id_)] = turn
         earlier = session.add_turn(turn)  # here, because a cancel may be the next message
-        arguments = (id_, session, turn, text, session.model, earlier)  # the next message may change the model
+        arguments = (id_, session, turn, content, session.model, earlier)  # the next message may change the model
         # A daemon: when the editor is gone, the run goes on in the gateway.
         threading.Thread(target=self._run_prompt, args=arguments, daemon=True).start()
 
     def _run_prompt(
-        self, id_: object, session: EditorSession, turn: Turn, text: str, model: str | None, earlier: Turn | None
+        self,
+        id_: object,
+        session: EditorSession,
+        turn: Turn,
+        content: requests.PromptContent,
+        model: str | None,
+        earlier: Turn | None,
     ) -> None:
         try:
             try:
-                result = turn.prompt(session.key, session.agent, text, model, earlier)
+                result = turn.prompt(session.key, session.agent, content, model, earlier)
                 self._show_new_models(session)
             finally:
                 session.remove_turn(turn)

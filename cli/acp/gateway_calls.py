@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPResponse
 from typing import Any
 
+from cli.acp.requests import PromptContent
 from cli.instance import Instance
 from cli.remote.client import GatewayClient, quote_part
 from cli.remote.open_requests import is_request_open
@@ -94,14 +95,18 @@ class GatewayCalls:
         found: dict[str, Any] = self.connect().get(f"/api/tasks/{quote_part(run)}")["task"]
         return found
 
-    def start_run(self, session: str, agent: str, text: str, model: str | None) -> tuple[str, HTTPResponse]:
+    def start_run(
+        self, session: str, agent: str, content: PromptContent, model: str | None
+    ) -> tuple[str, HTTPResponse]:
         """Submit a prompt, once. Returns the id of its run, and the stream of its events.
 
         Args:
             agent: that of the session. If it was removed, the gateway would take the key for a name of the default
                 agent's.
         """
-        body = {"message": text, "session": session, "agentId": agent, "model": model}
+        body: dict[str, object] = {"message": content.text, "session": session, "agentId": agent, "model": model}
+        if content.attachments:
+            body["attachments"] = content.attachments
         return self.connect().start_run("/api/agent", body)
 
     def follow_run(self, run: str, tell: Callable[[str], None], opened: HTTPResponse | None = None) -> Iterator[Event]:
@@ -110,6 +115,16 @@ class GatewayCalls:
 
     def cancel_run(self, run: str) -> None:
         self.connect().post(f"/api/tasks/{quote_part(run)}/cancel")
+
+    def locate_file(self, file: str) -> str:
+        """Return the URL of a file; its content needs the token."""
+        return self.connect().make_url(f"/api/files/{quote_part(file)}")
+
+    def read_file(self, file: str) -> bytes:
+        """Return the whole content of a file."""
+        pieces: list[bytes] = []
+        self.connect().download_file(file, pieces.append)
+        return b"".join(pieces)
 
     def answer_request(self, run: str, request: str, body: Mapping[str, object]) -> None:
         """Answer a permission request or a question.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct
@@ -13,13 +14,18 @@ from cli.acp import updates
 from cli.acp.connection import EditorConnection
 from cli.acp.gateway_calls import GatewayCalls
 from cli.acp.permissions import EditorPermissions
+from cli.acp.requests import PromptContent
 from cli.acp.updates import make_text_update
+from cli.files.shown import describe_file
 from cli.follow.follow import explain_long_wait, read_result
 from cli.output import print_thread_note
 from cli.remote.client import RECONNECT_POLL_SECONDS, RETURN_TIMEOUT_SECONDS, STREAM_SILENCE_SECONDS
 from cli.remote.sse import Event
+from gateway.domain.media_type import INLINE_MEDIA_TYPES
 from gateway.errors import Conflict, GatewayError, NotFound, NotRunning, TimedOut, Unavailable
 
+#: bytes of a picture that is shown in the conversation; of a larger one, a link is
+MAX_SHOWN_PICTURE_BYTES = 5_000_000
 #: errors of a gateway that is away, and may come back
 _AWAY = (NotRunning, TimedOut, Unavailable)
 
@@ -52,6 +58,8 @@ class Turn:
         self._muted = False
         #: ids of the tool calls that have not ended
         self._tools: set[str] = set()
+        #: whether the agent has made a file
+        self._has_files = False
         #: the requests that the editor shows
         self._permissions: EditorPermissions | None = None
         #: set when the gateway has accepted the prompt, or never will
@@ -59,7 +67,9 @@ class Turn:
         if run is not None:
             self._submitted.set()
 
-    def prompt(self, key: str, agent: str, text: str, model: str | None, earlier: Turn | None) -> dict[str, Any]:
+    def prompt(
+        self, key: str, agent: str, content: PromptContent, model: str | None, earlier: Turn | None
+    ) -> dict[str, Any]:
         """Send a prompt to a session of the gateway, and show its run. Returns the result of `session/prompt`.
 
         Args:
@@ -71,7 +81,7 @@ class Turn:
         if earlier is not None:
             earlier.wait_submitted()
         try:
-            run, opened = self._gateway.start_run(key, agent, text, model)
+            run, opened = self._gateway.start_run(key, agent, content, model)
         except _AWAY:
             raise  # it may have been accepted
         except GatewayError:
@@ -180,14 +190,35 @@ class Turn:
         if event.kind == "permission":
             permissions.handle_event(event.data)
             return
+        if event.kind == "file":
+            self._has_files = True
+            self._show_file(event.data)
+            return
         if event.kind in ("status", "end"):
             self._end_tools(run)
+        if event.kind == "end" and self._has_files and not event.data.get("result"):
+            return  # the files are the answer
         if (update := updates.make_event_update(run, event.kind, event.data)) is not None:
             self._connection.send_update(self._session, update)
         if event.kind == "tool":
             self._tools.add(event.data["id"])
         elif event.kind == "tool_end":
             self._tools.discard(event.data["id"])
+
+    def _show_file(self, file: dict[str, Any]) -> None:
+        """Show a picture that the agent made; a link to any other file, and the command that gets it."""
+        content = None
+        if file["media_type"] in INLINE_MEDIA_TYPES and file["size"] <= MAX_SHOWN_PICTURE_BYTES:
+            with suppress(GatewayError):  # a link is shown instead
+                content = self._gateway.read_file(file["id"])
+        url = self._gateway.locate_file(file["id"])
+        if content is not None:
+            shown = updates.make_picture_update("agent_message_chunk", file, url, content)
+            self._connection.send_update(self._session, shown)
+            return
+        self._connection.send_update(self._session, updates.make_link_update("agent_message_chunk", file, url))
+        said = self._connection.complete_commands(f"{describe_file(file)}: gateway files get {file['id']}")
+        self._send_text("agent_message_chunk", f"\n\n[{said}]\n\n")
 
     def _end_tools(self, run: str) -> None:
         """Show that the tools at work have ended: they were interrupted, with the attempt or the run."""

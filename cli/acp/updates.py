@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cli import output
@@ -26,12 +27,36 @@ def make_text_update(kind: str, text: str) -> Update:
     return {"sessionUpdate": kind, "content": _text_block(text)}
 
 
-def make_transcript_updates(messages: Sequence[Mapping[str, Any]]) -> Iterator[Update]:
-    """Yield the messages of a transcript, as the API shows them; a prompt whose task failed has no answer there."""
+def make_picture_update(kind: str, file: Mapping[str, Any], url: str, content: bytes) -> Update:
+    """Return a picture, as the API shows it, with its content."""
+    data = base64.b64encode(content).decode()
+    return {
+        "sessionUpdate": kind,
+        "content": {"type": "image", "mimeType": file["media_type"], "data": data, "uri": url},
+    }
+
+
+def make_link_update(kind: str, file: Mapping[str, Any], url: str) -> Update:
+    """Return a link to a file, as the API shows it."""
+    told = {"name": file["name"], "mimeType": file["media_type"], "size": file["size"]}
+    return {"sessionUpdate": kind, "content": {"type": "resource_link", "uri": url, **told}}
+
+
+def make_transcript_updates(
+    messages: Sequence[Mapping[str, Any]], locate_file: Callable[[str], str]
+) -> Iterator[Update]:
+    """Yield the messages of a transcript, as the API shows them; a prompt whose task failed has no answer there.
+
+    Args:
+        locate_file: returns the URL of a file by its id. Files are shown as links, so that nothing large is sent again.
+    """
     for number, message in enumerate(messages):
         run, is_prompt = message["run_id"], message["role"] == "user"
         kind, text = "user_message_chunk" if is_prompt else "agent_message_chunk", message["content"]
-        yield {**make_text_update(kind, text or EMPTY_ANSWER), "messageId": f"{run}:{number}"}
+        if text or not message["files"]:
+            yield {**make_text_update(kind, text or EMPTY_ANSWER), "messageId": f"{run}:{number}"}
+        for file in message["files"]:
+            yield {**make_link_update(kind, file, locate_file(file["id"])), "messageId": f"{run}:{number}"}
         if is_prompt and run not in [one["run_id"] for one in messages[number + 1 : number + 2]]:
             said = f"[The task {run} has no answer.]"
             yield {**make_text_update("agent_message_chunk", said), "messageId": f"{run}:{number}:none"}

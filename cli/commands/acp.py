@@ -14,10 +14,11 @@ from cli.command import CommandWithoutJson, current_invocation
 from cli.instance import Instance
 from cli.output import print_thread_note
 from cli.remote.message_pipe import MessagePipe
+from gateway.domain.file import FileLimits
 from gateway.errors import NotRunning
 
-#: most bytes of one message of the editor
-MAX_EDITOR_MESSAGE_BYTES = 16 << 20
+#: most bytes of one message of the editor: its text, and its files in base64
+MAX_EDITOR_MESSAGE_BYTES = (16 << 20) + FileLimits().message_size * 4 // 3
 
 
 @click.command(cls=CommandWithoutJson)

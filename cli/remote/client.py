@@ -103,6 +103,11 @@ class GatewayClient:
                 break
         return {name: found, "next_cursor": cursor}
 
+    def make_url(self, path: str) -> str:
+        """Return the URL of a path for programs on this machine."""
+        assert self._found.record is not None
+        return probe.local_url(self._found.record) + path
+
     def start_run(self, path: str, body: Mapping[str, object]) -> tuple[str, HTTPResponse]:
         """Submit a run by POST. Returns its id and the stream of its events."""
         key = secrets.token_hex(16)

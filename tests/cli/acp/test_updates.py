@@ -95,13 +95,13 @@ def test_the_stop_reason_follows_from_the_end_of_the_run(end: dict[str, Any], re
     assert updates.read_stop_reason(end) == reason
 
 
-def message(run: str, role: str, content: str) -> dict[str, Any]:
-    return {"run_id": run, "role": role, "content": content}
+def message(run: str, role: str, content: str, *files: dict[str, Any]) -> dict[str, Any]:
+    return {"run_id": run, "role": role, "content": content, "files": [*files]}
 
 
 def test_the_messages_of_a_transcript_are_told_apart_also_after_a_prompt_that_failed() -> None:
     messages = [message("1", "user", "a"), message("2", "user", "b"), message("2", "assistant", "")]
-    shown = list(updates.make_transcript_updates(messages))
+    shown = list(updates.make_transcript_updates(messages, str))
 
     assert [(one["sessionUpdate"], one["content"]["text"]) for one in shown] == [
         ("user_message_chunk", "a"),
@@ -110,4 +110,17 @@ def test_the_messages_of_a_transcript_are_told_apart_also_after_a_prompt_that_fa
         ("agent_message_chunk", "[The agent has ended without an answer.]"),
     ]
     assert len({one["messageId"] for one in shown}) == 4
-    assert list(updates.make_transcript_updates([])) == []
+    assert list(updates.make_transcript_updates([], str)) == []
+
+
+def test_the_files_of_a_transcript_are_links_and_a_file_alone_is_an_answer() -> None:
+    file = {"id": "01F", "name": "a.png", "media_type": "image/png", "size": 5}
+    messages = [message("1", "user", "draw", file), message("1", "assistant", "", file)]
+    shown = list(updates.make_transcript_updates(messages, lambda id_: f"http://localhost/{id_}"))
+
+    link = {"type": "resource_link", "uri": "http://localhost/01F", "name": "a.png", "mimeType": "image/png", "size": 5}
+    assert [(one["sessionUpdate"], one["content"]) for one in shown] == [
+        ("user_message_chunk", {"type": "text", "text": "draw"}),
+        ("user_message_chunk", link),
+        ("agent_message_chunk", link),
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import subprocess
@@ -18,6 +20,15 @@ from harness.waiting import PATIENCE, until_sync
 from tests.support import scripted_acp
 from tests.support.editor import Editor
 
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(25)
+#: a program that makes two files
+PAINT = f"""
+import os, pathlib
+out = pathlib.Path(os.environ["MOONGATE_OUTBOX"])
+(out / "chart.png").write_bytes({PNG!r})
+(out / "notes.txt").write_text("notes")
+print("done")
+"""
 AGENTS = {
     "default": "main",
     "list": [
@@ -29,6 +40,7 @@ AGENTS = {
             "permissions": "ask",
         },
         {"id": "off", "backend": "echo", "enabled": False},
+        {"id": "painter", "backend": "command", "command": [sys.executable, "-I", "-S", "-c", PAINT]},
     ],
 }
 
@@ -429,7 +441,7 @@ def test_the_modes_are_the_agents_and_the_first_prompt_decides(editor: Editor) -
     refused = editor.refuse("session/set_mode", sessionId=session, modeId="main")
 
     assert new["modes"]["currentModeId"] == "main"
-    assert [mode["id"] for mode in new["modes"]["availableModes"]] == ["main", "coder"]
+    assert [mode["id"] for mode in new["modes"]["availableModes"]] == ["main", "coder", "painter"]
     assert editor.load(session)["modes"]["currentModeId"] == "coder"
     assert "Begin a new one to work with main" in refused["message"]
 
@@ -489,11 +501,49 @@ def test_links_and_embedded_files_reach_the_agent_as_text(editor: Editor) -> Non
     assert "print(1)" in editor.text()
 
 
-def test_a_picture_is_refused(editor: Editor) -> None:
-    picture = {"type": "image", "data": "AAAA", "mimeType": "image/png"}
+def test_pictures_and_other_files_reach_the_agent(editor: Editor, office: Live) -> None:
+    blocks = [
+        {"type": "text", "text": "@@ read"},
+        {"type": "image", "data": base64.b64encode(PNG).decode(), "mimeType": "image/png"},
+        {"type": "resource", "resource": {"uri": "file:///report.pdf", "blob": base64.b64encode(b"%PDF-").decode()}},
+    ]
+    session = editor.new_session()
+    editor.wait_answer(editor.send("session/prompt", sessionId=session, prompt=blocks))
+
+    [run] = find_runs(office, session)
+    assert editor.text().split() == [hashlib.sha256(data).hexdigest() for data in (PNG, b"%PDF-")]
+    assert [(file["name"], file["media_type"]) for file in run["attachments"]] == [
+        ("image-1.png", "image/png"),
+        ("report.pdf", "application/pdf"),
+    ]
+    assert run["input"] == "@@ read [image-1.png]  [report.pdf]"
+
+
+def test_a_picture_that_is_not_base64_is_refused_with_the_reason(editor: Editor) -> None:
+    picture = {"type": "image", "data": "no base64!", "mimeType": "image/png"}
     refused = editor.refuse("session/prompt", sessionId=editor.new_session(), prompt=[picture])
 
-    assert "'image'" in refused["message"]
+    assert "base64" in refused["message"]
+    assert "attachments[0]" in refused["message"]
+
+
+def test_files_that_the_agent_makes_are_shown_now_and_when_the_conversation_is_loaded(
+    editor: Editor, office: Live
+) -> None:
+    session = editor.new_session()
+    editor.request("session/set_mode", sessionId=session, modeId="painter")
+    assert "result" in editor.wait_answer(editor.prompt(session, "draw"))
+    shown = [update["content"] for update in editor.updates("agent_message_chunk")]
+    with Editor(office.env, office.home) as later:
+        later.initialize()
+        later.load(session)
+        loaded = [update["content"] for update in later.updates("agent_message_chunk")]
+
+    pictures = [block for block in shown if block["type"] == "image"]
+    links = [block for block in shown if block["type"] == "resource_link"]
+    assert [(block["mimeType"], base64.b64decode(block["data"])) for block in pictures] == [("image/png", PNG)]
+    assert [(block["name"], block["size"]) for block in links] == [("notes.txt", 5)]
+    assert {block["name"] for block in loaded if block["type"] == "resource_link"} == {"chart.png", "notes.txt"}
 
 
 @pytest.mark.slow
