@@ -29,7 +29,7 @@ It has the directives of `scripted_agent`, and these:
     [[notice TEXT]]  send notifications that are not in the protocol, the last one a notice of TEXT; then answer
     [[broken TEXT]]  tell TEXT as codex-acp does when the model has failed: as an answer
     [[blocks]]       answer the blocks of the prompt as JSON
-    [[show JSON]]    answer with these blocks
+    [[show JSON]]    answer with this block
 
 A session's memory is a file in its working directory. A file `busy-PID` there means that this process
 works. `--no-load`: sessions cannot be loaded again. `--blank`: a session that is loaded again has no history.
@@ -192,8 +192,7 @@ def replay(session: str, name: str) -> None:
 
 
 def show(session: str, shown: str) -> None:
-    for block in json.loads(shown):
-        update(session, "agent_message_chunk", content=block)
+    update(session, "agent_message_chunk", content=json.loads(shown))
 
 
 def fail(session: str, why: str) -> None:

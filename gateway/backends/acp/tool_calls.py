@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from acp.schema import FileEditToolCallContent, TextContentBlock, ToolCallProgress, ToolCallStart, ToolCallUpdate
+from acp.schema import (
+    AudioContentBlock,
+    FileEditToolCallContent,
+    ImageContentBlock,
+    TextContentBlock,
+    ToolCallProgress,
+    ToolCallStart,
+    ToolCallUpdate,
+)
 
 from gateway.domain.event import BackendEvent, Tool, ToolEnd
 
@@ -81,6 +89,13 @@ class ToolCalls:
         if call.status in (_COMPLETED, _FAILED):
             return [*self._show(call), self._end(call)]
         return self._show(call) if is_asked or call.status != _PENDING else []
+
+    def find_title(self, told: AnyCall) -> str:
+        """Return the title of a call; empty if it has none, or has ended."""
+        if told.tool_call_id in self._ended:
+            return ""
+        call = self._open.get(told.tool_call_id)
+        return told.title or ("" if call is None else call.title)
 
     def note_denial(self, call_id: str) -> None:
         """Note that a call was denied: some agents do not tell its end."""
@@ -177,13 +192,20 @@ def _read_output(told: AnyCall) -> str:
     if isinstance(raw, str) and raw:
         return raw
     blocks = [getattr(part, "content", None) for part in content]
-    if text := "\n".join(block.text for block in blocks if isinstance(block, TextContentBlock)):
+    if text := "\n".join(filter(None, map(_describe_block, blocks))):
         return text
     if isinstance(raw, dict):
         found = next((raw[key] for key in _OUTPUT_KEYS if isinstance(raw.get(key), str)), None)
         has_files = any(isinstance(part, FileEditToolCallContent) for part in content)
         return found if found is not None else "" if has_files else msgspec.json.encode(raw).decode()
     return ""
+
+
+def _describe_block(block: Any) -> str:
+    """Return what a block of a result says: its text, or of a picture or a sound its type."""
+    if isinstance(block, TextContentBlock):
+        return block.text
+    return f"({block.mime_type})" if isinstance(block, ImageContentBlock | AudioContentBlock) else ""
 
 
 def _read_terminal(meta: dict[str, Any] | None) -> str:

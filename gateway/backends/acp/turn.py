@@ -17,19 +17,19 @@ from gateway.backends.acp.permissions import PermissionResponder
 from gateway.backends.acp.presets import recognise_name
 from gateway.backends.acp.prompts import build_prompt, find_taken_files
 from gateway.backends.acp.sessions import SessionOpener
-from gateway.backends.acp.updates import UpdateReader
+from gateway.backends.acp.updates import Heard, UpdateReader
 from gateway.domain.agent import PermissionPolicy
-from gateway.domain.event import BackendEvent, Log, Text, Thinking
+from gateway.domain.event import Log, Text, Thinking
 from gateway.domain.finish_reason import find_finish_reason
 from gateway.domain.offer import Offer, OtherModels
-from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
+from gateway.domain.ports.backend import NewFile, SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
 
 #: seconds that an agent has to end a cancelled turn; then its process is ended
 CANCEL_TIMEOUT_SECONDS = 1.2
 #: what an agent says; it does not count when it comes after a failure or a cancel
-_WORDS = (Text, Thinking, Log)
+_WORDS = (Text, Thinking, Log, NewFile)
 _ALLOW_REMEDY = 'The agent\'s `"permissions": "allow"` lets it do everything it asks for.'
 
 
@@ -100,9 +100,7 @@ class TurnRunner:
         if restarted is not None:  # only now: after a failure, the agent may not know what it was told
             yield SessionRef(session)
 
-    async def _stream_updates(
-        self, session: str, asking: asyncio.Task[PromptResponse]
-    ) -> AsyncGenerator[BackendEvent, None]:
+    async def _stream_updates(self, session: str, asking: asyncio.Task[PromptResponse]) -> AsyncGenerator[Heard, None]:
         note = self._connection.loaded_sessions[session]
         while not asking.done():
             getting = asyncio.create_task(self._connection.next_update())
@@ -120,7 +118,7 @@ class TurnRunner:
             for said in self._updates.read_update(note, update):
                 yield said
 
-    def _read_rest(self, session: str, asking: asyncio.Task[PromptResponse]) -> Iterator[BackendEvent]:
+    def _read_rest(self, session: str, asking: asyncio.Task[PromptResponse]) -> Iterator[Heard]:
         """Yield what still counts of a turn that fails or is cancelled: its tokens and costs, and the ends of tools."""
         note = self._connection.loaded_sessions[session]
         while (update := self._connection.take_update()) is not None:

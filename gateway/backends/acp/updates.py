@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from acp.schema import (
@@ -17,13 +17,18 @@ from acp.schema import (
 )
 
 from gateway.backends.acp.connection import LoadedSession
+from gateway.backends.acp.made_files import MadeFiles
 from gateway.backends.acp.notices import read_notice
 from gateway.backends.acp.paragraphs import Paragraphs
 from gateway.backends.acp.permissions import AnsweredRequest
-from gateway.backends.acp.tool_calls import ToolCalls
+from gateway.backends.acp.tool_calls import AnyCall, ToolCalls
 from gateway.backends.acp.usage import read_answer_usage, read_step_usage
-from gateway.domain.event import BackendEvent, Text, Thinking, ToolEnd, Usage
+from gateway.domain.event import BackendEvent, Log, Text, Thinking, ToolEnd, Usage
+from gateway.domain.ports.backend import NewFile
 from gateway.process.terminal_text import VisibleText
+
+#: what an update becomes
+Heard = BackendEvent | NewFile
 
 
 class UpdateReader:
@@ -39,6 +44,8 @@ class UpdateReader:
         self._text, self._thoughts = Paragraphs(), Paragraphs()
         self._has_step_usage = False
         self._tools = ToolCalls()
+        self._files = MadeFiles()
+        self._has_shown_file = False
         #: whether the agent has written text since the last denial
         self.has_spoken = True
         #: whether the agent has used a tool, or was allowed something
@@ -48,8 +55,8 @@ class UpdateReader:
 
     @property
     def has_answered(self) -> bool:
-        """Whether the answer shows anything."""
-        return self._answer.is_shown
+        """Whether the answer shows anything: text or a file."""
+        return self._answer.is_shown or self._has_shown_file
 
     @property
     def seconds_to_wait(self) -> float | None:
@@ -60,7 +67,7 @@ class UpdateReader:
         """Return the tool calls that have waited too long for their input."""
         return self._part_at_tools(self._tools.show_overdue())
 
-    def read_update(self, session: LoadedSession, update: Any) -> list[BackendEvent]:
+    def read_update(self, session: LoadedSession, update: Any) -> list[Heard]:
         match update:
             case AgentMessageChunk():
                 return self._read_message(update)
@@ -70,25 +77,38 @@ class UpdateReader:
             case ToolCallStart() | ToolCallProgress() | ToolCallUpdate():
                 if not isinstance(update, ToolCallUpdate):  # that one is a question whether it may work
                     self.has_worked = True
-                before = self._tools.show_known() if isinstance(update, ToolCallStart) else []
-                return self._part_at_tools([*before, *self._tools.read_call(update)])
+                return self._read_call(update)
             case AnsweredRequest():
-                return self._read_answered(update)
+                return [*self._read_answered(update)]
             case UsageUpdate():
                 return [*self._show_known(), *self._take_new_cost(session)]
-        return self._show_known()
+        return [*self._show_known()]
 
     def read_end(self, answer: PromptResponse | None, *, has_failed: bool = False) -> list[BackendEvent]:
         """Return what the answer to the prompt tells, after all updates; a turn that has failed may have none."""
         used = None if self._has_step_usage or answer is None else read_answer_usage(answer)
         return [*self._tools.end_all(has_failed=has_failed), *([used] if used else [])]
 
-    def _read_message(self, chunk: AgentMessageChunk) -> list[BackendEvent]:
-        said = self._show_known()
+    def _read_call(self, told: AnyCall) -> list[Heard]:
+        made = self._note_files(self._files.read_call(self._tools.find_title(told), told))
+        before = self._tools.show_known() if isinstance(told, ToolCallStart) else []
+        return [*self._part_at_tools([*before, *self._tools.read_call(told)]), *made]
+
+    def _note_files(self, made: Iterable[NewFile | Log]) -> list[NewFile | Log]:
+        """Return files that the agent shows: each is an answer."""
+        shown = list(made)
+        if any(isinstance(one, NewFile) for one in shown):
+            self._has_shown_file = self.has_spoken = True
+        return shown
+
+    def _read_message(self, chunk: AgentMessageChunk) -> list[Heard]:
+        said: list[Heard] = [*self._show_known()]
         if (notice := read_notice(self._agent, chunk)) is not None:
             said.append(notice)
         elif isinstance(chunk.content, TextContentBlock) and (text := chunk.content.text):
             said += self._read_text(text, chunk.message_id)
+        else:
+            said += self._note_files(self._files.read_block(chunk.content))
         if (used := read_step_usage(chunk.field_meta)) is not None:
             self._has_step_usage = True
             said.append(used)
