@@ -1,6 +1,7 @@
 """A server that speaks OpenAI's protocols and follows directives in the prompt (`harness.directives`).
 
-`python -m harness.scripted_model PORT [LOG]` serves it on loopback.
+`python -m harness.scripted_model PORT [LOG]` serves it on loopback. In the Responses API,
+`[[tool image_generation {"result": BASE64}]]` answers with a picture.
 """
 
 from __future__ import annotations
@@ -204,6 +205,9 @@ def _item(plan: Answer | Call) -> dict[str, Any]:
     """Return the item of a response's output."""
     if isinstance(plan, Answer):
         return _message(plan.text)
+    if plan.name == "image_generation":  # a tool of the model's server, which has done its work
+        made = {"status": "completed", "revised_prompt": "a scripted picture", **json.loads(plan.arguments)}
+        return {"type": "image_generation_call", "id": "ig_scripted", **made}
     call = {"type": "function_call", "id": "fc_scripted", "call_id": _call_id(), "status": "completed"}
     return {**call, "name": plan.name, "arguments": plan.arguments}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import AsyncIterator
@@ -72,3 +73,38 @@ async def test_a_real_agent_gets_the_files_of_a_message(real: Real, tmp_path: Pa
     assert "marker-4711" in told
     assert {each: placed[each].read_bytes() for each in contents} == contents
     assert all(f"{file}" in told for file in placed.values())
+
+
+def prompt_for(tool: tuple[str, dict[str, Any]]) -> str:
+    return f"[[tool {tool[0]} {json.dumps(tool[1])}]]"
+
+
+async def download(stage: Stage, file: dict[str, Any]) -> bytes:
+    async with stage.served.client.get(f"/api/files/{file['id']}") as response:
+        assert response.status == 200
+        return await response.read()
+
+
+@pytest.mark.parametrize("real", EACH)
+async def test_what_a_real_agent_writes_into_its_outbox_is_a_file_of_the_answer(real: Real, tmp_path: Path) -> None:
+    make = real.run if "codex" in real.program else real.write
+    async with staged(real, tmp_path, permissions="allow") as stage:
+        await stage.send("Hello [[say hello]]", [])
+        [workspace] = (stage.home / "workspaces").iterdir()
+
+        answer = await stage.send(prompt_for(make(workspace / "outbox" / "chart.csv")), [])
+
+        [file] = answer["files"]
+        content = await download(stage, file)
+        assert (file["name"], file["size"], content.strip()) == ("chart.csv", len(content), b"x")
+        assert not list((workspace / "outbox").iterdir())
+
+
+@pytest.mark.agents("codex-acp-zed")
+async def test_a_picture_that_codex_generates_is_a_file_of_the_answer(tmp_path: Path) -> None:
+    made = {"result": base64.b64encode(PNG).decode()}
+    async with staged(REAL["codex-zed"], tmp_path) as stage:
+        answer = await stage.send(f"Draw a square. [[tool image_generation {json.dumps(made)}]]", [])
+
+        [file] = answer["files"]
+        assert (file["name"], file["media_type"], await download(stage, file)) == ("ig_scripted.png", "image/png", PNG)

@@ -251,8 +251,9 @@ class Backend(Protocol):
 class TakesFiles(Protocol):
     """A backend that hands files to its agents. A backend may be one.
 
-    It gives an agent those attachments of a turn that the agent takes, and puts the others aside with `put_aside`. For
-    every other backend the engine puts all attachments aside.
+    It gives an agent those attachments of a turn that the agent takes, and puts the others aside with `put_aside`, or
+    all of them with `place_and_name` if the agent may want to use them as files. For every other backend the engine
+    puts all attachments aside.
     """
 
     def accepts(self, agent: Agent) -> frozenset[FileKind] | None:
