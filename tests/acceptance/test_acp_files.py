@@ -12,12 +12,19 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from harness.pictures import make_png
 from harness.received_files import ReceivedFile
 from harness.scripted_server import ScriptedServer
 from tests.api.client import ask
+from tests.support.attachments import make_pdf, make_wav, make_zip
 from tests.support.inprocess import Serving, serving
 from tests.support.real_acp import EACH, REAL, Real
-from tests.support.sample_files import BINARY, PDF, PNG, TEXT, WAV, attach
+
+BINARY = make_zip()
+PDF = make_pdf()
+PNG = make_png()
+TEXT = b"a line of a log, with marker-4711\n"
+WAV = make_wav()
 
 SENT = {
     "photo.png": ReceivedFile("image/png", PNG),
@@ -33,6 +40,10 @@ GIVEN = {
     "qwen": ("photo.png", "sound.wav"),
     "opencode": ("photo.png", "paper, 2.pdf"),
 }
+
+
+def encode_file(name: str, content: bytes) -> dict[str, str]:
+    return {"name": name, "data": base64.b64encode(content).decode()}
 
 
 class Stage(NamedTuple):
@@ -64,7 +75,7 @@ async def test_a_real_agent_gets_the_files_of_a_message(real: Real, tmp_path: Pa
     contents = {**{each: file.content for each, file in SENT.items()}, **others}
 
     async with staged(real, tmp_path) as stage:
-        answer = await stage.send("What is this? [[say seen]]", [attach(*each) for each in contents.items()])
+        answer = await stage.send("What is this? [[say seen]]", [encode_file(*each) for each in contents.items()])
         told = json.dumps([one["body"] for one in stage.model.requests])
         placed = {file.name: file for file in stage.home.glob("workspaces/*/attachments/*/*")}
 

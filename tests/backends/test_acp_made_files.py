@@ -10,8 +10,13 @@ import pytest
 
 from gateway.domain.event import Log, ToolEnd
 from gateway.domain.ports.backend import NewFile, TurnOutput
+from harness.pictures import make_png
 from tests.support.acp import Rig, of, text
-from tests.support.sample_files import PDF, PNG, WAV, make_png
+from tests.support.attachments import make_pdf, make_wav
+
+PDF = make_pdf()
+PNG = make_png()
+WAV = make_wav()
 
 
 def encode(content: bytes) -> str:
@@ -91,7 +96,7 @@ async def test_a_link_to_a_file_is_no_file(rig: Rig) -> None:
 
 
 async def test_a_picture_of_10_megabytes_comes_back_as_it_was_sent(rig: Rig) -> None:
-    large = make_png(noise=bytes(range(256)) * 39_062)
+    large = make_png("".join(map(str, range(1_600_000))))
 
     [file] = of(await show(rig, picture(encode(large))), NewFile)
 

@@ -11,8 +11,15 @@ import pytest
 from gateway.backends.acp import prompts
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.ports.backend import FileKind
+from harness.pictures import make_png
 from tests.support.acp import Rig, text
-from tests.support.sample_files import BINARY, PDF, PNG, TEXT, WAV, make_png
+from tests.support.attachments import make_pdf, make_wav, make_zip
+
+BINARY = make_zip()
+PDF = make_pdf()
+PNG = make_png()
+TEXT = b"a line of a log, with marker-4711\n"
+WAV = make_wav()
 
 ALLOW = PermissionPolicy.ALLOW
 FILES = {"a.png": PNG, "b.pdf": PDF, "c.wav": WAV, "d.log": TEXT, "e.bin": BINARY}
@@ -110,7 +117,7 @@ async def test_an_agent_that_begins_a_new_conversation_gets_the_files_too(rig: R
 
 async def test_a_picture_of_10_megabytes_reaches_an_agent(rig: Rig) -> None:
     rig.but("--takes", "image")
-    picture = make_png(noise=bytes(10_000_000))
+    picture = make_png("x" * 10_000_000)
 
     said = await rig.ask("[[say seen]]", files={"large.png": picture})
 

@@ -16,9 +16,14 @@ from gateway.backends.command.options import Options
 from gateway.domain.agent import Agent
 from gateway.domain.ports.backend import FileKind
 from gateway.process.child import Children
+from harness.pictures import make_png
+from tests.support.attachments import FileDesk, attach_all, make_pdf, make_zip
 from tests.support.fixtures import children, ledger
-from tests.support.sample_files import BINARY, PDF, PNG, GivenFiles
 from tests.support.turns import Heard, listen, turn
+
+BINARY = make_zip()
+PDF = make_pdf()
+PNG = make_png()
 
 __all__ = ["children", "ledger"]
 
@@ -40,7 +45,7 @@ async def backend(children: Children, tmp_path: Path) -> AsyncIterator[CommandBa
 
 async def ask(backend: CommandBackend, who: Agent, place: Path, files: Mapping[str, bytes] = FILES) -> Heard:
     given = msgspec.structs.replace(turn(who, "Look", workspace=place), outbox=str(place / "outbox"))
-    return await listen(backend, GivenFiles(place, files).attach_to(given))
+    return await listen(backend, FileDesk(place / "files").attach_to(given, attach_all(files)))
 
 
 def placed(place: Path, *names: str) -> list[str]:
@@ -101,7 +106,7 @@ async def test_the_arguments_for_files_come_before_those_that_continue_a_session
     who = script(lines, **options)
     given = turn(who, "Look", workspace=tmp_path, session_ref="s1")
 
-    heard = await listen(backend, GivenFiles(tmp_path, {"a.png": PNG}).attach_to(given))
+    heard = await listen(backend, FileDesk(tmp_path / "files").attach_to(given, attach_all({"a.png": PNG})))
 
     assert heard.answer == f"-f {placed(tmp_path, 'a.png')[0]} resume s1"
 

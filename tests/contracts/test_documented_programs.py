@@ -17,14 +17,18 @@ from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Tool, ToolEnd
 from gateway.domain.ports.backend import FileKind, TakesFiles
 from gateway.errors import AgentError
+from harness.pictures import make_png
 from harness.received_files import find_files
 from harness.scripted_anthropic import serve_anthropic
 from harness.scripted_model import serve_model
 from tests.contracts.backends import Stage, on_stage
 from tests.contracts.real_agents import RealAgent
 from tests.support import claude, clients, codex, installed, markdown, qwen
-from tests.support.sample_files import PDF, PNG, GivenFiles
+from tests.support.attachments import attach_all, make_pdf
 from tests.support.turns import listen
+
+PDF = make_pdf()
+PNG = make_png()
 
 PAGE = Path(__file__).parents[2] / "docs" / "agents.md"
 
@@ -162,15 +166,15 @@ async def test_a_program_of_the_page_is_told_of_files_and_codex_gets_pictures(st
     files = {"a.png": PNG, "b.pdf": PDF}
     for words in ("one", "two"):  # the second turn continues a session
         given = stage.turn(stage.subject.say(words), "chat")
-        heard = await listen(stage.backend, GivenFiles(Path(given.workspace), files).attach_to(given))
+        heard = await listen(stage.backend, stage.desk.attach_to(given, attach_all(files)))
         stage.refs.update({"chat": heard.session_ref} if heard.session_ref else {})
         assert heard.answer.strip() == words
 
     assert isinstance(stage.subject, Documented)
-    model, told = stage.subject.model, json.dumps(stage.subject.model.requests[-1]["body"])
-    assert all(f"/chat/attachments/run-1/{name} (" in told for name in files)
+    body = stage.subject.model.requests[-1]["body"]
+    assert all(f"/{given.run}/{name} (" in json.dumps(body) for name in files)
     sees_pictures = FileKind.IMAGE in cast("TakesFiles", stage.backend).accepts(stage.agent)
-    pictures = [file.content for file in find_files(model.requests[-1]["body"])]
+    pictures = [file.content for file in find_files(body)]
     assert pictures == ([PNG, PNG] if sees_pictures else [])
     assert sees_pictures == (stage.agent.id == "codex-exec")
 

@@ -13,14 +13,20 @@ from gateway.backends.command.options import Options
 from gateway.backends.command.presets import ProgramPreset
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.errors import AgentError
-from harness.received_files import ReceivedFile
+from harness.pictures import make_png
+from harness.received_files import ReceivedFile, find_files
 from harness.waiting import PATIENCE
 from tests.contracts.backends import BackendContract, Stage
 from tests.contracts.subjects import Modelled
 from tests.support import installed
 from tests.support import opencode as real
-from tests.support.sample_files import BINARY, PDF, PNG, WAV, GivenFiles
+from tests.support.attachments import attach_all, make_pdf, make_wav, make_zip
 from tests.support.turns import listen
+
+BINARY = make_zip()
+PDF = make_pdf()
+PNG = make_png()
+WAV = make_wav()
 
 
 class OpencodeRun(Modelled):
@@ -60,14 +66,13 @@ class TestOpencodeRun(BackendContract):
         given = stage.turn(stage.subject.say("seen"), session)
         files = {"a, b.png": PNG, "c.pdf": PDF, "d.bin": BINARY, "e.wav": WAV}
 
-        heard = await listen(stage.backend, GivenFiles(Path(given.workspace), files).attach_to(given))
+        heard = await listen(stage.backend, stage.desk.attach_to(given, attach_all(files)))
 
         assert heard.answer == "seen"
         assert isinstance(stage.subject, OpencodeRun)
-        model = stage.subject.model
-        assert set(model.files) == {ReceivedFile("image/png", PNG), ReceivedFile("application/pdf", PDF)}
-        told = json.dumps(model.requests[-1]["body"])
-        assert all(f"{given.workspace}/attachments/run-1/{name} (" in told for name in files)
+        body = stage.subject.model.requests[-1]["body"]
+        assert set(find_files(body)) == {ReceivedFile("image/png", PNG), ReceivedFile("application/pdf", PDF)}
+        assert all(f"/{given.run}/{name} (" in json.dumps(body) for name in files)
 
     @pytest.mark.parametrize("policy", [None, *PermissionPolicy])
     async def test_what_permissions_say_holds(

@@ -19,9 +19,9 @@ from gateway.domain.ports.backend import SessionRef, TurnOutput
 from gateway.domain.session import Message
 from gateway.process.child import Children
 from tests.support import scripted_acp
+from tests.support.attachments import FileDesk, attach_all
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People
-from tests.support.sample_files import GivenFiles
 from tests.support.turns import turn
 
 SCRIPTED_ACP_COMMAND = [sys.executable, "-I", "-S", scripted_acp.__file__]
@@ -77,7 +77,7 @@ class Rig:
             people=self.people,
         )
         if files:
-            given = GivenFiles(self.workspace, files).attach_to(given)
+            given = FileDesk(self.directory / "files").attach_to(given, attach_all(files))
         async for one in self.backend.stream_turn(given):
             said.append(one)
         return said

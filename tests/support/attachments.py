@@ -14,7 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from gateway.domain.file import File
+from gateway.domain.media_type import SNIFFED_BYTES, find_media_type
+from gateway.domain.ports.backend import Turn
 from gateway.engine.execution.workspace_files import place_attachments
 from harness.pictures import make_png
 
@@ -30,6 +34,11 @@ def attach(name: str, media_type: str, content: bytes) -> Attached:
     digest = hashlib.sha256(content).hexdigest()
     file = File(id=f"file-{digest[:12]}", name=name, media_type=media_type, size=len(content), sha256=digest)
     return Attached(file, content)
+
+
+def attach_all(contents: Mapping[str, bytes]) -> list[Attached]:
+    """Return files with these names and contents, which show their types."""
+    return [attach(name, find_media_type("", name, one[:SNIFFED_BYTES]), one) for name, one in contents.items()]
 
 
 def make_pdf(mark: str = "") -> bytes:
@@ -90,6 +99,16 @@ class FileDesk:
 
     async def read_file(self, file: File) -> bytes:
         return self.contents[file.id]
+
+    def attach_to(self, given: Turn, attached: Sequence[Attached]) -> Turn:
+        """Return a turn with these files."""
+        self.keep(attached)
+        return msgspec.structs.replace(
+            given,
+            attachments=[file for file, _ in attached],
+            read_file=self.read_file,
+            place_files=lambda files: self.place_files(Path(given.workspace), given.run, files),
+        )
 
     async def place_files(self, workspace: Path, run: str, files: Sequence[File]) -> list[str]:
         self.directory.mkdir(exist_ok=True)
