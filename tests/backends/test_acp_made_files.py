@@ -10,6 +10,7 @@ import pytest
 
 from gateway.domain.event import Log, ToolEnd
 from gateway.domain.ports.backend import NewFile, TurnOutput
+from gateway.errors import AgentError
 from harness.pictures import make_png
 from tests.support.acp import Rig, of, text
 from tests.support.attachments import make_pdf, make_wav
@@ -101,6 +102,11 @@ async def test_a_picture_of_10_megabytes_comes_back_as_it_was_sent(rig: Rig) -> 
     [file] = of(await show(rig, picture(encode(large))), NewFile)
 
     assert file.content == large
+
+
+async def test_a_turn_fails_with_the_reason_when_a_file_is_too_large_for_a_message(rig: Rig) -> None:
+    with pytest.raises(AgentError, match="the agent wrote a line of more than 16384 KiB"):
+        await rig.ask("[[line 17]]")
 
 
 def call(name: str, status: str, **more: Any) -> dict[str, Any]:

@@ -288,7 +288,9 @@ class AgentConnection:
         return " ".join(filter(None, [complaint, written]))
 
     async def describe_end(self) -> AgentError:
-        """Return an error that tells how the process ended, or that it closed the connection."""
+        """Return an error that tells how the process ended, or why the connection cannot be used any more."""
+        if self._lines.fault is not None:
+            return self._lines.fault
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 code = await self.child.wait_ended()

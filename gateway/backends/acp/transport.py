@@ -17,7 +17,7 @@ from gateway.errors import AgentError
 from gateway.process.child import Child, read_lines
 from gateway.process.terminal_text import clean_bytes, clean_stray_text, split_message
 
-#: bytes of one message, at most
+#: bytes of one message, at most: of a picture in it, which is in base64, three quarters
 MAX_MESSAGE_BYTES = 16 << 20
 #: requests of an agent that may be without an answer; people are asked 16 at a time, the rest is answered at once
 MAX_UNANSWERED_REQUESTS = 64
@@ -50,8 +50,10 @@ class LineTransport:
         self._writing = asyncio.Lock()
         #: the agent's requests that may still come: it has to wait while too many have no answer
         self._requests = asyncio.Semaphore(MAX_UNANSWERED_REQUESTS)
-        #: whether the agent has closed its output
+        #: whether the agent has closed its output, or what it writes cannot be read on
         self.over = False
+        #: why that cannot be read on
+        self.fault: AgentError | None = None
         #: the beginning of the lines that are no message
         self._stray_text = ""
         #: the remarks of the turn that runs
@@ -71,8 +73,8 @@ class LineTransport:
             await self._room.wait()
             try:
                 line = await anext(self._reading, None)
-            except AgentError:  # the line is too long; what follows cannot be trusted
-                line = None
+            except AgentError as error:  # the line is too long; what follows cannot be trusted
+                self.fault, line = error, None
             if line is None:
                 self.over = True
                 return None
