@@ -15,6 +15,7 @@ import pytest
 from harness.pictures import make_png
 from harness.received_files import ReceivedFile
 from harness.scripted_server import ScriptedServer
+from harness.waiting import until
 from tests.api.client import ask
 from tests.support.attachments import make_pdf, make_wav, make_zip
 from tests.support.inprocess import Serving, serving
@@ -44,6 +45,16 @@ GIVEN = {
 
 def encode_file(name: str, content: bytes) -> dict[str, str]:
     return {"name": name, "data": base64.b64encode(content).decode()}
+
+
+TITLES = {
+    "claude": "Claude Code",
+    "codex": "Codex",
+    "codex-zed": "Codex, older program",
+    "gemini": "Gemini CLI",
+    "qwen": "Qwen Code",
+    "opencode": "opencode",
+}
 
 
 class Stage(NamedTuple):
@@ -108,7 +119,7 @@ async def test_what_a_real_agent_writes_into_its_outbox_is_a_file_of_the_answer(
         [file] = answer["files"]
         content = await download(stage, file)
         assert (file["name"], file["size"], content.strip()) == ("chart.csv", len(content), b"x")
-        assert not list((workspace / "outbox").iterdir())
+        await until(lambda: not list((workspace / "outbox").iterdir()), "the outbox is empty")
 
 
 @pytest.mark.agents("codex-acp-zed")
@@ -119,3 +130,11 @@ async def test_a_picture_that_codex_generates_is_a_file_of_the_answer(tmp_path: 
 
         [file] = answer["files"]
         assert (file["name"], file["media_type"], await download(stage, file)) == ("ig_scripted.png", "image/png", PNG)
+
+
+def test_the_page_of_agents_says_which_files_their_models_get() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "agents.md").read_text()
+
+    for name, given in GIVEN.items():
+        row = [TITLES[name], *("yes" if each in given else "no" for each in SENT), "yes"]
+        assert f"| {' | '.join(row)} |\n" in page
