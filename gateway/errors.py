@@ -230,6 +230,10 @@ class StorageFull(GatewayError):
     code, status = "STORAGE_FULL", 507
 
 
+class QuotaFull(StorageFull):
+    """All files together would be larger than the quota: nothing was accepted."""
+
+
 def explain_disk_error(error: OSError, what: str) -> StorageFull | Unavailable:
     """Return the error to raise when the disk refuses.
 

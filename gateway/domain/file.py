@@ -7,7 +7,7 @@ import unicodedata
 from msgspec import Struct
 
 from gateway.domain.media_type import INLINE_MEDIA_TYPES
-from gateway.errors import StorageFull
+from gateway.errors import QuotaFull
 
 #: bytes that all files may have together, if the settings do not say otherwise
 DEFAULT_FILE_QUOTA_BYTES = 10_000_000_000
@@ -72,9 +72,9 @@ class FileLimits(Struct, frozen=True, kw_only=True):
     quota: int = DEFAULT_FILE_QUOTA_BYTES
 
 
-def make_quota_error(total: int, quota: int) -> StorageFull:
+def make_quota_error(total: int, quota: int) -> QuotaFull:
     """Return the error to raise when all files together would have that many bytes."""
-    return StorageFull(
+    return QuotaFull(
         f"all files together would have {total} bytes, and may have {quota}: nothing was accepted.",
         remedy="Delete files that are not needed, or raise files.quota.",
     )

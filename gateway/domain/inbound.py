@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
 from gateway.domain.delivery import Target
+from gateway.domain.file import File
 
 #: bytes that the body of a webhook may have, if the settings do not say otherwise
 MAX_WEBHOOK_BYTES = 5_000_000
@@ -40,6 +41,25 @@ class WebhookEndpointSettings(Struct, frozen=True, kw_only=True, forbid_unknown_
     enabled: bool = True
 
 
+class FileNotFetched(Exception):
+    """The sender does not hand out a file, and another try would fail too. The text says why."""
+
+
+class IncomingFile(Struct, frozen=True, kw_only=True):
+    """A file of a message. Its sender still has the content."""
+
+    name: str = ""
+    #: as the sender says it; may be empty
+    media_type: str = ""
+    #: in bytes; None if the sender does not say it
+    size: int | None = None
+    #: fetches the content. Raises `FileNotFetched`; any other error means that the message is submitted again later
+    open_stream: Callable[[], AsyncGenerator[bytes, None]]
+
+
+def _ignore(reason: str) -> None: ...
+
+
 class InboundMessage(Struct, frozen=True, kw_only=True):
     """A verified webhook or chat message. It becomes one run."""
 
@@ -51,6 +71,10 @@ class InboundMessage(Struct, frozen=True, kw_only=True):
     #: where the answer is sent; with None it stays in the session
     reply_to: Target | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    #: files of the message; one of a run that is stored already is a `File`
+    attachments: tuple[IncomingFile | File, ...] = ()
+    #: is told of each file that cannot be attached, and why, once the run is stored
+    tell_left_out: Callable[[str], None] = _ignore
 
 
 class ImmediateReply(Struct, frozen=True, kw_only=True):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
 from typing import Any
 
 from gateway.domain.event import Event
+from gateway.domain.file import File
 from gateway.domain.inbound import InboundMessage
 from gateway.domain.permission import Answer, PermissionRequest
 from gateway.domain.ports.channel import ChatStatus
@@ -20,6 +22,8 @@ class MemoryChannelContext:
         self.notes: dict[str, str] = {}
         self.submitted: list[InboundMessage] = []
         self.moves: list[tuple[str, str]] = []
+        #: where the contents of files are, by the file's id
+        self.contents: dict[str, Path] = {}
 
     async def submit_message(self, inbound: InboundMessage) -> Run:
         self.submitted.append(inbound)
@@ -66,6 +70,23 @@ class MemoryChannelContext:
 
     async def write_note(self, name: str, value: str, *, days: float | None = None) -> None:
         self.notes[name] = value
+
+    async def list_notes(self, prefix: str) -> Mapping[str, str]:
+        return {name: value for name, value in sorted(self.notes.items()) if name.startswith(prefix)}
+
+    async def save_notes(
+        self, changes: Mapping[str, str | None], *, days: float | None = None, only_if: str | None = None
+    ) -> bool:
+        if only_if is not None and only_if not in self.notes:
+            return False
+        self.notes.update({name: value for name, value in changes.items() if value is not None})
+        for name in changes:
+            if changes[name] is None:
+                self.notes.pop(name, None)
+        return True
+
+    def locate_content(self, file: File) -> Path:
+        return self.contents[file.id]
 
     async def watch_run(self, run: str) -> AsyncGenerator[Event, Any]:
         return

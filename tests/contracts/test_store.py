@@ -471,6 +471,15 @@ async def test_the_same_key_with_another_body_is_a_conflict(store: Store) -> Non
     assert len(await store.runs.list(ALL, PAGE)) == 1
 
 
+async def test_the_run_of_a_key_is_found(store: Store) -> None:
+    run = (await store.runs.accept(spec(), key())).run
+
+    assert await store.runs.find_accepted(key()) == run
+    assert await store.runs.find_accepted(key("another")) is None
+    with pytest.raises(Conflict):
+        await store.runs.find_accepted(key(digest="another"))
+
+
 async def test_a_key_is_valid_only_in_its_scope(store: Store) -> None:
     first = await store.runs.accept(spec(), key(scope="one"))
     second = await store.runs.accept(spec(), key(scope="two"))

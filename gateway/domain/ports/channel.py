@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
 
 from gateway.domain.delivery import Delivery, SendResult
 from gateway.domain.event import Event
+from gateway.domain.file import File
 from gateway.domain.inbound import ImmediateReply, InboundMessage
 from gateway.domain.permission import Answer, PermissionRequest
 from gateway.domain.question import AnswerContent
@@ -29,10 +31,14 @@ class ChannelContext(Protocol):
     """What the engine does for a channel or a webhook endpoint. Each has a context of its own, with its own notes."""
 
     async def submit_message(self, inbound: InboundMessage) -> Run:
-        """Submit a message. When this returns, its run is stored, exactly once.
+        """Submit a message. When this returns, its run is stored with its files, exactly once.
+
+        A file that is too large, or that its sender does not hand out, is left out: the input says so, and
+        `tell_left_out` is told.
 
         Raises:
             GatewayError: the message was not accepted; the error says why.
+            Exception: what a file's `open_stream` raises, except `FileNotFetched`; nothing was accepted.
         """
         ...
 
@@ -41,7 +47,7 @@ class ChannelContext(Protocol):
         ...
 
     async def change_input(self, run: str, content: str) -> bool:
-        """Change what a run asks, unless an agent has seen it; return whether it was changed."""
+        """Change what a run asks, unless an agent has seen it; return whether it was changed. Its files stay."""
         ...
 
     async def cancel_runs(self, chat: str) -> int:
@@ -99,6 +105,24 @@ class ChannelContext(Protocol):
         """Store a note for a number of days, or forever. When this returns, it is on disk."""
         ...
 
+    async def list_notes(self, prefix: str) -> Mapping[str, str]:
+        """Return all notes whose names begin with a prefix, sorted by name."""
+        ...
+
+    async def save_notes(
+        self, changes: Mapping[str, str | None], *, days: float | None = None, only_if: str | None = None
+    ) -> bool:
+        """Store notes for a number of days, or forever: all or none. A value of None deletes a note.
+
+        Args:
+            only_if: unless there is a note of that name, do nothing and return False.
+        """
+        ...
+
+    def locate_content(self, file: File) -> Path:
+        """Return the local file with the content of a file. It must not be changed; it may be gone."""
+        ...
+
     def watch_run(self, run: str) -> AsyncGenerator[Event, None]:
         """Yield the events of a run, from the first one to its end."""
         ...
@@ -145,6 +169,8 @@ class OutgoingMessage(Struct, frozen=True, kw_only=True):
     text: str
     #: since when it is due, in milliseconds since 1970 UTC
     at: int
+    #: files that the agent made; `ChannelContext.locate_content` finds their content
+    files: Sequence[File] = ()
 
 
 class Channel(Protocol):

@@ -43,6 +43,14 @@ class RunStore(Protocol):
         """
         ...
 
+    async def find_accepted(self, key: IdempotencyKey) -> Run | None:
+        """Return the run that was accepted under a key, or None.
+
+        Raises:
+            Conflict: the key was used with another body.
+        """
+        ...
+
     async def import_run(self, run: Run, key: IdempotencyKey, *, dry_run: bool = False) -> Run | None:
         """Store a run of another system that has ended or is held. It gets an id of its own, and never runs by itself.
 

@@ -6,14 +6,19 @@ import hashlib
 import json
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from gateway.domain.event import Event
+from gateway.domain.file import File
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.inbound import InboundMessage
 from gateway.domain.page import Page
 from gateway.domain.permission import Answer, PermissionRequest
 from gateway.domain.ports.channel import ChatStatus
+from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.ports.store import Store
 from gateway.domain.question import AnswerContent
 from gateway.domain.retention import DAY_MILLISECONDS
@@ -21,9 +26,11 @@ from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Source, Sta
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
 from gateway.domain.unreadable import RowKind
+from gateway.engine.messaging import incoming_files
 from gateway.engine.resources.agents import Agents
+from gateway.engine.resources.files import Files
 from gateway.engine.resources.permissions import Permissions
-from gateway.errors import Conflict, GatewayError
+from gateway.errors import Conflict, GatewayError, QuotaFull
 
 #: milliseconds for which the sender's id of a message is stored, so that a repeated message is recognized
 MESSAGE_KEY_LIFETIME_MILLISECONDS = 30 * DAY_MILLISECONDS
@@ -45,8 +52,11 @@ class ContextOperations(Protocol):
     """What a channel context needs from the engine."""
 
     permissions: Permissions
+    files: Files
 
-    async def submit_run(self, spec: RunSpec, key: IdempotencyKey | None = None) -> AcceptedRun: ...
+    async def submit_run(
+        self, spec: RunSpec, key: IdempotencyKey | None = None, *, staged: Sequence[StagedFile] = ()
+    ) -> AcceptedRun: ...
 
     async def cancel_run(self, run_id: str) -> Run: ...
 
@@ -109,14 +119,37 @@ class EngineChannelContext:
         key = IdempotencyKey(
             scope=f"inbound {self._name}", key=inbound.id, digest="", lifetime=MESSAGE_KEY_LIFETIME_MILLISECONDS
         )
-        return (await self._engine.submit_run(spec, key)).run
+        if not inbound.attachments:
+            return (await self._engine.submit_run(spec, key)).run
+        return await self._store.runs.find_accepted(key) or await self._submit_with_files(inbound, spec, key)
+
+    async def _submit_with_files(self, inbound: InboundMessage, spec: RunSpec, key: IdempotencyKey) -> Run:
+        """Fetch the files of a message and submit it; one that cannot be had is left out."""
+        async with self._engine.files.open_staging() as staging:
+            left_out = await incoming_files.stage_incoming(staging, inbound.attachments)
+
+            async def submit(files: tuple[File, ...], staged: Sequence[StagedFile]) -> Run:
+                content = incoming_files.add_notes(inbound.content, left_out)
+                complete = msgspec.structs.replace(spec, input=content, attachments=files)
+                return (await self._engine.submit_run(complete, key, staged=staged)).run
+
+            try:
+                run = await submit(staging.files, staging.staged)
+            except QuotaFull as error:  # other files were stored meanwhile, or the sizes were not known before
+                left_out += incoming_files.describe_staged(staging, incoming_files.explain_quota(error))
+                new = {one.file.id for one in staging.staged}
+                run = await submit(tuple(file for file in staging.files if file.id not in new), ())
+        for reason in left_out:
+            inbound.tell_left_out(reason)
+        return run
 
     async def find_run(self, label: str, value: str) -> Run | None:
         found = await self._store.runs.list(RunFilter(label=f"{label}={value}"), Page(limit=1))
         return found[0] if found else None
 
     async def change_input(self, run: str, content: str) -> bool:
-        return await self._store.runs.change_input(run, content)
+        earlier = (await self._store.runs.get(run)).spec.input
+        return await self._store.runs.change_input(run, incoming_files.copy_notes(earlier, content))
 
     async def cancel_runs(self, chat: str) -> int:
         stopped = 0
@@ -240,8 +273,19 @@ class EngineChannelContext:
         return await self._store.notes.get(self._name, name)
 
     async def write_note(self, name: str, value: str, *, days: float | None = None) -> None:
+        await self.save_notes({name: value}, days=days)
+
+    async def list_notes(self, prefix: str) -> Mapping[str, str]:
+        return await self._store.notes.list(self._name, prefix)
+
+    async def save_notes(
+        self, changes: Mapping[str, str | None], *, days: float | None = None, only_if: str | None = None
+    ) -> bool:
         expires = None if days is None else self._clock() + int(days * DAY_MILLISECONDS)
-        await self._store.notes.save(self._name, {name: value}, expires=expires)
+        return await self._store.notes.save(self._name, changes, expires=expires, only_if=only_if)
+
+    def locate_content(self, file: File) -> Path:
+        return self._engine.files.locate_content(file)
 
 
 def _name_code_note(code: str) -> str:

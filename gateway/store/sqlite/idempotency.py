@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.errors import Conflict
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.database import Reader, Transaction
 
 
-def find_used(tx: Transaction, key: IdempotencyKey | None) -> str | None:
+def find_used(reader: Reader, key: IdempotencyKey | None) -> str | None:
     """Return what a key was used for: the id of a run, a session's key and so on; None if the key is new.
 
     Raises:
@@ -15,8 +15,9 @@ def find_used(tx: Transaction, key: IdempotencyKey | None) -> str | None:
     """
     if key is None:
         return None
-    row = tx.execute(
-        "SELECT digest, ref FROM idempotency WHERE scope = ? AND key = ? AND expires > ?", (key.scope, key.key, tx.now)
+    row = reader.execute(
+        "SELECT digest, ref FROM idempotency WHERE scope = ? AND key = ? AND expires > ?",
+        (key.scope, key.key, reader.now),
     ).fetchone()
     if row is None:
         return None

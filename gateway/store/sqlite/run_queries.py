@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.domain.event import Notice, Usage
 from gateway.domain.file import File
+from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ids import make_first_ulid
 from gateway.domain.page import Page
 from gateway.domain.ports.run_store import Fenced
@@ -28,7 +29,7 @@ from gateway.domain.run import (
 )
 from gateway.domain.unreadable import RowKind
 from gateway.errors import RunNotFound, Unreadable
-from gateway.store.sqlite import id_lookup
+from gateway.store.sqlite import id_lookup, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
@@ -161,6 +162,16 @@ def get_run(reader: Reader, run_id: str) -> Run:
         run = _fetch_run(reader, "id = ?", (found[0],))
         assert run is not None
     return run
+
+
+def find_accepted(reader: Reader, key: IdempotencyKey) -> Run | None:
+    """Return the run that was accepted under a key; None if the key is new, or the run was deleted.
+
+    Raises:
+        Conflict: the key was used with another body.
+    """
+    used = idempotency.find_used(reader, key)
+    return None if used is None else _fetch_run(reader, "id = ?", (used,))
 
 
 def current_attempt(tx: Transaction, run_id: str, epoch: int) -> Run:

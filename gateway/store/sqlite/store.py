@@ -99,6 +99,7 @@ class SqliteRunStore(NounStore):
     abandon = in_write(runs.abandon_runs)
     hide_finished = in_write(runs.hide_finished)
     get = in_read(run_queries.get_run)
+    find_accepted = in_read(run_queries.find_accepted)
     list = in_read(run_queries.list_runs)
     list_ids = in_read(run_queries.list_run_ids)
     list_finished_ids = in_read(run_queries.list_finished_ids)
