@@ -215,7 +215,7 @@ async def test_an_album_is_answered_once_with_a_hint(moongate: Serving, telegram
     await telegram.say(7, "Hello")
 
     await telegram.until(lambda: "echo: Hello" in telegram.chats[7].texts and len(telegram.chats[7].texts) >= 4)
-    assert sorted(telegram.chats[7].texts) == ["This bot reads only text."] * 3 + ["echo: Hello"]
+    assert sorted(telegram.chats[7].texts) == ["This bot reads only text and files."] * 3 + ["echo: Hello"]
 
 
 async def test_media_in_a_group_are_explained_only_to_who_replies_to_the_bot(
@@ -225,7 +225,7 @@ async def test_media_in_a_group_are_explained_only_to_who_replies_to_the_bot(
     await telegram.say_in_group(GROUP, "", sticker={})
     await telegram.say_in_group(GROUP, "", voice={}, reply_to_message=ours)
 
-    await telegram.answered(GROUP, "This bot reads only text.")
+    await telegram.answered(GROUP, "This bot reads only text and files.")
 
 
 # --- edits ------------------------------------------------------------------------------------
@@ -326,9 +326,9 @@ async def test_a_live_location_that_moves_is_answered_once(
 ) -> None:
     place = {"latitude": 1, "longitude": 2, "live_period": 900}
     await telegram.say(7, "", location=place)
-    await telegram.answered(7, "This bot reads only text.")
+    await telegram.answered(7, "This bot reads only text and files.")
     for _ in range(3):
         await telegram.edit(1, 7, "", location=place)
     await telegram.say(7, "hi")
 
-    await telegram.answered(7, "This bot reads only text.", "echo: hi")
+    await telegram.answered(7, "This bot reads only text and files.", "echo: hi")

@@ -166,7 +166,7 @@ async def test_a_message_without_text_is_answered_with_a_hint(
     moongate: Serving, telegram: telegram_server.Telegram
 ) -> None:
     await telegram.say(7, "", sticker={"emoji": "🌕"})
-    await telegram.answered(7, "This bot reads only text.")
+    await telegram.answered(7, "This bot reads only text and files.")
 
     assert await runs(moongate) == []
 

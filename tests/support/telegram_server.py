@@ -1,8 +1,9 @@
 """A Bot API server as documented, for one bot, on loopback; the test plays the people who write to the bot.
 
-It speaks getMe, getUpdates, setWebhook, deleteWebhook, sendMessage, editMessageText, sendChatAction
-and answerCallbackQuery, and follows their rules: unconfirmed updates come again, one poller at a time, no
-polling while a webhook is set, messages of 1 to 4096 UTF-16 units after their formatting.
+It speaks getMe, getUpdates, setWebhook, deleteWebhook, sendMessage, editMessageText, sendChatAction,
+answerCallbackQuery, getFile with the download, sendPhoto, sendAnimation and sendDocument, and follows their rules:
+unconfirmed updates come again, one poller at a time, no polling while a webhook is set, messages of 1 to 4096 UTF-16
+units after their formatting, files of up to 20 MB out, and of up to 10 MB (photos) or 50 MB in.
 `Telegram.trouble` adds failures.
 
 `python -m tests.support.telegram_server PORT` serves it for experiments: `POST /said {chat, text}`
@@ -30,6 +31,9 @@ from aiohttp import web
 from harness.waiting import PATIENCE
 
 BOT_TOKEN = "123456:AAtest-token_of-the-bot"
+#: bytes of a file that `getFile` hands out, of a photo, and of every other file that a bot sends:
+#: https://core.telegram.org/bots/api#getfile, https://core.telegram.org/bots/api#sending-files
+MAX_DOWNLOAD_BYTES, MAX_PHOTO_BYTES, MAX_DOCUMENT_BYTES = 20 << 20, 10 << 20, 50 << 20
 
 _TAG = re.compile(r"</?(pre|code|b|i|s)>")
 
@@ -46,6 +50,17 @@ class Trouble:
     migrate_to: int | None = None
 
 
+@dataclass(frozen=True)
+class Received:
+    """A file that the bot has sent."""
+
+    #: photo, animation or document
+    kind: str
+    name: str
+    media_type: str
+    content: bytes
+
+
 @dataclass
 class Chat:
     """One chat, as a person sees it."""
@@ -58,6 +73,8 @@ class Chat:
     buttons: dict[int, dict[str, str]] = field(default_factory=dict)
     #: texts that were shown to the person who pressed a button
     told: list[str] = field(default_factory=list)
+    #: files that the bot has sent, by the number of their message
+    files: dict[int, Received] = field(default_factory=dict)
     #: topics of messages that were sent to one
     topics: dict[int, int] = field(default_factory=dict)
     #: how often the bot showed that it is typing
@@ -86,6 +103,15 @@ class Telegram:
         self.unconfirmed: list[dict[str, Any]] = []
         #: how often each update was delivered
         self.given: Counter[int] = Counter()
+        #: contents of the files that people have sent, by their id
+        self.contents: dict[str, bytes] = {}
+        #: how often each file was downloaded, by its id
+        self.downloads: Counter[str] = Counter()
+        #: ids of files whose download breaks off in the middle
+        self.broken: set[str] = set()
+        #: set while uploads may end; the bot's files are in no chat before that
+        self.may_end = asyncio.Event()
+        self.may_end.set()
         #: chats of presses that the bot has not answered, by the id of the press
         self.pressed: dict[str, int] = {}
         self._updates = itertools.count(1000)
@@ -111,6 +137,18 @@ class Telegram:
         if self.webhook is not None:
             await self.post(update)
         return int(update["update_id"])
+
+    def keep(self, content: bytes, **fields: Any) -> dict[str, Any]:
+        """Keep a file that somebody sends; return it as a message has it."""
+        file_id = f"file{len(self.contents)}"
+        self.contents[file_id] = content
+        return {"file_id": file_id, "file_unique_id": f"u{file_id}", "file_size": len(content), **fields}
+
+    async def send_photo(self, chat: int, content: bytes, /, **more: Any) -> int:
+        """Send a photo to the bot, in two sizes; return the update's number."""
+        small = {"file_id": "small", "file_unique_id": "small", "width": 90, "height": 90, "file_size": 3}
+        photo = [small, self.keep(content, width=800, height=600)]
+        return await self.say(chat, "", photo=photo, **more)
 
     async def say_in_group(self, chat: int, text: str, *, name: str = "Ada", **more: Any) -> int:
         """Write in a group that the bot is in; return the update's number."""
@@ -180,10 +218,11 @@ class Telegram:
     # --- the API ----------------------------------------------------------------------------
 
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[self._connected])
+        app = web.Application(middlewares=[self._connected], client_max_size=2 * MAX_DOCUMENT_BYTES)
         app.add_routes(
             [
                 web.post("/bot{token}/{method}", self._call),
+                web.get("/file/bot{token}/{path:.+}", self._download),
                 web.post("/said", self._said),
                 web.get("/chats", self._shown),
             ]
@@ -200,7 +239,9 @@ class Telegram:
         return answer
 
     async def _call(self, request: web.Request) -> web.Response:
-        method, params = request.match_info["method"], await request.json()
+        method, params = request.match_info["method"], await _read_params(request)
+        if method in ("sendPhoto", "sendAnimation", "sendDocument"):
+            await self.may_end.wait()
         if request.match_info["token"] != BOT_TOKEN:
             return _refusal(Trouble(401, "Unauthorized"))
         self.calls.append((method, params))
@@ -293,6 +334,50 @@ class Telegram:
         self.chats[chat].told.append(params.get("text", ""))
         return True
 
+    async def _get_file(self, params: dict[str, Any]) -> Any:
+        content = self.contents.get(params["file_id"])
+        if content is None:
+            raise _Refused(400, "Bad Request: wrong file_id or the file is temporarily unavailable")
+        if len(content) > MAX_DOWNLOAD_BYTES:
+            raise _Refused(400, "Bad Request: file is too big")
+        return {"file_id": params["file_id"], "file_unique_id": "u", "file_path": f"files/{params['file_id']} 1.bin"}
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        file_id = request.match_info["path"].removeprefix("files/").removesuffix(" 1.bin")
+        if request.match_info["token"] != BOT_TOKEN or file_id not in self.contents:
+            return _refusal(Trouble(404, "Not Found"))
+        self.downloads[file_id] += 1
+        self._wake()
+        content = self.contents[file_id]
+        if file_id not in self.broken:
+            return web.Response(body=content, content_type="application/octet-stream")
+        answer = web.StreamResponse(headers={"Content-Length": str(len(content))})
+        await answer.prepare(request)
+        await answer.write(content[: len(content) // 2])
+        _cut(request)
+        return answer
+
+    async def _send_photo(self, params: dict[str, Any]) -> Any:
+        return self._receive_file(params, "photo", MAX_PHOTO_BYTES)
+
+    async def _send_animation(self, params: dict[str, Any]) -> Any:
+        return self._receive_file(params, "animation", MAX_DOCUMENT_BYTES)
+
+    async def _send_document(self, params: dict[str, Any]) -> Any:
+        return self._receive_file(params, "document", MAX_DOCUMENT_BYTES)
+
+    def _receive_file(self, params: dict[str, Any], kind: str, most: int) -> Any:
+        name, media_type, content = params[kind]
+        if not content:
+            raise _Refused(400, "Bad Request: file must be non-empty")
+        if len(content) > most:
+            raise _Refused(413, "Request Entity Too Large")
+        chat, number = self.chats[int(params["chat_id"])], next(self._messages)
+        chat.files[number] = Received(kind, name, media_type, content)
+        if "message_thread_id" in params:
+            chat.topics[number] = int(params["message_thread_id"])
+        return {"message_id": number, "date": 0, "chat": {"id": int(params["chat_id"])}}
+
     async def _send_chat_action(self, params: dict[str, Any]) -> Any:
         chat = self.chats[int(params["chat_id"])]
         chat.typing += 1
@@ -315,6 +400,21 @@ class Telegram:
 class _Refused(Exception):
     def __init__(self, code: int, description: str) -> None:
         self.trouble = Trouble(code, description)
+
+
+async def _read_params(request: web.Request) -> dict[str, Any]:
+    """Return the parameters of a call: JSON, or a form in which a file is its name, type and content."""
+    if request.content_type != "multipart/form-data":
+        params: dict[str, Any] = await request.json()
+        return params
+    found: dict[str, Any] = {}
+    async for part in await request.multipart():
+        assert isinstance(part, aiohttp.BodyPartReader)
+        assert part.name
+        content = bytes(await part.read())
+        is_file = part.filename is not None
+        found[part.name] = (part.filename, part.headers["Content-Type"], content) if is_file else content.decode()
+    return found
 
 
 def _read(params: dict[str, Any]) -> str:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
 from msgspec import Raw
 
-from gateway.channels.telegram.wire import BotUser, CallParams, Response, SentMessage, parse_address
+from gateway.channels.telegram.wire import (
+    BotUser,
+    CallParams,
+    Response,
+    SentMessage,
+    StoredFile,
+    parse_address,
+)
 from gateway.security import redaction
 
 T = TypeVar("T")
@@ -23,6 +33,10 @@ ALLOWED_UPDATES = ["message", "edited_message", "callback_query"]
 MAX_BUTTON_ANSWER_CHARACTERS = 200
 #: bytes of a response, at most
 MAX_RESPONSE_BYTES = 8 << 20
+#: bytes of a file that are read at once
+DOWNLOAD_PIECE_BYTES = 256 * 1024
+#: seconds without a byte of a file after which its download fails, and seconds that it may take in all
+DOWNLOAD_IDLE_SECONDS, DOWNLOAD_TIMEOUT_SECONDS = 30.0, 900.0
 #: seconds that we wait when Telegram asks for it; a call that would have to wait longer fails
 MAX_FLOOD_WAIT_SECONDS = 30
 
@@ -88,6 +102,7 @@ class BotApi:
 
     def __init__(self, base_url: str, token: str, proxy: str | None = None) -> None:
         self._url = f"{base_url.rstrip('/')}/bot{token}/"
+        self._files_url = f"{base_url.rstrip('/')}/file/bot{token}/"
         self._token = token
         self._proxy = proxy
 
@@ -149,6 +164,34 @@ class BotApi:
         await self.call_method(
             "answerCallbackQuery", {"callback_query_id": query, "text": said[:MAX_BUTTON_ANSWER_CHARACTERS]}
         )
+
+    async def stream_file(self, file_id: str) -> AsyncGenerator[bytes, None]:
+        """Yield the content of a file that somebody has sent: https://core.telegram.org/bots/api#getfile.
+
+        Raises:
+            CallRefused: Telegram does not hand it out, for example because it is too large.
+            TelegramUnreachable: it did not come in time, or not whole.
+        """
+        result = await call_with_wait(partial(self.call_method, "getFile", {"file_id": file_id}))
+        url = self._files_url + quote(msgspec.json.decode(result, type=StoredFile).file_path)
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=BOT_CALL_TIMEOUT_SECONDS, sock_read=DOWNLOAD_IDLE_SECONDS
+        )
+        deadline = time.monotonic() + DOWNLOAD_TIMEOUT_SECONDS
+        try:
+            async with self._session.get(url, allow_redirects=False, proxy=self._proxy, timeout=timeout) as answer:
+                if answer.status >= 500:
+                    raise TelegramUnreachable(f"the file's download failed ({answer.status})")
+                if answer.status != 200:
+                    raise CallRefused(answer.status, "the file cannot be downloaded")
+                while data := await answer.content.read(DOWNLOAD_PIECE_BYTES):
+                    if time.monotonic() > deadline:
+                        raise TelegramUnreachable(f"the file did not come within {DOWNLOAD_TIMEOUT_SECONDS:g} s")
+                    yield data
+        except TimeoutError:
+            raise TelegramUnreachable(f"no byte of the file came within {DOWNLOAD_IDLE_SECONDS:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise TelegramUnreachable(self._hide_token(error)) from None
 
     async def set_webhook(self, url: str, secret: str) -> None:
         params = {"url": url, "secret_token": secret, "allowed_updates": ALLOWED_UPDATES}

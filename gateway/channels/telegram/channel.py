@@ -11,7 +11,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -21,12 +21,15 @@ from gateway import log
 from gateway.channels import ChannelResources
 from gateway.channels.telegram import incoming, live, requests
 from gateway.channels.telegram.botapi import BotApi, CallRefused, TelegramUnreachable, call_with_wait
+from gateway.channels.telegram.downloads import Downloads
 from gateway.channels.telegram.options import Options, derive_webhook_secret, find_token
 from gateway.channels.telegram.sending import AnswerSender
 from gateway.channels.telegram.strangers import RefusalLimit
+from gateway.channels.telegram.waiting import WaitingMessages, require_message
 from gateway.channels.telegram.wire import CallbackQuery, Message, NumberedUpdate, Update, parse_note_number
 from gateway.domain.delivery import CHAT_FORMAT, SendResult, Target
-from gateway.domain.inbound import ImmediateReply, InboundMessage
+from gateway.domain.file import File
+from gateway.domain.inbound import ImmediateReply, InboundMessage, IncomingFile
 from gateway.domain.permission import Answer
 from gateway.domain.ports.channel import ChannelContext, ChannelState, OutgoingMessage, WebhookReceiver
 from gateway.domain.run import Run
@@ -42,6 +45,8 @@ RECONNECT_PAUSES_SECONDS = 1.0, 60.0
 TELEGRAM_STORAGE_RETRY_SECONDS = 1.0
 #: days without an update after which Telegram may start to count from another number; ours is forgotten earlier
 OFFSET_NOTE_DAYS = 6.0
+#: seconds that Telegram may take to post again what was not acknowledged when the last process ended
+WEBHOOK_REPEAT_SECONDS = 15.0
 #: label of runs: chat and number of the message that asked for it
 MESSAGE_LABEL = "telegram_message"
 #: replies to commands that may wait to be sent
@@ -78,6 +83,8 @@ class TelegramChannel:
         proxy = choose_proxy(options.base_url, resources.environ, options.proxy, "channels.telegram.proxy")
         self._api = BotApi(options.base_url, token, proxy)
         self._sender = AnswerSender(self._api, options, resources.clock)
+        self._downloads = Downloads(self._api)
+        self._waiting = WaitingMessages(self._submit_files)
         self._refusals = RefusalLimit()
         self._state = ChannelState(state="passive", detail="another process leads, or none does yet")
         #: seconds until Telegram is tried again after a failure
@@ -85,7 +92,7 @@ class TelegramChannel:
         #: the bot's name; None until Telegram has told it
         self._username: str | None = None
         self._replies: set[asyncio.Task[None]] = set()
-        #: the album whose sender was told last that only text is read
+        #: the album whose sender was told last what is not read of it
         self._last_album = ""
 
     async def __aenter__(self) -> TelegramChannel:
@@ -115,16 +122,22 @@ class TelegramChannel:
     async def receive_messages(self, context: ChannelContext) -> None:
         self._sender.accept_drafts()
         try:
-            while True:
-                try:
-                    await (self._serve_webhook() if self._options.mode == "webhook" else self._poll_updates(context))
-                except (CallRefused, TelegramUnreachable) as error:
-                    self._report_trouble(error)
-                    asked = error.retry_after if isinstance(error, CallRefused) else None
-                    await asyncio.sleep(max(asked or 0, self._pause * random.uniform(0.5, 1.0)))  # noqa: S311 no secret
-                    self._pause = min(RECONNECT_PAUSES_SECONDS[1], self._pause * 2)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._waiting.submit_when_complete(context), name="telegram-waiting")
+                await self._receive_updates(context)
         finally:
             self._state = ChannelState(state="passive", detail="another process leads")
+
+    async def _receive_updates(self, context: ChannelContext) -> None:
+        """Receive updates; after a failure, begin again."""
+        while True:
+            try:
+                await (self._serve_webhook() if self._options.mode == "webhook" else self._poll_updates(context))
+            except (CallRefused, TelegramUnreachable) as error:
+                self._report_trouble(error)
+                asked = error.retry_after if isinstance(error, CallRefused) else None
+                await asyncio.sleep(max(asked or 0, self._pause * random.uniform(0.5, 1.0)))  # noqa: S311 no secret
+                self._pause = min(RECONNECT_PAUSES_SECONDS[1], self._pause * 2)
 
     async def _serve_webhook(self) -> None:
         """Have Telegram post messages to our webhook; `receive` accepts them."""
@@ -132,6 +145,7 @@ class TelegramChannel:
         url = f"{(self._options.webhook_url or '').rstrip('/')}/api/webhook/{self.name}"
         await self._api.set_webhook(url, self._secret)
         self._report_success("webhook", f"@{self._username}, messages are posted to {url}")
+        self._waiting.start_counting(WEBHOOK_REPEAT_SECONDS)
         await asyncio.Event().wait()
 
     async def _poll_updates(self, context: ChannelContext) -> None:
@@ -147,6 +161,7 @@ class TelegramChannel:
                 await context.write_note("offset", str(offset), days=OFFSET_NOTE_DAYS)
             if not seconds:
                 self._report_success("polling", f"@{self._username}")
+                self._waiting.start_counting()
                 seconds = self._options.poll_seconds
             if time.monotonic() - last_update > OFFSET_NOTE_DAYS * 86_400:
                 offset, last_update = 0, time.monotonic()
@@ -173,7 +188,10 @@ class TelegramChannel:
             raise signatures.wrong_signature()
 
     async def receive(self, headers: Mapping[str, str], body: bytes, context: ChannelContext) -> Run | ImmediateReply:
-        return await self._handle_update(_read_update(body), context)
+        try:
+            return await self._handle_update(_read_update(body), context)
+        except (CallRefused, TelegramUnreachable) as error:  # while it fetched files; Telegram posts it again
+            raise Unavailable(f"Telegram does not deliver a file: {error}.") from error
 
     async def _handle_update(self, update: Update, context: ChannelContext) -> Run | ImmediateReply:
         if update.callback_query is not None:
@@ -188,26 +206,54 @@ class TelegramChannel:
         if message.chat.id not in self._options.chats and not await context.is_paired(str(message.chat.id)):
             code = command["word"] if command and command["word"] else said.strip()
             await self._handle_stranger(message, code, context)
-        elif update.edited_message is not None:
-            return await self._handle_edit(update.update_id, message, command is not None, context)
-        elif not said:
-            self._explain_media(message)
-        elif command:
-            await self._handle_command(command["verb"], incoming.read_address(message), context)
+        elif update.edited_message is not None or command or incoming.find_file(message) is None:
+            await self._waiting.submit_chat(incoming.read_address(message), context)  # it was said before
+            return await self._handle_text(update, message, command and command["verb"], context)
+        elif (which := await self._find_replied_question(message, context)) is not None:
+            self._explain_media(message, "A question takes only text: the file was not handed on.")
+            if said:
+                await self._answer_permission(incoming.read_address(message), Answer.ANSWER, context, which, said)
+        elif said or message.media_group_id or incoming.is_addressed_to_bot(message, self._username):
+            await self._waiting.add_message(update, context)
+        return _OK_REPLY
+
+    async def _handle_text(
+        self, update: Update, message: Message, verb: str | None, context: ChannelContext
+    ) -> Run | ImmediateReply:
+        """Handle an update that brings no file."""
+        said = message.text or message.caption
+        if update.edited_message is not None:
+            return await self._handle_edit(update.update_id, message, verb is not None, context)
+        if not said:
+            self._explain_media(message, "This bot reads only text and files.")
+        elif verb is not None:
+            await self._handle_command(verb, incoming.read_address(message), context)
         elif (which := await self._find_replied_question(message, context)) is not None:
             await self._answer_permission(incoming.read_address(message), Answer.ANSWER, context, which, said)
         else:
-            return await self._submit_text(update.update_id, message, context)
+            return await self._submit_inbound(self._compose_message(update.update_id, message, said), context)
         return _OK_REPLY
 
-    def _explain_media(self, message: Message) -> None:
-        """Say that only text is read, once an album; in a group only to a reply to the bot."""
+    def _explain_media(self, message: Message, why: str) -> None:
+        """Say why something is not read, once an album; in a group only to a reply to the bot."""
         if not incoming.is_addressed_to_bot(message, self._username):
             return
         if message.media_group_id and message.media_group_id == self._last_album:
             return
         self._last_album = message.media_group_id
-        self._reply_later(incoming.read_address(message), "This bot reads only text.")
+        self._reply_later(incoming.read_address(message), why)
+
+    async def _submit_files(self, updates: Sequence[Update], context: ChannelContext) -> None:
+        """Submit a message with files; the parts of an album are one message, with all their captions."""
+        messages = [require_message(update) for update in updates]
+        captions = [message.caption for message in messages if message.caption]
+        if not captions and not any(incoming.is_addressed_to_bot(message, self._username) for message in messages):
+            return
+        files = [file for message in messages if (file := incoming.find_file(message)) is not None]
+        said = "\n\n".join(captions) or incoming.describe_files(files)
+        shown = next((message for message in messages if message.caption), messages[0])
+        attachments = tuple(self._downloads.make_incoming(file) for file in files)
+        await self._submit_inbound(self._compose_message(updates[0].update_id, shown, said, attachments), context)
 
     async def _handle_edit(
         self, number: int, message: Message, is_command: bool, context: ChannelContext
@@ -221,24 +267,27 @@ class TelegramChannel:
         earlier = await context.find_run(*_message_label(message))
         if is_command or earlier is None:
             return _OK_REPLY
-        inbound = self._compose_message(number, message)
+        inbound = self._compose_message(number, message, message.text or message.caption, earlier.spec.attachments)
         if await context.change_input(earlier.id, inbound.content) or self._options.edits != "again":
             return _OK_REPLY
-        return await self._submit_text(number, message, context)
+        return await self._submit_inbound(inbound, context)
 
-    def _compose_message(self, number: int, message: Message) -> InboundMessage:
+    def _compose_message(
+        self, number: int, message: Message, said: str, attachments: tuple[IncomingFile | File, ...] = ()
+    ) -> InboundMessage:
         chat = incoming.read_address(message)
         name, value = _message_label(message)
         return InboundMessage(
             id=str(number),
             chat=chat,
-            content=incoming.compose_input(message, message.text or message.caption, self._username),
+            content=incoming.compose_input(message, said, self._username),
             reply_to=Target(kind=self.name, address=chat, format=CHAT_FORMAT, trusted=True),
             labels={name: value},
+            attachments=attachments,
+            tell_left_out=lambda reason: self._reply_later(chat, f"Not handed on: {reason}."),
         )
 
-    async def _submit_text(self, number: int, message: Message, context: ChannelContext) -> Run | ImmediateReply:
-        inbound = self._compose_message(number, message)
+    async def _submit_inbound(self, inbound: InboundMessage, context: ChannelContext) -> Run | ImmediateReply:
         try:
             return await context.submit_message(inbound)
         except (Unavailable, StorageFull):

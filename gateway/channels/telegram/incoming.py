@@ -3,15 +3,58 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from gateway.channels.telegram.wire import Chat, Message, Person, format_address
+from gateway.channels.telegram.wire import Chat, Media, Message, Person, format_address
 
 #: characters of a quoted message that the agent is told
 MAX_QUOTED_CHARACTERS = 1000
 #: characters of a person's name that the agent is told
 MAX_NAME_CHARACTERS = 64
 
+#: the kinds of files: what people call them, and the ending of one without a name. A message has one file; Telegram
+#: repeats an animation as a document
+_FILE_KINDS = {
+    "animation": ("an animation", ".mp4"),
+    "video": ("a video", ".mp4"),
+    "video_note": ("a video message", ".mp4"),
+    "audio": ("an audio file", ".mp3"),
+    "voice": ("a voice message", ".ogg"),
+    "sticker": ("a sticker", ".webp"),
+    "document": ("a file", ""),
+}
+
 _COMMAND_FOR_BOT_PATTERN = re.compile(r"/\w+@(\w+)\b")
+
+
+class SentFile(NamedTuple):
+    """The file of a message."""
+
+    #: what people call it, such as `a photo`
+    kind: str
+    name: str
+    media: Media
+
+
+def find_file(message: Message) -> SentFile | None:
+    """Return the file of a message, of a photo its largest size; None if it has none."""
+    if message.photo:
+        largest = max(message.photo, key=lambda one: one.width)
+        return SentFile("a photo", f"photo_{message.message_id}.jpg", largest) if largest.file_id else None
+    for field, (kind, ending) in _FILE_KINDS.items():
+        media: Media | None = getattr(message, field)
+        if media is not None and media.file_id:
+            if field == "sticker":
+                kind = f"{kind} {media.emoji}".rstrip()
+                ending = ".tgs" if media.is_animated else ".webm" if media.is_video else ending
+            return SentFile(kind, media.file_name or f"{field}_{message.message_id}{ending}", media)
+    return None
+
+
+def describe_files(files: Sequence[SentFile]) -> str:
+    """Return what stands for the text of a message that has only files."""
+    return f"({files[0].kind})" if len(files) == 1 else f"({len(files)} files)"
 
 
 def read_address(message: Message) -> str:

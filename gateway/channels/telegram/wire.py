@@ -70,7 +70,23 @@ class Quote(Struct, frozen=True):
     text: str = ""
 
 
-class Message(Struct, frozen=True):
+class Media(Struct, frozen=True, omit_defaults=True):
+    """A file that Telegram stores: https://core.telegram.org/bots/api#document and its like."""
+
+    #: names it for `getFile`
+    file_id: str = ""
+    file_size: int | None = None
+    file_name: str = ""
+    mime_type: str = ""
+    #: of photos, which come in several sizes
+    width: int = 0
+    #: of stickers
+    emoji: str = ""
+    is_animated: bool = False
+    is_video: bool = False
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
     message_id: int
     chat: Chat
     text: str = ""
@@ -87,22 +103,24 @@ class Message(Struct, frozen=True):
     media_group_id: str = ""
     #: is there if the message opened a topic
     forum_topic_created: Any = None
-    # media; only whether they are there counts
-    animation: Any = None
-    audio: Any = None
+    # files
+    animation: Media | None = None
+    audio: Media | None = None
+    document: Media | None = None
+    #: one picture in several sizes
+    photo: tuple[Media, ...] | None = None
+    sticker: Media | None = None
+    video: Media | None = None
+    video_note: Media | None = None
+    voice: Media | None = None
+    # other media; only whether they are there counts
     contact: Any = None
     dice: Any = None
-    document: Any = None
     game: Any = None
     location: Any = None
     paid_media: Any = None
-    photo: Any = None
     poll: Any = None
-    sticker: Any = None
     story: Any = None
-    video: Any = None
-    video_note: Any = None
-    voice: Any = None
 
     @property
     def has_media(self) -> bool:
@@ -129,7 +147,7 @@ class CallbackQuery(Struct, frozen=True):
     message: Message | None = None
 
 
-class Update(Struct, frozen=True):
+class Update(Struct, frozen=True, omit_defaults=True):
     """One thing that happened; the numbers grow."""
 
     update_id: int
@@ -143,6 +161,12 @@ class NumberedUpdate(Struct, frozen=True):
     """The part of an update that is always there."""
 
     update_id: int
+
+
+class StoredFile(Struct, frozen=True):
+    """Where Telegram stores a file for some time."""
+
+    file_path: str = ""
 
 
 class SentMessage(Struct, frozen=True):
