@@ -302,7 +302,7 @@ async def test_a_caller_who_goes_away_does_not_end_the_run(sdk: AsyncOpenAI, moo
         ({"messages": said("x", role="assistant")}, "messages"),
         ({"messages": said("")}, "messages"),
         ({"n": 2}, "n"),
-        ({"messages": [{"role": "user", "content": [PICTURE]}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [PICTURE]}]}, "messages[0].content[0].image_url"),
         ({"messages": []}, None),
     ],
 )
@@ -389,7 +389,7 @@ async def test_the_field_that_was_sent_is_named(sdk: AsyncOpenAI) -> None:
             input=[{"role": "user", "content": [PICTURE]}],  # type: ignore[list-item]
         )
 
-    assert raised.value.param == "input[0].content"
+    assert raised.value.param == "input[0].content[0].image_url"
 
 
 @pytest.mark.parametrize(("why", "reason"), [("length", "max_output_tokens"), ("content_filter", "content_filter")])

@@ -25,7 +25,7 @@ ROUTES.add(
     body=ChatRequest,
     answer=ChatCompletion,
     streams=True,
-    body_limit=request.limit_history_body,
+    body_limit=request.limit_conversation_body,
 )(chat.create_chat_completion)
 ROUTES.add(
     "POST",
@@ -34,7 +34,7 @@ ROUTES.add(
     body=ResponseRequest,
     answer=ResponseShown,
     streams=True,
-    body_limit=request.limit_history_body,
+    body_limit=request.limit_conversation_body,
 )(responses.create_response)
 ROUTES.add("GET", "/v1/responses/{id}", scope=Scope.READ, query=ResponseQuery, answer=ResponseShown, streams=True)(
     responses.show_response

@@ -26,8 +26,7 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
     asked = call.body
     if asked.n not in (None, 1):
         raise InvalidRequest("n: an agent gives one answer; leave n out, or send 1.", details={"param": "n"})
-    spec = request.build_spec(call, asked.messages, field="messages")
-    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
+    run = await request.submit_conversation(call, asked.messages, field="messages")
     request.add_run_headers(call, run)
     if asked.stream:
         stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 from aiohttp import web
 
 from gateway.api import reply, views
+from gateway.api.attachments import limit_body_with_files
 from gateway.api.body import BodyLimit
-from gateway.api.compat.openai import prompt
+from gateway.api.compat.openai import conversation_files, parts, prompt
 from gateway.api.compat.openai.wire import OpenAIComplaint, OpenAIError, Said
 from gateway.api.routing import Call, ServerContext
 from gateway.domain import ids
+from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.run import Run, RunSpec, Source
 from gateway.domain.session import MAX_CHAT_CHARACTERS, SessionKey
-from gateway.errors import AgentError, AgentNotFound, GatewayError, InvalidRequest, OverBudget
+from gateway.errors import AgentError, AgentNotFound, GatewayError, InvalidRequest, OverBudget, TooLarge
 
 #: the channel in the keys of sessions that are named here
 OPENAI_CHANNEL = "openai"
@@ -53,7 +57,7 @@ def choose_agent(call: Call[Any, Any], name: str) -> AgentChoice:
         raise NoSuchModel(f"The model {name!r} does not exist: {error}") from error
 
 
-def build_spec(
+async def submit_conversation(
     call: Call[Any, Any],
     messages: Sequence[Said],
     *,
@@ -62,8 +66,8 @@ def build_spec(
     can_be_continued: bool = False,
     previous: Run | None = None,
     request_fields: Mapping[str, Any] | None = None,
-) -> RunSpec:
-    """Return the run that answers a conversation.
+) -> Run:
+    """Submit the run that answers a conversation, with its files, and return it.
 
     The header `X-Session`, or `session` in the request's metadata, names a session of this channel. Without one, the
     agent only knows the messages of the request.
@@ -75,11 +79,13 @@ def build_spec(
         request_fields: what to repeat when the run is shown.
 
     Raises:
-        InvalidRequest: there is no text to answer, the last message has parts that are not text, the name of the
+        InvalidRequest: there is nothing to answer, the last message has parts that cannot be used, the name of the
             session is not valid, or the conversation to continue is another agent's.
         NoSuchModel: there is no agent for the model.
-        TooLarge: the text for the agent is too long.
+        TooLarge: the text for the agent is too long, or the last message has too many files, or too large ones.
+        StorageFull, Unavailable: the disk has no room.
     """
+    _check_text_size(call, messages)
     asked = call.body
     meant = choose_agent(call, asked.model)
     chat = None if previous is not None else _read_session_name(call)
@@ -90,27 +96,51 @@ def build_spec(
     else:
         fresh = ids.make_ulid(call.server.clock()).lower()
         session = str(SessionKey.from_parts(meant.agent, OPENAI_CHANNEL, fresh if chat is None else chat))
-    return RunSpec(
-        source=Source.OPENAI,
-        agent=meant.agent,
-        session=session,
-        input=prompt.build_prompt(
-            messages,
-            field=field,
-            instructions=instructions,
-            remembers=previous is not None or chat is not None,
-            max_bytes=call.server.config.limits.body,
-        ),
-        model=meant.model,
-        labels={"user": label} if (label := _make_user_label(asked.user)) else {},
-        request_fields=dict(request_fields or {}),
-        keeps_workspace=can_be_continued or previous is not None or chat is not None,
-    )
+    remembers = previous is not None or chat is not None
+    talk = prompt.split_conversation(messages, field=field, remembers=remembers)
+    key = await _read_idempotency_key(call, messages, field)
+    async with call.engine.files.open_staging() as staging:
+        received = await conversation_files.receive_files(call, talk, staging, field)
+        spec = RunSpec(
+            source=Source.OPENAI,
+            agent=meant.agent,
+            session=session,
+            input=prompt.build_prompt(
+                talk,
+                received.notes,
+                field=field,
+                instructions=instructions,
+                max_bytes=call.server.config.limits.body,
+            ),
+            attachments=received.files,
+            model=meant.model,
+            labels={"user": label} if (label := _make_user_label(asked.user)) else {},
+            request_fields=dict(request_fields or {}),
+            keeps_workspace=can_be_continued or remembers,
+        )
+        return (await call.engine.submit_run(spec, key, staged=staging.staged)).run
 
 
-def limit_history_body(request: web.Request, server: ServerContext) -> BodyLimit:
-    """Return how long the body of a request may be that repeats a conversation."""
-    return BodyLimit(server.config.limits.history, "limits.history")
+def limit_conversation_body(request: web.Request, server: ServerContext) -> BodyLimit:
+    """Return how long the body of a request may be that repeats a conversation, with the files in it."""
+    files = limit_body_with_files(request, server).max_bytes - server.config.limits.body
+    return BodyLimit(server.config.limits.history + files, "limits.history")
+
+
+def _check_text_size(call: Call[Any, Any], messages: Sequence[Said]) -> None:
+    limit = call.server.config.limits.history
+    if call.body_size > limit and call.body_size - parts.count_file_characters(messages) > limit:
+        raise TooLarge(
+            f"the body without its files is larger than {limit} bytes.", remedy="Send less, or raise limits.history."
+        )
+
+
+async def _read_idempotency_key(call: Call[Any, Any], messages: Sequence[Said], field: str) -> IdempotencyKey | None:
+    """Return the key of the request, which the content of its files belongs to, by its hash."""
+    if "Idempotency-Key" not in call.request.headers or isinstance(getattr(call.body, field), str):
+        return call.read_idempotency_key()
+    hashed = {field: await asyncio.to_thread(parts.hash_files, messages)}
+    return call.copy_with_body(msgspec.structs.replace(call.body, **hashed)).read_idempotency_key()
 
 
 def _read_session_name(call: Call[Any, Any]) -> str | None:

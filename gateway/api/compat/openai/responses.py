@@ -57,7 +57,7 @@ async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown
     previous = None
     if asked.previous_response_id is not None:
         previous = await call.engine.get_run(request.parse_run_id(asked.previous_response_id, RESPONSE_ID_PREFIX))
-    spec = request.build_spec(
+    run = await request.submit_conversation(
         call,
         [Said(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input,
         field="input",
@@ -66,7 +66,6 @@ async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown
         previous=previous,
         request_fields={name: value for name in REPEATED_FIELDS if (value := getattr(asked, name))},
     )
-    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
     request.add_run_headers(call, run)
     if asked.stream:
         return await _send_stream(call, run, after=None)

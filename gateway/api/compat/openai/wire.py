@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, field
 
 #: messages and other items of one request
 MAX_ITEMS = 100_000
@@ -36,6 +36,8 @@ class Said(Struct, frozen=True, kw_only=True):
     tool_calls: Any = None
     #: of an earlier answer: the function that it called
     function_call: Any = None
+    #: of an earlier answer: the picture that it brought, in base64
+    result: Any = UNSET
 
 
 class StreamOptions(Struct, frozen=True, kw_only=True):

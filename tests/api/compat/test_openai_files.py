@@ -1,0 +1,289 @@
+"""Pictures and files in the OpenAI API, by the official SDK."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from gateway.domain.run import Run
+from tests.support.inprocess import TOKEN, Serving, serving
+
+#: a picture of one pixel
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+PDF = b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n"
+WAV = (
+    b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x40\x1f\x00\x00\x01\x00\x08\x00data"
+)
+
+
+@pytest.fixture
+async def sdk(moongate: Serving) -> AsyncIterator[AsyncOpenAI]:
+    async with made(moongate) as client:
+        yield client
+
+
+def made(served: Serving) -> AsyncOpenAI:
+    transport = httpx.AsyncHTTPTransport()
+    return AsyncOpenAI(
+        base_url=f"http://127.0.0.1:{served.port}/v1",
+        api_key=TOKEN,
+        http_client=httpx.AsyncClient(transport=transport),
+        max_retries=0,
+    )
+
+
+def encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def data_url(content: bytes, media_type: str = "image/png") -> str:
+    return f"data:{media_type};base64,{encoded(content)}"
+
+
+def picture(content: bytes = PNG, media_type: str = "image/png") -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": data_url(content, media_type), "detail": "low"}}
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
+
+
+def user(*parts: Any) -> Any:
+    return {"role": "user", "content": list(parts)}
+
+
+def sha256(*contents: bytes) -> str:
+    return "".join(hashlib.sha256(content).hexdigest() + "\n" for content in contents)
+
+
+async def ask_chat(sdk: AsyncOpenAI, *messages: Any, **more: Any) -> str:
+    answer = await sdk.chat.completions.create(model="main", messages=list(messages), **more)
+    return answer.choices[0].message.content or ""
+
+
+async def upload(served: Serving, content: bytes, name: str) -> str:
+    async with served.client.post(f"/api/files?name={name}", data=content) as response:
+        return str((await response.json())["file"]["id"])
+
+
+async def list_runs(served: Serving) -> list[Any]:
+    async with served.client.get("/api/tasks") as response:
+        return list((await response.json())["tasks"])
+
+
+async def newest_run(served: Serving) -> Run:
+    run: Run = await served.engine.get_run((await list_runs(served))[0]["id"])
+    return run
+
+
+# --- in the last message ------------------------------------------------------------------------
+
+CHAT_PARTS: list[tuple[Any, bytes, tuple[str, str]]] = [
+    (picture(), PNG, ("image-1.png", "image/png")),
+    ({"type": "image_url", "image_url": data_url(PNG)}, PNG, ("image-1.png", "image/png")),
+    (picture(PDF, "image/png"), PDF, ("image-1.pdf", "application/pdf")),
+    (
+        {"type": "input_audio", "input_audio": {"data": encoded(WAV), "format": "wav"}},
+        WAV,
+        ("audio-1.wav", "audio/wav"),
+    ),
+    (
+        {"type": "file", "file": {"file_data": data_url(PDF, "application/pdf"), "filename": "../../a.pdf"}},
+        PDF,
+        ("a.pdf", "application/pdf"),
+    ),
+    ({"type": "file", "file": {"file_data": encoded(PDF)}}, PDF, ("file-1.pdf", "application/pdf")),
+    (
+        {"type": "file", "file": {"file_data": "data:text/plain,a%20b", "filename": "n.txt"}},
+        b"a b",
+        ("n.txt", "text/plain"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("part", "content", "about"), CHAT_PARTS)
+async def test_a_file_in_a_chat_reaches_the_agent(
+    sdk: AsyncOpenAI, moongate: Serving, part: Any, content: bytes, about: tuple[str, str]
+) -> None:
+    assert await ask_chat(sdk, user(text("@@ read"), part)) == sha256(content)
+
+    run = await newest_run(moongate)
+    assert [(file.name, file.media_type) for file in run.spec.attachments] == [about]
+    assert run.spec.input == "@@ read"
+
+
+async def test_a_picture_and_a_file_in_a_response_reach_the_agent(sdk: AsyncOpenAI, moongate: Serving) -> None:
+    parts: Any = [
+        {"type": "input_text", "text": "@@ read"},
+        {"type": "input_image", "image_url": data_url(PNG), "detail": "auto"},
+        {"type": "input_file", "file_data": data_url(PDF, "application/pdf"), "filename": "report.pdf"},
+        {"type": "input_file", "file_url": data_url(b"log", "text/plain"), "filename": "a.log"},
+    ]
+    answer = await sdk.responses.create(model="main", input=[{"role": "user", "content": parts}])
+
+    assert answer.output_text == sha256(PNG, PDF, b"log")
+    run = await newest_run(moongate)
+    assert [file.name for file in run.spec.attachments] == ["image-1.png", "report.pdf", "a.log"]
+
+
+@pytest.mark.parametrize("kind", ["chat", "input_file", "input_image"])
+async def test_a_stored_file_is_named_by_its_id(sdk: AsyncOpenAI, moongate: Serving, kind: str) -> None:
+    id_ = await upload(moongate, PDF, "stored.pdf")
+
+    if kind == "chat":
+        told = await ask_chat(sdk, user(text("@@ read"), {"type": "file", "file": {"file_id": id_}}))
+    else:
+        parts: Any = [{"type": "input_text", "text": "@@ read"}, {"type": kind, "file_id": id_}]
+        told = (await sdk.responses.create(model="main", input=[{"role": "user", "content": parts}])).output_text
+
+    assert told == sha256(PDF)
+    assert [file.id for file in (await newest_run(moongate)).spec.attachments] == [id_]
+
+
+async def test_a_message_may_be_a_picture_alone(sdk: AsyncOpenAI) -> None:
+    told = await ask_chat(sdk, user(picture()))
+
+    assert told == f"echo: [picture: image-1.png, attached] [image-1.png (image/png, {len(PNG)} bytes)]"
+
+
+async def test_a_note_tells_where_a_picture_lies_between_texts(sdk: AsyncOpenAI, moongate: Serving) -> None:
+    await ask_chat(
+        sdk, user(picture(), text("Is this: "), picture(PNG + b"2"), text(" better than the first?"), picture())
+    )
+
+    asked = (await newest_run(moongate)).spec.input
+    assert asked == "Is this: [picture: image-2.png, attached] better than the first?"
+
+
+async def test_pictures_of_several_messages_since_the_last_answer_are_attached_in_a_session(sdk: AsyncOpenAI) -> None:
+    messages = [user(picture()), {"role": "assistant", "content": "A dot."}, user(picture(PDF)), user(text("@@ read"))]
+
+    told = await ask_chat(sdk, *messages, extra_headers={"X-Session": "s"})
+
+    assert told == sha256(PDF), "what came before the answer is known to the session"
+
+
+BAD_PARTS: list[tuple[Any, int, str, str]] = [
+    (picture() | {"image_url": {"url": "data:image/png;base64,a!b="}}, 400, ".image_url", "not valid base64"),
+    (picture() | {"image_url": {"url": "data:image/png;base64,QQ==QQ=="}}, 400, ".image_url", "not valid base64"),
+    (picture() | {"image_url": {"url": "data:image/png;base64," + "QUJD" * 400 + "Q"}}, 400, ".image_url", "base64"),
+    (picture() | {"image_url": {"url": "data:image/png;base64,"}}, 400, ".image_url", "empty"),
+    (picture() | {"image_url": {"url": "file:///etc/passwd"}}, 400, ".image_url", "neither a data URL"),
+    (picture() | {"image_url": {"url": "https://example.org/a.png"}}, 400, ".image_url", "not fetched"),
+    (picture() | {"image_url": {"url": 7}}, 400, ".image_url", "not a text"),
+    (picture() | {"image_url": None}, 400, ".image_url", "no content"),
+    ({"type": "file", "file": {"file_id": "01ARZ3NDEKTSV4RRFFQ69G5FAV"}}, 400, ".file", "no file"),
+    ({"type": "file", "file": 7}, 400, ".file", "file_data"),
+    ({"type": "input_audio", "input_audio": {"format": "wav"}}, 400, ".input_audio", "data"),
+    (picture(b"x" * 3000), 413, ".image_url", "2000 bytes"),
+]
+
+
+@pytest.mark.parametrize(("part", "status", "param", "why"), BAD_PARTS)
+async def test_a_file_that_cannot_be_used_is_refused_in_the_last_message_alone(
+    tmp_path: Path, part: Any, status: int, param: str, why: str
+) -> None:
+    async with serving(tmp_path / "home", {"files": {"size": 2000}}) as served, made(served) as sdk:
+        with pytest.raises(openai.APIStatusError, match=why) as raised:
+            await ask_chat(sdk, user(text("Look."), part))
+        later = await ask_chat(sdk, user(text("Look."), part), user(text("Hello")))
+        runs = await list_runs(served)
+
+    assert (raised.value.status_code, raised.value.param) == (status, f"messages[0].content[1]{param}")
+    assert later.startswith("echo: Look.["), later
+    assert later.endswith("\n\nHello")
+    assert len(runs) == 1
+
+
+# --- in the history -----------------------------------------------------------------------------
+
+
+async def test_old_pictures_are_attached_when_no_session_remembers_them(sdk: AsyncOpenAI, moongate: Serving) -> None:
+    told = await ask_chat(
+        sdk,
+        user(picture(), text("What is it?")),
+        {"role": "assistant", "content": "A dot."},
+        user({"type": "file", "file": {"file_data": encoded(PDF), "filename": "a.pdf"}}, text("And this?")),
+        {"role": "assistant", "content": "A page."},
+        user(picture(PNG + b"2"), text("@@ read")),
+    )
+
+    assert told == sha256(PNG, PDF, PNG + b"2")
+    asked = (await newest_run(moongate)).spec.input
+    assert "User: [picture: image-1.png, attached]What is it?" in asked
+    assert "User: [file: a.pdf, attached]And this?" in asked
+
+
+async def test_the_newest_old_pictures_are_attached_as_far_as_the_limits_allow(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", {"files": {"per_message": 2}}) as served, made(served) as sdk:
+        told = await ask_chat(
+            sdk,
+            user(picture(PNG + b"1")),
+            user(picture(PNG + b"2"), {"type": "file", "file": {"file_data": "???", "filename": "bad.pdf"}}),
+            {"role": "assistant", "content": "Dots."},
+            user(picture(PNG + b"3"), text("@@ read")),
+        )
+        asked = (await newest_run(served)).spec.input
+
+    assert told == sha256(PNG + b"2", PNG + b"3")
+    assert "User: [picture]\n\nUser: [picture: image-2.png, attached][file: bad.pdf, not attached]" in asked
+
+
+async def test_old_pictures_that_are_too_large_together_are_notes(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", {"files": {"message_size": 5000}}) as served, made(served) as sdk:
+        told = await ask_chat(
+            sdk,
+            user(picture(b"1" * 500)),
+            user(picture(b"2" * 3000)),
+            {"role": "assistant", "content": "Dots."},
+            user(picture(b"3" * 4000), text("@@ read")),
+        )
+
+    assert told == sha256(b"1" * 500, b"3" * 4000)
+
+
+async def test_a_picture_that_an_answer_brought_is_attached_when_it_is_repeated(sdk: AsyncOpenAI) -> None:
+    items: Any = [
+        {"role": "user", "content": "Draw a dot."},
+        {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": encoded(PNG)},
+        {"role": "user", "content": "@@ read"},
+    ]
+    assert (await sdk.responses.create(model="main", input=items)).output_text == sha256(PNG)
+
+
+# --- sizes and repetition -----------------------------------------------------------------------
+
+
+async def test_files_do_not_count_as_text_of_a_body(tmp_path: Path) -> None:
+    settings = {"limits": {"history": 20_000, "body": 20_000}, "files": {"size": 100_000, "message_size": 100_000}}
+    async with serving(tmp_path / "home", settings) as served, made(served) as sdk:
+        told = await ask_chat(sdk, user(text("@@ read"), picture(b"x" * 90_000)))
+        with pytest.raises(openai.APIStatusError, match="without its files") as raised:
+            await ask_chat(sdk, user(text("a" * 30_000), picture(b"x" * 90_000)))
+
+    assert told == sha256(b"x" * 90_000)
+    assert raised.value.status_code == 413
+
+
+async def test_the_same_key_with_the_same_file_gives_the_same_answer_and_with_another_a_conflict(
+    sdk: AsyncOpenAI, moongate: Serving
+) -> None:
+    key = {"Idempotency-Key": "k"}
+    files = [PNG + b"1" * 5000, PNG + b"1" * 5000, PNG + b"2" * 5000]
+
+    first, second = [await ask_chat(sdk, user(text("@@ read"), picture(one)), extra_headers=key) for one in files[:2]]
+    with pytest.raises(openai.ConflictError):
+        await ask_chat(sdk, user(text("@@ read"), picture(files[2])), extra_headers=key)
+
+    assert first == second == sha256(files[0])
+    assert len(await list_runs(moongate)) == 1
