@@ -13,6 +13,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from gateway.api.compat.openai import made_files
 from gateway.domain.run import Run
 from tests.support.inprocess import TOKEN, Serving, serving
 
@@ -287,3 +288,85 @@ async def test_the_same_key_with_the_same_file_gives_the_same_answer_and_with_an
 
     assert first == second == sha256(files[0])
     assert len(await list_runs(moongate)) == 1
+
+
+# --- made by the agent --------------------------------------------------------------------------
+
+#: makes a text, a picture with a name that means something in Markdown, and says something
+MAKES = "@@ say done\n@@ file a.txt hello\n@@ file b[1].gif GIF89a"
+
+
+async def find_links(served: Serving) -> str:
+    plain, gif = (await newest_run(served)).files
+    origin = f"http://127.0.0.1:{served.port}/api/files"
+    return f"[a.txt]({origin}/{plain.id})\n![b\\[1\\].gif]({origin}/{gif.id})"
+
+
+async def test_a_chat_has_links_to_what_the_agent_made(sdk: AsyncOpenAI, moongate: Serving) -> None:
+    told = await ask_chat(sdk, user(text(MAKES)))
+
+    links = await find_links(moongate)
+    assert told == f"done\n\n{links}"
+    async with moongate.client.get(links.partition("(")[2].partition(")")[0]) as response:
+        assert await response.read() == b"hello"
+
+
+@pytest.mark.parametrize("says", ["@@ say done\n", ""])
+async def test_a_streamed_chat_ends_with_links_to_what_the_agent_made(
+    sdk: AsyncOpenAI, moongate: Serving, says: str
+) -> None:
+    asked = [user(text(says + MAKES.partition("\n")[2]))]
+    async with sdk.chat.completions.stream(model="main", messages=asked) as stream:
+        final = await stream.get_final_completion()
+
+    expected = await find_links(moongate)
+    assert final.choices[0].message.content == (f"done\n\n{expected}" if says else expected)
+
+
+def check_output(output: Any, links: str, run: Run) -> None:
+    """Check the output of a response that has made the two files."""
+    message, shown = output
+    (said,) = message.content
+    assert said.text == f"done\n\n{links}"
+    assert [said.text[one.start_index : one.end_index] for one in said.annotations] == links.split("\n")
+    assert [(one.type, one.file_id, one.filename) for one in said.annotations] == [
+        ("container_file_citation", file.id, file.name) for file in run.files
+    ]
+    assert (shown.type, shown.status, base64.b64decode(shown.result)) == (
+        "image_generation_call",
+        "completed",
+        b"GIF89a",
+    )
+
+
+async def test_a_response_has_links_and_small_pictures_of_what_the_agent_made(
+    sdk: AsyncOpenAI, moongate: Serving
+) -> None:
+    answer = await sdk.responses.create(model="main", input=MAKES)
+    again = await sdk.responses.retrieve(answer.id)
+
+    for one in (answer, again):
+        check_output(one.output, await find_links(moongate), await newest_run(moongate))
+
+
+async def test_a_streamed_response_has_links_and_small_pictures_of_what_the_agent_made(
+    sdk: AsyncOpenAI, moongate: Serving
+) -> None:
+    async with sdk.responses.stream(model="main", input=MAKES) as stream:
+        kinds = [event.type async for event in stream]
+        final = await stream.get_final_response()
+
+    check_output(final.output, await find_links(moongate), await newest_run(moongate))
+    assert kinds.count("response.output_text.annotation.added") == 2
+    assert kinds.count("response.output_item.added") == kinds.count("response.output_item.done") == 2
+
+
+async def test_a_large_picture_of_the_agent_is_only_a_link(
+    sdk: AsyncOpenAI, moongate: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(made_files, "MAX_PICTURE_BYTES", 5)
+
+    answer = await sdk.responses.create(model="main", input=MAKES)
+
+    assert [item.type for item in answer.output] == ["message"]
+    assert answer.output_text.endswith(await find_links(moongate))

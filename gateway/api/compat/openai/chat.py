@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.api import sse, views
-from gateway.api.compat.openai import request
+from gateway.api.compat.openai import made_files, request
 from gateway.api.compat.openai.wire import ChatCompletion, ChatMessage, ChatRequest, ChatUsage, Choice
 from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Status, Text, Thinking, Tool, ToolEnd, Usage
@@ -40,7 +40,12 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
         id=f"chatcmpl-{run.id}",
         created=run.created // 1000,
         model=asked.model,
-        choices=[Choice(message=ChatMessage(content=answer), finish_reason=_render_finish_reason(run))],
+        choices=[
+            Choice(
+                message=ChatMessage(content=answer + made_files.render_links(call, run, answer).text),
+                finish_reason=_render_finish_reason(run),
+            )
+        ],
         usage=_render_chat_usage(run.usage),
     )
 
@@ -77,12 +82,18 @@ async def _stream_chunks(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGen
     except GatewayError as error:  # the status has been sent
         yield encode_chat_error(error)
         return
-    if not spoke:
-        yield encode_chunk({"content": answer})
+    for delta in _list_last_deltas(call, ended, answer, spoke=spoke):
+        yield encode_chunk({"content": delta})
     yield encode_chunk({}, finish=_render_finish_reason(ended))
     if call.body.stream_options is not None and call.body.stream_options.include_usage:
         yield encode_chunk(None, usage=_render_chat_usage(ended.usage))
     yield DONE_FRAME
+
+
+def _list_last_deltas(call: Call[Any, Any], run: Run, answer: str, *, spoke: bool) -> list[str]:
+    """Return what is left to say at the end: the answer if nothing was said, and links to the files."""
+    links = made_files.render_links(call, run, answer).text
+    return [*([] if spoke else [answer]), *([links] if links else [])]
 
 
 def _render_finish_reason(run: Run) -> str:

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import mimetypes
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -30,7 +30,7 @@ FILE_NOUNS = {
     "input_file": "file",
 }
 #: the item of the Responses API with a picture that an answer brought, and that a client repeats
-PICTURE_ITEM = "image_generation_call"
+PICTURE_ITEM: Final = "image_generation_call"
 #: characters of base64 that are decoded at once, a multiple of 4; more than that are decoded in a thread
 DECODED_CHARACTERS = 1 << 20
 #: characters of a text that tell requests with one idempotency key apart as they are; a longer one is hashed

@@ -5,15 +5,17 @@ The order of a stream's events: https://platform.openai.com/docs/api-reference/r
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET
 
 from gateway.api import sse, views
-from gateway.api.compat.openai import request
+from gateway.api.compat.openai import made_files, request
+from gateway.api.compat.openai.made_files import NO_LINKS, Links
 from gateway.api.compat.openai.wire import (
     OutputMessage,
     OutputText,
@@ -27,7 +29,6 @@ from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Status, Text
 from gateway.domain.run import FinishReason, Run
 from gateway.domain.run import Status as RunStatus
-from gateway.engine.engine import Engine
 from gateway.errors import GatewayError, TimedOut, Unavailable
 
 #: the beginning of a response's id; the id of the run follows
@@ -74,7 +75,7 @@ async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown
         if isinstance(answered, web.Response):
             return answered
         run, _ = answered
-    return _render_response(run)
+    return await _show_run(call, run)
 
 
 async def show_response(call: Call[Nothing, ResponseQuery]) -> ResponseShown | web.StreamResponse:
@@ -82,7 +83,7 @@ async def show_response(call: Call[Nothing, ResponseQuery]) -> ResponseShown | w
     run = await call.engine.get_run(request.parse_run_id(call.path["id"], RESPONSE_ID_PREFIX))
     if call.query.stream:
         return await _send_stream(call, run, after=call.query.starting_after)
-    return _render_response(run)
+    return await _show_run(call, run)
 
 
 async def cancel_response(call: Call[Nothing, Nothing]) -> ResponseShown:
@@ -91,13 +92,27 @@ async def cancel_response(call: Call[Nothing, Nothing]) -> ResponseShown:
     run = await call.engine.cancel_run(run_id, call.read_idempotency_key())
     with suppress(TimedOut, Unavailable):
         run = await call.engine.wait_for_run(run.id, CANCEL_ANSWER_TIMEOUT_SECONDS)
-    return _render_response(run, status=None if run.status.is_final else "cancelled")
+    return await _show_run(call, run, status=None if run.status.is_final else "cancelled")
 
 
-def _render_response(run: Run, *, status: str | None = None) -> ResponseShown:
+async def _show_run(call: Call[Any, Any], run: Run, *, status: str | None = None) -> ResponseShown:
+    """Return a run as a response, with the files that it has made."""
+    pictures = await made_files.read_pictures(call.engine.files, run.files)
+    return _render_response(run, made_files.render_links(call, run, run.result or ""), pictures, status=status)
+
+
+def _render_response(
+    run: Run,
+    links: Links = NO_LINKS,
+    pictures: Sequence[OutputMessage] = (),
+    *,
+    status: str | None = None,
+) -> ResponseShown:
     """Return a run as a response.
 
     Args:
+        links: to the files that the run has made.
+        pictures: small ones of those files.
         status: the status in a stream, which may be older than the run's.
     """
     reason = _INCOMPLETE_REASONS.get(run.finish) if run.finish else None
@@ -108,7 +123,9 @@ def _render_response(run: Run, *, status: str | None = None) -> ResponseShown:
         id=RESPONSE_ID_PREFIX + run.id,
         created_at=run.created // 1000,
         status=status,
-        output=[_render_output_message(run, run.result or "", status)] if answered else [],
+        output=[_render_output_message(run, _render_text(run.result or "", links), status), *pictures]
+        if answered
+        else [],
         usage=_render_response_usage(run) if answered else None,
         incomplete_details={"reason": reason} if reason and answered else None,
         error={"code": "server_error", "message": run.error or "the run failed."} if failed else None,
@@ -116,8 +133,12 @@ def _render_response(run: Run, *, status: str | None = None) -> ResponseShown:
     )
 
 
-def _render_output_message(run: Run, text: str | None, status: str) -> OutputMessage:
-    return OutputMessage(id=f"msg_{run.id}", status=status, content=[] if text is None else [OutputText(text=text)])
+def _render_text(answer: str, links: Links) -> OutputText:
+    return OutputText(text=answer + links.text, annotations=links.citations)
+
+
+def _render_output_message(run: Run, text: OutputText | None, status: str) -> OutputMessage:
+    return OutputMessage(id=f"msg_{run.id}", status=status, content=[] if text is None else [text])
 
 
 def _render_response_usage(run: Run) -> ResponseUsage:
@@ -142,18 +163,18 @@ async def _send_stream(call: Call[Any, Any], run: Run, *, after: int | None) -> 
     stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
     return await sse.send_stream(
         call,
-        _stream_response_events(call.engine, run, after),
+        _stream_response_events(call, run, after),
         until=call.engine.drained,
         farewell=_encode_response_error(stopping),
     )
 
 
-async def _stream_response_events(engine: Engine, run: Run, after: int | None) -> AsyncGenerator[bytes, None]:
+async def _stream_response_events(call: Call[Any, Any], run: Run, after: int | None) -> AsyncGenerator[bytes, None]:
     """Yield a run as server-sent events, in the order that the stream helper of the OpenAI SDK expects.
 
     The numbers of a run's events are the same each time. The last event comes in any case.
     """
-    async with aclosing(_describe_response(engine, run)) as steps:
+    async with aclosing(_describe_response(call, run)) as steps:
         number = -1
         async for kind, fields in steps:
             number += 1
@@ -162,7 +183,7 @@ async def _stream_response_events(engine: Engine, run: Run, after: int | None) -
                 yield sse.encode_frame(_encode(step), event=kind)
 
 
-async def _describe_response(engine: Engine, run: Run) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+async def _describe_response(call: Call[Any, Any], run: Run) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
     """Yield the steps of a response: the type and the fields of each event.
 
     The text of attempts before the one that is known at the beginning is left out: it is not part of the answer.
@@ -177,7 +198,7 @@ async def _describe_response(engine: Engine, run: Run) -> AsyncGenerator[tuple[s
     spoke = False
     current = 1
     try:
-        async with aclosing(engine.watch_run(run.id)) as events:
+        async with aclosing(call.engine.watch_run(run.id)) as events:
             async for event in events:
                 match event.data:
                     case Text(delta=delta) if current >= run.attempt:
@@ -187,7 +208,7 @@ async def _describe_response(engine: Engine, run: Run) -> AsyncGenerator[tuple[s
                         current = max(current, attempt)
                         if spoke and attempt > max(run.attempt, 1):
                             raise request.restarted_answer_error(run)
-        ended = await engine.get_run(run.id)
+        ended = await call.engine.get_run(run.id)
         answer = views.result_or_raise(ended)
     except GatewayError as error:  # the status has been sent
         ended = msgspec.structs.replace(run, error=str(error))
@@ -195,8 +216,21 @@ async def _describe_response(engine: Engine, run: Run) -> AsyncGenerator[tuple[s
         return
     if not spoke:
         yield "response.output_text.delta", {**where, "delta": answer, "logprobs": []}
-    yield "response.output_text.done", {**where, "text": answer, "logprobs": []}
-    yield "response.content_part.done", {**where, "part": OutputText(text=answer)}
-    response = _render_response(ended)
+    links = made_files.render_links(call, ended, answer)
+    if links.text:
+        yield "response.output_text.delta", {**where, "delta": links.text, "logprobs": []}
+    for number, citation in enumerate(links.citations):
+        yield (
+            "response.output_text.annotation.added",
+            {**where, "annotation_index": number, "annotation": citation},
+        )
+    text = _render_text(answer, links)
+    yield "response.output_text.done", {**where, "text": text.text, "logprobs": []}
+    yield "response.content_part.done", {**where, "part": text}
+    response = await _show_run(call, ended)
     yield "response.output_item.done", {"output_index": 0, "item": response.output[0]}
+    for index, item in enumerate(response.output[1:], 1):
+        begun = msgspec.structs.replace(item, status="in_progress", result=UNSET)
+        yield "response.output_item.added", {"output_index": index, "item": begun}
+        yield "response.output_item.done", {"output_index": index, "item": item}
     yield f"response.{response.status}", {"response": response}

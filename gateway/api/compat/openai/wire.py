@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 #: messages and other items of one request
 MAX_ITEMS = 100_000
@@ -139,25 +139,45 @@ class ResponseQuery(Struct, frozen=True, kw_only=True):
     starting_after: Annotated[int, Meta(ge=0)] | None = None
 
 
+class FileCitation(Struct, frozen=True, kw_only=True):
+    """Says which part of the text is the link to a file that the agent made."""
+
+    #: `cntr_` and the run's id
+    container_id: str
+    #: `GET /api/files/{id}` returns the file
+    file_id: str
+    filename: str
+    #: where the link begins and ends in the text
+    start_index: int
+    end_index: int
+    #: the kind of this object
+    type: Literal["container_file_citation"] = "container_file_citation"
+
+
 class OutputText(Struct, frozen=True, kw_only=True):
-    #: the agent's answer
+    #: the agent's answer, with a link to each file that it made
     text: str
     #: the kind of this object
     type: Literal["output_text"] = "output_text"
-    #: always empty
-    annotations: list[Any] = field(default_factory=list)
+    #: the files that the agent made
+    annotations: list[FileCitation] = field(default_factory=list)
 
 
 class OutputMessage(Struct, frozen=True, kw_only=True):
-    #: `msg_` and the run's id
+    """The agent's answer, or a picture that it made."""
+
+    #: `msg_` and the run's id, or `ig_` and the id of the picture's file
     id: str
     #: in_progress, completed or incomplete
     status: str
+    #: empty for a picture
     content: list[OutputText]
     #: who says it: always the assistant
     role: str = "assistant"
     #: the kind of this object
-    type: Literal["message"] = "message"
+    type: Literal["message", "image_generation_call"] = "message"
+    #: the picture, in base64
+    result: str | UnsetType = UNSET
 
 
 class ResponseUsage(Struct, frozen=True, kw_only=True):
