@@ -52,6 +52,8 @@ class ScriptedServer2:
     refusals: list[int] = field(default_factory=list)
     #: how many of the next lists of open requests fail
     failing_lists: int = 0
+    #: whether the model fails a prompt with files
+    refuses_files: bool = False
     interrupts: int = 0
     sessions: dict[str, dict[str, Any]] = field(default_factory=dict)
     messages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -223,6 +225,8 @@ class ScriptedServer2:
         self.messages[session].append(answer)
         await self._say(session, "session.step.started", assistantMessageID=answer["id"])
         try:
+            if self.refuses_files and "files" in prompt:
+                raise RuntimeError("the model takes no files")
             if "[[gap]]" in prompt["text"]:
                 await self._leave_gap(session, answer)
             text = await self._find_answer(session, prompt["text"], answer)

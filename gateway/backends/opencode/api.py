@@ -33,6 +33,7 @@ class OpencodeApi(ServerCalls):
 
     #: after an error, a session is idle before its last message is stored
     stores_before_idle = False
+    takes_texts = True
     ignores_config = False
 
     async def read_version(self, within: float) -> str:
@@ -99,11 +100,12 @@ class OpencodeApi(ServerCalls):
             None, "POST", f"{_session_path(session)}/prompt_async", body=body, within=prompt.send_timeout
         )
 
-    async def take_back_prompt(self, session: wire.Session, mark: Mark) -> None:
+    async def take_back_prompt(self, session: wire.Session, mark: Mark) -> bool:
         for message in reversed(await self.read_messages_after(session, mark)):
             await self.send_request(
                 None, "DELETE", f"{_session_path(session)}/message/{quote_segment(message.info.id)}"
             )
+        return True
 
     async def read_files(self, session: wire.Session, message: str) -> Sequence[wire.FilePart]:
         path = f"{_session_path(session)}/message/{quote_segment(message)}"

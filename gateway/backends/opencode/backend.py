@@ -220,7 +220,7 @@ async def _stream_server_turn(
     named = await turn.place_and_name(turn.attachments)
     turn = named.turn
     prompt = _make_prompt(turn)
-    prompt.files = await choose_prompt_files(named)
+    prompt.files = await choose_prompt_files(named, takes_texts=connection.api.takes_texts)
     async with connection.use_directory(turn.workspace):
         _check_config(connection, turn.agent)
         session, lost = await _open_session(connection, turn)
@@ -237,16 +237,33 @@ async def _stream_server_turn(
                 async for one in said:
                     yield one
         except FilesRefused as refused:
-            names = ", ".join(file.name for file in prompt.files)
-            why = f"{refused.message.rstrip('.')}. The prompt is sent again, and only names its files: {names}."
-            yield Log(level="warning", message=why)
-            prompt.files, prompt.is_repeated = (), True
-            async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
+            async with aclosing(_stream_without_files(connection, named.turn, session, prompt, refused)) as said:
                 async for one in said:
                     yield one
         if isinstance(connection.api, OpencodeApi):  # what a server of version 2 offers is not read
             # only now: it takes seconds in a directory that the server has not prepared yet
             await offers.refresh(turn.agent, connection.api, turn.workspace)
+
+
+async def _stream_without_files(
+    connection: ServerConnection, turn: Turn, session: Session, prompt: Prompt, refused: FilesRefused
+) -> AsyncGenerator[TurnOutput, None]:
+    """Send a prompt again that was refused with its files: its text names them."""
+    names = ", ".join(file.name for file in prompt.files)
+    why = f"{refused.message.rstrip('.')}. The prompt is sent again, and only names its files: {names}."
+    yield Log(level="warning", message=why)
+    prompt.files, prompt.is_repeated = (), True
+    if not refused.is_forgotten:
+        session = await _create_session(connection, turn)
+        prompt.begins_session = True
+        lost = "opencode's model refuses a file of the conversation"
+        if (restarted := await turn.restart_conversation(lost)) is not None:
+            yield restarted.remark
+            prompt.text = restarted.turn.input
+        yield SessionRef(session.id)
+    async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
+        async for one in said:
+            yield one
 
 
 def _check_config(connection: ServerConnection, agent: Agent) -> None:
@@ -304,7 +321,12 @@ async def _open_session(connection: ServerConnection, turn: Turn) -> tuple[Sessi
                 await connection.api.allow_questions(known, may_ask_questions=asks)
                 return known, None
             lost = "the workspace has changed, and an opencode conversation cannot move"
-    return await connection.api.create_session(turn.workspace, turn.session, may_ask_questions=asks), lost
+    return await _create_session(connection, turn), lost
+
+
+async def _create_session(connection: ServerConnection, turn: Turn) -> Session:
+    asks = turn.agent.permission_policy is PermissionPolicy.ASK
+    return await connection.api.create_session(turn.workspace, turn.session, may_ask_questions=asks)
 
 
 def _is_same_directory(one: str, other: str) -> bool:

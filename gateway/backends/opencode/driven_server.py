@@ -75,6 +75,8 @@ class DrivenServer(Protocol):
     base: str
     #: whether a session is idle only after its last message is stored
     stores_before_idle: bool
+    #: whether a text can be a file of a prompt
+    takes_texts: bool
     #: whether it was seen not to read the configuration in its environment
     ignores_config: bool
 
@@ -119,8 +121,8 @@ class DrivenServer(Protocol):
 
     async def send_prompt(self, session: wire.Session, prompt: Prompt) -> None: ...
 
-    async def take_back_prompt(self, session: wire.Session, mark: Mark) -> None:
-        """Make the conversation forget the prompt after a mark, and what followed, where the server can."""
+    async def take_back_prompt(self, session: wire.Session, mark: Mark) -> bool:
+        """Make the conversation forget the prompt after a mark, and what followed. Return False if it cannot."""
 
     async def read_files(self, session: wire.Session, message: str) -> Sequence[wire.FilePart]:
         """Return the files in a message of the assistant, with their content."""

@@ -28,18 +28,22 @@ class PromptFile(NamedTuple):
     url: FileUrl
 
 
-async def choose_prompt_files(named: NamedTurn) -> Sequence[PromptFile]:
-    """Return the files of a turn that are parts of its prompt."""
+async def choose_prompt_files(named: NamedTurn, *, takes_texts: bool) -> Sequence[PromptFile]:
+    """Return the files of a turn that are parts of its prompt.
+
+    Args:
+        takes_texts: whether short texts are, too.
+    """
     placed = zip(named.turn.attachments, map(Path, named.paths), strict=False)
-    found = [(file, path, await _find_part_type(file, path)) for file, path in placed]
+    found = [(file, path, await _find_part_type(file, path, takes_texts)) for file, path in placed]
     return [PromptFile(file.name, FileUrl(path, kind, file.size)) for file, path, kind in found if kind]
 
 
-async def _find_part_type(file: File, path: Path) -> str:
+async def _find_part_type(file: File, path: Path, takes_texts: bool) -> str:
     """Return the media type of a file as a part; empty if it cannot be one."""
     if FileKind.classify(file) in TAKEN_KINDS:
         return file.media_type
-    if 0 < file.size <= MAX_TEXT_PART_BYTES and await asyncio.to_thread(_is_text, path):
+    if takes_texts and 0 < file.size <= MAX_TEXT_PART_BYTES and await asyncio.to_thread(_is_text, path):
         return "text/plain"
     return ""
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 
 from gateway.backends.opencode import wire
-from gateway.backends.opencode.calls import API_CALL_TIMEOUT_SECONDS
+from gateway.backends.opencode.calls import API_CALL_TIMEOUT_SECONDS, RequestRefused
 from gateway.backends.opencode.driven_server import DrivenServer, Mark, Prompt
 from gateway.backends.opencode.events import EventInbox, EventsLost, InboxEvent, ServerLost
 from gateway.backends.opencode.parts import PartReader, read_made_files
@@ -44,6 +44,9 @@ _SIGN_IN_REMEDY = (
 
 class FilesRefused(AgentError):
     """opencode, or the model, refused a prompt with files, before it did anything."""
+
+    #: whether the conversation has forgotten the prompt; it would otherwise be refused with every later one
+    is_forgotten = True
 
 
 class TurnRunner:
@@ -81,7 +84,7 @@ class TurnRunner:
         """Send the prompt and yield events until the answer. Closing the generator stops the work.
 
         Raises:
-            FilesRefused: the prompt is refused with its files; the conversation has forgotten it.
+            FilesRefused: the prompt is refused with its files.
             AgentError: the turn failed.
         """
         self._has_files = bool(prompt.files)
@@ -113,12 +116,18 @@ class TurnRunner:
     async def _conclude_turn(self) -> AsyncGenerator[TurnOutput, None]:
         """Yield the files of the answer; raise the error of a turn that has failed."""
         if isinstance(self._error, FilesRefused):
-            await self._api.take_back_prompt(self._session, self._mark)
+            self._error.is_forgotten = await self._take_back_prompt()
         if self._error is not None:
             raise self._error
         for message in self._with_files:
             for made in read_made_files(await self._api.read_files(self._session, message)):
                 yield made
+
+    async def _take_back_prompt(self) -> bool:
+        try:
+            return await self._api.take_back_prompt(self._session, self._mark)
+        except RequestRefused:
+            return False
 
     @property
     def stopped_early(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,9 +28,9 @@ from gateway.process.scratch import ScratchSpace
 from harness.scripted_model import ScriptedModel
 from harness.waiting import PATIENCE
 from tests.support import opencode as real
+from tests.support.attachments import FileDesk, attach_all
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People
-from tests.support.sample_files import GivenFiles
 from tests.support.turns import turn
 
 GATEWAY_SECRET = "token-of-the-gateway"
@@ -89,6 +89,10 @@ class Rig:
         agent = msgspec.structs.replace(self.agent, options=new, **changes)
         return Rig(self.backend, self.model, agent, self.ledger, self.directory / f"but{time.monotonic_ns()}")
 
+    @property
+    def desk(self) -> FileDesk:
+        return FileDesk(self.directory / "files")
+
     def workspace(self) -> Path:
         self.count += 1
         path = self.directory / f"work{self.count}"
@@ -101,7 +105,7 @@ class Rig:
         workspace: Path,
         ref: str | None = None,
         model: str | None = None,
-        files: GivenFiles | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> AsyncGenerator[TurnOutput, None]:
         given = turn(
             self.agent,
@@ -112,7 +116,7 @@ class Rig:
             session_ref=ref,
             people=self.people,
         )
-        return self.backend.stream_turn(given if files is None else files.attach_to(given))
+        return self.backend.stream_turn(self.desk.attach_to(given, attach_all(files or {})))
 
     async def ask(
         self,
@@ -120,7 +124,7 @@ class Rig:
         workspace: Path | None = None,
         ref: str | None = None,
         model: str | None = None,
-        files: GivenFiles | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Answered:
         """Take a whole turn."""
         answered = Answered()

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from gateway.backends.opencode import wire
+from gateway.backends.opencode.api import OpencodeApi
+from gateway.backends.opencode.driven_server import Mark
 from gateway.backends.opencode.options import Options
 from gateway.domain.event import Log
 from gateway.domain.file import FileLimits
+from gateway.domain.ports.backend import NewFile, SessionRef
+from gateway.errors import AgentError
+from harness.pictures import make_png
 from harness.received_files import ReceivedFile, find_files
-from tests.backends.opencode.rig import Answered, Rig
-from tests.support.sample_files import BINARY, PDF, PNG, TEXT, WAV, GivenFiles, make_png
+from harness.waiting import until
+from tests.backends.opencode.rig import Answered, Rig, pid_of_server, present
+from tests.support.attachments import make_pdf, make_wav, make_zip
 
 pytestmark = [
     pytest.mark.agents("opencode"),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
+PDF, PNG, TEXT = make_pdf(), make_png(), b"a line of a log, with marker-4711\n"
 FILES = {
     "photo, ü#1.png": PNG,
     "paper.pdf": PDF,
     "report.log": TEXT,
-    "sound.wav": WAV,
-    "data.bin": BINARY,
+    "sound.wav": make_wav(),
+    "data.zip": make_zip(),
     "empty": b"",
 }
 IMAGE, DOCUMENT = ReceivedFile("image/png", PNG), ReceivedFile("application/pdf", PDF)
@@ -34,8 +46,7 @@ IMAGE, DOCUMENT = ReceivedFile("image/png", PNG), ReceivedFile("application/pdf"
 async def ask(
     rig: Rig, prompt: str, files: Mapping[str, bytes], workspace: Path | None = None, ref: str | None = None
 ) -> Answered:
-    workspace = workspace or rig.workspace()
-    return await rig.ask(prompt, workspace, ref, files=GivenFiles(workspace, files))
+    return await rig.ask(prompt, workspace, ref, files=files)
 
 
 def read_last_prompt(rig: Rig) -> str:
@@ -134,9 +145,49 @@ async def test_large_files_of_a_conversation_do_not_stop_it(rig: Rig) -> None:
 
 
 async def test_a_large_picture_reaches_the_model_as_small_as_opencode_makes_it(rig: Rig) -> None:
-    answered = await ask(rig, "[[say seen]]", {"large.png": make_png(4000, b"x" * 20_000_000)})
+    answered = await ask(rig, "[[say seen]]", {"large.png": make_png("x" * 20_000_000, 4000, 4000)})
 
     assert answered.reply == "seen"
     [given] = find_files(rig.model.requests[-1]["body"])
     assert given.media_type.startswith("image/")
     assert len(given.content) < 5_000_000
+
+
+async def test_an_attempt_after_a_crash_sends_the_files_once_more(rig: Rig) -> None:
+    workspace = rig.workspace()
+    hanging = rig.turn("[[hang]]", workspace, files={"a.png": PNG})
+    ref = await anext(hanging)
+    assert isinstance(ref, SessionRef)
+    going_on = asyncio.ensure_future(anext(hanging))
+    await until(lambda: rig.model.counters.active, "the model works")
+    os.kill(pid_of_server(rig), signal.SIGKILL)
+    await asyncio.wait([going_on])
+    assert isinstance(going_on.exception(), AgentError)
+
+    again = await ask(rig, "[[say seen]]", {"a.png": PNG}, workspace, ref.ref)
+
+    assert again.reply == "seen"
+    assert list(find_files(rig.model.requests[-1]["body"]["messages"][-1])) == [IMAGE]
+    assert [file.name for file in workspace.glob("attachments/*/*")] == ["a.png"]
+
+
+async def test_a_file_in_an_answer_of_opencode_is_a_file_that_the_agent_made(rig: Rig) -> None:
+    """1.18 makes none itself, whatever its model sends, so one is put into an answer that grows."""
+    workspace = rig.workspace()
+    asking = asyncio.create_task(rig.ask("[[slow 20 100]]", workspace))
+    await until(lambda: rig.model.counters.active, "the answer comes in")
+    api = present(rig).api
+    assert isinstance(api, OpencodeApi)
+    [session] = await api.send_request(list[wire.Session], "GET", "/session", query={"directory": str(workspace)})
+    found = await api.read_messages_after(session, Mark(None))
+    place = {"id": "prt_zzz", "sessionID": session.id, "messageID": found[-1].info.id}
+    url = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    part = {**place, "type": "file", "mime": "image/png", "filename": "chart.png", "url": url}
+    path = f"/session/{session.id}/message/{found[-1].info.id}/part/prt_zzz"
+    await api.send_request(None, "PATCH", path, query={"directory": str(workspace)}, body=part)
+
+    answered = await asking
+
+    assert answered.error is None
+    assert answered.reply.startswith("w0 w1 ")
+    assert answered.of(NewFile) == [NewFile(name="chart.png", media_type="image/png", content=PNG)]

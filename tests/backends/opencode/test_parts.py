@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gateway.backends.opencode import wire
-from gateway.backends.opencode.parts import PartReader
-from gateway.domain.event import Text, Thinking, Tool, ToolEnd
+from gateway.backends.opencode.parts import PartReader, read_made_files
+from gateway.domain.event import Log, Text, Thinking, Tool, ToolEnd
+from gateway.domain.ports.backend import NewFile
 
 
 def text_part(text: str, *, kind: str = "text", ended: bool = False) -> wire.Part:
@@ -57,3 +58,19 @@ def test_a_tool_that_is_seen_twice_begins_and_ends_once() -> None:
         ToolEnd(id="c1", name="bash", is_error=False, output="out"),
     ]
     assert list(parts.read_part(done)) == []
+
+
+def test_files_of_an_answer_are_kept_and_broken_ones_are_told_of() -> None:
+    parts = [
+        wire.FilePart(type="file", mime="image/png", filename="chart.png", url="data:image/png;base64,aGk="),
+        wire.FilePart(type="file", mime="image/png", filename="broken.png", url="data:image/png;base64,aG*"),
+        wire.FilePart(type="file", mime="image/png", filename="else.png", url="file:///else.png"),
+    ]
+
+    made, broken, elsewhere = read_made_files(parts)
+
+    assert made == NewFile(name="chart.png", media_type="image/png", content=b"hi")
+    assert isinstance(broken, Log)
+    assert "'broken.png' of the answer is not kept: its base64 is broken" in broken.message
+    assert isinstance(elsewhere, Log)
+    assert "'else.png' of the answer is not kept: opencode does not send its content" in elsewhere.message

@@ -26,16 +26,20 @@ from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.v2.api import OpencodeApi2
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Permission, Text, Tool, ToolEnd, Usage
+from gateway.domain.ports.backend import SessionRef
 from gateway.domain.question import AnswerContent, FieldType, Question
 from gateway.errors import AgentError
 from gateway.process.child import Children
+from harness.pictures import make_png
+from harness.received_files import ReceivedFile, find_files
 from harness.scripted_model import ScriptedModel, serve_model
 from harness.waiting import PATIENCE, until
 from tests.support import installed, opencode2
 from tests.support import opencode as real
+from tests.support.attachments import FileDesk, attach_all, make_pdf, make_zip
 from tests.support.ledger import MemoryLedger
 from tests.support.opencode2_server import SERVER_PASSWORD, ScriptedServer2, serve_opencode2
-from tests.support.turns import Heard, listen, turn
+from tests.support.turns import Heard, exchange, listen, turn
 
 
 @asynccontextmanager
@@ -644,3 +648,71 @@ async def test_a_program_that_does_not_read_the_configuration_is_refused(model: 
 
     assert "remove `permissions`" in (refused.value.remedy or "")
     assert not model.requests
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+PDF, PNG = make_pdf(), make_png()
+
+
+async def test_files_are_data_urls_of_the_prompt(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    files = attach_all({"a.png": PNG, "b.pdf": PDF, "c.zip": make_zip()})
+
+    given = FileDesk(tmp_path / "files").attach_to(turn(agent, "look", workspace=tmp_path, run="run-1"), files)
+    heard = await listen(backend, given)
+
+    [prompt] = server.prompts
+    assert heard.answer.startswith("echo: look")
+    assert [file["name"] for file in prompt["files"]] == ["a.png", "b.pdf"]
+    assert list(find_files(prompt)) == [ReceivedFile("image/png", PNG), ReceivedFile("application/pdf", PDF)]
+    assert f"{tmp_path}/attachments/run-1/c.zip (" in prompt["text"]
+
+
+async def test_a_prompt_that_is_refused_with_its_files_is_sent_without_them_to_a_new_conversation(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    server.refuses_files = True
+    first = await listen(backend, turn(agent, "one", workspace=tmp_path, run="run1"))
+    given = turn(
+        agent,
+        "look",
+        workspace=tmp_path,
+        run="run2",
+        session_ref=first.session_ref,
+        history=exchange("the word is heliotrope", "noted", "run1"),
+    )
+
+    heard = await listen(backend, FileDesk(tmp_path / "files").attach_to(given, attach_all({"a.png": PNG})))
+
+    _, refused, taken = server.prompts
+    assert (refused["id"], taken["id"]) == ("msg_run2_1", "msg_run2_1_again")
+    assert "files" not in taken
+    assert "heliotrope" in taken["text"]
+    assert "/attachments/run2/a.png (" in taken["text"]
+    assert heard.answer == f"echo: {taken['text']}"
+    assert heard.of(SessionRef)[0].ref == first.session_ref != heard.session_ref
+    assert any("only names its files: a.png" in said for said in heard.logs)
+
+
+@pytest.mark.agents("opencode")
+async def test_the_model_gets_files_over_the_early_form_of_the_api(model: ScriptedModel, tmp_path: Path) -> None:
+    home = real.home(tmp_path / "home", model.base_url)  # this form of the API reads no configuration but the files
+    options = Options(command=[installed.program("opencode")])
+    agent = Agent(id="main", backend="opencode", options=options, env=real.environment(home))
+    desk, files = FileDesk(tmp_path / "files"), {"a.png": PNG, "report.log": b"a line"}
+
+    with opencode2.ask_for_version_2():
+        async with opened(tmp_path) as backend:
+            given = turn(agent, "[[say seen]]", workspace=tmp_path)
+            heard = await listen(backend, desk.attach_to(given, attach_all(files)))
+            given = turn(agent, "[[say a document]]", workspace=tmp_path, run="run-2", session_ref=heard.session_ref)
+            # this form cannot pass a PDF on to the kind of model that is scripted
+            refused = await listen(backend, desk.attach_to(given, attach_all({"b.pdf": PDF})))
+
+    assert (heard.answer, refused.answer) == ("seen", "a document")
+    assert model.files == [ReceivedFile("image/png", PNG)]
+    assert "/attachments/run-1/report.log (" in json.dumps(model.requests[0]["body"])
+    assert "only names its files: b.pdf" in refused.logs[0]

@@ -60,6 +60,8 @@ class OpencodeApi2(ServerCalls):
     """The calls to one server, with its password."""
 
     stores_before_idle = True
+    #: 1.18 fails the turn
+    takes_texts = False
 
     def __init__(self, base: str, password: str | None, own_directory: str | None = None) -> None:
         """Args:
@@ -219,8 +221,9 @@ class OpencodeApi2(ServerCalls):
                     raise
                 return  # the server has it, with other words: those of an earlier attempt
 
-    async def take_back_prompt(self, session: wire.Session, mark: Mark) -> None:
-        """Do nothing: the server takes no message back."""
+    async def take_back_prompt(self, session: wire.Session, mark: Mark) -> bool:
+        """Return False: after a revert, 1.18 still gives the model the prompt."""
+        return False
 
     async def read_files(self, session: wire.Session, message: str) -> Sequence[wire.FilePart]:
         """Return nothing: an assistant has no files; those of its tools are not for people."""
