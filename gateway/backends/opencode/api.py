@@ -17,12 +17,15 @@ from gateway.backends.opencode.calls import (
     quote_segment,
 )
 from gateway.backends.opencode.driven_server import Mark, Prompt
+from gateway.backends.opencode.prompt_files import TakenFiles
 from gateway.backends.opencode.questions import render_answers
+from gateway.domain.ports.backend import FileKind
 from gateway.domain.question import AnswerContent
 from gateway.errors import AgentError
 
-#: messages in one page
-MESSAGES_PER_PAGE = 8
+#: messages in the page with the newest ones, and in each page before: with their files, messages may be large, and the
+#: newest page of a short turn has no messages of earlier ones but the last
+NEWEST_MESSAGES, MESSAGES_PER_PAGE = 3, 8
 
 #: permissions denied in every session: with them an agent would wait for a person who switches modes
 _MODE_PERMISSIONS = ("plan_enter", "plan_exit")
@@ -33,7 +36,7 @@ class OpencodeApi(ServerCalls):
 
     #: after an error, a session is idle before its last message is stored
     stores_before_idle = False
-    takes_texts = True
+    taken_files = TakenFiles(frozenset({FileKind.IMAGE, FileKind.PDF}), texts=True)
     ignores_config = False
 
     async def read_version(self, within: float) -> str:
@@ -134,7 +137,8 @@ class OpencodeApi(ServerCalls):
         cursor = None
         size = 0
         while True:
-            page, cursor = await self._read_messages(session, MESSAGES_PER_PAGE, cursor)
+            limit = MESSAGES_PER_PAGE if cursor else NEWEST_MESSAGES
+            page, cursor = await self._read_messages(session, limit, cursor)
             # Ids grow with time, so the marked message itself need not exist any more.
             fresh = [message for message in page if mark.newest is None or message.info.id > mark.newest]
             found = [*fresh, *found]

@@ -29,7 +29,7 @@ from gateway.backends.opencode.driven_server import DISABLED_AGENT, ModelName, P
 from gateway.backends.opencode.offers import Offers
 from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.over_acp import AcpProgram
-from gateway.backends.opencode.prompt_files import TAKEN_KINDS, choose_prompt_files
+from gateway.backends.opencode.prompt_files import choose_prompt_files
 from gateway.backends.opencode.refs import parse_ref
 from gateway.backends.opencode.server import SharedServer
 from gateway.backends.opencode.turn import FilesRefused, TurnRunner
@@ -90,9 +90,11 @@ class OpencodeBackend:
                     yield one
 
     def accepts(self, agent: Agent) -> frozenset[FileKind] | None:
-        """Return what opencode takes; what its model does not, opencode tells the model."""
-        over_acp_kinds = self._acp.accepts(over_acp.make_acp_agent(agent, self._list_variables(agent)))
-        return TAKEN_KINDS if over_acp_kinds is None else over_acp_kinds
+        """Return what its server takes; of what its model does not, opencode tells the model."""
+        connection = self._find_server(agent).live_connection()
+        if isinstance(connection, ServerConnection):
+            return connection.api.taken_files.kinds
+        return self._acp.accepts(over_acp.make_acp_agent(agent, self._list_variables(agent)))
 
     def find_offer(self, agent: Agent) -> Offer | None:
         """Return what an agent offered in its last session."""
@@ -220,7 +222,7 @@ async def _stream_server_turn(
     named = await turn.place_and_name(turn.attachments)
     turn = named.turn
     prompt = _make_prompt(turn)
-    prompt.files = await choose_prompt_files(named, takes_texts=connection.api.takes_texts)
+    prompt.files = await choose_prompt_files(named, connection.api.taken_files)
     async with connection.use_directory(turn.workspace):
         _check_config(connection, turn.agent)
         session, lost = await _open_session(connection, turn)

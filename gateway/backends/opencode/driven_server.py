@@ -13,7 +13,7 @@ import aiohttp
 
 from gateway.backends.opencode import wire
 from gateway.backends.opencode.calls import API_CALL_TIMEOUT_SECONDS
-from gateway.backends.opencode.prompt_files import PromptFile
+from gateway.backends.opencode.prompt_files import PromptFile, TakenFiles
 from gateway.domain.question import AnswerContent
 
 #: opencode's own agent that Moongate's configuration disables: it asks the model for a title, which costs money
@@ -75,8 +75,8 @@ class DrivenServer(Protocol):
     base: str
     #: whether a session is idle only after its last message is stored
     stores_before_idle: bool
-    #: whether a text can be a file of a prompt
-    takes_texts: bool
+    #: which files can be parts of a prompt, whatever its model takes
+    taken_files: TakenFiles
     #: whether it was seen not to read the configuration in its environment
     ignores_config: bool
 

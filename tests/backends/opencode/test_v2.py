@@ -653,22 +653,23 @@ async def test_a_program_that_does_not_read_the_configuration_is_refused(model: 
 # --- files --------------------------------------------------------------------------------------
 
 
-PDF, PNG = make_pdf(), make_png()
+GIF, PNG = b"GIF89a" + bytes(20), make_png()
 
 
 async def test_files_are_data_urls_of_the_prompt(
     backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
 ) -> None:
-    files = attach_all({"a.png": PNG, "b.pdf": PDF, "c.zip": make_zip()})
+    files = attach_all({"a.png": PNG, "b.gif": GIF, "c.pdf": make_pdf(), "d.zip": make_zip()})
 
     given = FileDesk(tmp_path / "files").attach_to(turn(agent, "look", workspace=tmp_path, run="run-1"), files)
     heard = await listen(backend, given)
 
     [prompt] = server.prompts
     assert heard.answer.startswith("echo: look")
-    assert [file["name"] for file in prompt["files"]] == ["a.png", "b.pdf"]
-    assert list(find_files(prompt)) == [ReceivedFile("image/png", PNG), ReceivedFile("application/pdf", PDF)]
-    assert f"{tmp_path}/attachments/run-1/c.zip (" in prompt["text"]
+    assert [file["name"] for file in prompt["files"]] == ["a.png", "b.gif"]
+    assert list(find_files(prompt)) == [ReceivedFile("image/png", PNG), ReceivedFile("image/gif", GIF)]
+    for name in ("a.png", "b.gif", "c.pdf", "d.zip"):
+        assert f"{tmp_path}/attachments/run-1/{name} (" in prompt["text"]
 
 
 async def test_a_prompt_that_is_refused_with_its_files_is_sent_without_them_to_a_new_conversation(
@@ -708,11 +709,11 @@ async def test_the_model_gets_files_over_the_early_form_of_the_api(model: Script
         async with opened(tmp_path) as backend:
             given = turn(agent, "[[say seen]]", workspace=tmp_path)
             heard = await listen(backend, desk.attach_to(given, attach_all(files)))
-            given = turn(agent, "[[say a document]]", workspace=tmp_path, run="run-2", session_ref=heard.session_ref)
-            # this form cannot pass a PDF on to the kind of model that is scripted
-            refused = await listen(backend, desk.attach_to(given, attach_all({"b.pdf": PDF})))
+            given = turn(agent, "[[error 400 1]]", workspace=tmp_path, run="run-2", session_ref=heard.session_ref)
+            refused = await listen(backend, desk.attach_to(given, attach_all({"b.png": make_png("b")})))
 
-    assert (heard.answer, refused.answer) == ("seen", "a document")
-    assert model.files == [ReceivedFile("image/png", PNG)]
+    assert (heard.answer, refused.answer) == ("seen", "recovered")
+    assert list(find_files(model.requests[0]["body"])) == [ReceivedFile("image/png", PNG)]
+    assert list(find_files(model.requests[-1]["body"])) == []
     assert "/attachments/run-1/report.log (" in json.dumps(model.requests[0]["body"])
-    assert "only names its files: b.pdf" in refused.logs[0]
+    assert "only names its files: b.png" in refused.logs[0]

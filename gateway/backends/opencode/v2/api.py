@@ -22,6 +22,7 @@ from gateway.backends.opencode.calls import (
     quote_segment,
 )
 from gateway.backends.opencode.driven_server import DISABLED_AGENT, Mark, Prompt
+from gateway.backends.opencode.prompt_files import TakenFiles
 from gateway.backends.opencode.questions import render_answers
 from gateway.backends.opencode.v2.events import EventTranslator
 from gateway.backends.opencode.v2.forms import Form, read_form
@@ -37,6 +38,7 @@ from gateway.backends.opencode.v2.wire import (
     read_resources,
     translate_message,
 )
+from gateway.domain.ports.backend import FileKind
 from gateway.domain.question import AnswerContent
 from gateway.errors import AgentError
 
@@ -60,8 +62,8 @@ class OpencodeApi2(ServerCalls):
     """The calls to one server, with its password."""
 
     stores_before_idle = True
-    #: 1.18 fails the turn
-    takes_texts = False
+    #: 1.18 fails a turn with others, at least with models that speak OpenAI's protocol
+    taken_files = TakenFiles(frozenset({FileKind.IMAGE}), texts=False)
 
     def __init__(self, base: str, password: str | None, own_directory: str | None = None) -> None:
         """Args:
