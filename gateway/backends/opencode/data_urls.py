@@ -22,7 +22,7 @@ MAX_URL_BEGINNING_BYTES = 200
 
 # A quotation mark inside of a string has a backslash before it, so this cannot be in the middle of one.
 _URL_BEGINNING = re.compile(rb'"ur[il]"\s?:\s?"data:[\w.+/-]{1,127};base64,')
-_DATA_URL = re.compile(r"data:([\w.+/-]{0,127})(?:;[\w=.-]{1,60}){0,4};base64,")
+_ENCODED_URL = re.compile(r"data:([\w.+/-]{0,127})(?:;[\w=.-]{1,60}){0,4};base64,")
 
 
 class FileUrl:
@@ -99,7 +99,7 @@ class UrlContent(NamedTuple):
 
 def read_data_url(url: str) -> UrlContent | None:
     """Return the content of a data URL in base64; None if it is none, or broken."""
-    found = _DATA_URL.match(url)
+    found = _ENCODED_URL.match(url)
     if found is None:
         return None
     try:

@@ -23,12 +23,16 @@ from gateway.backends.opencode.backend import OpencodeBackend
 from gateway.backends.opencode.options import Options
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Log, Notice, Permission, Tool
+from gateway.domain.ports.backend import FileKind
 from gateway.errors import AgentError
 from gateway.process.child import Children
+from harness.pictures import make_png
+from harness.received_files import ReceivedFile
 from harness.scripted_model import ScriptedModel, serve_model
 from harness.waiting import PATIENCE, until
 from tests.support import opencode as real
 from tests.support import opencode2
+from tests.support.attachments import FileDesk, attach_all, make_zip
 from tests.support.ledger import MemoryLedger
 from tests.support.scripted_opencode2 import SCRIPTED_VERSION
 from tests.support.turns import Heard, exchange, listen, turn
@@ -216,3 +220,19 @@ async def test_the_checks_of_an_unused_agent_start_its_server_once(agent: Agent,
 
     assert "opencode acp" in found.detail
     assert len(opencode2.served(tmp_path / "home")) == 1
+
+
+async def test_files_reach_the_model_over_acp(
+    agent: Agent, model: ScriptedModel, workspace: Path, tmp_path: Path
+) -> None:
+    files = attach_all({"a.png": make_png(), "b.zip": make_zip()})
+    async with opened(tmp_path) as backend:
+        given = FileDesk(tmp_path / "files").attach_to(turn(agent, "[[say seen]]", workspace=workspace), files)
+        heard = await listen(backend, given)
+        kinds = backend.accepts(agent)
+
+    assert heard.answer == "seen"
+    assert model.files == [ReceivedFile("image/png", make_png())]
+    assert f"{workspace}/attachments/run-1/b.zip (" in json.dumps(model.requests[0]["body"])
+    assert kinds is not None
+    assert FileKind.IMAGE in kinds
