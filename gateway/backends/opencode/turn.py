@@ -120,7 +120,12 @@ class TurnRunner:
         if self._error is not None:
             raise self._error
         for message in self._with_files:
-            for made in read_made_files(await self._api.read_files(self._session, message)):
+            try:
+                parts = await self._api.read_files(self._session, message)
+            except AgentError as error:  # the answer counts without them, too
+                yield Log(level="warning", message=f"files of the answer are not kept: {error.message}")
+                continue
+            for made in read_made_files(parts):
                 yield made
 
     async def _take_back_prompt(self) -> bool:

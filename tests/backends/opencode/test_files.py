@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.backends.opencode import wire
+from gateway.backends.opencode import calls, wire
 from gateway.backends.opencode.api import OpencodeApi
 from gateway.backends.opencode.driven_server import Mark
 from gateway.backends.opencode.options import Options
@@ -171,8 +171,8 @@ async def test_an_attempt_after_a_crash_sends_the_files_once_more(rig: Rig) -> N
     assert [file.name for file in workspace.glob("attachments/*/*")] == ["a.png"]
 
 
-async def test_a_file_in_an_answer_of_opencode_is_a_file_that_the_agent_made(rig: Rig) -> None:
-    """1.18 makes none itself, whatever its model sends, so one is put into an answer that grows."""
+async def answer_with_file(rig: Rig) -> Answered:
+    """Put a file into an answer that grows: 1.18 makes none itself, whatever its model sends."""
     workspace = rig.workspace()
     asking = asyncio.create_task(rig.ask("[[slow 20 100]]", workspace))
     await until(lambda: rig.model.counters.active, "the answer comes in")
@@ -180,14 +180,30 @@ async def test_a_file_in_an_answer_of_opencode_is_a_file_that_the_agent_made(rig
     assert isinstance(api, OpencodeApi)
     [session] = await api.send_request(list[wire.Session], "GET", "/session", query={"directory": str(workspace)})
     found = await api.read_messages_after(session, Mark(None))
-    place = {"id": "prt_zzz", "sessionID": session.id, "messageID": found[-1].info.id}
+    name = f"prt_zzz{session.id}"
+    place = {"id": name, "sessionID": session.id, "messageID": found[-1].info.id}
     url = "data:image/png;base64," + base64.b64encode(PNG).decode()
     part = {**place, "type": "file", "mime": "image/png", "filename": "chart.png", "url": url}
-    path = f"/session/{session.id}/message/{found[-1].info.id}/part/prt_zzz"
+    path = f"/session/{session.id}/message/{found[-1].info.id}/part/{name}"
     await api.send_request(None, "PATCH", path, query={"directory": str(workspace)}, body=part)
 
-    answered = await asking
+    return await asking
+
+
+async def test_a_file_in_an_answer_of_opencode_is_a_file_that_the_agent_made(rig: Rig) -> None:
+    answered = await answer_with_file(rig)
 
     assert answered.error is None
     assert answered.reply.startswith("w0 w1 ")
     assert answered.of(NewFile) == [NewFile(name="chart.png", media_type="image/png", content=PNG)]
+
+
+async def test_an_answer_counts_without_files_that_are_too_large(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "MAX_ANSWER_WITH_FILES_BYTES", 500)
+
+    answered = await answer_with_file(rig)
+
+    assert answered.error is None
+    assert answered.reply.startswith("w0 w1 ")
+    assert answered.of(NewFile) == []
+    assert "files of the answer are not kept: opencode's answer is larger" in answered.of(Log)[0].message
