@@ -397,6 +397,14 @@ async def test_a_refusal_for_what_was_said_earlier_does_not_last(backend: OpenAI
     assert (remark.notice, "without the conversation so far" in remark.message) == (Notice.CONTEXT_SHORTENED, True)
 
 
+async def test_an_earlier_prompt_without_an_answer_may_be_what_is_refused(
+    backend: OpenAIBackend, server: SmallServer
+) -> None:
+    heard = await listen(backend, turn(agent(server.base_url), "hello", history=[message(Role.USER, "poison", "r1")]))
+
+    assert (heard.answer, len(server.requests)) == ("ok", 2)
+
+
 async def test_a_refusal_for_what_is_said_now_is_one_with_and_without_the_conversation(
     backend: OpenAIBackend, server: SmallServer
 ) -> None:

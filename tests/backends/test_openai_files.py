@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from harness.scripted_server import serve
 from tests.support.attachments import Attached, attach, make_pdf, make_wav, read_requests
 from tests.support.fixtures import children, ledger
 from tests.support.hurrying import Hurry
+from tests.support.raw_model import DONE, chunk, end, reply
 from tests.support.turns import Heard, listen, message, turn
 
 __all__ = ["children", "ledger"]
@@ -300,6 +303,28 @@ async def test_one_picture_that_is_refused_for_itself_does_not_shut_out_others(a
     assert pictures_of(model.requests[-1]["body"]) == [OTHER_PICTURE.content]
 
 
+async def test_a_server_that_refuses_a_large_body_before_it_has_come_gets_the_names(backend: OpenAIBackend) -> None:
+    lengths: list[int] = []
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        lengths.append(int(re.search(rb"(?i)content-length: (\d+)", head)[1]))  # type: ignore[index]
+        if lengths[-1] > 1_000_000:
+            writer.write(reply(b"<html>Request Entity Too Large</html>", "text/html", "413 Content Too Large"))
+        else:
+            await reader.readexactly(lengths[-1])
+            writer.write(reply(chunk(content="fine") + end("stop") + DONE))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        photo = attach("photo.png", "image/png", make_png("x" * 10_000_000))
+        heard = await listen(backend, turn_with(agent(url), "Look", [photo]))
+
+    assert (heard.answer, len(lengths)) == ("fine", 2)
+
+
 async def test_an_error_that_the_files_do_not_cause_stays_as_it_is(ask: Ask, model: PickyModel) -> None:
     with pytest.raises(AgentError, match="scripted error 400"):
         await ask("[[error 400]]", PICTURE)
@@ -369,6 +394,17 @@ async def test_pictures_count_in_the_budget_of_tokens(ask: Ask, model: PickyMode
     body = model.requests[0]["body"]
     assert pictures_of(body) == [pictures[3].content, pictures[4].content], "half of the budget"
     assert len(body["messages"]) == 11, "the words of all turns fit"
+
+
+async def test_an_old_picture_does_not_push_its_words_out(ask: Ask, model: PickyModel) -> None:
+    history = [said(Role.USER, "Look", "r1", PICTURE), said(Role.ASSISTANT, "A cat.", "r1")]
+
+    await ask("And now?", OTHER_PICTURE, history=history, old=[PICTURE], context_tokens=4_000)
+
+    first, answer, last = model.requests[0]["body"]["messages"]
+    assert first["content"].startswith("Look\n[attached: cat.png")
+    assert answer["content"] == "A cat."
+    assert [part["type"] for part in last["content"]] == ["text", "image_url"]
 
 
 async def test_an_old_picture_never_makes_a_text_fail(ask: Ask, model: PickyModel) -> None:

@@ -18,7 +18,7 @@ from gateway.errors import AgentError
 
 #: files of a request, and bytes of those of earlier messages. The files of the last message are always sent
 MAX_REQUEST_FILES, MAX_OLD_BYTES = 10, 20_000_000
-#: parts of the budget that texts of the last message, and files of earlier ones, may take
+#: parts of their budgets that texts of the last message, and files of earlier ones, may take
 TEXT_SHARE = OLD_SHARE = 0.5
 #: bytes of a text that is put into the prompt
 MAX_TEXT_BYTES = 1_000_000
@@ -129,6 +129,8 @@ async def read_old_files(
     """Return the files of earlier messages that the model is given again, the newest first, while there is room.
 
     Args:
+        taken: the kinds that the model takes.
+        budget: tokens of the earlier messages.
         was_refused: returns whether the model has refused a file before.
     """
     given: dict[tuple[str, str], GivenFile] = {}

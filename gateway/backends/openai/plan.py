@@ -13,6 +13,7 @@ from gateway.domain.event import Log, Notice
 from gateway.domain.file import File
 from gateway.domain.ports.backend import FileKind, Turn
 from gateway.domain.session import Message
+from gateway.domain.transcript import estimate_tokens
 from gateway.errors import AgentError, PromptRefused
 
 _INTERNAL_ERROR_STATUS = 500
@@ -49,7 +50,8 @@ class Plan:
         """
         turn, new = await read_new_files(self._turn, self._new_kinds, self._budget)
         usable = [message for message in self._history if not message.is_refused]
-        old = await read_old_files(turn, usable, self._old_kinds, self._budget, self._was_refused)
+        room = self._budget - estimate_tokens(turn.input) - sum(one.tokens for one in new)
+        old = await read_old_files(turn, usable, self._old_kinds, room, self._was_refused)
         self.context = build_context(turn, usable, self._budget, GivenFiles(new, old))
 
     def _was_refused(self, file: File) -> bool:
@@ -81,7 +83,7 @@ class Plan:
             self._suspects, self._new_kinds = sent.new_files, _NO_KINDS
             await self.prepare()
             return _tell(error, "with the names of the attached files in their place")
-        if not isinstance(error, PromptTooLong) and isinstance(error, PromptRefused) and len(sent.messages) > 1:
+        if not isinstance(error, PromptTooLong) and isinstance(error, PromptRefused) and self._history:
             self._history = ()
             await self.prepare()
             if self.context.messages != sent.messages:
