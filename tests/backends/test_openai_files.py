@@ -21,8 +21,10 @@ from gateway.backends.openai.context import build_context
 from gateway.backends.openai.options import OPENAI_URL, Options
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Notice
+from gateway.domain.file import describe_size
 from gateway.domain.ports.backend import FileKind, Turn
 from gateway.domain.session import Message, Role
+from gateway.domain.transcript import estimate_tokens
 from gateway.errors import AgentError
 from gateway.process.child import Children
 from harness.pictures import make_png
@@ -217,14 +219,37 @@ async def test_a_text_cannot_end_its_fence(ask: Ask, model: PickyModel) -> None:
     assert model.requests[0]["body"]["messages"][0]["content"].endswith("\n`````\na\n````\nb\n`````")
 
 
-@pytest.mark.parametrize(
-    "content", [b"text \0 with NUL", b"\xff\xfe", b"word " * 40_000], ids=["NUL", "not UTF-8", "too long"]
-)
-async def test_a_text_that_cannot_be_read_or_is_too_long_is_named(ask: Ask, model: PickyModel, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"text \0 with NUL", b"\xff\xfe", b"cut \xe2\x82", b"\xef\xbb\xbf"])
+async def test_what_is_no_text_is_named(ask: Ask, model: PickyModel, content: bytes) -> None:
     await ask("Why?", attach("a.txt", "text/plain", content))
 
     given = model.requests[0]["body"]["messages"][0]["content"]
     assert given.startswith("Why?\n\nAttached files, which you cannot read:\n- a.txt")
+
+
+@pytest.mark.parametrize("lines", [20_000, 200_000], ids=["read whole", "larger than what is read"])
+async def test_a_long_text_is_shortened_in_its_middle(ask: Ask, model: PickyModel, lines: int) -> None:
+    long = attach("a.log", "text/plain", "".join(f"№ {n}\n" for n in range(lines)).encode())
+
+    await ask("Why?", long, context_tokens=8_000)  # 6,000 without the answer, half of it for texts
+
+    given = model.requests[0]["body"]["messages"][0]["content"]
+    beginning, left_out, end = re.fullmatch(  # type: ignore[union-attr]
+        r"Why\?\n\na\.log \(text/plain, [^)]*\):\n```\n(.*)\n\[… (.*) left out …\]\n(.*)\n```", given, re.DOTALL
+    ).groups()
+    assert beginning.startswith("№ 0\n№ 1\n")
+    assert end.endswith(f"№ {lines - 1}")
+    assert len(end) > 2 * len(beginning)
+    assert 2500 < estimate_tokens(given) < 3100
+    assert left_out == describe_size(long.file.size - len(beginning.encode()) - len(end.encode()))
+
+
+async def test_a_text_for_which_there_is_no_room_is_named(ask: Ask, model: PickyModel) -> None:
+    long = attach("a.txt", "text/plain", b"word " * 1000)
+
+    await ask("Why?", long, context_tokens=256)
+
+    assert "cannot read:\n- a.txt" in model.requests[0]["body"]["messages"][0]["content"]
 
 
 async def test_a_file_that_is_gone_is_an_error_that_names_it(backend: OpenAIBackend, model: PickyModel) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,7 +9,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.backends.openai.request_body import FileData
-from gateway.domain.file import File, describe_file
+from gateway.backends.openai.text_files import may_be_text, tell_text
+from gateway.domain.file import File
 from gateway.domain.ports.backend import FileKind, Turn
 from gateway.domain.session import Message, Role
 from gateway.domain.transcript import estimate_message_tokens, estimate_tokens, tell_message
@@ -20,8 +20,6 @@ from gateway.errors import AgentError
 MAX_REQUEST_FILES, MAX_OLD_BYTES = 10, 20_000_000
 #: parts of their budgets that texts of the last message, and files of earlier ones, may take
 TEXT_SHARE = OLD_SHARE = 0.5
-#: bytes of a text that is put into the prompt
-MAX_TEXT_BYTES = 1_000_000
 #: tokens of a picture: the most that OpenAI counts, 8 tiles of 170 and 85 for the whole
 #: (https://platform.openai.com/docs/guides/images-vision)
 PICTURE_TOKENS = 8 * 170 + 85
@@ -29,8 +27,6 @@ PICTURE_TOKENS = 8 * 170 + 85
 PDF_TOKENS, PDF_TOKEN_BYTES, AUDIO_TOKEN_BYTES = 1500, 100, 1600
 #: the sounds that `input_audio` takes, and their names there
 AUDIO_FORMATS = {"audio/wav": "wav", "audio/mpeg": "mp3"}
-#: kinds of media types that are no text, whatever their bytes are
-_NO_TEXT = ("audio/", "video/", "font/", "application/pdf", "application/zip")
 
 
 class GivenFile(NamedTuple):
@@ -110,8 +106,8 @@ async def read_new_files(turn: Turn, taken: frozenset[FileKind], budget: int) ->
     aside: list[File] = []
     room = int(budget * TEXT_SHARE)
     for file in turn.attachments:
-        found = await _read_file(turn, file, taken)
-        if found is None or (found.text is not None and found.tokens > room):
+        found = await _read_file(turn, file, taken, room)
+        if found is None:
             aside.append(file)
             continue
         given.append(found)
@@ -147,7 +143,7 @@ async def read_old_files(
                 continue
             tries -= 1
             try:
-                found = await _read_file(turn, file, taken)
+                found = await _read_file(turn, file, taken, room)
             except AgentError:  # it is gone: the message tells its name
                 continue
             if found is not None and found.tokens <= room:
@@ -160,13 +156,16 @@ def _may_be_given(file: File, taken: frozenset[FileKind]) -> bool:
     kind = FileKind.classify(file)
     if kind in taken:
         return kind is not FileKind.AUDIO or file.media_type in AUDIO_FORMATS
-    return kind is FileKind.OTHER and 0 < file.size <= MAX_TEXT_BYTES and not file.media_type.startswith(_NO_TEXT)
+    return kind is FileKind.OTHER and may_be_text(file)
 
 
-async def _read_file(turn: Turn, file: File, taken: frozenset[FileKind]) -> GivenFile | None:
+async def _read_file(turn: Turn, file: File, taken: frozenset[FileKind], room: int) -> GivenFile | None:
     """Return a file as the model can be given it; None if it cannot.
 
     Its content is read here only to see that it is there, or what it says: a request reads it again when it is sent.
+
+    Args:
+        room: tokens that it may have if it is a text.
 
     Raises:
         AgentError: it is gone.
@@ -181,18 +180,5 @@ async def _read_file(turn: Turn, file: File, taken: frozenset[FileKind]) -> Give
             return GivenFile(file, kind, PDF_TOKENS + file.size // PDF_TOKEN_BYTES)
         case FileKind.AUDIO:
             return GivenFile(file, kind, 1 + file.size // AUDIO_TOKEN_BYTES)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return None
-    if "\0" in text:
-        return None
-    framed = frame_text(file, text)
-    return GivenFile(file, kind, estimate_tokens(framed), framed)
-
-
-def frame_text(file: File, text: str) -> str:
-    """Return a text for a prompt, with its name and a fence that it cannot end."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{describe_file(file)}:\n{fence}\n{text.rstrip()}\n{fence}"
+    text = tell_text(file, content, room)
+    return None if text is None else GivenFile(file, kind, estimate_tokens(text), text)
