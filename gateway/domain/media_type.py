@@ -31,6 +31,17 @@ _SYNONYMS = {
     "audio/x-wav": "audio/wav",
     "application/x-pdf": "application/pdf",
 }
+#: the usual endings of names; `mimetypes` knows more, but not the same ones on all systems
+_ENDINGS = {
+    "application/pdf": ".pdf",
+    "audio/mpeg": ".mp3",
+    "audio/wav": ".wav",
+    "image/gif": ".gif",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "text/plain": ".txt",
+}
 #: types of text that have no mark at their beginning, or one that several types share
 _MARKED_IMAGES = frozenset({"image/svg+xml"})
 
@@ -59,6 +70,11 @@ def find_media_type(declared: str, name: str, beginning: bytes) -> str:
     if seen:
         return seen[0]
     return "text/plain" if _is_text(beginning) else UNKNOWN_MEDIA_TYPE
+
+
+def guess_ending(media_type: str) -> str:
+    """Return the ending of names of that type, with its dot; empty if none is known."""
+    return _ENDINGS.get(media_type) or mimetypes.guess_extension(media_type) or ""
 
 
 def _normalize(media_type: str) -> str:

@@ -11,7 +11,7 @@ import zlib
 
 import pytest
 
-from gateway.domain.media_type import INLINE_MEDIA_TYPES, SNIFFED_BYTES, find_media_type
+from gateway.domain.media_type import INLINE_MEDIA_TYPES, SNIFFED_BYTES, find_media_type, guess_ending
 
 
 def make_png() -> bytes:
@@ -120,3 +120,10 @@ def test_no_bytes_make_it_fail_and_each_type_can_be_a_header() -> None:
             content[generator.randrange(len(content))] = generator.randrange(256)
         found = find_media_type("", "", bytes(content[: generator.randrange(len(content) + 1)]))
         assert re.fullmatch(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+", found)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "ending"), [("image/webp", ".webp"), ("image/jpeg", ".jpg"), ("text/csv", ".csv"), ("x/unknown", "")]
+)
+def test_the_ending_of_a_name_follows_the_type(media_type: str, ending: str) -> None:
+    assert guess_ending(media_type) == ending

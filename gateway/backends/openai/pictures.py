@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-import mimetypes
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from gateway.backends.openai.large_json import CutText
 from gateway.domain.event import Log, Text
 from gateway.domain.file import describe_size
-from gateway.domain.media_type import SNIFFED_BYTES, find_media_type
+from gateway.domain.media_type import SNIFFED_BYTES, find_media_type, guess_ending
 from gateway.domain.ports.backend import NewFile
 from gateway.errors import AgentError
 
@@ -32,8 +31,7 @@ DECODED_BYTES = 1 << 20
 MAX_SOURCE_DEPTH = 4
 #: types of the parts of a content that are pictures
 _PART_TYPES = frozenset({"image_url", "image", "output_image", "input_image"})
-_DATA_URL = re.compile(r"data:([^,;]{0,127})(;[^,;]{0,127})*;base64,", re.IGNORECASE)
-_ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg", "image/gif": ".gif", "image/webp": ".webp"}
+_PICTURE_URL = re.compile(r"data:([^,;]{0,127})(;[^,;]{0,127})*;base64,", re.IGNORECASE)
 
 
 class PictureReader:
@@ -71,7 +69,7 @@ class PictureReader:
             yield from self._read_link(source)
             return
         beginning = source if isinstance(source, str) else source.prefix
-        declared = _DATA_URL.match(beginning)
+        declared = _PICTURE_URL.match(beginning)
         if declared is None and beginning[:5].lower() == "data:":
             raise ValueError("its data URL is not in base64")
         content = _decode_base64(source, declared.end() if declared else 0)
@@ -81,9 +79,8 @@ class PictureReader:
             raise ValueError(f"those of an answer have at most {describe_size(MAX_ALL_BYTES)}")
         self.count, self._size = self.count + 1, self._size + len(content)
         media_type = find_media_type(declared[1] if declared else "", "", content[:SNIFFED_BYTES])
-        ending = _ENDINGS.get(media_type) or mimetypes.guess_extension(media_type) or ""
         number = f"-{self.count}" if self.count > 1 else ""
-        yield NewFile(name=f"image{number}{ending}", media_type=media_type, content=content)
+        yield NewFile(name=f"image{number}{guess_ending(media_type)}", media_type=media_type, content=content)
 
     def _read_link(self, link: str) -> Iterator[Text]:
         """Yield a link as text: the gateway fetches nothing that a model names."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import binascii
 import hashlib
-import mimetypes
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -18,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.api.compat.openai.wire import Said
-from gateway.domain.media_type import SNIFFED_BYTES, find_media_type
+from gateway.domain.media_type import SNIFFED_BYTES, find_media_type, guess_ending
 from gateway.errors import InvalidRequest
 
 #: types of parts that are files, and what people call them
@@ -35,17 +34,6 @@ PICTURE_ITEM: Final = "image_generation_call"
 DECODED_CHARACTERS = 1 << 20
 #: characters of a text that tell requests with one idempotency key apart as they are; a longer one is hashed
 MAX_PLAIN_CHARACTERS = 4096
-#: the usual endings of names; `mimetypes` knows more, but not the same ones on all systems
-_ENDINGS = {
-    "application/pdf": ".pdf",
-    "audio/mpeg": ".mp3",
-    "audio/wav": ".wav",
-    "image/gif": ".gif",
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-    "image/webp": ".webp",
-    "text/plain": ".txt",
-}
 
 
 class Inline(Struct, frozen=True):
@@ -96,8 +84,7 @@ class FilePart(Struct, frozen=True, kw_only=True):
             return self.name
         beginning = decode_beginning(self.content) if isinstance(self.content, Inline) else b""
         media_type = find_media_type(self.media_type, "", beginning) if beginning else self.media_type
-        ending = _ENDINGS.get(media_type) or mimetypes.guess_extension(media_type) or ""
-        return f"{'image' if self.noun == 'picture' else self.noun}-{number}{ending}"
+        return f"{'image' if self.noun == 'picture' else self.noun}-{number}{guess_ending(media_type)}"
 
 
 def is_file_part(part: Any) -> bool:
