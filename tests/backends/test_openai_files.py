@@ -19,6 +19,7 @@ from gateway.backends.openai import files, memory, request_body
 from gateway.backends.openai.backend import OpenAIBackend
 from gateway.backends.openai.context import build_context
 from gateway.backends.openai.options import OPENAI_URL, Options
+from gateway.backends.openai.refusal import FilesRefused, PromptTooLong, find_refusal
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Notice
 from gateway.domain.file import describe_size
@@ -348,6 +349,59 @@ async def test_a_server_that_refuses_a_large_body_before_it_has_come_gets_the_na
         heard = await listen(backend, turn_with(agent(url), "Look", [photo]))
 
     assert (heard.answer, len(lengths)) == ("fine", 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, BAD_PICTURE),
+        (400, "messages.0.content.1.image.source.base64: image exceeds 5 MB maximum: 6837216 bytes > 5242880 bytes"),
+        (400, "Could not process image"),
+        (400, "Unable to process input image. Please retry or report."),
+        (400, "At most 1 image(s) may be provided in one request."),
+        (400, "cannot identify image file <_io.BytesIO object at 0x7f>"),
+        (500, "Failed to load image or audio file"),
+        (400, "Your request was rejected as a result of our safety system: the image is sensitive."),
+    ],
+)
+def test_a_refusal_of_one_file_is_told_from_a_refusal_of_all(status: int, words: str) -> None:
+    found = find_refusal(status, words.lower(), {}, "refused", has_files=True)
+
+    assert isinstance(found, FilesRefused)
+    assert found.blames_content
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        *NO_PICTURES,
+        (400, "At most 0 image(s) may be provided in one request."),
+        (400, "llama is not a multimodal model"),
+        (400, "Model does not support images. Please use a model that does."),
+        (None, "image input is not enabled for this model"),
+    ],
+)
+def test_a_refusal_of_all_files_blames_none_of_them(status: int | None, words: str) -> None:
+    found = find_refusal(status, words.lower(), {}, "refused", has_files=True)
+
+    assert isinstance(found, FilesRefused)
+    assert not found.blames_content
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(400, "this model's maximum context length is 4096 tokens"), (413, "request entity too large")],
+)
+def test_a_request_with_files_may_also_be_too_long(status: int, words: str) -> None:
+    assert isinstance(find_refusal(status, words, {}, "refused", has_files=True), PromptTooLong)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "invalid api key for image models"), (429, "image rate limit"), (400, "the model `x` does not exist")],
+)
+def test_other_errors_of_a_request_with_files_are_no_refusals_of_them(status: int, words: str) -> None:
+    assert not isinstance(find_refusal(status, words, {}, "refused", has_files=True), FilesRefused)
 
 
 async def test_an_error_that_the_files_do_not_cause_stays_as_it_is(ask: Ask, model: PickyModel) -> None:
