@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
-import socket
-import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import aiohttp
-from yarl import URL
 
 import gateway
-from gateway.domain import address_policy, times
+from gateway.domain import times
 from gateway.domain.address_policy import AddressPolicy
 from gateway.domain.delivery import (
-    REFUSED_PREFIX,
     Delivered,
     Delivery,
     PermanentFailure,
@@ -34,6 +28,7 @@ from gateway.domain.delivery import (
 )
 from gateway.domain.times import Clock
 from gateway.outbound import resolver
+from gateway.outbound.guarded_connection import MAX_EXCERPT_CHARACTERS, SocketGuard, cut_excerpt, describe_failure
 from gateway.outbound.resolver import LookUpHost, ThreadResolver
 from gateway.security import signatures
 
@@ -41,8 +36,6 @@ from gateway.security import signatures
 POST_TIMEOUT_SECONDS = 15.0
 #: bytes of an answer that are read, at most
 MAX_WEBHOOK_ANSWER_BYTES = 64 << 10
-#: characters of an answer that a failure's reason shows, at most
-MAX_EXCERPT_CHARACTERS = 200
 #: seconds that are spent on reading why a receiver refused
 EXPLANATION_SECONDS = 2.0
 STATUS_GONE = 410
@@ -75,7 +68,7 @@ class WebhookSender:
 
     async def send_delivery(self, delivery: Delivery, body: bytes) -> SendResult:
         try:
-            guard = _SocketGuard(self._address_policy, delivery)
+            guard = SocketGuard(self._address_policy, delivery.target.address, trusted=delivery.target.trusted)
         except ValueError as error:
             return PermanentFailure(f"not a URL: {error}")
         try:
@@ -86,20 +79,11 @@ class WebhookSender:
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             return PermanentFailure(f"not a URL: {error}")
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            return guard.judge_refusal() or RetryLater(_describe_failure(error))
+            return _judge_policy(guard) or RetryLater(describe_failure(error))
 
-    async def _post_once(self, delivery: Delivery, body: bytes, guard: _SocketGuard) -> SendResult:
-        # One connection for each delivery: a connection that was allowed for a trusted URL is never used
-        # for another, and every address is checked right after its look-up.
-        connector = aiohttp.TCPConnector(
-            resolver=ThreadResolver(self._look_up, self._lookup_slots),
-            socket_factory=guard.open_socket,
-            use_dns_cache=False,
-            force_close=True,
-        )
-        timeout = aiohttp.ClientTimeout(total=None)
+    async def _post_once(self, delivery: Delivery, body: bytes, guard: SocketGuard) -> SendResult:
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session,
+            guard.open_session(ThreadResolver(self._look_up, self._lookup_slots)) as session,
             session.post(
                 delivery.target.address, data=body, headers=self._build_headers(delivery, body), allow_redirects=False
             ) as answer,
@@ -141,36 +125,14 @@ class WebhookSender:
         return self._own_keys.get(target.receiver, self._keys)
 
 
-class _SocketGuard:
-    """Opens sockets only to addresses that a delivery may be sent to, however its host was resolved."""
+def _judge_policy(guard: SocketGuard) -> SendResult | None:
+    """Return the result of an attempt that the policy refused; None if it did not.
 
-    def __init__(self, address_policy: AddressPolicy, delivery: Delivery) -> None:
-        self._address_policy = address_policy
-        # Parsed by the library that connects: two parsers may find two hosts in one URL.
-        self._host = URL(delivery.target.address).host or ""
-        self._trusted = delivery.target.trusted
-        #: why an address was refused; empty if none was
-        self._refusal = ""
-        #: whether all addresses so far were some that webhooks are never sent to
-        self._all_forbidden = True
-
-    def open_socket(self, found: Any) -> socket.socket:
-        family, kind, protocol, _, address = found
-        why = self._address_policy.explain_refusal(self._host, address[0], trusted=self._trusted)
-        self._all_forbidden &= why is not None and address_policy.is_never_allowed(address[0])
-        if why is not None:
-            self._refusal = f"{REFUSED_PREFIX}{why}"
-            raise OSError(self._refusal)
-        return socket.socket(family, kind, protocol)
-
-    def judge_refusal(self) -> SendResult | None:
-        """Return the result of an attempt that the policy refused; None if it did not.
-
-        What other settings would allow is tried again: it may have been accepted under those.
-        """
-        if not self._refusal:
-            return None
-        return PermanentFailure(self._refusal) if self._all_forbidden else RetryLater(self._refusal)
+    What other settings would allow is tried again: it may have been accepted under those.
+    """
+    if not guard.refusal:
+        return None
+    return PermanentFailure(guard.refusal) if guard.all_forbidden else RetryLater(guard.refusal)
 
 
 async def _read_answer(answer: aiohttp.ClientResponse, into: bytearray) -> None:
@@ -191,43 +153,6 @@ async def _read_explanation(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(read)
 
 
-def _describe_failure(error: Exception) -> str:
-    """Return a short reason, for people, why a try had no answer."""
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return f"cannot find the host: {error.os_error.strerror or error.os_error}"
-        case aiohttp.ClientConnectorCertificateError():
-            return f"cannot trust the receiver's certificate: {_describe_tls_error(error.certificate_error)}"
-        case aiohttp.ClientConnectorError(os_error=ssl.SSLError() as cause):
-            return f"cannot agree on TLS: {_describe_tls_error(cause)}"
-        case aiohttp.ClientConnectorError(os_error=cause) if cause.errno:
-            return f"cannot connect: {_describe_os_error(cause)}"
-        case aiohttp.ServerDisconnectedError():
-            return "the receiver closed the connection without an answer"
-        case aiohttp.ClientResponseError():  # its status is the library's own: nothing was answered
-            return f"the answer is not valid HTTP: {_cut_excerpt(error.message)}"
-        case aiohttp.ClientPayloadError():
-            return "the answer broke off"
-        case OSError() if error.errno:
-            return f"the connection broke: {_describe_os_error(error)}"
-    return f"{type(error).__name__}: {error}"
-
-
-def _describe_os_error(error: OSError) -> str:
-    """Return what the system says. A failed look-up has error numbers of its own."""
-    if isinstance(error, socket.gaierror):
-        return error.strerror or str(error)
-    return os.strerror(error.errno or 0)
-
-
-def _describe_tls_error(error: Exception) -> str:
-    """Return what OpenSSL says. Its error numbers are not those of the operating system."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message.rstrip(".")
-    reason = error.reason if isinstance(error, ssl.SSLError) else None
-    return reason.replace("_", " ").lower() if reason else str(error)
-
-
 def _judge_refusal(answer: aiohttp.ClientResponse, text: bytes, now: int) -> SendResult:
     """Return the result of an attempt whose answer is no success."""
     why = f"answered {answer.status}"
@@ -235,16 +160,10 @@ def _judge_refusal(answer: aiohttp.ClientResponse, text: bytes, now: int) -> Sen
         return PermanentFailure(f"{why}: it wants no more")
     if 300 <= answer.status < 400:
         return RetryLater(f"{why}: redirects are not followed")
-    shown = _cut_excerpt(text[: 4 * MAX_EXCERPT_CHARACTERS].decode("utf-8", "replace"))
+    shown = cut_excerpt(text[: 4 * MAX_EXCERPT_CHARACTERS].decode("utf-8", "replace"))
     return RetryLater(
         f"{why}: {shown}" if shown else why, retry_after=_parse_retry_after(answer.headers.get("Retry-After"), now)
     )
-
-
-def _cut_excerpt(text: str) -> str:
-    """Return the beginning of a text on one line, without control characters."""
-    line = " ".join(text.split())
-    return "".join(character for character in line if character.isprintable())[:MAX_EXCERPT_CHARACTERS]
 
 
 def _parse_retry_after(text: str | None, now: int) -> float:
