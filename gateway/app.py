@@ -34,6 +34,7 @@ from gateway.engine.messaging.channels import OpenChannels
 from gateway.engine.messaging.webhook_endpoint import WebhookEndpoint
 from gateway.engine.resources.deliveries import MAX_WEBHOOK_USES
 from gateway.errors import ConfigError, InvalidRequest
+from gateway.outbound.file_fetcher import FileFetcher
 from gateway.outbound.webhook import WebhookSender
 from gateway.process.child import Children
 from gateway.process.scratch import ScratchSpace
@@ -326,6 +327,7 @@ async def open_gateway(
             clock=clock,
             closing=Latch(),
             control=control,
+            file_fetcher=FileFetcher(_make_address_policy(config)) if config.files.fetch else None,
         )
 
 

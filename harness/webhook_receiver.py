@@ -26,7 +26,7 @@ class Request(NamedTuple):
 
     @property
     def id(self) -> str:
-        return self.headers["webhook-id"]
+        return self.headers.get("webhook-id", "")
 
     @property
     def json(self) -> Any:

@@ -29,6 +29,7 @@ from gateway.engine.file_staging import make_digest
 from gateway.engine.latch import Latch
 from gateway.engine.resources.tokens import Principal
 from gateway.errors import GatewayError, InvalidRequest
+from gateway.outbound.file_fetcher import FileFetcher
 
 B = TypeVar("B")
 Q = TypeVar("Q")
@@ -73,6 +74,8 @@ class ServerContext:
     #: is set when the server begins to close: streams end then
     closing: Latch
     control: Control
+    #: fetches files that clients name by their URL; None where the settings do not allow it
+    file_fetcher: FileFetcher | None = None
     storage_check: StorageCheck = field(default_factory=StorageCheck)
     agent_check: AgentCheck = field(default_factory=AgentCheck)
 

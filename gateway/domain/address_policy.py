@@ -160,7 +160,9 @@ class AddressPolicy(Struct, frozen=True, kw_only=True):
         Raises:
             InvalidRequest: the URL is not valid, or the policy forbids its address.
         """
-        _check_url(url)
+        fault = find_url_fault(url)
+        if fault is not None:
+            raise InvalidRequest(f"webhook: {fault}")
         why = self.explain_url_refusal(url)
         if why is not None:
             raise InvalidRequest(f"webhook: {why}.")
@@ -178,22 +180,24 @@ def is_never_allowed(address: str) -> bool:
     return meant is None or _classify_address(meant) == "never"
 
 
-def _check_url(url: str) -> None:
+def find_url_fault(url: str) -> str | None:
+    """Return what is wrong with the form of a URL that a caller gave, or None."""
     if not (url.isascii() and url.isprintable()) or " " in url or "\\" in url:
-        raise InvalidRequest("webhook: the URL must contain only printable ASCII characters and no spaces.")
+        return "the URL must contain only printable ASCII characters and no spaces."
     if len(url) > MAX_WEBHOOK_URL_CHARACTERS:
-        raise InvalidRequest(f"webhook: the URL must have at most {MAX_WEBHOOK_URL_CHARACTERS} characters.")
+        return f"the URL must have at most {MAX_WEBHOOK_URL_CHARACTERS} characters."
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise InvalidRequest(f"webhook: this is not a valid URL: {error}.") from error
+        return f"this is not a valid URL: {error}."
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise InvalidRequest("webhook: the URL must begin with http:// or https:// and name a host.")
+        return "the URL must begin with http:// or https:// and name a host."
     if "@" in parts.netloc:
-        raise InvalidRequest("webhook: the URL must not contain a user name or a password.")
+        return "the URL must not contain a user name or a password."
     if not _can_be_host(parts.hostname, in_brackets="[" in parts.netloc):
-        raise InvalidRequest(f"webhook: no host can have the name {parts.hostname[:64]!r}.")
+        return f"no host can have the name {parts.hostname[:64]!r}."
+    return None
 
 
 def _can_be_host(host: str, *, in_brackets: bool) -> bool:

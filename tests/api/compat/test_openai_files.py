@@ -13,8 +13,9 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from gateway.api.compat.openai import made_files
+from gateway.api.compat.openai import conversation_files, made_files
 from gateway.domain.run import Run
+from harness.webhook_receiver import serve_receiver
 from tests.support.inprocess import TOKEN, Serving, serving
 
 #: a picture of one pixel
@@ -180,7 +181,7 @@ BAD_PARTS: list[tuple[Any, int, str, str]] = [
     (picture() | {"image_url": {"url": "data:image/png;base64," + "QUJD" * 400 + "Q"}}, 400, ".image_url", "base64"),
     (picture() | {"image_url": {"url": "data:image/png;base64,"}}, 400, ".image_url", "empty"),
     (picture() | {"image_url": {"url": "file:///etc/passwd"}}, 400, ".image_url", "neither a data URL"),
-    (picture() | {"image_url": {"url": "https://example.org/a.png"}}, 400, ".image_url", "not fetched"),
+    (picture() | {"image_url": {"url": "https://example.org/a.png"}}, 400, ".image_url", "files.fetch"),
     (picture() | {"image_url": {"url": 7}}, 400, ".image_url", "not a text"),
     (picture() | {"image_url": None}, 400, ".image_url", "no content"),
     ({"type": "file", "file": {"file_id": "01ARZ3NDEKTSV4RRFFQ69G5FAV"}}, 400, ".file", "no file"),
@@ -260,6 +261,73 @@ async def test_a_picture_that_an_answer_brought_is_attached_when_it_is_repeated(
         {"role": "user", "content": "@@ read"},
     ]
     assert (await sdk.responses.create(model="main", input=items)).output_text == sha256(PNG)
+
+
+# --- on other servers ---------------------------------------------------------------------------
+
+
+def raw(content: bytes, *fields: str) -> str:
+    """Return the line of a receiver's script that answers with this content."""
+    head = "\r\n".join(["HTTP/1.1 200 OK", f"Content-Length: {len(content)}", *fields, "", ""])
+    return "raw" + (head.encode() + content).hex()
+
+
+async def test_a_picture_on_another_server_is_fetched_where_the_settings_allow_it(tmp_path: Path) -> None:
+    pictures = [raw(PNG, "Content-Type: image/png")] * 3
+    async with (
+        serve_receiver(*pictures) as other,
+        serving(tmp_path / "home", {"files": {"fetch": True}}) as served,
+        made(served) as sdk,
+    ):
+        link = {"type": "image_url", "image_url": {"url": f"http://127.0.0.1:{other.port}/a/dot.png?size=1"}}
+        told = await ask_chat(sdk, user(text("@@ read"), link))
+        names = [file.name for file in (await newest_run(served)).spec.attachments]
+        later = await ask_chat(
+            sdk, user(link), {"role": "assistant", "content": "A dot."}, user(text("@@ read"), picture(PDF))
+        )
+
+    assert (told, names) == (sha256(PNG), ["dot.png"])
+    assert later == sha256(PNG, PDF)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("302 Location: http://127.0.0.1/", "redirects are not followed"),
+        ("404", "answered 404"),
+        (raw(b"x" * 3000), "2000 bytes"),
+        ("flood", "2000 bytes"),
+        ("reset", "cannot be fetched"),
+        ("200 Content-Encoding: gzip", "packed"),
+    ],
+)
+async def test_what_cannot_be_fetched_is_refused_in_the_last_message_and_a_note_in_the_history(
+    tmp_path: Path, line: str, why: str
+) -> None:
+    async with (
+        serve_receiver(line, line) as other,
+        serving(tmp_path / "home", {"files": {"fetch": True, "size": 2000}}) as served,
+        made(served) as sdk,
+    ):
+        link = {"type": "image_url", "image_url": {"url": other.url}}
+        with pytest.raises(openai.APIStatusError, match=why) as raised:
+            await ask_chat(sdk, user(link))
+        later = await ask_chat(sdk, user(link), user(text("Hello")))
+
+    assert raised.value.param == "messages[0].content[0].image_url"
+    assert later == "echo: [picture]\n\nHello"
+
+
+async def test_fetching_ends_when_its_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation_files, "FETCH_SECONDS", 0.05)
+    async with (
+        serve_receiver("drip", "hang") as other,
+        serving(tmp_path / "home", {"files": {"fetch": True}}) as served,
+        made(served) as sdk,
+    ):
+        link = {"type": "image_url", "image_url": {"url": other.url}}
+        with pytest.raises(openai.BadRequestError, match="in time"):
+            await ask_chat(sdk, user(link))
 
 
 # --- sizes and repetition -----------------------------------------------------------------------

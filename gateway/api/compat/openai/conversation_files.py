@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -17,6 +18,8 @@ from gateway.errors import FileUnknown, GatewayError, InvalidRequest
 
 #: files of earlier messages that are looked at, the newest first
 MAX_TRIED_FILES = 100
+#: seconds that it may take to fetch all files of a request that are somewhere else
+FETCH_SECONDS = 15.0
 
 
 class Received(NamedTuple):
@@ -53,7 +56,7 @@ async def receive_files(call: Call[Any, Any], talk: Conversation, staging: Stagi
     """
     found = list(_find_files([*talk.before, *talk.asked], field))
     newest = talk.asked[-1].number
-    receiver = _Receiver(staging)
+    receiver = _Receiver(call, staging)
     files: dict[Place, File] = {}
     for one in found:
         if one.place.message == newest:
@@ -118,15 +121,18 @@ async def _receive_optional(receiver: _Receiver, found: _Found) -> File | None:
 class _Receiver:
     """Stages files, wherever their content is."""
 
-    def __init__(self, staging: Staging) -> None:
+    def __init__(self, call: Call[Any, Any], staging: Staging) -> None:
+        self._fetcher = call.server.file_fetcher
         self._staging = staging
+        #: when the time for fetching ends; set by the first fetch
+        self._fetch_until = 0.0
 
     async def receive(self, part: FilePart, number: int) -> File:
         match part.content:
             case Stored(id=file_id):
                 return await self._staging.add_stored(file_id)
-            case Remote():
-                raise InvalidRequest("files are not fetched from other servers.", remedy="Send a data URL.")
+            case Remote(url=url):
+                return await self._fetch(part, number, url)
             case Inline() as content:
                 return await self._staging.add_stream(
                     parts.decode_content(content),
@@ -134,6 +140,21 @@ class _Receiver:
                     media_type=part.media_type,
                     size=content.size,
                 )
+
+    async def _fetch(self, part: FilePart, number: int, url: str) -> File:
+        if self._fetcher is None:
+            raise InvalidRequest(
+                "files are not fetched from other servers.", remedy="Send a data URL, or set files.fetch."
+            )
+        now = asyncio.get_running_loop().time()
+        self._fetch_until = self._fetch_until or now + FETCH_SECONDS
+        async with self._fetcher.open_file(url, max(0.0, self._fetch_until - now)) as fetched:
+            return await self._staging.add_stream(
+                fetched.pieces,
+                name=part.name or fetched.name or part.choose_name(number),
+                media_type=fetched.media_type,
+                size=fetched.size,
+            )
 
 
 def _describe_found(found: _Found, file: File | None) -> str:
