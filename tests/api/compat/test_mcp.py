@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -83,6 +84,25 @@ async def test_a_client_of_any_version_is_answered(moongate: Serving, mode: str)
 
     assert [tool.name for tool in listed] == [*MCP_TOOLS.by_name]
     assert (told["reply"], told["status"]) == ("echo: Hello", "succeeded")
+
+
+@pytest.mark.parametrize(("tool", "field"), [("send_message", "message"), ("run_task", "input")])
+async def test_stored_files_are_handed_to_an_agent_and_what_it_makes_is_told(
+    moongate: Serving, tool: str, field: str
+) -> None:
+    async with moongate.client.post("/api/files?name=a.txt", data=b"hello") as response:
+        stored = (await response.json())["file"]["id"]
+
+    async with speaking(moongate) as client:
+        asked = {field: "@@ read\n@@ file b.txt there", "attachments": [stored]}
+        submitted = (await client.call_tool(tool, asked)).structured_content
+        told = (await client.call_tool("wait_task", {"task_id": submitted["task_id"]})).structured_content
+        unknown = await client.call_tool(tool, asked | {"attachments": ["01ARZ3NDEKTSV4RRFFQ69G5FAV"]})
+
+    assert told["reply"] == hashlib.sha256(b"hello").hexdigest() + "\n"
+    assert [(file["name"], file["size"]) for file in told["files"]] == [("b.txt", 5)]
+    assert unknown.is_error
+    assert await runs(moongate) == 1
 
 
 async def test_every_tool_has_a_schema_and_says_what_it_is_for(moongate: Serving) -> None:

@@ -34,6 +34,8 @@ class TaskSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     session: str
     input: str | None = None
     reply: str | None = None
+    #: files that the agent made; `GET /api/files/{id}` returns one
+    files: list[views.FileShown] = []
     #: why the reply ended: stop, or length or content_filter if it was cut
     finish: str | None = None
     error: str | None = None
@@ -60,6 +62,7 @@ def summarize_task(run: Run, *, listed: bool = False) -> TaskSummary:
         session=run.spec.session,
         input=run.spec.input[:MAX_LISTED_INPUT_CHARACTERS] if listed else None,
         reply=None if listed else run.result,
+        files=[] if listed else views.render_files(run.files),
         finish=run.finish,
         error=run.error,
         created_at=times.format_rfc3339(run.created),

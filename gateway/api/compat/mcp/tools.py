@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.api import fields, paging, views
 from gateway.api.compat.mcp.task import (
@@ -24,6 +24,7 @@ from gateway.api.compat.mcp.tool import ToolClient, ToolTable
 from gateway.api.routing import Call
 from gateway.domain import cron, ids, times
 from gateway.domain.event import AnyEventData
+from gateway.domain.file import File
 from gateway.domain.page import Page
 from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunFilter, RunSpec, Source
 from gateway.domain.run import Status as RunStatus
@@ -48,6 +49,10 @@ _Wait = Annotated[
 _TaskId = Annotated[fields.RunId, Meta(description="The task's id, or any unique part of it.")]
 _Agent = Annotated[fields.AgentName, Meta(description="Id of the agent; the default agent when left out.")]
 _Model = Annotated[str, Meta(pattern=ids.MODEL_PATTERN, description="One of the agent's own models.")]
+_Attachments = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=26)]],
+    Meta(max_length=100, description="Ids of stored files for the agent; `POST /api/files` stores one."),
+]
 _Limit = Annotated[int, Meta(ge=1, le=100, description="How many to list, newest first.")]
 
 
@@ -61,6 +66,7 @@ class SendMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = "default"
     agent: _Agent | None = None
     model: _Model | None = None
+    attachments: _Attachments | UnsetType = UNSET
     wait: _Wait = DEFAULT_TOOL_WAIT_SECONDS
 
 
@@ -72,12 +78,32 @@ async def send_message(call: _Call, asked: SendMessage, client: ToolClient) -> T
     wait_task returns the reply.
     """
     key = call.engine.sessions.resolve_key(asked.session, MCP_CHANNEL, asked.agent)
-    spec = RunSpec(source=Source.MCP, agent=key.agent, session=str(key), input=asked.message, model=asked.model)
+    spec = RunSpec(
+        source=Source.MCP,
+        agent=key.agent,
+        session=str(key),
+        input=asked.message,
+        attachments=await _find_attachments(call, asked.attachments),
+        model=asked.model,
+    )
     run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
     ended = await wait_for_end(call, run.id, asked.wait, client)
     if ended.status.is_final:
         views.result_or_raise(ended)  # raises the error of a run without an answer
     return await show_task(call, ended)
+
+
+async def _find_attachments(call: _Call, given: Sequence[str] | UnsetType) -> tuple[File, ...]:
+    """Return the stored files with these ids.
+
+    Raises:
+        FileUnknown: there is none with one of them.
+        TooLarge: they are too many, or too large together.
+    """
+    async with call.engine.files.open_staging() as staging:
+        for file_id in given or ():
+            await staging.add_stored(file_id)
+        return staging.files
 
 
 class RunTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +113,7 @@ class RunTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ) = None
     agent: _Agent | None = None
     model: _Model | None = None
+    attachments: _Attachments | UnsetType = UNSET
     mode: Annotated[
         Mode,
         Meta(description="`goal` asks the agent again until it says that the goal in `input` is reached."),
@@ -110,6 +137,7 @@ async def run_task(call: _Call, asked: RunTask, client: ToolClient) -> TaskSumma
         agent=key.agent,
         session=str(key),
         input=asked.input,
+        attachments=await _find_attachments(call, asked.attachments),
         mode=asked.mode,
         max_rounds=asked.max_rounds,
         model=asked.model,
