@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -82,6 +83,8 @@ def test_openais_sdk_for_javascript_works(gateway: Live, folder: Path) -> None:
         "w0 w1 w2 w3 w4 ",
         "echo: Hello js",
         "response.completed echo: Hello",
+        " ".join([hashlib.sha256(b"hello").hexdigest()] * 2),
+        "![b.gif] message image_generation_call GIF89a",
         "cancelled",
         "424 true",
     ]
@@ -90,7 +93,8 @@ def test_openais_sdk_for_javascript_works(gateway: Live, folder: Path) -> None:
 def test_the_next_generation_of_openais_sdk_for_python_works() -> None:
     """The tests of the API use one generation of the SDK; here they use the other."""
     packages = clients.python_packages("openai-3")
-    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/api/compat/test_openai.py"]
+    modules = [f"tests/api/compat/test_openai{what}.py" for what in ("", "_files")]
+    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *modules]
 
     done = clients.run_program(sys.executable, *tests, cwd=ROOT, env={"PYTHONPATH": str(packages)})
 
