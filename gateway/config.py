@@ -233,8 +233,8 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=1024,
             le=64 << 20,
-            description="Maximum size in bytes of a request to OpenAI's API, whose clients repeat the conversation"
-            " each time; the text that the agent gets of it is limited by `limits.body`.",
+            description="Maximum size in bytes of a request to OpenAI's API without the files in it; its clients repeat"
+            " the conversation each time. The text that the agent gets of it is limited by `limits.body`.",
         ),
     ] = 16_000_000
     header_seconds: Annotated[

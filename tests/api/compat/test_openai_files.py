@@ -330,6 +330,14 @@ async def test_fetching_ends_when_its_time_is_up(tmp_path: Path, monkeypatch: py
             await ask_chat(sdk, user(link))
 
 
+async def test_a_large_file_is_the_same_however_it_is_encoded(sdk: AsyncOpenAI) -> None:
+    content = bytes(range(256)) * 8192
+    percents = "data:application/x-raw," + "".join(f"%{byte:02x}" for byte in content)
+    files = [{"type": "file", "file": {"file_data": one}} for one in (percents, data_url(content, "application/x-raw"))]
+
+    assert await ask_chat(sdk, user(text("@@ read"), *files)) == sha256(content, content)
+
+
 # --- sizes and repetition -----------------------------------------------------------------------
 
 

@@ -18,8 +18,8 @@ from gateway.errors import FileUnknown, GatewayError, InvalidRequest
 
 #: files of earlier messages that are looked at, the newest first
 MAX_TRIED_FILES = 100
-#: seconds that it may take to fetch all files of a request that are somewhere else
-FETCH_SECONDS = 15.0
+#: seconds that it may take to fetch all files of the newest message, and all of earlier ones
+FETCH_SECONDS, EARLIER_FETCH_SECONDS = 15.0, 5.0
 
 
 class Received(NamedTuple):
@@ -56,11 +56,12 @@ async def receive_files(call: Call[Any, Any], talk: Conversation, staging: Stagi
     """
     found = list(_find_files([*talk.before, *talk.asked], field))
     newest = talk.asked[-1].number
-    receiver = _Receiver(call, staging)
+    receiver = _Receiver(call, staging, FETCH_SECONDS)
     files: dict[Place, File] = {}
     for one in found:
         if one.place.message == newest:
             files[one.place] = await _receive_required(receiver, one)
+    receiver = _Receiver(call, staging, EARLIER_FETCH_SECONDS)
     older = (one for one in reversed(found) if one.place.message != newest)
     for one in islice(older, MAX_TRIED_FILES):
         if len(staging.files) >= call.engine.files.limits.per_message:
@@ -121,11 +122,13 @@ async def _receive_optional(receiver: _Receiver, found: _Found) -> File | None:
 class _Receiver:
     """Stages files, wherever their content is."""
 
-    def __init__(self, call: Call[Any, Any], staging: Staging) -> None:
+    def __init__(self, call: Call[Any, Any], staging: Staging, fetch_seconds: float) -> None:
+        """Args:
+        fetch_seconds: how long it may take to fetch all files that are on other servers.
+        """
         self._fetcher = call.server.file_fetcher
         self._staging = staging
-        #: when the time for fetching ends; set by the first fetch
-        self._fetch_until = 0.0
+        self._fetch_until = asyncio.get_running_loop().time() + fetch_seconds
 
     async def receive(self, part: FilePart, number: int) -> File:
         match part.content:
@@ -146,9 +149,8 @@ class _Receiver:
             raise InvalidRequest(
                 "files are not fetched from other servers.", remedy="Send a data URL, or set files.fetch."
             )
-        now = asyncio.get_running_loop().time()
-        self._fetch_until = self._fetch_until or now + FETCH_SECONDS
-        async with self._fetcher.open_file(url, max(0.0, self._fetch_until - now)) as fetched:
+        left = max(0.0, self._fetch_until - asyncio.get_running_loop().time())
+        async with self._fetcher.open_file(url, left) as fetched:
             return await self._staging.add_stream(
                 fetched.pieces,
                 name=part.name or fetched.name or part.choose_name(number),

@@ -44,9 +44,9 @@ class Inline(Struct, frozen=True):
     is_base64: bool
 
     @property
-    def size(self) -> int:
-        """Its bytes when it is decoded; more if it is percent-encoded."""
-        return len(self.data) * 3 // 4 - self.data.count("=", -2) if self.is_base64 else len(self.data)
+    def size(self) -> int | None:
+        """Its bytes when it is decoded; None if only decoding shows that."""
+        return len(self.data) * 3 // 4 - self.data.count("=", -2) if self.is_base64 else None
 
 
 class Remote(Struct, frozen=True):
@@ -191,18 +191,25 @@ async def decode_content(content: Inline) -> AsyncGenerator[bytes, None]:
     Raises:
         InvalidRequest: it is not valid base64.
     """
-    if not content.is_base64:
-        yield await asyncio.to_thread(_decode, content)
-        return
     data = content.data
     try:
-        if data.find("=", 0, -2) >= 0:
+        if content.is_base64 and data.find("=", 0, -2) >= 0:
             raise ValueError("it has padding before its end")
-        for start in range(0, len(data), DECODED_CHARACTERS):
-            piece = Inline(data[start : start + DECODED_CHARACTERS], is_base64=True)
+        start = 0
+        while start < len(data):
+            end = _find_cut(content, start)
+            piece = Inline(data[start:end], content.is_base64)
             yield _decode(piece) if len(data) <= DECODED_CHARACTERS // 8 else await asyncio.to_thread(_decode, piece)
+            start = end
     except ValueError as error:
         raise InvalidRequest("this is not valid base64.") from error
+
+
+def _find_cut(content: Inline, start: int) -> int:
+    """Return where the piece of a content ends that begins there: not within what stands for one byte."""
+    end = start + DECODED_CHARACTERS
+    percent = -1 if content.is_base64 else content.data.rfind("%", end - 2, end)
+    return end if percent < 0 else percent
 
 
 def _decode(content: Inline) -> bytes:
