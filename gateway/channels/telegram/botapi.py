@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ import aiohttp
 import msgspec
 from msgspec import Raw
 
+from gateway.channels.telegram.outgoing import FileMethod
 from gateway.channels.telegram.wire import (
     BotUser,
     CallParams,
@@ -21,6 +23,8 @@ from gateway.channels.telegram.wire import (
     StoredFile,
     parse_address,
 )
+from gateway.domain.delivery import MIN_UPLOAD_BYTES_PER_SECOND
+from gateway.domain.file import File
 from gateway.security import redaction
 
 T = TypeVar("T")
@@ -42,6 +46,8 @@ MAX_FLOOD_WAIT_SECONDS = 30
 
 #: words of refusals that no other text would change
 _ABOUT_CHAT = ("chat not found", "chat_", "upgraded", "message to edit", "message can't be edited", "not enough rights")
+#: `asyncio.timeout` limits a call
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _decode_response = msgspec.json.Decoder(Response).decode
 
 
@@ -66,6 +72,11 @@ class CallRefused(Exception):
     def is_missing_topic(self) -> bool:
         """Whether the topic of a forum is gone; its chat may still be there."""
         return self.code == 400 and "thread not found" in self.description.lower()
+
+    @property
+    def is_about_file(self) -> bool:
+        """Whether the file may be the reason. If it is the chat, a message that says so is refused, too."""
+        return self.code in (400, 413) and self.new_chat is None
 
     @property
     def is_about_text(self) -> bool:
@@ -156,6 +167,26 @@ class BotApi:
                 raise
             await self.edit_message(chat, message, text, buttons=buttons)
 
+    async def send_file(self, chat: str, method: FileMethod, file: File, content: Path) -> None:
+        """Upload a file into a chat, while it is read. A file for a topic that is gone is sent to the chat.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        form = aiohttp.FormData(quote_fields=False)  # Telegram reads names in UTF-8, and no escapes
+        for name, value in _chat_params(chat).items():
+            form.add_field(name, str(value))
+        seconds = BOT_CALL_TIMEOUT_SECONDS + file.size / MIN_UPLOAD_BYTES_PER_SECOND
+        with await asyncio.to_thread(content.open, "rb") as stream:
+            form.add_field(method.value, stream, filename=file.name, content_type=file.media_type)
+            try:
+                await self._post(method.wire_name, seconds, data=form)
+                return
+            except CallRefused as error:
+                if not error.is_missing_topic or parse_address(chat).topic is None:
+                    raise
+        await self.send_file(parse_address(chat).chat, method, file, content)
+
     async def send_typing(self, chat: str) -> None:
         await self.call_method("sendChatAction", {**_chat_params(chat), "action": "typing"})
 
@@ -207,11 +238,12 @@ class BotApi:
             Refused: Telegram refused it.
             Unreachable: no valid response came in time.
         """
+        return await self._post(method, seconds, json=params)
+
+    async def _post(self, method: str, seconds: float, **body: Any) -> Raw:
+        post = partial(self._session.post, allow_redirects=False, proxy=self._proxy, timeout=_NO_TIMEOUT)
         try:
-            async with (
-                asyncio.timeout(seconds),
-                self._session.post(self._url + method, json=params, allow_redirects=False, proxy=self._proxy) as answer,
-            ):
+            async with asyncio.timeout(seconds), post(self._url + method, **body) as answer:
                 data = await answer.content.read(MAX_RESPONSE_BYTES)
                 while not answer.content.at_eof():
                     if len(data) >= MAX_RESPONSE_BYTES:

@@ -1,7 +1,7 @@
 """Sends an agent's answers to Telegram, and shows drafts of them while they are written.
 
-An answer may take several messages. The number of messages that were sent is noted after each, so a try
-after a crash continues with the next one.
+An answer may take several messages: its text in parts, then each file. The number of messages that were sent is noted
+after each, so a try after a crash continues with the next one.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from functools import partial
 from weakref import WeakValueDictionary
 
-from gateway.channels.telegram import live, text
+from gateway.channels.telegram import live, outgoing, text
 from gateway.channels.telegram.botapi import BotApi, CallRefused, TelegramUnreachable, call_with_wait
 from gateway.channels.telegram.live import LiveDraft
-from gateway.channels.telegram.options import Options
+from gateway.channels.telegram.options import TELEGRAM_API_URL, Options
+from gateway.channels.telegram.outgoing import FileMethod
 from gateway.channels.telegram.wire import parse_address, parse_note_number
 from gateway.domain.delivery import Delivered, PermanentFailure, RetryLater, SendResult
+from gateway.domain.file import File
 from gateway.domain.ports.channel import ChannelContext, OutgoingMessage
 from gateway.domain.times import Clock
 
@@ -40,6 +42,8 @@ class AnswerSender:
         self._api = api
         self._options = options
         self._clock = clock
+        is_own_server = options.base_url.rstrip("/") != TELEGRAM_API_URL
+        self._max_file_bytes = outgoing.MAX_OWN_SERVER_FILE_BYTES if is_own_server else outgoing.MAX_FILE_BYTES
         self._drafts: dict[str, LiveDraft] = {}
         self._accepts_drafts = True
         #: runs whose answer was sent; a draft that starts later would stay in the chat
@@ -107,13 +111,41 @@ class AnswerSender:
             await self._send_parts(out, str(error.new_chat), context)
 
     async def _send_parts(self, out: OutgoingMessage, chat: str, context: ChannelContext) -> None:
-        parts = text.split_text(out.text) or ["(The answer is empty.)"]
+        parts = self._list_parts(out)
         note = f"sent:{out.id}"
         sent = parse_note_number(await context.read_note(note))
         for number, part in enumerate(parts[sent:], sent):
-            if number > 0 or not await self._replace_draft(out.run, chat, part, context):
+            if isinstance(part, File):
+                await self._send_file(chat, part, outgoing.choose_method(part), context)
+            elif number > 0 or not await self._replace_draft(out.run, chat, part, context):
                 await call_with_wait(partial(self._api.send_message, chat, part, html=text.format_html(part)))
             await context.write_note(note, str(number + 1), days=SENT_NOTE_DAYS)
+
+    def _list_parts(self, out: OutgoingMessage) -> list[str | File]:
+        """Return the messages, the same at each try: the text, which names the files that cannot be sent; the files."""
+        remarks = {file.id: outgoing.explain_unsendable(file, self._max_file_bytes) for file in out.files}
+        files = [file for file in out.files if not remarks[file.id]]
+        said = text.split_text("\n\n".join(filter(None, [out.text.strip(), *remarks.values()])))
+        return [*said, *files] or ["(The answer is empty.)"]
+
+    async def _send_file(self, chat: str, file: File, method: FileMethod, context: ChannelContext) -> None:
+        """Send a file. One that Telegram refuses is sent as a document; if that is refused, the chat is told."""
+        try:
+            content = context.locate_content(file)
+            await call_with_wait(partial(self._api.send_file, chat, method, file, content))
+        except CallRefused as error:
+            if not error.is_about_file:
+                raise
+            reason = error.description
+        except OSError as error:
+            reason = f"it cannot be read: {error.strerror or error}"
+        else:
+            return
+        if method is not FileMethod.SEND_DOCUMENT:
+            await self._send_file(chat, file, FileMethod.SEND_DOCUMENT, context)
+        else:
+            refusal = outgoing.explain_refusal(file, reason)
+            await call_with_wait(partial(self._api.send_message, chat, refusal))
 
     async def _replace_draft(self, run: str, chat: str, part: str, context: ChannelContext) -> bool:
         """Edit the run's draft into the answer; return False if it has no draft in this chat."""

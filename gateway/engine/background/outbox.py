@@ -13,12 +13,15 @@ from msgspec import Struct, field
 from gateway import log
 from gateway.domain.address_policy import AddressPolicy
 from gateway.domain.delivery import (
+    CHAT_FORMAT,
     DELIVERY_RETRY_DELAYS_SECONDS,
+    MIN_UPLOAD_BYTES_PER_SECOND,
     Delivery,
     DeliveryStatus,
     PermanentFailure,
     RetryLater,
     SendResult,
+    Target,
     apply_send_result,
 )
 from gateway.domain.event import Change, Event
@@ -40,7 +43,7 @@ INITIAL_MAX_SENDING = 8
 MAX_OUTBOX_SLEEP_SECONDS = 30.0
 #: seconds until the next round while more is due than may be sent
 PACING_INTERVAL_SECONDS = 1.0
-#: seconds that a sender gets for one attempt, whatever its own deadline is
+#: seconds that a sender gets for one attempt without files, whatever its own deadline is
 SEND_TIMEOUT_SECONDS = 60.0
 #: seconds that deliveries get to finish when another process is going to lead
 SENDING_GRACE_SECONDS = 1.0
@@ -57,6 +60,12 @@ def compute_sending_limit(seconds: float) -> int:
     the receivers and the gateway.
     """
     return min(MAX_SENDING, INITIAL_MAX_SENDING << min(int(seconds), 16))
+
+
+def compute_send_timeout(target: Target, run: Run) -> float:
+    """Return the seconds that one attempt gets: more for a chat, to which the files of the run are uploaded."""
+    uploaded = sum(file.size for file in run.files) if target.format == CHAT_FORMAT else 0
+    return SEND_TIMEOUT_SECONDS + uploaded / MIN_UPLOAD_BYTES_PER_SECOND
 
 
 class DeliverySetup(Struct, frozen=True, kw_only=True):
@@ -164,7 +173,7 @@ class Outbox:
             return PermanentFailure(f"this gateway does not know the format {delivery.target.format}")
         try:
             run = await self._store.runs.get(delivery.run)
-            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+            async with asyncio.timeout(compute_send_timeout(delivery.target, run)):
                 return await sender.send_delivery(_add_signing_secret(delivery, run), body(run))
         except Exception as error:
             _log.warning("delivery.broke", kind=delivery.target.kind, exc_info=True)

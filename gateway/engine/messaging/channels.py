@@ -56,15 +56,21 @@ class ChannelView(NamedTuple):
 class ChatSender:
     """Sends deliveries to the chats of one channel."""
 
-    def __init__(self, channel: Channel, context: EngineChannelContext) -> None:
+    def __init__(self, channel: Channel, context: EngineChannelContext, run: Callable[[str], Awaitable[Run]]) -> None:
         self._channel = channel
         self._context = context
+        self._run = run
 
     async def send_delivery(self, delivery: Delivery, body: bytes) -> SendResult:
         # A delivery that somebody retries by hand starts from the beginning: it is due now, and not late.
         since = delivery.next_at if delivery.attempt <= 1 else delivery.created
         out = OutgoingMessage(
-            id=delivery.id, run=delivery.run, chat=delivery.target.address, text=body.decode(), at=since
+            id=delivery.id,
+            run=delivery.run,
+            chat=delivery.target.address,
+            text=body.decode(),
+            at=since,
+            files=(await self._run(delivery.run)).files,
         )
         return await self._channel.send_message(out, self._context)
 
@@ -213,7 +219,10 @@ class Channels:
 
     def senders_by_kind(self) -> Mapping[str, ChatSender]:
         """Return the senders of chat replies, by the kind of the deliveries: the channel's name."""
-        return {name: ChatSender(channel, self._contexts[name]) for name, channel in self._opened.chat_channels.items()}
+        return {
+            name: ChatSender(channel, self._contexts[name], self._run)
+            for name, channel in self._opened.chat_channels.items()
+        }
 
     # --- leading ----------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from gateway.domain.delivery import (
+    CHAT_FORMAT,
     Delivered,
     Delivery,
     DeliveryFilter,
@@ -18,7 +19,9 @@ from gateway.domain.delivery import (
     SendResult,
     Target,
 )
+from gateway.domain.file import File
 from gateway.domain.page import Page
+from gateway.domain.run import Run, Status
 from gateway.engine.background import outbox
 from gateway.engine.background.outbox import DeliverySetup
 from gateway.errors import Unavailable
@@ -75,6 +78,15 @@ async def settled(stage: Stage, *expected: DeliveryStatus) -> list[Delivery]:
         while sorted(await statuses(stage)) != sorted(expected):
             await asyncio.sleep(0.005)
     return list(await stage.store.deliveries.list(DeliveryFilter(), Page()))
+
+
+def test_a_chat_gets_more_time_for_an_answer_with_files() -> None:
+    file = File(id="1", name="film.mp4", media_type="video/mp4", size=50_000_000, sha256="")
+    run = Run(id="1", seq=1, spec=spec(), status=Status.SUCCEEDED, files=(file,), created=0)
+    chat = Target(kind="telegram", address="7", format=CHAT_FORMAT)
+
+    assert outbox.compute_send_timeout(chat, run) == 60.0 + 2500.0
+    assert outbox.compute_send_timeout(HOOK, run) == 60.0
 
 
 async def test_the_end_of_a_run_is_sent_at_once(tmp_path: Path) -> None:
