@@ -109,9 +109,8 @@ class Telegram:
         self.downloads: Counter[str] = Counter()
         #: ids of files whose download breaks off in the middle
         self.broken: set[str] = set()
-        #: set while uploads may end; the bot's files are in no chat before that
-        self.may_end = asyncio.Event()
-        self.may_end.set()
+        #: names of the bot's files whose upload gets no answer for now; they are in no chat before that
+        self.held: set[str] = set()
         #: chats of presses that the bot has not answered, by the id of the press
         self.pressed: dict[str, int] = {}
         self._updates = itertools.count(1000)
@@ -240,11 +239,12 @@ class Telegram:
 
     async def _call(self, request: web.Request) -> web.Response:
         method, params = request.match_info["method"], await _read_params(request)
-        if method in ("sendPhoto", "sendAnimation", "sendDocument"):
-            await self.may_end.wait()
         if request.match_info["token"] != BOT_TOKEN:
             return _refusal(Trouble(401, "Unauthorized"))
         self.calls.append((method, params))
+        self._wake()
+        while any(isinstance(given, tuple) and given[0] in self.held for given in params.values()):
+            await asyncio.sleep(0.01)
         trouble = self._planned(method, params)
         if trouble is not None and trouble.cut != "after":
             if trouble.cut:
