@@ -319,6 +319,24 @@ async def test_a_file_that_never_comes_is_left_out_after_some_tries(
     assert BOT_TOKEN not in "".join(texts) + capsys.readouterr().out
 
 
+async def test_a_slow_download_holds_up_neither_other_chats_nor_what_telegram_is_told(
+    moongate: Serving, telegram: Telegram
+) -> None:
+    telegram.held.add("file0")
+    await telegram.send_photo(7, JPEG, caption="first")
+    await telegram.until(lambda: telegram.downloads["file0"])
+    last = await telegram.send_photo(7, PNG, caption="second")
+    await telegram.until(lambda: any(params.get("offset", 0) > last for _, params in telegram.calls), "it is noted")
+    await telegram.say_in_group(GROUP, "Hello")
+    await telegram.answered(GROUP, "echo: Ada: Hello")
+    assert telegram.chats[7].texts == []
+    telegram.held.clear()
+    await until_answers(telegram, 2)
+
+    assert sorted(run.spec.input for run in await runs(moongate)) == ["Ada: Hello", "first", "second"]
+    assert [run.spec.input for run in await runs(moongate) if run.spec.session.endswith(":7")] == ["first", "second"]
+
+
 async def test_a_failing_file_does_not_hold_up_other_chats(
     moongate: Serving, telegram: Telegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,9 +18,11 @@ from gateway.channels.telegram.outgoing import FileMethod
 from gateway.domain.delivery import Delivered, PermanentFailure, RetryLater
 from gateway.domain.file import File
 from gateway.domain.ports.channel import OutgoingMessage
+from tests.api.client import ask
 from tests.channels.context import MemoryChannelContext
 from tests.contracts.stores import START, SteppedClock
 from tests.support import telegram_server
+from tests.support.inprocess import serving
 from tests.support.telegram_server import BOT_TOKEN, Received, Telegram, Trouble
 
 
@@ -232,6 +235,24 @@ async def test_a_file_follows_a_group_that_has_moved(
     await channel.send_message(answer("", make_file("a.png", "image/png")), context)
 
     assert [file.name for file in received(telegram, -1007)] == ["a.png"]
+
+
+async def test_a_delivery_that_is_retried_by_hand_sends_the_files(tmp_path: Path, telegram: Telegram) -> None:
+    telegram.trouble["sendMessage"].append(Trouble(403, "Forbidden: bot was blocked by the user"))
+    options = {"token": BOT_TOKEN, "base_url": telegram.base_url, "chats": [7], "poll_seconds": 1}
+    async with serving(tmp_path, {"channels": {"telegram": options}}) as served:
+        await telegram.say(7, "@@ say Here:\n@@ file a.txt one\n@@ file dance.gif GIF89a....")
+        while not (dead := (await ask(served, "GET", "/api/deliveries?status=dead")).body["deliveries"]):
+            await asyncio.sleep(0.01)
+        assert telegram.chats[7].files == {}
+        await ask(served, "POST", f"/api/deliveries/{dead[0]['id']}/retry", {})
+        await telegram.until(lambda: len(telegram.chats[7].files) == 2, "the files arrived")
+
+    assert telegram.chats[7].texts == ["Here:"]
+    assert [(file.kind, file.content) for file in received(telegram)] == [
+        ("document", b"one"),
+        ("animation", b"GIF89a...."),
+    ]
 
 
 async def test_a_large_file_is_never_in_memory_whole(

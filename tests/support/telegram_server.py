@@ -109,7 +109,8 @@ class Telegram:
         self.downloads: Counter[str] = Counter()
         #: ids of files whose download breaks off in the middle
         self.broken: set[str] = set()
-        #: names of the bot's files whose upload gets no answer for now; they are in no chat before that
+        #: names of the bot's files whose upload gets no answer for now, so that they are in no chat; ids of people's
+        #: files whose download gets none
         self.held: set[str] = set()
         #: chats of presses that the bot has not answered, by the id of the press
         self.pressed: dict[str, int] = {}
@@ -348,6 +349,8 @@ class Telegram:
             return _refusal(Trouble(404, "Not Found"))
         self.downloads[file_id] += 1
         self._wake()
+        while file_id in self.held:
+            await asyncio.sleep(0.01)
         content = self.contents[file_id]
         if file_id not in self.broken:
             return web.Response(body=content, content_type="application/octet-stream")

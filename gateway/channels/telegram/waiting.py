@@ -77,6 +77,8 @@ class WaitingMessages:
         self._submit = submit
         #: one lock a chat, held while its messages are submitted
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        #: held while a message is added
+        self._adding = asyncio.Lock()
         self._changed = asyncio.Event()
         #: how many parts an open album has had since when, by its number
         self._parts: dict[int, tuple[int, float]] = {}
@@ -88,14 +90,17 @@ class WaitingMessages:
         self._pauses: dict[str, float] = {}
 
     async def add_message(self, update: Update, context: ChannelContext) -> None:
-        """Keep a message with a file. When this returns, it is on disk; a repeated one is kept once."""
+        """Keep a message with a file. When this returns, it is on disk; a repeated one is kept once.
+
+        This does not wait for a submission in the same chat. A submission moves the notes of a message only forward,
+        from `open` to `closed` to `took`, and they are read in this order: so a repeated one is always found.
+        """
         message = require_message(update)
         chat, number = incoming.read_address(message), update.update_id
-        async with self._lock_chat(chat):
+        async with self._adding:
             waiting = await _list_messages(chat, context)
-            for one in waiting:
-                if any(part.update_id == number for part in one.updates):
-                    return
+            if any(part.update_id == number for one in waiting for part in one.updates):
+                return
             if await context.read_note(f"took:{number}") is not None:
                 return
             name = f"{_OPEN if message.media_group_id else _CLOSED}{number}"
