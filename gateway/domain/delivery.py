@@ -27,7 +27,7 @@ MAX_RETRY_AFTER_SECONDS = 86_400.0
 #: how the error of an attempt begins that the address policy refused
 REFUSED_PREFIX = "refused: "
 #: bytes of a file that a chat takes in a second, at least: a slower line is given up
-MIN_UPLOAD_BYTES_PER_SECOND = 20_000
+MIN_CHAT_UPLOAD_BYTES_PER_SECOND = 20_000
 #: characters of an error that are stored
 MAX_DELIVERY_ERROR_CHARACTERS = 500
 

@@ -23,7 +23,7 @@ from gateway.channels.telegram.wire import (
     StoredFile,
     parse_address,
 )
-from gateway.domain.delivery import MIN_UPLOAD_BYTES_PER_SECOND
+from gateway.domain.delivery import MIN_CHAT_UPLOAD_BYTES_PER_SECOND
 from gateway.domain.file import File
 from gateway.security import redaction
 
@@ -176,7 +176,7 @@ class BotApi:
         form = aiohttp.FormData(quote_fields=False)  # Telegram reads names in UTF-8, and no escapes
         for name, value in _chat_params(chat).items():
             form.add_field(name, str(value))
-        seconds = BOT_CALL_TIMEOUT_SECONDS + file.size / MIN_UPLOAD_BYTES_PER_SECOND
+        seconds = BOT_CALL_TIMEOUT_SECONDS + file.size / MIN_CHAT_UPLOAD_BYTES_PER_SECOND
         with await asyncio.to_thread(content.open, "rb") as stream:
             form.add_field(method.value, stream, filename=file.name, content_type=file.media_type)
             try:

@@ -15,7 +15,7 @@ from gateway.domain.address_policy import AddressPolicy
 from gateway.domain.delivery import (
     CHAT_FORMAT,
     DELIVERY_RETRY_DELAYS_SECONDS,
-    MIN_UPLOAD_BYTES_PER_SECOND,
+    MIN_CHAT_UPLOAD_BYTES_PER_SECOND,
     Delivery,
     DeliveryStatus,
     PermanentFailure,
@@ -65,7 +65,7 @@ def compute_sending_limit(seconds: float) -> int:
 def compute_send_timeout(target: Target, run: Run) -> float:
     """Return the seconds that one attempt gets: more for a chat, to which the files of the run are uploaded."""
     uploaded = sum(file.size for file in run.files) if target.format == CHAT_FORMAT else 0
-    return SEND_TIMEOUT_SECONDS + uploaded / MIN_UPLOAD_BYTES_PER_SECOND
+    return SEND_TIMEOUT_SECONDS + uploaded / MIN_CHAT_UPLOAD_BYTES_PER_SECOND
 
 
 class DeliverySetup(Struct, frozen=True, kw_only=True):
