@@ -25,6 +25,7 @@ from harness.directives import (
     read,
     smallest_value,
 )
+from harness.received_files import count_request_tokens
 from harness.scripted_server import AnswerStream, ScriptedServer, run_forever, serve
 
 _MODELS = ("claude-sonnet-4-5", "claude-opus-4-5", "claude-haiku-4-5")
@@ -63,7 +64,7 @@ class ScriptedAnthropic(ScriptedServer):
         return await self.perform(plan, last_user_text(messages), stream, lambda plan: _whole(body, plan))
 
     async def _count(self, request: web.Request) -> web.Response:
-        return web.json_response({"input_tokens": count_tokens(await request.text())})
+        return web.json_response({"input_tokens": count_request_tokens(await request.json())})
 
     async def _models(self, request: web.Request) -> web.Response:
         data = [{"type": "model", "id": name, "display_name": name} for name in _MODELS]
@@ -107,7 +108,7 @@ def _block(plan: Answer | Call) -> dict[str, Any]:
 
 def _head(body: dict[str, Any]) -> dict[str, Any]:
     """Return a message that is still empty."""
-    given = count_tokens(json.dumps(body["messages"]))
+    given = count_request_tokens(body["messages"])
     return {
         "id": "msg_" + uuid.uuid4().hex[:20],
         "type": "message",

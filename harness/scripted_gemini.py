@@ -25,6 +25,7 @@ from harness.directives import (
     read,
     smallest_value,
 )
+from harness.received_files import count_request_tokens
 from harness.scripted_server import AnswerStream, ScriptedServer, run_forever, serve
 
 _MODELS = ("gemini-2.5-pro", "gemini-2.5-flash")
@@ -58,13 +59,13 @@ class ScriptedGemini(ScriptedServer):
         model, _, method = request.match_info["call"].rpartition(":")
         match method:
             case "countTokens":
-                return web.json_response({"totalTokens": count_tokens(await request.text())})
+                return web.json_response({"totalTokens": count_request_tokens(await request.json())})
             case "embedContent":
                 return web.json_response({"embedding": {"values": [0.0] * 8}})
         body = await self.note(request)
         messages = _messages(body)
         plan = _read(body, messages)
-        given = count_tokens(json.dumps(body.get("contents", [])))
+        given = count_request_tokens(body.get("contents", []))
         stream = _Stream(request, model, given) if method == "streamGenerateContent" else None
         return await self.perform(plan, last_user_text(messages), stream, lambda plan: _whole(model, plan, given))
 

@@ -101,6 +101,25 @@ def prompt_for(tool: tuple[str, dict[str, Any]]) -> str:
     return f"[[tool {tool[0]} {json.dumps(tool[1])}]]"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("codex-zed", marks=pytest.mark.agents("codex-acp-zed")),
+        pytest.param("gemini", marks=pytest.mark.agents("gemini")),
+    ],
+)
+async def test_a_picture_of_10_megabytes_reaches_the_model_as_it_is(name: str, tmp_path: Path) -> None:
+    """Claude Code and opencode make such a picture smaller."""
+    picture = make_png("x" * 10_000_000)
+
+    async with staged(REAL[name], tmp_path) as stage:
+        answer = await stage.send("What is this? [[say seen]]", [encode_file("large.png", picture)])
+
+    assert answer["reply"] == "seen"
+    assert stage.model.files == [ReceivedFile("image/png", picture)]
+
+
 async def download(stage: Stage, file: dict[str, Any]) -> bytes:
     async with stage.served.client.get(f"/api/files/{file['id']}") as response:
         assert response.status == 200
