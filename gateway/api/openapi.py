@@ -13,6 +13,7 @@ import msgspec
 
 import gateway
 from gateway.api.routing import MAX_IDEMPOTENCY_KEY_LENGTH, NATIVE_DIALECT, Nothing, Route
+from gateway.domain.media_type import UNKNOWN_MEDIA_TYPE
 
 _REFUSED_DESCRIPTION = "Refused; `error.code` says why."
 _REF_TEMPLATE = "#/components/schemas/{name}"
@@ -37,6 +38,13 @@ _SERVER_SENT_EVENT = {
     "type": "object",
     "description": "One server-sent event.",
     "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+}
+#: what generators of clients take for a file
+_BINARY = {"type": "string", "format": "binary"}
+#: a body that is a file, or a form with one
+_FILE_CONTENT = {
+    UNKNOWN_MEDIA_TYPE: {"schema": _BINARY},
+    "multipart/form-data": {"schema": {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}},
 }
 _PUBLISHED_REFS = {
     _REF_TEMPLATE.format(name=name): _REF_TEMPLATE.format(name=published)
@@ -164,7 +172,9 @@ def _build_operation(route: Route, of: dict[Any, Any], components: dict[str, Any
         operation["parameters"] = parameters
     if route.scope is not None:
         operation["description"] = f"Needs a token with the scope `{route.scope}`."
-    if route.body is not Nothing:
+    if route.takes_stream:
+        operation["requestBody"] = {"required": False, "content": _FILE_CONTENT}
+    elif route.body is not Nothing:
         needed = any(field.required for field in msgspec.structs.fields(route.body))
         operation["requestBody"] = {
             "required": needed,

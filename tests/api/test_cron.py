@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.api.client import ask, done
+from tests.api.test_files import on_disk, uploaded
 from tests.support.inprocess import Serving, serving
 
 NINE = {"name": "inbox", "schedule": "0 9 * * 1-5", "timezone": "Europe/Berlin", "prompt": "summarise my inbox"}
@@ -159,3 +161,68 @@ async def test_what_is_not_there_is_told(served: Serving, method: str, path: str
     answer = await ask(served, method, path, body)
 
     assert (answer.status, answer.code) == (404, "JOB_NOT_FOUND")
+
+
+async def test_a_schedule_gives_its_files_to_each_of_its_runs(served: Serving) -> None:
+    given = {"name": "a.txt", "data": base64.b64encode(b"each time").decode()}
+    stored = await uploaded(served, b"stored")
+    job = await create(served, prompt="@@ read", attachments=[given, {"file": stored["id"]}])
+    assert [file["name"] for file in job["attachments"]] == ["a.txt", "a.txt"]
+    shown = (await ask(served, "GET", f"/api/cron/{job['id']}")).body["job"]
+    assert shown["attachments"] == job["attachments"]
+
+    for _ in range(2):
+        answer = await ask(served, "POST", "/api/cron/trigger", {"job_id": job["id"]})
+        task = await done(served, answer.body["run_id"])
+        assert task["result"].split() == [file["sha256"] for file in job["attachments"]]
+        assert task["attachments"] == job["attachments"]
+
+
+async def test_files_of_a_schedule_are_replaced_kept_and_let_go(served: Serving) -> None:
+    given = {"name": "a.txt", "data": base64.b64encode(b"1").decode()}
+    job = await create(served, attachments=[given])
+    path = f"/api/cron/{job['id']}"
+    (first,) = job["attachments"]
+
+    async def uses(file: dict[str, Any]) -> int:
+        return int((await ask(served, "GET", f"/api/files/{file['id']}/info")).body["file"]["uses"])
+
+    renamed = (await ask(served, "PATCH", path, {"name": "renamed"})).body["job"]
+    await ask(served, "POST", f"{path}/toggle")
+    assert (renamed["attachments"], await uses(first)) == ([first], 1)
+    assert (await ask(served, "DELETE", f"/api/files/{first['id']}")).status == 409
+
+    other = {"name": "b.txt", "data": base64.b64encode(b"2").decode()}
+    edited = (await ask(served, "PATCH", path, {"attachments": [other]})).body["job"]
+    (second,) = edited["attachments"]
+    assert (second["name"], await uses(first), await uses(second)) == ("b.txt", 0, 1)
+
+    cleared = (await ask(served, "PATCH", path, {"attachments": []})).body["job"]
+    assert (cleared["attachments"], await uses(second)) == ([], 0)
+    await ask(served, "PATCH", path, {"attachments": [{"file": second["id"]}]})
+    await ask(served, "DELETE", path)
+    assert await uses(second) == 0
+
+
+async def test_a_refused_schedule_or_edit_leaves_no_files(served: Serving) -> None:
+    given = {"name": "a.txt", "data": base64.b64encode(b"1").decode()}
+    job = await create(served)
+    for method, path, body in (
+        ("POST", "/api/cron/create", {**NINE, "schedule": "never", "attachments": [given]}),
+        ("POST", "/api/cron/create", {**NINE, "attachments": [given, {"file": "0" * 26}]}),
+        ("PATCH", f"/api/cron/{job['id']}", {"schedule": "never", "attachments": [given]}),
+        ("PATCH", "/api/cron/none", {"attachments": [given]}),
+    ):
+        assert (await ask(served, method, path, body)).status in (400, 404)
+    assert on_disk(served) == []
+    assert (await ask(served, "GET", f"/api/cron/{job['id']}")).body["job"]["attachments"] == []
+
+
+async def test_a_schedule_with_files_is_made_once_by_its_key(served: Serving) -> None:
+    body = {**NINE, "attachments": [{"name": "a.txt", "data": base64.b64encode(b"1").decode()}]}
+    other = {**NINE, "attachments": [{"name": "a.txt", "data": base64.b64encode(b"2").decode()}]}
+    answers = [await ask(served, "POST", "/api/cron/create", sent, Idempotency_Key="k") for sent in (body, body, other)]
+
+    assert [answer.status for answer in answers] == [200, 200, 409]
+    assert answers[0].body == answers[1].body
+    assert len(on_disk(served)) == 1

@@ -305,8 +305,9 @@ async def edit_job(call: Call[JobFields, Nothing]) -> JobAnswer:
     found = await schedules.get_schedule(id_)
     changes = _read_spec_fields(call, found.spec.deliver)
     enabled = None if call.body.enabled is UNSET else call.body.enabled
+    replaces_files = call.body.attachments is not UNSET
     async with receive_attachments(call, call.body.attachments) as given:
-        if call.body.attachments is not UNSET:
+        if replaces_files:
             changes["attachments"] = given.files
         if changes or enabled is not None:
             found = await asyncio.shield(schedules.edit_schedule(id_, changes, enabled, given.staged))
