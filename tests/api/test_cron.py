@@ -29,6 +29,19 @@ async def create(served: Serving, **fields: Any) -> dict[str, Any]:
     return job
 
 
+async def test_an_edit_replaces_the_files_keeps_them_or_removes_them(served: Serving) -> None:
+    def names(job: dict[str, Any]) -> list[str]:
+        return [file["name"] for file in job["attachments"]]
+
+    job = await create(served, attachments=[{"name": "a.txt", "data": "YQ=="}])
+    path = f"/api/cron/{job['id']}"
+    edits = ({"attachments": [{"name": "b.txt", "data": "Yg=="}]}, {"name": "other"}, {"attachments": []})
+    edited = [(await ask(served, "PATCH", path, edit)).body["job"] for edit in edits]
+
+    assert names(job) == ["a.txt"]
+    assert [names(one) for one in edited] == [["b.txt"], ["b.txt"], []]
+
+
 async def test_a_schedule_is_made_listed_edited_toggled_and_deleted(served: Serving) -> None:
     job = await create(served)
     listed = (await ask(served, "GET", "/api/cron")).body["jobs"]
