@@ -13,6 +13,8 @@ import click
 from cli import output
 from cli.arguments import Duration, add_budget_options, pop_budget, read_text
 from cli.command import Group, current_invocation
+from cli.files.given import add_file_option, attach_files, check_inputs
+from cli.files.shown import describe_with_command
 from cli.remote.client import connect_to_gateway, quote_part
 from cli.remote.lookup import find_schedule_id
 from gateway.errors import GatewayError, InvalidRequest, ScheduleNotFound
@@ -34,7 +36,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
     \b
     With --json, a job is
-      {"id", "name", "schedule", "timezone", "prompt", "agentId", "session", "fresh", "model",
+      {"id", "name", "schedule", "timezone", "prompt", "attachments", "agentId", "session", "fresh", "model",
        "timeout", "enabled", "reason", "deliver", "webhook", "misfire", "overlap", "max_age",
        "jitter", "failures", "max_failures", "budget", "next_run", "last_run", "last_status", "last_run_id",
        "missed", "skipped", "skip_reason", "created_at", "updated_at"}
@@ -159,13 +161,17 @@ def show_schedule(id_: str) -> None:
 @COMMAND.command("add")
 @click.argument("schedule")
 @click.argument("prompt", required=False)
+@add_file_option
 @_add_schedule_options
 @click.option("--disabled", is_flag=True, help="Create it disabled.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
-def add_schedule(schedule: str, prompt: str | None, disabled: bool, yes: bool, **given: Any) -> None:
+def add_schedule(
+    schedule: str, prompt: str | None, files: tuple[str, ...], disabled: bool, yes: bool, **given: Any
+) -> None:
     """Create a schedule and print its id. On a terminal, its next five times are shown first.
 
-    If PROMPT is missing or -, it is read from standard input.
+    If PROMPT is missing or -, it is read from standard input. The agent gets the files each time, as
+    they are now.
 
     \b
     Example:
@@ -174,12 +180,13 @@ def add_schedule(schedule: str, prompt: str | None, disabled: bool, yes: bool, *
     \b
     --json prints {"status": "ok", "job": job}
     """
+    check_inputs(files, prompt)
     client = connect_to_gateway()
     if sys.stdin.isatty() and not yes and not current_invocation().json:
         _print_times(client.get("/api/cron/next", schedule=schedule, timezone=given["timezone"]), talk=True)
         click.confirm("Create it?", default=True, abort=True, err=True)
     body = {"schedule": schedule, "prompt": read_text(prompt), "enabled": not disabled, **_build_body(given)}
-    made = client.post("/api/cron/create", body)
+    made = client.post("/api/cron/create", {**body, "attachments": attach_files(client, files)})
     output.print_result(made, made["job"]["id"])
     job = made["job"]
     if not current_invocation().json and job["enabled"]:
@@ -190,9 +197,11 @@ def add_schedule(schedule: str, prompt: str | None, disabled: bool, yes: bool, *
 @click.argument("id_", metavar="ID")
 @click.option("--schedule", help="New times, as for `add`.")
 @click.option("--prompt", help="New prompt for the agent.")
+@add_file_option
+@click.option("--no-files", is_flag=True, help="Send no files along any more.")
 @_add_schedule_options
-def edit_schedule(id_: str, **given: Any) -> None:
-    """Change a schedule. Options that you leave out change nothing.
+def edit_schedule(id_: str, files: tuple[str, ...], no_files: bool, **given: Any) -> None:
+    """Change a schedule. Options that you leave out change nothing; files replace those that it has.
 
     \b
     Example:
@@ -201,8 +210,15 @@ def edit_schedule(id_: str, **given: Any) -> None:
     \b
     --json prints {"status": "ok", "job": job}
     """
+    check_inputs(files)
+    if files and no_files:
+        raise click.UsageError("Give --file or --no-files, not both.", click.get_current_context())
     client = connect_to_gateway()
-    found = client.patch(f"/api/cron/{quote_part(find_schedule_id(client, id_))}", _build_body(given))
+    path = f"/api/cron/{quote_part(find_schedule_id(client, id_))}"
+    body = _build_body(given)
+    if files or no_files:
+        body["attachments"] = attach_files(client, files) or []
+    found = client.patch(path, body)
     job = found["job"]
     disabled = f"Disabled: {job['reason'] or 'by hand'}."
     output.print_result(found, f"Next: {_format_next_run(job)}." if job["enabled"] else disabled)
@@ -385,6 +401,7 @@ def _print_schedule(job: dict[str, Any]) -> None:
         ("Missed", job["missed"]),
         ("Skipped", f"{job['skipped']}; last: {job['skip_reason']}" if job["skip_reason"] else job["skipped"]),
         ("Prompt", job["prompt"]),
+        *(("Attachment", describe_with_command(file)) for file in job["attachments"]),
     ]
     output.print_fields([(name, value) for name, value in rows if value not in ("", "-", None)])
 

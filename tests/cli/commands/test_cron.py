@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from harness.command_line import Shell
@@ -156,3 +158,25 @@ def test_the_name_of_a_schedule_in_the_place_of_an_expression_is_answered_with_t
             in told.err
         )
     assert "is not a cron expression" in unknown.err
+
+
+def test_files_go_along_each_time_and_are_replaced_or_removed(shell: Shell, tmp_path: Path) -> None:
+    for name in ("log.txt", "new.txt"):
+        (tmp_path / name).write_text(name)
+    identifier = shell("cron", "add", "0 0 1 1 *", "@@ read", "--file", str(tmp_path / "log.txt")).out.strip()
+
+    run = shell("cron", "trigger", identifier).out.strip()
+    shown = shell("cron", "show", identifier).out
+    replaced = shell("cron", "edit", identifier, "--file", str(tmp_path / "new.txt"), "--json").json["job"]
+    kept = shell("cron", "edit", identifier, "--name", "with files", "--json").json["job"]
+    removed = shell("cron", "edit", identifier, "--no-files", "--json").json["job"]
+    both = shell("cron", "edit", identifier, "--no-files", "--file", str(tmp_path / "new.txt"))
+
+    assert [file["name"] for file in shell("tasks", "show", run, "--json").json["task"]["attachments"]] == ["log.txt"]
+    assert "Attachment   log.txt (text/plain, 7 bytes): gateway files get 01" in shown
+    assert [[file["name"] for file in job["attachments"]] for job in (replaced, kept, removed)] == [
+        ["new.txt"],
+        ["new.txt"],
+        [],
+    ]
+    assert both.code == 2
