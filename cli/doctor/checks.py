@@ -11,6 +11,7 @@ from cli.doctor import environment
 from cli.doctor.agents import examine_agents
 from cli.doctor.budgets import examine_budgets
 from cli.doctor.database import examine_database
+from cli.doctor.files import examine_files
 from cli.doctor.finding import Finding, Level
 from cli.doctor.private_files import examine_private_paths
 from cli.doctor.workspaces import examine_workspaces
@@ -56,6 +57,7 @@ def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
         *_examine_webhooks(settings),
         *examine_agents(settings, agents, instance, found),
         *examine_budgets(agents, instance, found),
+        *examine_files(instance, found),
     ]
 
 

@@ -189,5 +189,6 @@ async def test_metrics_count_what_ran(moongate: Serving) -> None:
         'moongate_runs{status="queued"} 0.0',
         'moongate_agent_runs{agent="main"} 0.0',
         "moongate_sessions 3.0",
+        "moongate_files_bytes 0.0",
     ):
         assert line in answer.body.splitlines()

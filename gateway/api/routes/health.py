@@ -179,6 +179,8 @@ async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     working = Gauge("moongate_agent_runs", "Running runs by agent.", ["agent"], registry=registry)
     for view in await call.engine.agents.list_views():
         working.labels(view.slug).set(view.load.running)
+    taken = await call.engine.files.count_bytes()
+    Gauge("moongate_files_bytes", "Bytes of all stored files; equal files count once.", registry=registry).set(taken)
     up = (call.server.clock() - call.server.started) / 1000
     Gauge("moongate_uptime_seconds", "Seconds since the start.", registry=registry).set(up)
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

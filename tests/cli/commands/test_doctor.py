@@ -260,6 +260,20 @@ def test_a_limit_of_tokens_that_cannot_hold_is_a_warning(alone: tuple[Live, Shel
     assert running[1].startswith("the cost limit of the schedule 'watch' cannot hold")
 
 
+def test_files_that_take_nearly_all_of_their_quota_are_a_warning(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.config.write_text(json.dumps({**json.loads(live.config.read_text()), "files": {"quota": 2000}}))
+    live.start()
+    shell("files", "add", "-", given="a" * 1800)
+    fits = findings(shell("doctor", "--json"))["files"]
+    shell("files", "add", "-", given="b")
+    full = findings(shell("doctor", "--json"))["files"]
+
+    assert (fits["level"], fits["finding"]) == ("ok", "they take 1.8 kB of 2.0 kB")
+    assert full["level"] == "warning"
+    assert "files.quota" in full["remedy"]
+
+
 @pytest.mark.parametrize(("free", "level"), [(2 << 30, Level.OK), (500 << 20, Level.WARNING), (50 << 20, Level.ERROR)])
 def test_little_space_is_a_warning_and_hardly_any_an_error(
     free: int, level: Level, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
