@@ -80,6 +80,17 @@ def test_python_sends_a_file_and_saves_what_the_agent_made(desk: tuple[Live, Pat
     assert (desk[1] / "chart.txt").read_text() == "a chart"
 
 
+def test_openais_client_sends_a_picture(desk: tuple[Live, Path]) -> None:
+    (desk[1] / "error.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(25))
+
+    said = run_example(desk, [sys.executable, "-I", "-c"], find_example("python", "import OpenAI"))
+
+    [task] = desk[0].call("GET", "/api/tasks").body["tasks"]
+    [file] = task["attachments"]
+    assert said.startswith(f"I see {file['name']}")
+    assert (file["media_type"], file["size"]) == ("image/png", 33)
+
+
 def test_what_an_agent_made_is_saved_shown_and_fetched(desk: tuple[Live, Path]) -> None:
     example = find_example("sh", "--save")
     ask, rest = example.split("\n", 1)
