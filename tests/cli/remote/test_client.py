@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 import signal
 import threading
+from http.client import HTTPResponse
+from typing import Any
 
 import pytest
 
@@ -11,7 +15,15 @@ from cli.instance import Instance
 from cli.remote import client
 from cli.remote.client import GatewayClient
 from gateway import errors
-from gateway.errors import GatewayError, NotRunning, RunNotFound, Unauthorized
+from gateway.errors import (
+    GatewayError,
+    InvalidRequest,
+    NotRunning,
+    RunNotFound,
+    StorageFull,
+    Unauthorized,
+    Unavailable,
+)
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE
 
@@ -123,3 +135,70 @@ def test_words_that_are_not_the_gateways_are_not_taken_for_its(served: Live) -> 
 
     assert type(error) is GatewayError
     assert "502" in error.message
+
+
+def test_an_upload_whose_answer_is_lost_is_sent_again_and_is_one_file(
+    served: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = GatewayClient(Instance.from_environment(served.env))
+    send, lost = own._send_request, []
+
+    def lose_first_answer(method: str, *arguments: Any) -> HTTPResponse:
+        answer = send(method, *arguments)
+        if method == "POST" and not lost:
+            lost.append(answer.read())
+            raise ConnectionResetError
+        return answer
+
+    monkeypatch.setattr(own, "_send_request", lose_first_answer)
+    sent = own.upload_file("once.bin", io.BytesIO(bytes(1 << 20)), 1 << 20, lambda size: None)["file"]
+
+    listed = [file["id"] for file in own.get_pages("/api/files", "files", 1000)["files"] if file["name"] == "once.bin"]
+    assert (len(lost), listed) == (1, [sent["id"]])
+
+
+def test_a_file_that_is_refused_before_it_was_sent_is_an_error_with_the_reason(alone: tuple[Live, object]) -> None:
+    live, _ = alone
+    live.config.write_text(json.dumps({**json.loads(live.config.read_text()), "files": {"quota": 2000}}))
+    live.start()
+    own = GatewayClient(Instance.from_environment(live.env))
+    size = 20_000_000
+
+    with pytest.raises(StorageFull, match=r"files\.quota"):
+        own.upload_file("large.bin", io.BytesIO(bytes(size)), size, lambda sent: None)
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_is_not_stored(served: Live) -> None:
+    own = GatewayClient(Instance.from_environment(served.env))
+
+    with pytest.raises(InvalidRequest, match="became shorter"):
+        own.upload_file("short.bin", io.BytesIO(bytes(10)), 11, lambda sent: None)
+    assert "short.bin" not in [file["name"] for file in own.get_pages("/api/files", "files", 1000)["files"]]
+
+
+def test_a_download_goes_on_where_the_connection_broke(served: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = GatewayClient(Instance.from_environment(served.env))
+    content = bytes(range(256)) * 8192
+    sent = own.upload_file("broken.bin", io.BytesIO(content), len(content), lambda size: None)["file"]
+    read, pieces = HTTPResponse.read1, list[bytes]()
+
+    def break_second_read(answer: HTTPResponse, size: int = -1) -> bytes:
+        if len(pieces) == 1:
+            pieces.append(b"")
+            raise ConnectionResetError
+        return read(answer, size)
+
+    monkeypatch.setattr(HTTPResponse, "read1", break_second_read)
+    own.download_file(sent["id"], pieces.append)
+
+    assert pieces[1] == b""
+    assert b"".join(pieces) == content
+
+
+def test_a_download_that_ends_early_twice_is_an_error(served: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = GatewayClient(Instance.from_environment(served.env))
+    sent = own.upload_file("ends.bin", io.BytesIO(b"content"), 7, lambda size: None)["file"]
+    monkeypatch.setattr(HTTPResponse, "read1", lambda answer, size=-1: b"")
+
+    with pytest.raises(Unavailable):
+        own.download_file(sent["id"], lambda piece: None)
