@@ -110,7 +110,8 @@ def add_files(files: tuple[str, ...]) -> None:
 def get_files(ids: tuple[str, ...], place: Path | None, force: bool) -> None:
     """Save files on disk, and print where.
 
-    A file appears under its name when it is complete. Several files need a directory.
+    A file appears under its name when it is complete. For several files, PATH is a directory, which is
+    made if it does not exist.
 
     \b
     Examples:
@@ -170,13 +171,15 @@ def remove_files(ids: tuple[str, ...]) -> None:
 
 
 def _choose_places(files: Sequence[dict[str, Any]], place: Path | None, *, force: bool) -> list[Path]:
-    """Return where to save files.
+    """Return where to save files. A directory for several is made.
 
     Raises:
         UsageError: several need a directory.
         ClickException: other files are there.
     """
     directory = Path() if place is None else place
+    if len(files) > 1 and not directory.exists():
+        directory.mkdir(parents=True)
     if len(files) == 1 and place is not None and not place.is_dir():
         places = [place]
     elif directory.is_dir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from cli import output
 from cli.arguments import Duration, Moment, add_id_argument, parse_labels, read_text
 from cli.command import Group, current_invocation
 from cli.files.given import add_file_option, attach_files, check_inputs
+from cli.files.saving import add_save_option, prepare_directory, save_made_files
 from cli.follow.follow import follow_run, hint_on_early_interrupt
 from cli.follow.task_page import format_cost, print_task
 from cli.questions import format_answer, read_question, read_words
@@ -274,7 +276,8 @@ def _answer_question(id_: str, request: str, asked: dict[str, Any] | None, words
 
 @COMMAND.command("watch")
 @add_id_argument("task")
-def watch_task(id_: str | None, last: bool) -> None:
+@add_save_option
+def watch_task(id_: str | None, last: bool, save: Path | None) -> None:
     """Follow a task from its beginning to its end, also across restarts of the gateway.
 
     The answer goes to stdout, everything else to stderr. Exit code 0 if the task succeeded, else 1.
@@ -288,7 +291,8 @@ def watch_task(id_: str | None, last: bool) -> None:
     --json prints a line for each event: {"id": int, "data": {"kind": str, ...}}; the last is
       {"id": int, "data": {"kind": "end", "status", "outcome", "result"?, "finish"?, "error"?}}
     """
-    _follow_task(*connect_for("tasks", id_, last=last))
+    prepare_directory(save)
+    _follow_task(*connect_for("tasks", id_, last=last), save)
 
 
 @COMMAND.command("add")
@@ -317,10 +321,12 @@ def watch_task(id_: str | None, last: bool) -> None:
 @click.option("--goal", is_flag=True, help="Repeat until the agent says that the goal in INPUT is reached.")
 @click.option("--max-rounds", type=click.IntRange(1, 100), help="Most rounds for --goal.  [default: 10]")
 @click.option("--watch", "follow", is_flag=True, help="Follow the task to its end, as `tasks watch` does.")
+@add_save_option
 def add_task(
     input_: str | None,
     files: tuple[str, ...],
     follow: bool,
+    save: Path | None,
     goal: bool,
     words: tuple[str, ...],
     run_at: str | None,
@@ -342,6 +348,8 @@ def add_task(
     """
     agent = given.pop("agent")
     check_inputs(files, input_)
+    if save is not None and not follow:
+        raise click.UsageError("--save needs --watch, which waits for the end.", click.get_current_context())
     body = {
         "input": read_text(input_),
         "agentId": agent,
@@ -351,20 +359,22 @@ def add_task(
     }
     if goal:
         body["mode"] = "goal"
+    prepare_directory(save)
     with hint_on_early_interrupt():
         client = connect_to_gateway()
         made = client.post("/api/tasks", {**body, "attachments": attach_files(client, files)})
     output.print_result(made, made["task"]["id"], as_line=follow)
     if follow:
-        _follow_task(client, made["task"]["id"])
+        _follow_task(client, made["task"]["id"], save)
 
 
-def _follow_task(client: GatewayClient, id_: str) -> None:
+def _follow_task(client: GatewayClient, id_: str, save: Path | None) -> None:
     task = client.get(f"/api/tasks/{quote_part(id_)}")["task"]
     if output.wants_decoration(sys.stderr) and not current_invocation().json:
         age = output.format_elapsed(task["created_at"], None)
         output.print_note(f"{task['id']}, {task['agentId']}, {age} ago: {output.shorten_text(task['input'])}")
-    follow_run(client, task["id"], None, live=True, talk=True)
+    answer = follow_run(client, task["id"], None, live=True, talk=True)
+    save_made_files(client, answer.files, save)
     if not current_invocation().json:
         output.print_note("succeeded")
 

@@ -23,6 +23,8 @@ def test_a_script_for_each_shell(shell_name: str, alone: tuple[object, Shell]) -
         ("gateway tasks wa", 2, "plain,watch"),
         ("gateway tasks list --sta", 3, "plain,--status"),
         ("gateway tasks list --status fa", 4, "plain,failed"),
+        ("gateway agent --file er", 3, "file,er"),
+        ("gateway files add er", 3, "file,er"),
     ],
 )
 def test_commands_options_and_choices_are_completed(

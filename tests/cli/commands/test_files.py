@@ -95,12 +95,13 @@ def test_several_files_need_a_directory_and_names_that_differ(desk: Shell) -> No
     first, second, same = add(desk, "a.txt", b"a"), add(desk, "b.txt", b"b"), add(desk, "a.txt", b"c")
 
     both = desk("files", "get", first, second)
-    no_directory = desk("files", "get", first, second, "--output", "none")
+    made = desk("files", "get", first, second, "--output", "new/charts")
+    no_directory = desk("files", "get", first, second, "--output", "a.txt")
     alike = desk("files", "get", first, same, "--force")
 
-    assert both.out == "a.txt\nb.txt\n"
+    assert (both.out, made.out) == ("a.txt\nb.txt\n", "new/charts/a.txt\nnew/charts/b.txt\n")
     assert (no_directory.code, alike.code) == (2, 2)
-    assert "none is no directory" in no_directory.err
+    assert "a.txt is no directory" in no_directory.err
     assert "several of the files are called a.txt" in alike.err
     assert (desk.cwd / "a.txt").read_text() == "a"
 

@@ -52,6 +52,17 @@ def test_a_file_goes_along(shell: Shell, tmp_path: Path) -> None:
     assert [(file["name"], file["size"]) for file in made["task"]["attachments"]] == [("log.txt", 5)]
 
 
+def test_the_files_of_a_followed_task_are_saved(shell: Shell, tmp_path: Path) -> None:
+    added = shell("tasks", "add", "@@ file a.txt one", "--watch", "--save", str(tmp_path / "out"))
+    watched = shell("tasks", "watch", added.out.splitlines()[0], "--save", str(tmp_path / "out"))
+    refused = shell("tasks", "add", "hi", "--save", str(tmp_path / "out"))
+
+    assert f"Saved {tmp_path / 'out' / 'a.txt'}." in added.err
+    assert f"Saved {tmp_path / 'out' / 'a-2.txt'}." in watched.err
+    assert refused.code == 2
+    assert "--save needs --watch" in refused.err
+
+
 def test_a_goal_is_handed_in(shell: Shell) -> None:
     made = shell("tasks", "add", "--json", "--goal", "--max-rounds", "2", "x").json
 

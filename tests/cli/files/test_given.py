@@ -53,6 +53,15 @@ def test_a_file_without_a_size_is_read_to_its_end(shell: Shell) -> None:
     assert answer.out.strip() == hashlib.sha256(Path("/proc/version").read_bytes()).hexdigest()
 
 
+def test_an_empty_file_is_sent_as_it_is(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+
+    added = shell("files", "add", str(tmp_path / "empty"), "--json").json
+
+    assert [file["size"] for file in added["files"]] == [0]
+    assert shell("files", "get", added["files"][0]["id"], "--output", "-") == (0, "", "")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
