@@ -146,9 +146,11 @@ class FileCitation(Struct, frozen=True, kw_only=True):
     container_id: str
     #: `GET /api/files/{id}` returns the file
     file_id: str
+    #: name of the file
     filename: str
-    #: where the link begins and ends in the text
+    #: characters of the text before the link
     start_index: int
+    #: characters of the text up to the end of the link
     end_index: int
     #: the kind of this object
     type: Literal["container_file_citation"] = "container_file_citation"
