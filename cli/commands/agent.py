@@ -67,7 +67,15 @@ def COMMAND(  # noqa: N802 the seam's name
     With --stream, one line for each event comes first: {"id": int, "data": {"kind": str, ...}}.
     """
     check_inputs(files, message)
-    body = {"message": read_text(message), "session": session, "agentId": agent, "model": model, "timeout": timeout}
+    body: dict[str, object] = {
+        "message": read_text(message),
+        "session": session,
+        "agentId": agent,
+        "model": model,
+        "timeout": timeout,
+    }
+    if save is not None:
+        body["wants_files"] = True
     prepare_directory(save)
     as_json = current_invocation().json
     live = (sys.stdout.isatty() and not as_json) if stream is None else stream

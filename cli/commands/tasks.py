@@ -359,6 +359,8 @@ def add_task(
     }
     if goal:
         body["mode"] = "goal"
+    if save is not None:
+        body["wants_files"] = True
     prepare_directory(save)
     with hint_on_early_interrupt():
         client = connect_to_gateway()

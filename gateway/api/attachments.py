@@ -33,6 +33,12 @@ Attachments = Annotated[
     list[Attachment], Meta(max_length=100, description="Files for the agent: stored ones by id, or new ones.")
 ]
 
+#: whether the agent is told where to put files
+WantsFiles = Annotated[
+    bool,
+    Meta(description="Whether the agent is told where to put files that you want; those of a chat always are."),
+]
+
 
 def limit_body_with_files(request: web.Request, server: ServerContext) -> BodyLimit:
     """Return how long a body may be that has files in it, as base64."""

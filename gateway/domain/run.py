@@ -173,6 +173,8 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     input: str
     #: files that belong to the input
     attachments: tuple[File, ...] = ()
+    #: whether the agent is told where to put files that it makes; those of a chat always are
+    wants_files: bool = False
     mode: Mode = Mode.TURN
     #: limit of rounds in goal mode
     max_rounds: int = MAX_ROUNDS

@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.api import fields, sse, views
-from gateway.api.attachments import Attachments, limit_body_with_files, receive_attachments
+from gateway.api.attachments import Attachments, WantsFiles, limit_body_with_files, receive_attachments
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.event import Notice
 from gateway.domain.ids import MODEL_PATTERN
@@ -36,6 +36,7 @@ class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: seconds that the run may take
     timeout: fields.Seconds | None = None
     attachments: Attachments | UnsetType = UNSET
+    wants_files: WantsFiles | UnsetType = UNSET
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -71,6 +72,7 @@ async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
             session=str(key),
             input=call.body.message,
             attachments=given.files,
+            wants_files=call.body.wants_files is True,
             model=call.body.model,
             timeout=call.body.timeout,
         )

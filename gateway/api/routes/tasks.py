@@ -13,7 +13,7 @@ from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.api import fields, paging, sse, views
-from gateway.api.attachments import Attachments, limit_body_with_files, receive_attachments
+from gateway.api.attachments import Attachments, WantsFiles, limit_body_with_files, receive_attachments
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import ids, times
 from gateway.domain.address_policy import MAX_WEBHOOK_URL_CHARACTERS
@@ -63,6 +63,7 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: the secret that it is signed with, `whsec_` and base64; the gateway's own secret when left out
     webhook_secret: fields.WebhookSecret | None = None
     attachments: Attachments | UnsetType = UNSET
+    wants_files: WantsFiles | UnsetType = UNSET
 
 
 class TaskAnswer(Struct, frozen=True, kw_only=True):
@@ -161,6 +162,7 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
             session=str(key),
             input=wanted.input,
             attachments=given.files,
+            wants_files=wanted.wants_files is True,
             mode=wanted.mode,
             max_rounds=wanted.max_rounds,
             model=wanted.model,

@@ -386,8 +386,9 @@ class Executor:
 
 
 def _add_outbox_note(prompt: str, run: Run, outbox: str) -> str:
-    """Return a prompt that tells the agent how to send files, if its answer goes to a chat."""
-    if not outbox or all(target.kind == WEBHOOK_KIND for target in run.spec.deliver):
+    """Return a prompt that tells the agent how to send files, if its caller wants some or its answer goes to a chat."""
+    goes_to_chat = any(target.kind != WEBHOOK_KIND for target in run.spec.deliver)
+    if not outbox or not (run.spec.wants_files or goes_to_chat):
         return prompt
     return "\n\n".join(filter(None, [prompt, f"(Files that you write into {outbox} are sent to the user.)"]))
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.domain.file import File
 from gateway.engine.execution import workspace_files
-from gateway.engine.execution.workspace_files import FoundFile, Outbox, open_found, place_attachments
+from gateway.engine.execution.workspace_files import FoundFile, OutboxDirectory, open_found, place_attachments
 
 RUN = "01JABCDEFGHJKMNPQRSTVWXYZ0"
 
@@ -36,8 +36,8 @@ def secret(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def outbox(workspace: Path) -> Outbox:
-    made = Outbox(workspace, RUN, is_shared=False)
+def outbox(workspace: Path) -> OutboxDirectory:
+    made = OutboxDirectory(workspace, RUN, is_shared=False)
     made.prepare()
     return made
 
@@ -121,7 +121,7 @@ def test_nothing_is_written_through_a_link_in_place_of_a_copy(workspace: Path, s
 # --- outbox -----------------------------------------------------------------------------------
 
 
-def test_files_of_an_outbox_are_found_by_name_with_those_in_its_directories(outbox: Outbox) -> None:
+def test_files_of_an_outbox_are_found_by_name_with_those_in_its_directories(outbox: OutboxDirectory) -> None:
     (outbox.path / "charts" / "2024").mkdir(parents=True)
     (outbox.path / "z.txt").write_text("z")
     (outbox.path / "charts" / "2024" / "a.png").write_text("png")
@@ -133,7 +133,7 @@ def test_files_of_an_outbox_are_found_by_name_with_those_in_its_directories(outb
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no such files on Windows")
-def test_what_is_no_file_is_told_of_and_not_opened(outbox: Outbox, secret: Path) -> None:
+def test_what_is_no_file_is_told_of_and_not_opened(outbox: OutboxDirectory, secret: Path) -> None:
     (outbox.path / "link").symlink_to(secret / "secret.txt")
     (outbox.path / "directory link").symlink_to(secret)
     (outbox.path / "dangling").symlink_to("nowhere")
@@ -150,7 +150,7 @@ def test_what_is_no_file_is_told_of_and_not_opened(outbox: Outbox, secret: Path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
-def test_an_outbox_that_the_agent_has_replaced_by_a_link_is_not_followed(outbox: Outbox, secret: Path) -> None:
+def test_an_outbox_that_the_agent_has_replaced_by_a_link_is_not_followed(outbox: OutboxDirectory, secret: Path) -> None:
     outbox.path.rmdir()
     outbox.path.symlink_to(secret)
 
@@ -165,7 +165,7 @@ def test_an_outbox_that_the_agent_has_replaced_by_a_link_is_not_followed(outbox:
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
 @pytest.mark.parametrize("replaced", ["a", "a/b", "a/b/c.txt"])
 def test_a_file_that_becomes_a_link_after_it_was_found_is_not_followed(
-    outbox: Outbox, secret: Path, tmp_path: Path, replaced: str
+    outbox: OutboxDirectory, secret: Path, tmp_path: Path, replaced: str
 ) -> None:
     (outbox.path / "a" / "b").mkdir(parents=True)
     (outbox.path / "a" / "b" / "c.txt").write_text("c")
@@ -178,7 +178,7 @@ def test_a_file_that_becomes_a_link_after_it_was_found_is_not_followed(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no pipes on Windows")
-def test_a_file_that_becomes_a_pipe_after_it_was_found_is_refused_at_once(outbox: Outbox) -> None:
+def test_a_file_that_becomes_a_pipe_after_it_was_found_is_refused_at_once(outbox: OutboxDirectory) -> None:
     (outbox.path / "a.txt").write_text("a")
     (found,), _ = outbox.list_files()
     (outbox.path / "a.txt").unlink()
@@ -189,7 +189,7 @@ def test_a_file_that_becomes_a_pipe_after_it_was_found_is_refused_at_once(outbox
 
 
 @pytest.mark.skipif(os.name != "posix", reason="such names cannot be created on Windows")
-def test_names_that_are_no_text_are_found_and_told_of(outbox: Outbox) -> None:
+def test_names_that_are_no_text_are_found_and_told_of(outbox: OutboxDirectory) -> None:
     for name in (b"\xff.txt", b"a\nb.txt", b"\x1b[31m.txt"):
         (outbox.path / os.fsdecode(name)).write_text("x")
     (outbox.path / os.fsdecode(b"\xff link")).symlink_to("x")
@@ -199,7 +199,7 @@ def test_names_that_are_no_text_are_found_and_told_of(outbox: Outbox) -> None:
     assert problems == ["'\\udcff link' is not a file"]
 
 
-def test_no_more_entries_are_looked_at_than_the_limit(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_entries_are_looked_at_than_the_limit(outbox: OutboxDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workspace_files, "MAX_OUTBOX_ENTRIES", 50)
     for number in range(200):
         (outbox.path / f"{number}.txt").write_text("x")
@@ -209,7 +209,7 @@ def test_no_more_entries_are_looked_at_than_the_limit(outbox: Outbox, monkeypatc
     assert problems == ["it has more than 50 entries; the others are left out"]
 
 
-def test_directories_are_looked_into_as_deep_as_the_limit(outbox: Outbox) -> None:
+def test_directories_are_looked_into_as_deep_as_the_limit(outbox: OutboxDirectory) -> None:
     deep = outbox.path.joinpath(*"abcdefghij")
     deep.mkdir(parents=True)
     (deep / "too deep.txt").write_text("x")
@@ -221,7 +221,7 @@ def test_directories_are_looked_into_as_deep_as_the_limit(outbox: Outbox) -> Non
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
-def test_a_directory_that_cannot_be_read_is_told_of(outbox: Outbox) -> None:
+def test_a_directory_that_cannot_be_read_is_told_of(outbox: OutboxDirectory) -> None:
     (outbox.path / "closed").mkdir(mode=0o000)
     (outbox.path / "good.txt").write_text("x")
     found, problems = outbox.list_files()
@@ -233,7 +233,7 @@ def test_a_directory_that_cannot_be_read_is_told_of(outbox: Outbox) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
 def test_an_outbox_begins_empty_whatever_lies_in_its_place(workspace: Path, secret: Path) -> None:
-    outbox = Outbox(workspace, RUN, is_shared=False)
+    outbox = OutboxDirectory(workspace, RUN, is_shared=False)
     for lie in ("directory", "file", "link"):
         if lie == "directory":
             (workspace / "outbox" / "sub").mkdir(parents=True)
@@ -250,7 +250,7 @@ def test_an_outbox_begins_empty_whatever_lies_in_its_place(workspace: Path, secr
 
 
 def test_runs_that_share_a_workspace_have_outboxes_of_their_own_and_leave_no_directory(workspace: Path) -> None:
-    first, second = (Outbox(workspace, run, is_shared=True) for run in ("RUN1", "RUN2"))
+    first, second = (OutboxDirectory(workspace, run, is_shared=True) for run in ("RUN1", "RUN2"))
     first.prepare()
     second.prepare()
     (first.path / "a.txt").write_text("first")

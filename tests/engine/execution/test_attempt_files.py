@@ -1,0 +1,112 @@
+"""The files that an agent is given and makes, from the start of its run to the end that is stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.delivery import WEBHOOK_KIND, Target
+from gateway.domain.event import Log, MadeFile, Text
+from gateway.domain.ports.backend import NewFile, Turn
+from gateway.domain.run import Mode, Run
+from gateway.errors import AgentError
+from harness.waiting import until
+from tests.engine.stage import Anything, Stage, staged
+
+NOTE = "(Files that you write into {} are sent to the user.)"
+
+
+async def drawing(turn: Turn) -> AsyncGenerator[Anything, None]:
+    """Leave a chart in the outbox, and yield a picture; with `fail`, fail then."""
+    (Path(turn.outbox) / "chart.csv").write_text("1,2")
+    yield NewFile(name="../picture.png", media_type="image/png", content=b"not a picture")
+    yield Text(delta="drawn" if turn.round == 1 else "drawn GOAL_COMPLETE")
+    if turn.input.startswith("fail"):
+        raise AgentError("told to fail")
+
+
+def made(run: Run) -> list[tuple[str, str, int]]:
+    return [(file.name, file.media_type, file.size) for file in run.files]
+
+
+BOTH = [("picture.png", "text/plain", 13), ("chart.csv", "text/csv", 3)]
+
+
+async def outbox_of(stage: Stage) -> Path:
+    [workspace] = (stage.directory / "workspaces").iterdir()
+    return workspace / "outbox"
+
+
+@pytest.mark.parametrize("text", ["hello", "fail"])
+async def test_what_an_agent_makes_is_stored_with_the_end_of_its_run_however_that_ends(
+    tmp_path: Path, text: str
+) -> None:
+    async with staged(tmp_path, drawing) as stage:
+        run = await stage.do(text)
+        events = [event.data for event in await stage.engine.read_events(run.id, 0, 100)]
+        outbox = await outbox_of(stage)
+        await until(lambda: not list(outbox.iterdir()), "the outbox is empty")
+
+        assert made(run) == BOTH
+        assert [one.name for one in events if isinstance(one, MadeFile)] == [name for name, *_ in BOTH]
+        assert [await stage.engine.files.read_content(file) for file in run.files] == [b"not a picture", b"1,2"]
+        assert [(await stage.engine.files.get_file(file.id)).uses for file in run.files] == [
+            2 if text == "hello" else 1
+        ] * 2
+
+
+async def test_the_rounds_of_a_goal_fill_one_outbox(tmp_path: Path) -> None:
+    async with staged(tmp_path, drawing) as stage:
+        run = await stage.do(mode=Mode.GOAL, max_rounds=2)
+
+        assert made(run) == [BOTH[0], BOTH[0], BOTH[1]]
+
+
+async def test_a_link_in_the_outbox_is_not_followed_and_the_log_says_so(tmp_path: Path) -> None:
+    (secret := tmp_path / "secret").write_text("x")
+
+    async def linking(turn: Turn) -> AsyncGenerator[Anything, None]:
+        (Path(turn.outbox) / "link").symlink_to(secret)
+        yield Text(delta="done")
+
+    async with staged(tmp_path / "home", linking) as stage:
+        run = await stage.do()
+        events = [event.data for event in await stage.engine.read_events(run.id, 0, 100)]
+
+        assert (run.result, made(run)) == ("done", [])
+        assert "outbox: 'link' is not a file." in [one.message for one in events if isinstance(one, Log)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, False),
+        ({"deliver": (Target(kind=WEBHOOK_KIND, address="http://127.0.0.1:1/x"),)}, False),
+        ({"deliver": (Target(kind="telegram", address="7", format="chat"),)}, True),
+        ({"wants_files": True}, True),
+    ],
+)
+async def test_an_agent_is_told_of_its_outbox_if_somebody_wants_files(
+    tmp_path: Path, fields: dict[str, object], told: bool
+) -> None:
+    async with staged(tmp_path, drawing) as stage:
+        await stage.do(**fields)
+        [turn] = stage.backend.turns
+
+        assert turn.input == ("hello\n\n" + NOTE.format(turn.outbox) if told else "hello")
+
+
+async def test_agents_that_share_a_workspace_have_an_outbox_for_each_run_and_leave_nothing_there(
+    tmp_path: Path,
+) -> None:
+    (own := tmp_path / "own").mkdir()
+    async with staged(tmp_path / "home", drawing, agents={"main": {"workspace": str(own)}}) as stage:
+        first, second = await stage.do("one"), await stage.do("two", session="main:test:b")
+        await until(lambda: not list(own.iterdir()), "nothing is left")
+
+        assert made(first) == made(second) == BOTH
+        assert [turn.outbox for turn in stage.backend.turns] == [
+            str(own / "outbox" / run.id.lower()) for run in (first, second)
+        ]
