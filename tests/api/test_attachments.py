@@ -204,3 +204,15 @@ async def test_a_token_that_may_only_read_sends_no_files(moongate: Serving) -> N
     for door in DOORS:
         assert (await send(moongate, door, [GIVEN], token=reader)).status == 403
     assert on_disk(moongate) == []
+
+
+@pytest.mark.parametrize("door", ["/api/agent", "/api/tasks"])
+async def test_an_agent_is_told_where_to_put_files_if_its_caller_wants_some(tmp_path: Path, door: str) -> None:
+    cat = {"id": "main", "backend": "command", "command": ["cat"]}
+    async with serving(tmp_path / "home", {"agents": {"list": [cat]}}) as served:
+        wants = await ask(served, "POST", door, {**DOORS[door][0]("Draw"), "wants_files": True})
+        told = (await run_of(served, door, wants))["result"]
+        plain = (await run_of(served, door, await ask(served, "POST", door, DOORS[door][0]("Draw"))))["result"]
+
+    assert plain == "Draw"
+    assert told.startswith("Draw\n\n(Files that you write into ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 import subprocess
 import sys
@@ -14,6 +15,9 @@ import pytest
 from harness.command_line import Shell, next_line
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE
+
+#: answers what it is told
+CAT = {"id": "main", "backend": "command", "command": ["cat"]}
 
 
 def runs(live: Live, session: str) -> list[dict[str, object]]:
@@ -111,6 +115,17 @@ def test_save_puts_the_made_files_in_a_directory_and_overwrites_nothing(shell: S
         "chart-2.txt": "two",
         "chart-3.txt": "three",
     }
+
+
+def test_an_agent_whose_files_are_saved_is_told_where_to_put_them(alone: tuple[Live, Shell], tmp_path: Path) -> None:
+    live, shell = alone
+    live.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": [CAT]}}))
+    live.start()
+
+    told, plain = shell("agent", "Draw", "--save", str(tmp_path / "out")), shell("agent", "Draw")
+
+    assert told.out.startswith("Draw\n\n(Files that you write into ")
+    assert plain.out == "Draw\n"
 
 
 def test_a_directory_that_cannot_be_saved_in_is_refused_before_the_agent_works(
