@@ -87,8 +87,8 @@ class TurnRunner:
             FilesRefused: the prompt is refused with its files.
             AgentError: the turn failed.
         """
-        self._has_files = bool(prompt.files)
         await self._api.find_earlier_attempt(self._session, prompt)
+        self._has_files = bool(prompt.files)
         if not prompt.is_sent:
             await self._stop_earlier_work()
         self._mark = await self._api.find_mark(self._session, prompt)

@@ -698,6 +698,22 @@ async def test_a_prompt_that_is_refused_with_its_files_is_sent_without_them_to_a
     assert any("only names its files: a.png" in said for said in heard.logs)
 
 
+async def test_an_attempt_after_a_crash_takes_over_a_prompt_that_was_sent_again_without_its_files(
+    backend: OpencodeBackend, server: ScriptedServer2, agent: Agent, tmp_path: Path
+) -> None:
+    server.refuses_files = True
+    before = await listen(backend, turn(agent, "one", workspace=tmp_path, run="run1"))
+    given = turn(agent, "look", workspace=tmp_path, run="run2", session_ref=before.session_ref)
+    given = FileDesk(tmp_path / "files").attach_to(given, attach_all({"a.png": PNG}))
+    first = await listen(backend, given)
+
+    async with asyncio.timeout(PATIENCE):
+        second = await listen(backend, msgspec.structs.replace(given, attempt=2, session_ref=first.session_ref))
+
+    assert second.answer == first.answer != ""
+    assert [prompt["id"] for prompt in server.prompts] == ["msg_run1_1", "msg_run2_1", "msg_run2_1_again"]
+
+
 @pytest.mark.agents("opencode")
 async def test_the_model_gets_files_over_the_early_form_of_the_api(model: ScriptedModel, tmp_path: Path) -> None:
     home = real.home(tmp_path / "home", model.base_url)  # this form of the API reads no configuration but the files

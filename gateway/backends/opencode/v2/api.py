@@ -177,19 +177,25 @@ class OpencodeApi2(ServerCalls):
     async def find_earlier_attempt(self, session: wire.Session, prompt: Prompt) -> None:
         """Take over the prompt of an earlier attempt, unless its work has failed or was interrupted.
 
-        The server may also have one that it has not begun: it then takes the same id as the same prompt.
+        The server may also have one that it has not begun: it then takes the same id as the same prompt. A prompt with
+        files may have been repeated without them, in this session, after it was refused in another one.
         """
         for attempt in () if prompt.begins_session else range(1, prompt.attempt):
-            prompt.id = _name_prompt(prompt, attempt)
-            found = await self._read_turn(session, Mark(None, prompt.id))
+            for is_repeated in (True, False) if prompt.files else (prompt.is_repeated,):
+                prompt.id = _name_prompt(prompt, attempt, is_repeated=is_repeated)
+                found = await self._read_turn(session, Mark(None, prompt.id))
+                if found is not None:
+                    break
             if _has_failed(found):  # then a busy session works on the prompt of a later attempt
                 continue
             if await self.is_busy(session) or _has_succeeded(found):
                 prompt.is_sent = True
+                if is_repeated:
+                    prompt.files, prompt.is_repeated = (), True
                 return
             if found is None:
                 return
-        prompt.id = _name_prompt(prompt, prompt.attempt)
+        prompt.id = _name_prompt(prompt, prompt.attempt, is_repeated=prompt.is_repeated)
 
     async def find_mark(self, session: wire.Session, prompt: Prompt) -> Mark:
         if prompt.is_sent and await self._read_turn(session, Mark(None, prompt.id)) is not None:
@@ -356,9 +362,9 @@ class OpencodeApi2(ServerCalls):
             await self.send_request(None, "POST", f"{path}/form/{quote_segment(asked.id)}/reply", body=body)
 
 
-def _name_prompt(prompt: Prompt, attempt: int) -> str:
+def _name_prompt(prompt: Prompt, attempt: int, *, is_repeated: bool) -> str:
     """Return the id that the prompt has in an attempt."""
-    which = (f"_{prompt.round}" if prompt.round > 1 else "") + ("_again" if prompt.is_repeated else "")
+    which = (f"_{prompt.round}" if prompt.round > 1 else "") + ("_again" if is_repeated else "")
     return f"msg_{prompt.run}_{attempt}{which}"
 
 
