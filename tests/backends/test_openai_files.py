@@ -7,6 +7,7 @@ import base64
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,8 @@ async def test_openais_own_server_gets_documents_and_others_do_not() -> None:
     backend = OpenAIBackend(BackendResources(children=None, environ={}, directory=Path()))  # type: ignore[arg-type]
 
     kinds = [
-        backend._inputs.choose_kinds(agent(url).options, (url, "m")) for url in (OPENAI_URL, "http://127.0.0.1:1/v1")
+        backend._inputs.choose_kinds(agent(url).options, ("main", url, "m"))
+        for url in (OPENAI_URL, "http://127.0.0.1:1/v1")
     ]
 
     assert kinds == [{FileKind.IMAGE, FileKind.PDF}, {FileKind.IMAGE}]
@@ -329,14 +331,29 @@ async def test_one_picture_that_is_refused_for_itself_does_not_shut_out_others(a
     assert pictures_of(model.requests[-1]["body"]) == [OTHER_PICTURE.content]
 
 
-async def test_a_server_that_refuses_a_large_body_before_it_has_come_gets_the_names(backend: OpenAIBackend) -> None:
+async def test_a_refusal_of_one_agent_does_not_count_for_another_whose_key_may_open_more(
+    backend: OpenAIBackend, model: PickyModel
+) -> None:
+    poor = agent(model.base_url)
+    model.dislikes = b"cat"
+    await listen(backend, turn_with(poor, "Look", [PICTURE]))
+
+    model.dislikes = None
+    await listen(backend, turn_with(msgspec.structs.replace(poor, id="other"), "Look", [PICTURE]))
+
+    assert pictures_of(model.requests[-1]["body"]) == [PICTURE.content]
+
+
+@asynccontextmanager
+async def serve_small(refusal: bytes) -> AsyncIterator[tuple[str, list[int]]]:
+    """Serve a model that reads no body of more than 1 MB; yield its URL, and the lengths of the bodies so far."""
     lengths: list[int] = []
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         lengths.append(int(re.search(rb"(?i)content-length: (\d+)", head)[1]))  # type: ignore[index]
         if lengths[-1] > 1_000_000:
-            writer.write(reply(b"<html>Request Entity Too Large</html>", "text/html", "413 Content Too Large"))
+            writer.write(refusal)
         else:
             await reader.readexactly(lengths[-1])
             writer.write(reply(chunk(content="fine") + end("stop") + DONE))
@@ -344,11 +361,29 @@ async def test_a_server_that_refuses_a_large_body_before_it_has_come_gets_the_na
         writer.close()
 
     async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        photo = attach("photo.png", "image/png", make_png("x" * 10_000_000))
-        heard = await listen(backend, turn_with(agent(url), "Look", [photo]))
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", lengths
 
-    assert (heard.answer, len(lengths)) == ("fine", 2)
+
+@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize(
+    ("refusal", "tries"),
+    [
+        (reply(b"<html>Request Entity Too Large</html>", "text/html", "413 Content Too Large"), 2),
+        (b"", 3),  # it cuts the connection, which is tried again
+    ],
+    ids=["413", "cut"],
+)
+async def test_a_server_that_does_not_read_a_large_body_gets_it_without_the_files(
+    backend: OpenAIBackend, refusal: bytes, tries: int, *, is_old: bool
+) -> None:
+    photo = attach("photo.png", "image/png", make_png("x" * 10_000_000))
+    history = [said(Role.USER, "Look", "r1", photo), said(Role.ASSISTANT, "Nice.", "r1")] if is_old else []
+
+    async with serve_small(refusal) as (url, lengths):
+        given = turn_with(agent(url, retries=1), "Look", [] if is_old else [photo], history, [photo])
+        heard = await listen(backend, given)
+
+    assert (heard.answer, len(lengths)) == ("fine", tries)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from gateway.backends.openai.client import ServerCall
 from gateway.backends.openai.context import Context, ContextBudgets
 from gateway.backends.openai.detection import detect_agent, find_named_agent, list_candidates
 from gateway.backends.openai.failure import TemporaryFailure
-from gateway.backends.openai.inputs import ModelInputs
+from gateway.backends.openai.inputs import ModelInputs, make_model_key
 from gateway.backends.openai.options import Options, find_key
 from gateway.backends.openai.plan import Plan
 from gateway.backends.openai.request_body import ReadFile
@@ -78,7 +78,7 @@ class OpenAIBackend:
 
     def accepts(self, agent: Agent) -> frozenset[FileKind] | None:
         options: Options = agent.options
-        return self._inputs.find_known(options, (options.base_url, agent.model))
+        return self._inputs.find_known(options, make_model_key(agent))
 
     async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
         plan = Plan(turn, await turn.read_history(), self._budgets, self._inputs)

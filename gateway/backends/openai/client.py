@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from gateway.backends.openai import wire
 from gateway.backends.openai.answer import AnswerReader
-from gateway.backends.openai.failure import REMEDY_BY_STATUS, TemporaryFailure, read_error_body
+from gateway.backends.openai.failure import REMEDY_BY_STATUS, ConnectionCut, TemporaryFailure, read_error_body
 from gateway.backends.openai.options import Options
 from gateway.backends.openai.request_body import ReadFile, RequestBody
 from gateway.domain.event import BackendEvent
@@ -103,7 +103,7 @@ def _raise_failure(error: Exception, call: ServerCall) -> NoReturn:
         case aiohttp.ClientConnectorError():
             raise TemporaryFailure(f"cannot reach {place}: {why}.") from None
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
-            raise TemporaryFailure(f"{place} cut the connection before the answer was complete.") from None
+            raise ConnectionCut(f"{place} cut the connection before the answer was complete.") from None
     raise AgentError(f"{place} does not speak the protocol: {why}.") from None
 
 

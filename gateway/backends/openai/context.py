@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from gateway.backends.openai.files import NO_FILES, GivenFile, GivenFiles, join_texts
-from gateway.backends.openai.inputs import ModelKey
+from gateway.backends.openai.inputs import ModelKey, make_model_key
 from gateway.backends.openai.memory import Memory
 from gateway.backends.openai.options import Options
 from gateway.backends.openai.refusal import PromptTooLong
@@ -104,7 +104,7 @@ def compute_smaller_budget(sent: Context, error: PromptTooLong, max_tokens: int 
 
 
 class ContextBudgets:
-    """The tokens that messages may have, by server and model: what the agent says, or less where that was refused.
+    """The tokens that messages may have, by agent and model: what the agent says, or less where that was refused.
 
     A smaller budget is forgotten after a while: the server may have been given a larger window.
     """
@@ -116,16 +116,11 @@ class ContextBudgets:
         """Return the budget of a turn."""
         options: Options = turn.agent.options
         wanted = compute_budget(options.context_tokens, options.max_tokens)
-        reduced = self._reduced.find(find_model(turn))
+        reduced = self._reduced.find(make_model_key(turn.agent, turn.model))
         return wanted if reduced is None else min(wanted, reduced)
 
     def reduce_budget(self, turn: Turn, sent: Context, error: PromptTooLong) -> int:
         """Return a smaller budget after a refusal, and keep it for the next turns with this model."""
         budget = compute_smaller_budget(sent, error, turn.agent.options.max_tokens)
-        self._reduced.keep(find_model(turn), budget)
+        self._reduced.keep(make_model_key(turn.agent, turn.model), budget)
         return budget
-
-
-def find_model(turn: Turn) -> ModelKey:
-    """Return the server and the model of a turn."""
-    return turn.agent.options.base_url, turn.model or turn.agent.model

@@ -45,6 +45,10 @@ class TemporaryFailure(AgentError):
         self.server_status = status
 
 
+class ConnectionCut(TemporaryFailure):
+    """The server cut the connection. Some do so in place of refusing what is too large for them."""
+
+
 class ServerComplaint(NamedTuple):
     """What a server says about a failure."""
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 from gateway.backends.openai.memory import Memory
 from gateway.backends.openai.options import Input, Options
+from gateway.domain.agent import Agent
 from gateway.domain.file import File
 from gateway.domain.ports.backend import FileKind
 
-#: URL of a server, and a model of it; None is the server's first one
-ModelKey = tuple[str, str | None]
+#: an agent, whose key may open less than that of another; the URL of its server; and a model, None for the first one
+ModelKey = tuple[str, str, str | None]
 
 _KIND_OF_INPUT = {Input.IMAGE: FileKind.IMAGE, Input.FILE: FileKind.PDF, Input.AUDIO: FileKind.AUDIO}
 
@@ -56,6 +57,11 @@ class ModelInputs:
             self._refused.keep((model, file.sha256), True)
         for kind in kinds:
             self._kinds.keep((model, kind), False)
+
+
+def make_model_key(agent: Agent, model: str | None = None) -> ModelKey:
+    """Return the key of an agent's model, or of another one that a turn names."""
+    return agent.id, agent.options.base_url, model or agent.model
 
 
 def _list_kinds(inputs: Iterable[Input]) -> frozenset[FileKind]:

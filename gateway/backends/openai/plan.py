@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.backends.openai.context import Context, ContextBudgets, build_context, find_model
-from gateway.backends.openai.failure import TemporaryFailure
+from gateway.backends.openai.context import Context, ContextBudgets, build_context
+from gateway.backends.openai.failure import ConnectionCut, TemporaryFailure
 from gateway.backends.openai.files import GivenFile, GivenFiles, read_new_files, read_old_files
-from gateway.backends.openai.inputs import ModelInputs
+from gateway.backends.openai.inputs import ModelInputs, make_model_key
 from gateway.backends.openai.refusal import FilesRefused, PromptTooLong
 from gateway.domain.event import Log, Notice
 from gateway.domain.file import File
@@ -33,7 +33,7 @@ class Plan:
     def __init__(self, turn: Turn, history: Sequence[Message], budgets: ContextBudgets, inputs: ModelInputs) -> None:
         self._turn, self._history = turn, history
         self._budgets, self._inputs = budgets, inputs
-        self._model = find_model(turn)
+        self._model = make_model_key(turn.agent, turn.model)
         self._budget = budgets.find_budget(turn)
         #: the kinds that are given in parts, of the files of this turn and of earlier ones
         self._new_kinds = self._old_kinds = inputs.choose_kinds(turn.agent.options, self._model)
@@ -104,9 +104,12 @@ class Plan:
 
 
 def _may_concern_files(error: AgentError) -> bool:
-    """Return whether the files of a request may be why it failed. Some servers break at parts that they do not know."""
+    """Return whether the files of a request may be why it failed.
+
+    Some servers break at parts that they do not know, or at a request of that size.
+    """
     if isinstance(error, TemporaryFailure):
-        return error.server_status == _INTERNAL_ERROR_STATUS
+        return error.server_status == _INTERNAL_ERROR_STATUS or isinstance(error, ConnectionCut)
     return isinstance(error, PromptRefused)
 
 
