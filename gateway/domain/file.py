@@ -115,7 +115,7 @@ def _shorten_name(name: str) -> str:
 def describe_size(size: int) -> str:
     """Return a number of bytes for people, such as `1.2 MB`."""
     if size < 1000:
-        return f"{size} bytes"
+        return f"{size} byte" if size == 1 else f"{size} bytes"
     value = float(size)
     for unit in ("kB", "MB", "GB"):
         value /= 1000

@@ -69,6 +69,7 @@ def test_every_character_gives_a_name_that_can_be_created() -> None:
     ("size", "told"),
     [
         (0, "0 bytes"),
+        (1, "1 byte"),
         (999, "999 bytes"),
         (1000, "1.0 kB"),
         (99_499, "99.5 kB"),
