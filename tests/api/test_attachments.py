@@ -176,12 +176,14 @@ async def test_what_an_agent_makes_is_in_its_answer_its_task_its_events_and_its_
     answer = (await ask(moongate, "POST", "/api/agent", asked)).body
     (made,) = answer["files"]
     task = (await ask(moongate, "GET", f"/api/tasks/{answer['run_id']}")).body["task"]
-    events = (await ask(moongate, "GET", f"/api/tasks/{answer['run_id']}/events")).body["events"]
-    messages = (await ask(moongate, "GET", "/api/sessions/main:api:charts/messages")).body["messages"]
+    events = (await ask(moongate, "GET", f"/api/tasks/{answer['run_id']}/events", Accept="application/json")).body[
+        "events"
+    ]
+    messages = (await ask(moongate, "GET", "/api/sessions/main:api:charts")).body["messages"]
 
     assert (answer["reply"], made["name"], made["size"]) == ("see", "chart.csv", 3)
     assert task["files"] == [made]
-    (told,) = [event["data"] for event in events["events"] if event["data"]["type"] == "file"]
+    (told,) = [event["data"] for event in events if event["data"]["kind"] == "file"]
     assert {key: told[key] for key in ("id", "name")} == {"id": made["id"], "name": "chart.csv"}
     assert [message["files"] for message in messages] == [[], [made]]
     async with moongate.client.get(f"/api/files/{made['id']}") as download:

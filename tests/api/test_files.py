@@ -242,8 +242,8 @@ async def test_a_chunked_upload_is_one_and_an_encoded_one_is_refused(moongate: S
     "sent",
     [
         head("POST /api/files", "Content-Length: 1000000") + b"x" * 500_000,
-        head("POST /api/files", "Transfer-Encoding: chunked") + b"5\r\nhello\r\n",
-        head("POST /api/files", "Transfer-Encoding: chunked") + b"5\r\nhel",
+        head("POST /api/files", "Transfer-Encoding: chunked") + b"%x\r\n%b\r\n" % (400_000, b"x" * 400_000),
+        head("POST /api/files", "Transfer-Encoding: chunked") + b"%x\r\n%b" % (500_000, b"x" * 400_000),
         head("POST /api/files", "Content-Type: multipart/form-data; boundary=b", "Content-Length: 999999")
         + b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
         + b"x" * 400_000,
