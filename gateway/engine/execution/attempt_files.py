@@ -14,7 +14,7 @@ from gateway.domain.ports.backend import NewFile
 from gateway.domain.ports.file_store import StagedFile
 from gateway.engine.execution.workspace_files import FoundFile, OutboxDirectory, open_found, place_attachments
 from gateway.engine.file_staging import MAX_WAITING_BYTES, Staging
-from gateway.errors import AgentError, GatewayError, explain_disk_error
+from gateway.errors import AgentError, GatewayError, StorageFull, explain_disk_error
 from gateway.process.terminal_text import clean_text
 
 #: what could not be kept is told of one by one, up to so many
@@ -42,18 +42,18 @@ class AttemptFiles:
     async def use_workspace(self, workspace: str, *, is_shared: bool) -> str:
         """Set the workspace, and return the path of an empty outbox in it.
 
-        Raises:
-            Unavailable, StorageFull: the disk refuses.
+        The path is empty if there cannot be one: a workspace that people have given to an agent may be read-only.
         """
-        self._workspace = Path(workspace)
-        outbox = OutboxDirectory(self._workspace, self._run, is_shared=is_shared)
-        if self._outbox is None:  # the first round of several, which fill it together
+        if self._workspace is None:  # the first round of several, which fill one outbox together
+            self._workspace = Path(workspace)
+            outbox = OutboxDirectory(self._workspace, self._run, is_shared=is_shared)
             try:
                 await asyncio.to_thread(outbox.prepare)
+                self._outbox = outbox
             except OSError as error:
-                raise explain_disk_error(error, f"cannot create the directory {outbox.path}") from error
-            self._outbox = outbox
-        return str(outbox.path)
+                why = error.strerror or error
+                self._problems.append(f"the agent could not leave files in {outbox.path}: {why}.")
+        return "" if self._outbox is None else str(self._outbox.path)
 
     async def read_content(self, file: File) -> bytes:
         try:
@@ -65,8 +65,8 @@ class AttemptFiles:
         """Copy files into the workspace, and return their paths; none if there is no workspace.
 
         Raises:
-            AgentError: a file is gone.
-            Unavailable, StorageFull: the disk refuses.
+            AgentError: a file is gone, or nothing can be written there.
+            StorageFull: the disk is full.
         """
         if self._workspace is None:
             return []
@@ -76,7 +76,12 @@ class AttemptFiles:
         except FileNotFoundError as error:
             raise AgentError(f"an attached file cannot be read: {error}.") from error
         except OSError as error:
-            raise explain_disk_error(error, "cannot put the attached files into the workspace") from error
+            refusal = explain_disk_error(error, "cannot put the attached files into the workspace")
+            if isinstance(refusal, StorageFull):
+                raise refusal from error
+            raise AgentError(
+                refusal.message, remedy="Let the gateway write there, or use another workspace."
+            ) from error
 
     # --- made -------------------------------------------------------------------------------
 

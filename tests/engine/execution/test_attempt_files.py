@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.domain.delivery import WEBHOOK_KIND, Target
 from gateway.domain.event import Log, MadeFile, Text
 from gateway.domain.ports.backend import NewFile, Turn
-from gateway.domain.run import Mode, Run
+from gateway.domain.run import Mode, Run, Status
 from gateway.errors import AgentError
 from harness.waiting import until
+from tests.contracts.stores import spec
 from tests.engine.stage import Anything, Stage, staged
 
 NOTE = "(Files that you write into {} are sent to the user.)"
@@ -79,6 +81,39 @@ async def test_a_link_in_the_outbox_is_not_followed_and_the_log_says_so(tmp_path
         assert "outbox: 'link' is not a file." in [one.message for one in events if isinstance(one, Log)]
 
 
+@pytest.mark.parametrize("in_place", ["file", "link"])
+async def test_an_agent_works_in_a_workspace_in_which_no_outbox_can_be_made(tmp_path: Path, in_place: str) -> None:
+    (workspace := tmp_path / "workspace").mkdir()
+    if in_place == "file":
+        (workspace / "outbox").write_text("mine")
+    else:
+        (workspace / "outbox").symlink_to(tmp_path)
+
+    async with staged(tmp_path / "home", agents={"main": {"workspace": str(workspace)}}) as stage:
+        run = await stage.do("hi", wants_files=True)
+        events = [event.data for event in await stage.engine.read_events(run.id, 0, 100)]
+
+    assert (run.result, run.attempt) == ("echo: hi", 1)
+    (told,) = [one.message for one in events if isinstance(one, Log)]
+    assert told.startswith(f"the agent could not leave files in {workspace / 'outbox' / run.id.lower()}: ")
+
+
+async def test_a_run_whose_files_cannot_be_put_into_its_workspace_fails_at_once_and_says_so(tmp_path: Path) -> None:
+    (workspace := tmp_path / "workspace").mkdir()
+    (workspace / "attachments").write_text("mine")
+
+    async with (
+        staged(tmp_path / "home", agents={"main": {"workspace": str(workspace)}}) as stage,
+        stage.engine.files.open_staging() as given,
+    ):
+        await given.add_bytes(b"1", name="a.txt")
+        accepted = await stage.engine.submit_run(spec(attachments=given.files), staged=given.staged)
+        run = await stage.ended(accepted.run)
+
+    assert (run.status, run.attempt) == (Status.FAILED, 1)
+    assert str(run.error).startswith("cannot put the attached files into the workspace: ")
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
@@ -89,7 +124,7 @@ async def test_a_link_in_the_outbox_is_not_followed_and_the_log_says_so(tmp_path
     ],
 )
 async def test_an_agent_is_told_of_its_outbox_if_somebody_wants_files(
-    tmp_path: Path, fields: dict[str, object], told: bool
+    tmp_path: Path, fields: dict[str, Any], told: bool
 ) -> None:
     async with staged(tmp_path, drawing) as stage:
         await stage.do(**fields)
