@@ -38,9 +38,13 @@ class Files:
             if staging.has_new_files:  # most messages have none
                 await asyncio.shield(staging.close())
 
-    def create_staging(self) -> Staging:
-        """Return a staging that the caller closes."""
-        return Staging(self._store, self._contents, self._threads, self.limits, self._clock)
+    def create_staging(self, *, within_quota: bool = True) -> Staging:
+        """Return a staging that the caller closes.
+
+        Args:
+            within_quota: whether the quota counts.
+        """
+        return Staging(self._store, self._contents, self._threads, self.limits, self._clock, within_quota=within_quota)
 
     async def close(self) -> None:
         """End the threads that write, when they have written what they were given."""

@@ -10,9 +10,10 @@ import pytest
 
 from gateway.domain.delivery import WEBHOOK_KIND, Target
 from gateway.domain.event import Log, MadeFile, Text
+from gateway.domain.file import FileLimits
 from gateway.domain.ports.backend import NewFile, Turn
 from gateway.domain.run import Mode, Run, Status
-from gateway.errors import AgentError
+from gateway.errors import AgentError, StorageFull
 from harness.waiting import until
 from tests.contracts.stores import spec
 from tests.engine.stage import Anything, Stage, staged
@@ -57,6 +58,16 @@ async def test_what_an_agent_makes_is_stored_with_the_end_of_its_run_however_tha
         assert [(await stage.engine.files.get_file(file.id)).uses for file in run.files] == [
             2 if text == "hello" else 1
         ] * 2
+
+
+async def test_what_an_agent_makes_is_kept_above_the_quota(tmp_path: Path) -> None:
+    async with staged(tmp_path, drawing, file_limits=FileLimits(quota=2)) as stage:
+        run = await stage.do()
+        with pytest.raises(StorageFull):
+            async with stage.engine.files.open_staging() as given:
+                await given.add_bytes(b"more")
+
+    assert made(run) == BOTH
 
 
 async def test_the_rounds_of_a_goal_fill_one_outbox(tmp_path: Path) -> None:
