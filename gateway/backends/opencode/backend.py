@@ -250,22 +250,42 @@ async def _stream_server_turn(
 async def _stream_without_files(
     connection: ServerConnection, turn: Turn, session: Session, prompt: Prompt, refused: FilesRefused
 ) -> AsyncGenerator[TurnOutput, None]:
-    """Send a prompt again that was refused with its files: its text names them."""
-    names = ", ".join(file.name for file in prompt.files)
-    why = f"{refused.message.rstrip('.')}. The prompt is sent again, and only names its files: {names}."
-    yield Log(level="warning", message=why)
-    prompt.files, prompt.is_repeated = (), True
-    if not refused.is_forgotten:
-        session = await _create_session(connection, turn)
-        prompt.begins_session = True
-        lost = "opencode's model refuses a file of the conversation"
-        if (restarted := await turn.restart_conversation(lost)) is not None:
-            yield restarted.remark
-            prompt.text = restarted.turn.input
-        yield SessionRef(session.id)
-    async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
-        async for one in said:
-            yield one
+    """Send a prompt again that was refused, perhaps for its files, which its text names, or for those of earlier ones.
+
+    Raises:
+        FilesRefused: it is refused again, or neither has files.
+    """
+    may_keep_session = refused.is_forgotten
+    if prompt.files:
+        names = ", ".join(file.name for file in prompt.files)
+        why = f"{refused.message.rstrip('.')}. The prompt is sent again, and only names its files: {names}."
+        yield Log(level="warning", message=why)
+        prompt.files, prompt.is_repeated = (), True
+        if refused.is_forgotten:
+            try:
+                async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
+                    async for one in said:
+                        yield one
+                return
+            except FilesRefused as again:
+                refused = again
+    if may_keep_session and (prompt.begins_session or not any(message.files for message in await turn.read_history())):
+        raise refused
+    fresh = await _create_session(connection, turn)
+    prompt.begins_session = prompt.is_repeated = True
+    lost = f"opencode's model may refuse a file of the conversation ({refused.message.rstrip('.')})"
+    if (restarted := await turn.restart_conversation(lost)) is not None:
+        yield restarted.remark
+        prompt.text = restarted.turn.input
+    yield SessionRef(fresh.id)
+    try:
+        async with aclosing(_stream_answer(connection, turn, fresh, prompt)) as said:
+            async for one in said:
+                yield one
+    except AgentError:
+        if may_keep_session:  # the files were not why
+            yield SessionRef(session.id)
+        raise
 
 
 def _check_config(connection: ServerConnection, agent: Agent) -> None:

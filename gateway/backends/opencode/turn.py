@@ -43,9 +43,9 @@ _SIGN_IN_REMEDY = (
 
 
 class FilesRefused(AgentError):
-    """opencode, or the model, refused a prompt with files, before it did anything."""
+    """opencode or the model refused a prompt before it did anything, perhaps for its files or those of earlier ones."""
 
-    #: whether the conversation has forgotten the prompt; it would otherwise be refused with every later one
+    #: whether the conversation has no files of this prompt; it would otherwise be refused with every later one
     is_forgotten = True
 
 
@@ -84,7 +84,7 @@ class TurnRunner:
         """Send the prompt and yield events until the answer. Closing the generator stops the work.
 
         Raises:
-            FilesRefused: the prompt is refused with its files.
+            FilesRefused: the prompt is refused, perhaps for files.
             AgentError: the turn failed.
         """
         await self._api.find_earlier_attempt(self._session, prompt)
@@ -115,7 +115,7 @@ class TurnRunner:
 
     async def _conclude_turn(self) -> AsyncGenerator[TurnOutput, None]:
         """Yield the files of the answer; raise the error of a turn that has failed."""
-        if isinstance(self._error, FilesRefused):
+        if isinstance(self._error, FilesRefused) and self._has_files:
             self._error.is_forgotten = await self._take_back_prompt()
         if self._error is not None:
             raise self._error
@@ -331,7 +331,7 @@ class TurnRunner:
             return []
         if self._permissions.ends_turn:
             self._end_turn(self._permissions.denial_error())
-        elif complaint is not None and self._has_files and complaint.may_be_about_files and not _have_begun(answers):
+        elif complaint is not None and complaint.may_be_about_files and not _have_begun(answers):
             self._end_turn(FilesRefused(f"opencode: {complaint.short_text}"))
         elif complaint is None:
             self._end_turn(AgentError("opencode: it stopped in the middle of its answer"))

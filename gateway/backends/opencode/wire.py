@@ -55,7 +55,8 @@ class Error(Struct):
     @property
     def may_be_about_files(self) -> bool:
         """Whether the same prompt may be taken without its files: the request was wrong, not the model's server."""
-        return self.name != "MessageAbortedError" and self.data.status in (None, 400, 413, 415, 422)
+        is_other = self.name == "MessageAbortedError" or self.is_refused_credential
+        return not is_other and self.data.status in (None, 400, 413, 415, 422)
 
     @property
     def is_refused_credential(self) -> bool:

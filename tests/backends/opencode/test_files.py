@@ -9,8 +9,11 @@ import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+from aiohttp import web
 
 from gateway.backends.opencode import calls, wire
 from gateway.backends.opencode.api import OpencodeApi
@@ -19,12 +22,15 @@ from gateway.backends.opencode.options import Options
 from gateway.domain.event import Log
 from gateway.domain.file import FileLimits
 from gateway.domain.ports.backend import NewFile, SessionRef
+from gateway.domain.session import Role
 from gateway.errors import AgentError
 from harness.pictures import make_png
 from harness.received_files import ReceivedFile, find_files
+from harness.scripted_model import ScriptedModel
 from harness.waiting import until
 from tests.backends.opencode.rig import Answered, Rig, pid_of_server, present
-from tests.support.attachments import make_pdf, make_wav, make_zip
+from tests.support.attachments import attach_all, make_pdf, make_wav, make_zip
+from tests.support.turns import message
 
 pytestmark = [
     pytest.mark.agents("opencode"),
@@ -49,9 +55,9 @@ async def ask(
     return await rig.ask(prompt, workspace, ref, files=files)
 
 
-def read_last_prompt(rig: Rig) -> str:
-    """Return the newest user message that the model has got, as JSON."""
-    messages = rig.model.requests[-1]["body"]["messages"]
+def read_last_prompt(rig: Rig, request: int = -1) -> str:
+    """Return the newest user message in a request that the model has got, as JSON."""
+    messages = rig.model.requests[request]["body"]["messages"]
     return json.dumps([message for message in messages if message["role"] == "user"][-1])
 
 
@@ -111,6 +117,42 @@ async def test_a_picture_that_the_model_refuses_is_named_instead_and_forgotten(r
     assert "scripted error 400" in answered.of(Log)[0].message
     assert list(find_files(rig.model.requests[-1]["body"])) == []
     assert later.reply.startswith("6 "), "the system prompt, and three prompts with two answers"
+
+
+@pytest.mark.parametrize("files", [{}, {"b.png": make_png("b")}], ids=["text", "with another picture"])
+async def test_a_message_is_answered_where_the_model_refuses_a_picture_of_an_earlier_one(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]
+) -> None:
+    workspace = rig.workspace()
+    first = await ask(rig, "[[say first]]", {"a.png": PNG}, workspace)
+    seen = msgspec.structs.replace(
+        message(Role.USER, "the word is heliotrope", "r"), files=(attach_all(FILES)[0].file,)
+    )
+    monkeypatch.setattr(rig, "history", [seen, message(Role.ASSISTANT, "first", "r")])
+
+    failed = await rig.ask("[[error 400]]", workspace, first.ref)
+    refuse_pictures(monkeypatch)
+    answered = await ask(rig, "[[say answered]]", files, workspace, first.ref)
+    later = await rig.ask("[[say later]]", workspace, answered.of(SessionRef)[-1].ref)
+
+    assert failed.error is not None
+    assert failed.of(SessionRef)[-1].ref == first.ref, "the files were not why"
+    assert (answered.error, answered.reply, later.reply) == (None, "answered", "later")
+    assert "heliotrope" in read_last_prompt(rig, -2)
+
+
+def refuse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the model refuse each request with a picture."""
+    note = ScriptedModel.note
+
+    async def refuse(self: ScriptedModel, request: web.Request) -> dict[str, Any]:
+        body = await note(self, request)
+        if list(find_files(body)):
+            refusal = json.dumps(self.error_body(400, "Could not process image"))
+            raise web.HTTPBadRequest(text=refusal, content_type="application/json")
+        return body
+
+    monkeypatch.setattr(ScriptedModel, "note", refuse)
 
 
 async def test_a_model_that_fails_with_and_without_its_files_fails_the_turn(rig: Rig) -> None:

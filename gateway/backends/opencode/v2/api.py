@@ -177,11 +177,11 @@ class OpencodeApi2(ServerCalls):
     async def find_earlier_attempt(self, session: wire.Session, prompt: Prompt) -> None:
         """Take over the prompt of an earlier attempt, unless its work has failed or was interrupted.
 
-        The server may also have one that it has not begun: it then takes the same id as the same prompt. A prompt with
-        files may have been repeated without them, in this session, after it was refused in another one.
+        The server may also have one that it has not begun: it then takes the same id as the same prompt. A refused one
+        may have been repeated without files, in this session, after it was refused in another one.
         """
         for attempt in () if prompt.begins_session else range(1, prompt.attempt):
-            for is_repeated in (True, False) if prompt.files else (prompt.is_repeated,):
+            for is_repeated in (True, False):
                 prompt.id = _name_prompt(prompt, attempt, is_repeated=is_repeated)
                 found = await self._read_turn(session, Mark(None, prompt.id))
                 if found is not None:
