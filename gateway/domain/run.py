@@ -283,7 +283,7 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
     rounds: int | None = None
     done: bool | None = None
     notices: tuple[Notice, ...] = ()
-    #: files that the agent made; those of them that are new come to the store with this result
+    #: files that the agent made, without those of rounds that have ended; new ones come to the store with this result
     files: tuple[File, ...] = ()
     #: whether the model refused the prompt, so that later turns leave it out
     prompt_refused: bool = False
@@ -296,6 +296,8 @@ class GoalRound(Struct, frozen=True, kw_only=True):
     number: int
     reply: str
     usage: Usage
+    #: what the agent has made in it, beside what is in the outbox
+    files: tuple[File, ...] = ()
 
 
 def shorten_texts(run: Run) -> Run:

@@ -76,8 +76,19 @@ class RunStore(Protocol):
         """Store the backend's own id for the run's session."""
         ...
 
-    async def end_round(self, run_id: str, epoch: int, ended: GoalRound, said: Sequence[AnyEventData]) -> None:
-        """Store a round of a goal that goes on: its events, transcript and usage."""
+    async def end_round(
+        self,
+        run_id: str,
+        epoch: int,
+        ended: GoalRound,
+        said: Sequence[AnyEventData],
+        staged: Sequence[StagedFile] = (),
+    ) -> None:
+        """Store a round of a goal that goes on: its events, transcript, usage and files.
+
+        Args:
+            staged: those of its files that are not stored yet; they are stored with it.
+        """
         ...
 
     async def finish(
@@ -88,7 +99,7 @@ class RunStore(Protocol):
         said: Sequence[AnyEventData],
         staged: Sequence[StagedFile] = (),
     ) -> Run:
-        """End a run: store its last events, final status and transcript.
+        """End a run: store its last events, final status, transcript and files, after those of its earlier rounds.
 
         Args:
             staged: those of the result's files that are not stored yet; they are stored with it.

@@ -34,21 +34,27 @@ class AttemptFiles:
         self._locate = locate
         self._workspace: Path | None = None
         self._outbox: OutboxDirectory | None = None
+        #: how many files are stored: those of rounds that have ended
+        self._stored = 0
         #: what could not be kept of what the agent made; people are told
         self._problems: list[str] = []
 
     # --- given ------------------------------------------------------------------------------
 
-    async def use_workspace(self, workspace: str, *, is_shared: bool) -> str:
-        """Set the workspace, and return the path of an empty outbox in it.
+    async def use_workspace(self, workspace: str, *, is_shared: bool, is_continued: bool) -> str:
+        """Set the workspace, and return the path of the outbox in it.
 
         The path is empty if there cannot be one: a workspace that people have given to an agent may be read-only.
+
+        Args:
+            is_shared: whether others work there, too.
+            is_continued: whether rounds of the run have ended in an earlier attempt: what they left there stays.
         """
         if self._workspace is None:  # the first round of several, which fill one outbox together
             self._workspace = Path(workspace)
             outbox = OutboxDirectory(self._workspace, self._run, is_shared=is_shared)
             try:
-                await asyncio.to_thread(outbox.prepare)
+                await asyncio.to_thread(outbox.prepare, keep=is_continued)
                 self._outbox = outbox
             except OSError as error:
                 why = error.strerror or error
@@ -93,7 +99,7 @@ class AttemptFiles:
             self._problems.append(f"the file {new.name!r} of the agent is not kept: {error}")
 
     async def collect(self) -> list[Log | MadeFile]:
-        """Keep what is in the outbox; return the events that tell of all files that the agent has made.
+        """Keep what is in the outbox; return the events that tell of the files that are not stored yet.
 
         Raises nothing for what the agent has done there: its answer counts in any case.
         """
@@ -106,8 +112,15 @@ class AttemptFiles:
         if more := len(self._problems) - len(shown):
             shown.append(f"{more} more files of the agent are not kept.")
         remarks = [Log(level="warning", message=clean_text(problem)) for problem in shown]
-        made = [MadeFile(id=file.id, name=file.name, media_type=file.media_type, size=file.size) for file in self.files]
-        return [*remarks, *made]
+        return [*remarks, *self.tell_made()]
+
+    def tell_made(self) -> list[MadeFile]:
+        """Return the events that tell of the files that are not stored yet."""
+        return [MadeFile(id=file.id, name=file.name, media_type=file.media_type, size=file.size) for file in self.files]
+
+    def note_stored(self) -> None:
+        """Note that what was made so far is stored, with the end of a round."""
+        self._stored = len(self._staging.files)
 
     async def _add_found(self, found: FoundFile) -> None:
         try:
@@ -120,12 +133,12 @@ class AttemptFiles:
 
     @property
     def files(self) -> tuple[File, ...]:
-        """What the agent has made so far."""
-        return self._staging.files
+        """What the agent has made, and is not stored yet."""
+        return self._staging.files[self._stored :]
 
     @property
     def staged(self) -> tuple[StagedFile, ...]:
-        return self._staging.staged
+        return self._staging.staged[self._stored :]
 
     async def clear_outbox(self) -> None:
         """Empty the outbox: what was in it is stored with the end of the run."""

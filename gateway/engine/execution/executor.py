@@ -15,7 +15,7 @@ from gateway import log
 from gateway.domain import goal
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.delivery import WEBHOOK_KIND
-from gateway.domain.event import AnyEventData, BackendEvent, Log
+from gateway.domain.event import AnyEventData, Log
 from gateway.domain.file import File
 from gateway.domain.permission import QUESTION_CHOICES, Answer, GivenAnswer, PermissionQuestion
 from gateway.domain.ports.backend import Backend, NewFile, TakesFiles, Turn
@@ -161,7 +161,10 @@ class Executor:
         kind, _, ref = ((session and session.backend_ref) or "").partition(":")
         backend, files = self._backends[agent.backend], attempt.files
         workspace = await self._ensure_workspace(agent, run.spec.session)
-        outbox = await files.use_workspace(workspace, is_shared=agent.workspace is not None) if workspace else ""
+        outbox = ""
+        if workspace:
+            is_shared, is_continued = agent.workspace is not None, bool(run.rounds)
+            outbox = await files.use_workspace(workspace, is_shared=is_shared, is_continued=is_continued)
         turn = Turn(
             run=run.id,
             attempt=run.attempt,
@@ -336,13 +339,19 @@ class Executor:
             attempt.done = goal.is_reached(recorder.current_reply)
             if attempt.done or attempt.rounds >= run.spec.max_rounds:
                 return
-            ended = GoalRound(number=attempt.rounds, reply=recorder.current_reply, usage=recorder.usage)
-            await self._store_goal_round(run, ended, await recorder.close())
+            ended = GoalRound(
+                number=attempt.rounds, reply=recorder.current_reply, usage=recorder.usage, files=attempt.files.files
+            )
+            said = [*await recorder.close(), *attempt.files.tell_made()]
+            await self._store_goal_round(run, ended, said, attempt.files.staged)
+            attempt.files.note_stored()
             recorder.start_next_round()
             attempt.rounds += 1
 
-    async def _store_goal_round(self, run: Run, ended: GoalRound, said: Sequence[BackendEvent]) -> None:
-        await until_stored(lambda: self._store.runs.end_round(run.id, run.epoch, ended, said))
+    async def _store_goal_round(
+        self, run: Run, ended: GoalRound, said: Sequence[AnyEventData], staged: Sequence[StagedFile]
+    ) -> None:
+        await until_stored(lambda: self._store.runs.end_round(run.id, run.epoch, ended, said, staged))
 
     def _timeout_seconds(self, run: Run) -> float:
         agent = self._agents(run.spec.agent)

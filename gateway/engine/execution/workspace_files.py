@@ -104,13 +104,16 @@ class OutboxDirectory:
         self.path = workspace / self._name
         self._is_shared = is_shared
 
-    def prepare(self) -> None:
+    def prepare(self, *, keep: bool = False) -> None:
         """Create it, empty: what an interrupted attempt has left would be sent twice.
+
+        Args:
+            keep: whether to keep what is in it, because who has left it does not do that again.
 
         Raises:
             OSError: the disk refuses.
         """
-        if os.path.lexists(self.path):
+        if os.path.lexists(self.path) and not (keep and self.path.is_dir() and not self.path.is_symlink()):
             _remove_entries(self.path)
         if self._is_shared:
             _make_hidden_directory(self.path.parent)

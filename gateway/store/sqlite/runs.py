@@ -13,6 +13,7 @@ from gateway.domain import run as domain
 from gateway.domain.agent import SessionMode
 from gateway.domain.event import AnyEventData, End, Usage
 from gateway.domain.event import Status as StatusEvent
+from gateway.domain.file import File
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.ports.run_store import Fenced
@@ -195,7 +196,7 @@ def move_run(
             moved.rounds,
             moved.done,
             encode_json(moved.notices).decode(),
-            encode_json(moved.files).decode() if moved.files else None,
+            _encode_files(moved.files),
             moved.started,
             moved.finished,
             run.seq,
@@ -214,6 +215,10 @@ def move_run(
     return moved
 
 
+def _encode_files(made: Sequence[File]) -> str | None:
+    return encode_json(made).decode() if made else None
+
+
 def _status_event(run: Run, reason: str) -> AnyEventData:
     """Return the event that reports a run's new status."""
     if run.status.is_final:
@@ -222,13 +227,23 @@ def _status_event(run: Run, reason: str) -> AnyEventData:
     return StatusEvent(status=run.status, attempt=run.attempt, reason=reason)
 
 
-def end_round(tx: Transaction, run_id: str, epoch: int, ended: GoalRound, said: Sequence[AnyEventData]) -> None:
+def end_round(
+    tx: Transaction,
+    run_id: str,
+    epoch: int,
+    ended: GoalRound,
+    said: Sequence[AnyEventData],
+    staged: Sequence[StagedFile] = (),
+) -> None:
     run = run_queries.current_attempt(tx, run_id, epoch)
+    files.store_staged(tx, staged, within_quota=False)
+    files.use_files(tx, ended.files, run=run.seq)
     last = event_log.append_events(tx, run.seq, run.id, run.last_event, [*said, *permissions.withdraw_open(tx, run)])
     usage.count_usage(tx, run, said)
     total = encode_json(run.usage + ended.usage).decode()
     tx.execute(
-        "UPDATE runs SET last_event = ?, rounds = ?, usage = ? WHERE seq = ?", (last, ended.number, total, run.seq)
+        "UPDATE runs SET last_event = ?, rounds = ?, usage = ?, files = ? WHERE seq = ?",
+        (last, ended.number, total, _encode_files((*run.files, *ended.files)), run.seq),
     )
     sessions.write_round(tx, run, ended.number, ended.reply)
 
@@ -258,7 +273,7 @@ def finish_run(
         rounds=result.rounds,
         done=result.done,
         notices=result.notices,
-        files=result.files,
+        files=(*run.files, *result.files),
     )
     usage.settle_run(tx, run, said, finished)
     sessions.write_transcript(tx, finished, refused=result.prompt_refused)

@@ -114,11 +114,17 @@ def write_transcript(tx: Transaction, run: Run, *, refused: bool = False) -> Non
         refused: whether the model refused the last prompt.
     """
     if run.status is not Status.CANCELLED:
-        write_round(tx, run, run.rounds or 1, run.result, refused=refused)
+        write_round(tx, run, run.rounds or 1, run.result, run.files, refused=refused)
 
 
-def write_round(tx: Transaction, run: Run, number: int, reply: str | None, *, refused: bool = False) -> None:
-    """Add the prompt and the reply of one round to the transcript, unless the session was deleted."""
+def write_round(
+    tx: Transaction, run: Run, number: int, reply: str | None, made: Sequence[File] = (), *, refused: bool = False
+) -> None:
+    """Add the prompt and the reply of one round to the transcript, unless the session was deleted.
+
+    Args:
+        made: the files that go with the reply: all of a run go with its last one.
+    """
     prompt = Message(
         role=Role.USER,
         content=run.spec.build_prompt(number),
@@ -129,7 +135,7 @@ def write_round(tx: Transaction, run: Run, number: int, reply: str | None, *, re
     )
     said = [prompt]
     if reply is not None:
-        said.append(Message(role=Role.ASSISTANT, content=reply, at=tx.now, run=run.id, files=run.files))
+        said.append(Message(role=Role.ASSISTANT, content=reply, at=tx.now, run=run.id, files=tuple(made)))
     row = tx.execute("SELECT 1 FROM sessions WHERE key = ? AND after_run < ?", (run.spec.session, run.seq)).fetchone()
     if row is not None:
         title = run.spec.input or ", ".join(file.name for file in run.spec.attachments)

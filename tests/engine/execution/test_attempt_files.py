@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,38 @@ async def test_the_rounds_of_a_goal_fill_one_outbox(tmp_path: Path) -> None:
         run = await stage.do(mode=Mode.GOAL, max_rounds=2)
 
         assert made(run) == [BOTH[0], BOTH[0], BOTH[1]]
+
+
+async def test_files_of_a_round_that_is_not_repeated_are_kept_when_the_gateway_stops_in_the_next_one(
+    tmp_path: Path,
+) -> None:
+    async def pursuing(turn: Turn) -> AsyncGenerator[Anything, None]:
+        if turn.round == 1:
+            (Path(turn.outbox) / "chart.csv").write_text("1,2")
+            yield NewFile(name="first.txt", media_type="", content=b"one")
+            yield Text(delta="more")
+            return
+        yield NewFile(name="second.txt", media_type="", content=b"two")
+        yield Text(delta="second")
+        if turn.attempt == 1:
+            await asyncio.Event().wait()
+        yield Text(delta="\nGOAL_COMPLETE")
+
+    async with staged(tmp_path, pursuing) as stage:
+        begun = await stage.submit(mode=Mode.GOAL)
+        async for event in stage.engine.watch_run(begun.id):
+            if event.data == Text(delta="second"):
+                break
+        assert [file.name for file in (await stage.store.runs.get(begun.id)).files] == ["first.txt"]
+    async with staged(tmp_path, pursuing) as stage:
+        run = await stage.ended(begun)
+        events = [event.data for event in await stage.engine.read_events(run.id, 0, 100)]
+
+        assert (run.attempt, run.status) == (2, Status.SUCCEEDED)
+        assert [file.name for file in run.files] == ["first.txt", "second.txt", "chart.csv"]
+        assert [one.id for one in events if isinstance(one, MadeFile)] == [file.id for file in run.files]
+        assert [await stage.engine.files.read_content(file) for file in run.files] == [b"one", b"two", b"1,2"]
+        assert [(await stage.engine.files.get_file(file.id)).uses for file in run.files] == [2] * 3
 
 
 async def test_a_link_in_the_outbox_is_not_followed_and_the_log_says_so(tmp_path: Path) -> None:
