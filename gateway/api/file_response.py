@@ -61,7 +61,7 @@ class WatchedFileResponse(web.FileResponse):
                 raise ConnectionResetError("the client is gone")
             try:
                 async with asyncio.timeout(self._stall_seconds):
-                    sent = await loop.sendfile(transport, fobj, offset, min(piece, end - offset))
+                    sent = await _send_piece(transport, writer, fobj, offset, min(piece, end - offset))
             except TimeoutError:
                 transport.abort()
                 raise ConnectionResetError("the client takes nothing") from None
@@ -73,3 +73,26 @@ class WatchedFileResponse(web.FileResponse):
             piece = min(2 * piece, MAX_PIECE_BYTES) if is_quick else FIRST_PIECE_BYTES
         await web.StreamResponse.write_eof(self)
         return writer
+
+
+async def _send_piece(
+    transport: asyncio.Transport, writer: AbstractStreamWriter, fobj: IO[Any], offset: int, count: int
+) -> int:
+    """Send a piece of a file, and return its size; 0 at the end of the file.
+
+    The loop's own way for files that the system cannot send does not take the transport that aiohttp has here.
+    """
+    try:
+        return await asyncio.get_running_loop().sendfile(transport, fobj, offset, count, fallback=False)
+    except RuntimeError:  # the system cannot send this file, or the client is gone
+        if transport.is_closing():
+            raise ConnectionResetError("the client is gone") from None
+    data = await asyncio.to_thread(_read_piece, fobj, offset, count)
+    await writer.write(data)
+    return len(data)
+
+
+def _read_piece(fobj: IO[Any], offset: int, count: int) -> bytes:
+    fobj.seek(offset)
+    data: bytes = fobj.read(count)
+    return data

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
+import os
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -89,3 +91,34 @@ async def test_a_client_that_reads_slowly_gets_the_whole_file(served: Serving, m
     writer.close()
 
     assert came == CONTENT
+
+
+async def test_a_file_that_the_system_cannot_send_by_itself_comes_all_the_same(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EINVAL, "not on this file system")
+
+    monkeypatch.setattr(os, "sendfile", refuse, raising=False)
+    path = await upload(served)
+    url = f"http://127.0.0.1:{served.port}{path}"
+
+    async with aiohttp.ClientSession(headers=BEARER) as client:
+        async with client.get(url) as whole:
+            assert await whole.read() == CONTENT
+        async with client.get(url, headers={"Range": "bytes=5-2000000"}) as part:
+            assert await part.read() == CONTENT[5:2_000_001]
+
+
+async def test_a_client_that_goes_away_during_a_download_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path / "home") as served:
+        path = await upload(served)
+        for size in range(1000, 3_000_000, 300_000):
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(head(f"GET {path}"))
+            await reader.readexactly(size)
+            writer.transport.abort()
+
+    assert [record.message for record in caplog.records if record.exc_info] == []
