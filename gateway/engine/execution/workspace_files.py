@@ -21,6 +21,8 @@ from gateway.domain.file import File
 ATTACHMENTS, OUTBOX = "attachments", "outbox"
 #: entries of an outbox that are looked at, and how deep its directories may be
 MAX_OUTBOX_ENTRIES, MAX_OUTBOX_DEPTH = 1000, 8
+#: how often another run may remove or fill the common directory of outboxes while it is made or removed
+MAX_RACES = 100
 
 
 def place_attachments(workspace: Path, run: str, files: Sequence[tuple[File, Path]]) -> list[str]:
@@ -64,9 +66,13 @@ def _make_hidden_directory(place: Path) -> Path:
     _refuse_link(place)
     if not place.is_dir():
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileExistsError), (place / ".gitignore").open("x") as ignore:
-            ignore.write("*\n")
+        _hide_content(place)
     return place
+
+
+def _hide_content(place: Path) -> None:
+    with contextlib.suppress(FileExistsError), (place / ".gitignore").open("x") as ignore:
+        ignore.write("*\n")
 
 
 def _refuse_link(place: Path) -> None:
@@ -76,10 +82,19 @@ def _refuse_link(place: Path) -> None:
 
 
 def _remove_hidden_directory(place: Path) -> None:
-    """Remove a directory that `_make_hidden_directory` made, if nothing else is in it."""
-    if [entry.name for entry in os.scandir(place)] == [".gitignore"]:
-        (place / ".gitignore").unlink()
-        place.rmdir()
+    """Remove a directory that `_make_hidden_directory` made, if nothing else is in it.
+
+    Another run may put something into it meanwhile: then it stays, and its content hidden.
+    """
+    for _ in range(MAX_RACES):
+        if os.listdir(place) != [".gitignore"]:
+            return
+        (place / ".gitignore").unlink(missing_ok=True)
+        try:
+            place.rmdir()
+            return
+        except OSError:
+            _hide_content(place)
 
 
 class FoundFile(NamedTuple):
@@ -115,9 +130,15 @@ class OutboxDirectory:
         """
         if os.path.lexists(self.path) and not (keep and self.path.is_dir() and not self.path.is_symlink()):
             _remove_entries(self.path)
-        if self._is_shared:
-            _make_hidden_directory(self.path.parent)
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self._is_shared:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return
+        for _ in range(MAX_RACES):
+            with contextlib.suppress(FileNotFoundError):
+                _make_hidden_directory(self.path.parent)
+                self.path.mkdir(exist_ok=True, mode=0o700)
+                return
+        raise FileNotFoundError(errno.ENOENT, f"{self.path.parent} is removed again and again")
 
     @property
     def is_empty(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -261,3 +262,42 @@ def test_runs_that_share_a_workspace_have_outboxes_of_their_own_and_leave_no_dir
     assert second.path.is_dir()
     second.clear()
     assert list(workspace.iterdir()) == []
+
+
+def test_an_outbox_that_is_made_while_that_of_another_run_is_removed_is_there_and_hidden(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (OutboxDirectory(workspace, run, is_shared=True) for run in ("RUN1", "RUN2"))
+    first.prepare()
+    remove, waiting = Path.rmdir, [second]
+
+    def remove_late(place: Path) -> None:
+        if place == workspace / "outbox" and waiting:
+            waiting.pop().prepare()
+        remove(place)
+
+    monkeypatch.setattr(Path, "rmdir", remove_late)
+    first.clear()
+
+    assert second.path.is_dir()
+    assert (workspace / "outbox" / ".gitignore").read_text() == "*\n"
+    second.clear()
+    assert list(workspace.iterdir()) == []
+
+
+def test_an_outbox_is_made_though_another_run_removes_the_directory_of_all_of_them(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = OutboxDirectory(workspace, RUN, is_shared=True)
+    create, removed = Path.mkdir, [workspace / "outbox"]
+
+    def create_late(place: Path, *args: object, **options: object) -> None:
+        if place == outbox.path and removed:
+            shutil.rmtree(removed.pop())
+        create(place, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", create_late)
+    outbox.prepare()
+
+    assert outbox.path.is_dir()
+    assert (workspace / "outbox" / ".gitignore").exists()
