@@ -6,14 +6,19 @@ import base64
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.backends.acp import prompts
 from gateway.domain.agent import PermissionPolicy
-from gateway.domain.ports.backend import FileKind
+from gateway.domain.event import Log
+from gateway.domain.ports.backend import FileKind, SessionRef
+from gateway.domain.session import Role
+from gateway.errors import AgentError
 from harness.pictures import make_png
-from tests.support.acp import Rig, text
-from tests.support.attachments import make_pdf, make_wav, make_zip
+from tests.support.acp import Rig, of, ref, text
+from tests.support.attachments import attach, make_pdf, make_wav, make_zip
+from tests.support.turns import message
 
 BINARY = make_zip()
 PDF = make_pdf()
@@ -122,3 +127,42 @@ async def test_a_picture_of_10_megabytes_reaches_an_agent(rig: Rig) -> None:
     said = await rig.ask("[[say seen]]", files={"large.png": picture})
 
     assert text(said) == "seen"
+
+
+@pytest.mark.parametrize("keeps", [False, True], ids=["forgotten by the agent", "kept in its conversation"])
+async def test_a_message_is_answered_where_the_model_refuses_its_picture(rig: Rig, *, keeps: bool) -> None:
+    rig.but("--takes", "image", *(["--keeps"] if keeps else []))
+    (rig.workspace / "blind").touch()
+
+    said = await rig.ask("[[blocks]]", files={"a.png": PNG})
+
+    [prompt] = json.loads(text(said))
+    assert f"{rig.workspace}/attachments/run-1/a.png (" in prompt["text"]
+    tried = [one.message for one in of(said, Log)]
+    assert "Could not process image" in tried[0]
+    assert "with the names of the attached files in their place" in tried[0]
+    assert any("in a new conversation" in one for one in tried) == keeps
+
+
+async def test_a_message_is_answered_where_the_model_refuses_a_picture_of_an_earlier_one(rig: Rig) -> None:
+    rig.but("--takes", "image")
+    first = await rig.ask("[[blocks]]", files={"a.png": PNG})
+    picture = attach("a.png", "image/png", PNG).file
+    seen = msgspec.structs.replace(message(Role.USER, "the word is heliotrope", "r"), files=(picture,))
+    rig.history = [seen, message(Role.ASSISTANT, "first", "r")]
+    (rig.workspace / "blind").touch()
+
+    said = await rig.ask("[[blocks]]", ref(first))
+    later = await rig.ask("[[blocks]]", of(said, SessionRef)[-1].ref)
+
+    assert "heliotrope" in json.loads(text(said))[0]["text"]
+    assert json.loads(text(later)) == [{"type": "text", "text": "[[blocks]]"}]
+
+
+async def test_a_failure_without_files_is_not_tried_again(rig: Rig) -> None:
+    said: list[Any] = []
+
+    with pytest.raises(AgentError, match="the agent refused"):
+        await rig.ask("[[fail]]", said=said)
+
+    assert of(said, Log) == []

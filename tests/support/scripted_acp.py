@@ -41,7 +41,8 @@ when its model is set. `--closes`: it can close sessions, and writes their ids t
 option, and does not say so. `--name NAME`: calls itself so. `--models A,B`: offers these models for
 `session/set_model`, and begins with the first one. `--model-names A,B`: offers models with these names as an option, in
 place of `small` and `large`; their values are `id-A` and `id-B`, and no other is taken. `--takes A,B`: takes these in
-prompts: `image`, `audio`, `embeddedContext`.
+prompts: `image`, `audio`, `embeddedContext`. While there is a file `blind` in its directory, its model takes no files.
+`--keeps`: a prompt that fails for that stays in its conversation.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ results: dict[str, Any] = {}
 messages: dict[str, dict[str, Any]] = {}
 #: the blocks of the last prompt, by session
 blocks: dict[str, list[dict[str, Any]]] = {}
+#: the sessions whose prompts have had files
+with_files: set[str] = set()
 #: what the client says that it can do
 client: dict[str, Any] = {}
 answered = threading.Condition()
@@ -325,6 +328,7 @@ def prompt(number: int, session: str, text: str) -> None:
     busy.touch()
     before[session] = remember(session)
     try:
+        check_files(session)
         found = _DIRECTIVE.search(text)
         if found:
             VERBS[found[1]](session, found[2])
@@ -344,6 +348,17 @@ def prompt(number: int, session: str, text: str) -> None:
             os.close(1)
     finally:
         busy.unlink(missing_ok=True)
+
+
+def check_files(session: str) -> None:
+    """Fail if the model has a file before it and takes none. With `--keeps`, it then has it in each later prompt."""
+    has_files = len(blocks[session]) > 1
+    if (has_files or session in with_files) and Path("blind").exists():
+        if "--keeps" in sys.argv:
+            with_files.add(session)
+        raise RuntimeError("Could not process image (400)")
+    if has_files:
+        with_files.add(session)
 
 
 def opened(number: int, session: str, cwd: str) -> None:

@@ -20,12 +20,13 @@ import msgspec
 
 from gateway.backends import BackendResources, BackendType
 from gateway.backends.acp import detection
-from gateway.backends.acp.failures import SignInNeeded
+from gateway.backends.acp.failures import PromptFailed, SignInNeeded
 from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import KnownAgent
 from gateway.domain.agent import Agent, PermissionPolicy
+from gateway.domain.event import Log
 from gateway.domain.offer import Offer, OtherModels
-from gateway.domain.ports.backend import Abilities, AgentHealth, FileKind, Turn, TurnOutput
+from gateway.domain.ports.backend import Abilities, AgentHealth, FileKind, SessionRef, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import find_program
 from gateway.process.side_output import mix_in
@@ -122,13 +123,36 @@ class AcpBackend:
         options: Options = turn.agent.options
         remarks = AgentRemarks(options.retry_timeout)
         try:
-            async with aclosing(mix_in(self._run_turn(turn, remarks), remarks.output, make_log)) as saying:
+            async with aclosing(mix_in(self._try_turn(turn, remarks), remarks.output, make_log)) as saying:
                 async for said in saying:
                     yield said
         except SignInNeeded as error:
             raise AgentError(error.message, remedy=options.known_agent.sign_in) from error
 
-    async def _run_turn(self, turn: Turn, remarks: AgentRemarks) -> AsyncGenerator[TurnOutput, None]:
+    async def _try_turn(self, turn: Turn, remarks: AgentRemarks) -> AsyncGenerator[TurnOutput, None]:
+        """Run a turn. If its prompt fails, perhaps for a file, try it with the names of its files, then afresh."""
+        gives_files = True
+        while True:
+            try:
+                async with aclosing(self._run_turn(turn, remarks, gives_files=gives_files)) as saying:
+                    async for said in saying:
+                        if isinstance(said, SessionRef):
+                            turn = msgspec.structs.replace(turn, session_ref=said.ref)
+                        yield said
+                return
+            except PromptFailed as error:
+                if error.has_files:
+                    gives_files, how = False, "with the names of the attached files in their place"
+                elif turn.session_ref is not None and (not gives_files or await _has_earlier_files(turn)):
+                    gives_files, how = False, "in a new conversation, without the files of this one"
+                    turn = msgspec.structs.replace(turn, session_ref=None)
+                else:
+                    raise
+                yield Log(level="warning", message=f"{error.message.rstrip('.')}; trying once more {how}.")
+
+    async def _run_turn(
+        self, turn: Turn, remarks: AgentRemarks, *, gives_files: bool
+    ) -> AsyncGenerator[TurnOutput, None]:
         from gateway.backends.acp.turn import TurnRunner
 
         key = self._process_key(turn.agent, turn.depth)
@@ -137,7 +161,7 @@ class AcpBackend:
         for other in self._running - {connection}:
             other.note_turn_elsewhere(turn.session_ref)
         connection.use_remarks(remarks)
-        runner = TurnRunner(connection, turn)
+        runner = TurnRunner(connection, turn, gives_files=gives_files)
         self._taken[self._process_key(turn.agent, 0)] = runner.taken.kinds
         try:
             async with aclosing(runner.stream_events()) as saying:
@@ -244,6 +268,10 @@ class AcpBackend:
 
     def _working_directory(self, agent: Agent) -> str:
         return agent.workspace or str(self._resources.directory)
+
+
+async def _has_earlier_files(turn: Turn) -> bool:
+    return any(message.files for message in await turn.read_history())
 
 
 def _asks_people(agent: Agent) -> bool:

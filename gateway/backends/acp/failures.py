@@ -51,6 +51,15 @@ class SignInNeeded(AgentError):
     """The model's server refuses the agent's credential, or there is none."""
 
 
+class PromptFailed(AgentError):
+    """The agent has answered a prompt with an error before it did anything: its model may refuse a file."""
+
+    def __init__(self, message: str, *, has_files: bool) -> None:
+        super().__init__(message)
+        #: whether the prompt had files in its blocks
+        self.has_files = has_files
+
+
 class FailedTry(NamedTuple):
     """A try of the model that failed; the agent tries again."""
 
@@ -159,6 +168,12 @@ def explain_model_error(told: str, status: int | None = None) -> AgentError:
         case 429:
             return AgentError(f"the model's server limits the requests: {_shorten(told)}", remedy=_RATE_LIMIT_REMEDY)
     return AgentError(f"the agent refused: {_shorten(told)}")
+
+
+def may_concern_files(error: AgentError) -> bool:
+    """Return whether the files of a conversation may be why the agent has answered a prompt with this error."""
+    is_other = isinstance(error, SignInNeeded) or error.remedy is not None
+    return not is_other and find_status(error.message) in (None, 400, 413, 415, 422)
 
 
 def find_status(told: str) -> int | None:

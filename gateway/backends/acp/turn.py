@@ -11,11 +11,11 @@ from acp.schema import PromptResponse
 
 from gateway.backends.acp.connection import AgentConnection, LoadedSession
 from gateway.backends.acp.elicitation import QuestionResponder
-from gateway.backends.acp.failures import SignInNeeded
+from gateway.backends.acp.failures import PromptFailed, SignInNeeded, may_concern_files
 from gateway.backends.acp.modes import ModeKeeper
 from gateway.backends.acp.permissions import PermissionResponder
 from gateway.backends.acp.presets import recognise_name
-from gateway.backends.acp.prompts import build_prompt, find_taken_files
+from gateway.backends.acp.prompts import TakenFiles, build_prompt, find_taken_files
 from gateway.backends.acp.sessions import SessionOpener
 from gateway.backends.acp.updates import Heard, UpdateReader
 from gateway.domain.agent import PermissionPolicy
@@ -36,9 +36,11 @@ _ALLOW_REMEDY = 'The agent\'s `"permissions": "allow"` lets it do everything it 
 class TurnRunner:
     """Runs one turn over a connection."""
 
-    def __init__(self, connection: AgentConnection, turn: Turn) -> None:
+    def __init__(self, connection: AgentConnection, turn: Turn, *, gives_files: bool = True) -> None:
+        """Args: gives_files: whether files are given in blocks if the agent takes them; else, they are only named."""
         self._connection = connection
         self._turn = turn
+        self._gives_files = gives_files
         known = turn.agent.options.recognised_agent or recognise_name(connection.name)
         self._modes = ModeKeeper(turn.agent, None if known is None else known.asking)
         other_models = OtherModels.ANY if known is None else known.other_models
@@ -60,6 +62,7 @@ class TurnRunner:
         """Send the prompt and yield events until the turn ends.
 
         Raises:
+            PromptFailed: the agent refused the prompt, perhaps for a file of the conversation.
             AgentError: the agent failed or refused.
         """
         session, lost = await self._opener.open_session()
@@ -73,7 +76,7 @@ class TurnRunner:
             yield SessionRef(session)
         if lost is not None and self._turn.agent.system_prompt:
             text = f"{self._turn.agent.system_prompt}\n\n{text}"
-        blocks = await build_prompt(text, named, self.taken)
+        blocks = await build_prompt(text, named, self.taken if self._gives_files else TakenFiles())
         note = self._connection.loaded_sessions[session]
         with self._connection.listen_to(session, self._permissions.answer_request, self._questions.answer_form):
             self._watch_mode(note, note.told_mode)
@@ -90,6 +93,8 @@ class TurnRunner:
                 await self._cancel_prompt(session, asking)
                 for told in self._read_rest(session, asking):
                     yield told
+                if isinstance(error, AgentError) and _is_refused(asking) and self._may_be_repeated(error):
+                    raise PromptFailed(error.message, has_files=len(blocks) > 1) from error
                 raise
             finally:
                 await self._cancel_prompt(session, asking)
@@ -150,6 +155,9 @@ class TurnRunner:
                 await asyncio.wait({asking})
         self.is_reusable = asking.done() and not asking.cancelled() and asking.exception() is None
         asking.cancel()
+
+    def _may_be_repeated(self, error: AgentError) -> bool:
+        return may_concern_files(error) and not (self._updates.has_answered or self._updates.has_worked)
 
     def _withdraw_questions(self) -> None:
         self._permissions.withdraw_questions()
