@@ -120,7 +120,11 @@ class Staging:
         draft = self._contents.open_draft()
         self._drafts.append(draft)
         writer = _DraftWriter(draft, self._threads)
-        beginning = await self._write_pieces(writer, pieces)
+        try:
+            beginning = await self._write_pieces(writer, pieces)
+        except Exception:  # the message may do without it: a request may have many such files
+            await asyncio.get_running_loop().run_in_executor(self._threads, _discard_drafts, [draft])
+            raise
         sha256 = await writer.finish()
         if self._within_quota:
             await self._check_quota(sha256, draft.size)

@@ -17,7 +17,7 @@ from gateway.domain.ports.file_store import ContentDraft
 from gateway.domain.times import wall_clock
 from gateway.engine.file_staging import MAX_WAITING_BYTES, make_digest
 from gateway.engine.resources.files import Files
-from gateway.errors import FileUnknown, StorageFull, TooLarge, Unavailable
+from gateway.errors import FileUnknown, InvalidRequest, StorageFull, TooLarge, Unavailable
 from gateway.store.file_directory import FileDirectory
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
@@ -115,6 +115,18 @@ async def test_pieces_that_break_off_leave_nothing_and_their_error_is_told(place
             await staging.add_stream(broken())
 
     assert place.on_disk == []
+
+
+async def test_what_has_come_of_a_file_that_breaks_off_goes_at_once(place: Place) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"x" * MAX_WAITING_BYTES
+        raise InvalidRequest("this is not valid base64.")
+
+    async with place.files.open_staging() as staging:
+        with pytest.raises(InvalidRequest):
+            await staging.add_stream(broken())
+
+        assert place.on_disk == []
 
 
 async def test_a_staging_that_is_cancelled_while_a_thread_writes_leaves_nothing(
