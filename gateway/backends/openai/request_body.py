@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
-import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.domain.file import File
 from gateway.errors import AgentError
+from gateway.split_json import SplitJson
 
 #: bytes of a file that are encoded at once; a multiple of 3, so that the pieces fit together
 ENCODED_BYTES = 3 << 20
@@ -43,19 +42,10 @@ class RequestBody:
         read_file: returns the content of a file, or raises `AgentError`.
         """
         self._read_file = read_file
-        self._files: list[FileData] = []
-        mark = secrets.token_hex(16)
-
-        def note_file(value: Any) -> str:
-            if not isinstance(value, FileData):
-                raise TypeError(f"{type(value).__name__} is no JSON value")
-            self._files.append(value)
-            return mark
-
-        self._frames = json.dumps(body, default=note_file).encode().split(mark.encode())
+        self._json = SplitJson(body, FileData)
         #: its bytes
-        self.size = sum(map(len, self._frames)) + sum(file.size for file in self._files)
-        self.has_files = bool(self._files)
+        self.size = self._json.frame_bytes + sum(file.size for file in self._json.texts)
+        self.has_files = bool(self._json.texts)
         #: why it could not be sent to its end
         self.failure: AgentError | None = None
 
@@ -66,18 +56,17 @@ class RequestBody:
             AgentError: a file cannot be read, or has changed.
         """
         try:
-            for frame, data in zip(self._frames, self._files, strict=False):
-                yield frame + data.prefix.encode()
-                async for piece in self._encode_file(data.file):
-                    yield piece
-            yield self._frames[-1]
+            async for piece in self._json.stream(self._encode_file):
+                yield piece
         except AgentError as error:
             self.failure = error
             raise
 
-    async def _encode_file(self, file: File) -> AsyncGenerator[bytes, None]:
+    async def _encode_file(self, data: FileData) -> AsyncGenerator[bytes, None]:
+        file = data.file
         content = memoryview(await self._read_file(file))
         if len(content) != file.size:
             raise AgentError(f"the file {file.name!r} has {len(content)} bytes in place of {file.size}.")
+        yield data.prefix.encode()
         for start in range(0, len(content), ENCODED_BYTES):
             yield await asyncio.to_thread(base64.b64encode, content[start : start + ENCODED_BYTES])

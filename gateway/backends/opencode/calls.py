@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Struct, field
 
 from gateway import surrogates
-from gateway.backends.opencode.data_urls import UrlCutter, stream_json
+from gateway.backends.opencode.data_urls import FileUrl, UrlCutter
 from gateway.errors import AgentError
+from gateway.split_json import SplitJson
 
 T = TypeVar("T")
 
@@ -146,7 +147,10 @@ class ServerCalls:
         limit = MAX_ANSWER_WITH_FILES_BYTES if with_files else MAX_OPENCODE_ANSWER_BYTES
         sent: dict[str, Any] = {}
         if body is not None:
-            sent = {"data": stream_json(body), "headers": {"Content-Type": "application/json"}}
+            sent = {
+                "data": SplitJson(body, FileUrl).stream(FileUrl.read),
+                "headers": {"Content-Type": "application/json"},
+            }
         try:
             async with (
                 asyncio.timeout(within),

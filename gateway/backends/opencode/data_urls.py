@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import re
-import secrets
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 #: bytes of a file that are read at once; a multiple of 3, so that the pieces are one base64 text
 READ_BYTES = 3 << 16
@@ -40,24 +38,6 @@ class FileUrl:
         with await asyncio.to_thread(self.path.open, "rb") as file:
             while piece := await asyncio.to_thread(file.read, READ_BYTES):
                 yield base64.b64encode(piece)
-
-
-async def stream_json(body: Any) -> AsyncGenerator[bytes, None]:
-    """Yield a body as JSON, with the data URL of each `FileUrl` in it."""
-    urls: list[FileUrl] = []
-    mark = secrets.token_hex(16)
-
-    def stand_in(url: FileUrl) -> str:
-        urls.append(url)
-        return mark
-
-    # `json` escapes half a character, which msgspec refuses
-    first, *rest = json.dumps(body, default=stand_in).encode().split(mark.encode())
-    yield first
-    for url, after in zip(urls, rest, strict=True):
-        async for piece in url.read():
-            yield piece
-        yield after
 
 
 class UrlCutter:

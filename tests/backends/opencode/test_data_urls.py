@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.backends.opencode.data_urls import READ_BYTES, FileUrl, UrlContent, UrlCutter, read_data_url, stream_json
+from gateway.backends.opencode.data_urls import READ_BYTES, FileUrl, UrlContent, UrlCutter, read_data_url
+from gateway.split_json import SplitJson
 
 
 async def test_a_body_has_the_data_urls_of_its_files(tmp_path: Path) -> None:
@@ -19,7 +20,9 @@ async def test_a_body_has_the_data_urls_of_its_files(tmp_path: Path) -> None:
         (file := tmp_path / f"{number}").write_bytes(content)
         urls.append({"url": FileUrl(file, "image/png", len(content))})
 
-    sent = b"".join([piece async for piece in stream_json({"text": "ü\ud83d", "files": urls})])
+    sent = b"".join(
+        [piece async for piece in SplitJson({"text": "ü\ud83d", "files": urls}, FileUrl).stream(FileUrl.read)]
+    )
 
     expected = [{"url": "data:image/png;base64," + base64.b64encode(content).decode()} for content in contents]
     assert json.loads(sent) == {"text": "ü\ud83d", "files": expected}
@@ -30,7 +33,7 @@ async def test_a_large_file_is_never_in_memory_whole(tmp_path: Path) -> None:
     cutter, sent = UrlCutter(), 0
 
     tracemalloc.start()
-    async for piece in stream_json({"url": FileUrl(file, "image/png", 20_000_000)}):
+    async for piece in SplitJson({"url": FileUrl(file, "image/png", 20_000_000)}, FileUrl).stream(FileUrl.read):
         sent += len(piece)
         cutter.feed(piece)
     _, peak = tracemalloc.get_traced_memory()
