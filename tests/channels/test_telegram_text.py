@@ -113,3 +113,17 @@ def test_a_block_with_other_marks_goes_on_in_the_next_part(mark: str) -> None:
 def test_a_draft_is_one_message() -> None:
     assert format_draft(" short ") == "short"
     assert count_units(format_draft("word " * 5000)) <= MAX_MESSAGE_UNITS
+
+
+def test_the_effort_to_split_a_text_grows_with_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = 0
+
+    def count(given: str) -> int:
+        nonlocal counted
+        counted += len(given)
+        return len(given)
+
+    monkeypatch.setattr("gateway.channels.telegram.text.count_units", count)
+    split_text("word " * 100_000)
+
+    assert counted <= 500_000

@@ -73,7 +73,7 @@ def split_text(text: str, longest: int = MAX_MESSAGE_UNITS) -> list[str]:
     A fenced code block that is cut ends in one part and starts again in the next.
     """
     rest, parts = text.strip(), []
-    while count_units(rest) > longest:
+    while len(rest) > longest or count_units(rest) > longest:
         head = _cut_head(rest, longest - MAX_MARK_CHARACTERS - 1)  # room for the end of a block
         rest = rest[len(head) :].lstrip("\n") if head.endswith("\n") else rest[len(head) :].lstrip()
         head = head.rstrip()
