@@ -172,6 +172,43 @@ async def test_an_album_is_one_message_with_all_its_files_in_order(moongate: Ser
     assert await moongate.engine.channels._contexts["telegram"].list_notes("waits:") == {}
 
 
+async def test_albums_whose_parts_come_mixed_are_one_message_each(moongate: Serving, telegram: Telegram) -> None:
+    for number in range(3):
+        for album in ("a", "b"):
+            photo = [telegram.keep(PNG + bytes([number]), width=1)]
+            caption = {} if number else {"caption": album}
+            await telegram.say_in_group(GROUP, "", photo=photo, media_group_id=album, **caption)
+    await until_answers(telegram, 2, GROUP)
+
+    assert [(run.spec.input, len(run.spec.attachments)) for run in await runs(moongate)] == [
+        ("Ada: a", 3),
+        ("Ada: b", 3),
+    ]
+
+
+async def test_a_move_of_a_live_location_does_not_cut_an_album(moongate: Serving, telegram: Telegram) -> None:
+    await telegram.send_photo(7, PNG, media_group_id="a", caption="Both")
+    await telegram.edit(500, 7, "", location={"latitude": 1})
+    await telegram.say(7, "then")
+    await telegram.send_photo(7, JPEG, media_group_id="a")
+    await until_answers(telegram, 2)
+
+    assert [(run.spec.input, len(run.spec.attachments)) for run in await runs(moongate)] == [("Both", 2), ("then", 0)]
+
+
+@pytest.mark.parametrize("command", ["/help", "/new"])
+async def test_a_command_with_a_picture_is_obeyed_and_says_that_it_takes_none(
+    moongate: Serving, telegram: Telegram, command: str
+) -> None:
+    for number in range(3):
+        caption = {"caption": command} if number == 1 else {}
+        await telegram.send_photo(7, PNG + bytes([number]), media_group_id="a", **caption)
+    texts = await until_answers(telegram, 3)
+
+    assert [(run.spec.input, len(run.spec.attachments)) for run in await runs(moongate)] == [("(2 files)", 2)]
+    assert texts.count("A command takes no file: it was not handed on.") == 1
+
+
 async def test_an_album_without_a_caption_says_how_many_files_it_has(moongate: Serving, telegram: Telegram) -> None:
     for _ in range(2):
         await telegram.send_photo(7, PNG, media_group_id="a")
@@ -317,6 +354,71 @@ async def test_a_file_that_never_comes_is_left_out_after_some_tries(
     assert telegram.downloads[photo["file_id"]] == 8
     assert any("Telegram does not deliver it" in text for text in texts)
     assert BOT_TOKEN not in "".join(texts) + capsys.readouterr().out
+
+
+async def test_an_outage_of_telegram_does_not_count_as_tries_of_a_file(
+    moongate: Serving, telegram: Telegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "SUBMIT_RETRY_SECONDS", (0.001, 0.001))
+    await telegram.until(lambda: telegram.count("getUpdates") >= 2, "it receives")
+    telegram.trouble["getMe"] += [Trouble(500, "Internal Server Error")] * 20
+    telegram.trouble["getFile"] += [Trouble(500, "Internal Server Error")] * 20
+    await telegram.send_photo(7, JPEG, caption="@@ read")
+
+    await telegram.answered(7, sha256(JPEG))
+
+
+@pytest.mark.parametrize("result", [True, {"file_path": 5}])
+async def test_a_file_whose_place_telegram_does_not_say_is_left_out_after_some_tries(
+    moongate: Serving, telegram: Telegram, monkeypatch: pytest.MonkeyPatch, result: Any
+) -> None:
+    async def answer(params: Any) -> Any:
+        return result
+
+    monkeypatch.setattr(waiting, "SUBMIT_RETRY_SECONDS", (0.001, 0.001))
+    monkeypatch.setattr(telegram, "_get_file", answer)
+    await telegram.send_photo(7, JPEG, caption="Look")
+    await telegram.say(7, "then")
+    await until_answers(telegram, 3)
+
+    assert [(run.spec.input.split("\n")[0], run.spec.attachments) for run in await runs(moongate)] == [
+        ("Look", ()),
+        ("then", ()),
+    ]
+
+
+async def test_a_file_server_that_refuses_a_file_for_ever_does_not_block_the_chat(
+    moongate: Serving, telegram: Telegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "SUBMIT_RETRY_SECONDS", (0.001, 0.001))
+    telegram.trouble["getFile"].append(lambda params: Trouble(410, "Gone"))
+    await telegram.send_photo(7, JPEG, caption="Look")
+    texts = await until_answers(telegram, 2)
+
+    assert any("Telegram does not deliver it" in text for text in texts)
+    assert telegram.count("getFile") == 8
+
+
+async def test_what_is_said_while_a_file_is_fetched_waits_only_in_its_chat(
+    moongate: Serving, telegram: Telegram
+) -> None:
+    telegram.held.add("file0")
+    await telegram.send_photo(7, JPEG, caption="first")
+    await telegram.until(lambda: telegram.downloads["file0"])
+    await telegram.say(7, "second")
+    await telegram.say(7, "/new")
+    await telegram.say(7, "third")
+    await telegram.say(7, "/status")
+    await telegram.say_in_group(GROUP, "Hello")
+    await telegram.answered(GROUP, "echo: Ada: Hello")
+    await until_answers(telegram, 1)
+    assert [text.partition(":")[0] for text in telegram.chats[7].texts] == ["Agent main"]
+    telegram.held.clear()
+    await until_answers(telegram, 5)
+
+    found = [(run.spec.input, run.spec.session.rpartition(":")[2]) for run in await runs(moongate)]
+    assert found[1:] == [("first", "7"), ("second", "7"), ("third", "7~2")]
+    assert await moongate.engine.channels._contexts["telegram"].list_notes("waits:") == {}
 
 
 async def test_a_slow_download_holds_up_neither_other_chats_nor_what_telegram_is_told(

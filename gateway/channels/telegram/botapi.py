@@ -204,7 +204,10 @@ class BotApi:
             TelegramUnreachable: it did not come in time, or not whole.
         """
         result = await call_with_wait(partial(self.call_method, "getFile", {"file_id": file_id}))
-        url = self._files_url + quote(msgspec.json.decode(result, type=StoredFile).file_path)
+        try:
+            url = self._files_url + quote(msgspec.json.decode(result, type=StoredFile).file_path)
+        except msgspec.MsgspecError:
+            raise TelegramUnreachable("the answer to getFile does not say where the file is") from None
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=BOT_CALL_TIMEOUT_SECONDS, sock_read=DOWNLOAD_IDLE_SECONDS
         )

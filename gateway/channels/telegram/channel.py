@@ -52,9 +52,6 @@ MESSAGE_LABEL = "telegram_message"
 #: replies to commands that may wait to be sent
 MAX_WAITING_REPLIES = 100
 
-_COMMAND_PATTERN = re.compile(
-    r"/(?P<verb>new|stop|status|allow|always|deny|start|help)(@(?P<bot>\w+))?(\s+(?P<word>\S+))?\s*"
-)
 _PAIRING_CODE_PATTERN = re.compile(r"[A-Za-z0-9]{8}")
 _OK_REPLY = ImmediateReply(body={"status": "ok"})
 _HELP_TEXT = "Write to the agent. /new starts a new conversation, /stop stops what is running, /status shows it."
@@ -84,7 +81,7 @@ class TelegramChannel:
         self._api = BotApi(options.base_url, token, proxy)
         self._sender = AnswerSender(self._api, options, resources.clock)
         self._downloads = Downloads(self._api)
-        self._waiting = WaitingMessages(self._submit_files)
+        self._waiting = WaitingMessages(self._submit_waiting)
         self._refusals = RefusalLimit()
         self._state = ChannelState(state="passive", detail="another process leads, or none does yet")
         #: seconds until Telegram is tried again after a failure
@@ -188,10 +185,7 @@ class TelegramChannel:
             raise signatures.wrong_signature()
 
     async def receive(self, headers: Mapping[str, str], body: bytes, context: ChannelContext) -> Run | ImmediateReply:
-        try:
-            return await self._handle_update(_read_update(body), context)
-        except (CallRefused, TelegramUnreachable) as error:  # while it fetched files; Telegram posts it again
-            raise Unavailable(f"Telegram does not deliver a file: {error}.") from error
+        return await self._handle_update(_read_update(body), context)
 
     async def _handle_update(self, update: Update, context: ChannelContext) -> Run | ImmediateReply:
         if update.callback_query is not None:
@@ -202,36 +196,50 @@ class TelegramChannel:
         said = message.text or message.caption
         if incoming.is_for_other_bot(said, self._username) or not (said or message.has_media):
             return _OK_REPLY
-        command = _COMMAND_PATTERN.fullmatch(said)
+        command = incoming.parse_command(said)
         if message.chat.id not in self._options.chats and not await context.is_paired(str(message.chat.id)):
-            code = command["word"] if command and command["word"] else said.strip()
-            await self._handle_stranger(message, code, context)
-        elif update.edited_message is not None or command or incoming.find_file(message) is None:
-            await self._waiting.submit_chat(incoming.read_address(message), context)  # it was said before
-            return await self._handle_text(update, message, command and command["verb"], context)
-        elif (which := await self._find_replied_question(message, context)) is not None:
-            self._explain_media(message, "A question takes only text: the file was not handed on.")
+            await self._handle_stranger(message, command.word if command and command.word else said.strip(), context)
+            return _OK_REPLY
+        if update.edited_message is not None:  # one without a text, such as each move of a live location, is nothing
+            return await self._handle_in_order(update, context) if said else _OK_REPLY
+        if command is not None:
+            if message.has_media:
+                self._reply_later(incoming.read_address(message), "A command takes no file: it was not handed on.")
+            if command.is_ordered:
+                return await self._handle_in_order(update, context)
+            await self._handle_command(command.verb, incoming.read_address(message), context)
+            return _OK_REPLY
+        return await self._handle_message(update, message, context)
+
+    async def _handle_message(self, update: Update, message: Message, context: ChannelContext) -> Run | ImmediateReply:
+        """Handle a message that is no command: it answers a question, or is for the agent."""
+        said = message.text or message.caption
+        if (which := await self._find_replied_question(message, context)) is not None:
+            if message.has_media:
+                self._explain_media(message, "A question takes only text: the file was not handed on.")
             if said:
                 await self._answer_permission(incoming.read_address(message), Answer.ANSWER, context, which, said)
+        elif incoming.find_file(message) is None:
+            if said:
+                return await self._handle_in_order(update, context)
+            self._explain_media(message, "This bot reads only text and files.")
         elif said or message.media_group_id or incoming.is_addressed_to_bot(message, self._username):
             await self._waiting.add_message(update, context)
         return _OK_REPLY
 
-    async def _handle_text(
-        self, update: Update, message: Message, verb: str | None, context: ChannelContext
-    ) -> Run | ImmediateReply:
-        """Handle an update that brings no file."""
-        said = message.text or message.caption
+    async def _handle_in_order(self, update: Update, context: ChannelContext) -> Run | ImmediateReply:
+        """Handle an update without a file, after those of its chat that wait for their files."""
+        waits = await self._waiting.add_behind(update, context)
+        return _OK_REPLY if waits else await self._handle_text(update, context)
+
+    async def _handle_text(self, update: Update, context: ChannelContext) -> Run | ImmediateReply:
+        message = require_message(update)
         if update.edited_message is not None:
-            return await self._handle_edit(update.update_id, message, verb is not None, context)
-        if not said:
-            self._explain_media(message, "This bot reads only text and files.")
-        elif verb is not None:
-            await self._handle_command(verb, incoming.read_address(message), context)
-        elif (which := await self._find_replied_question(message, context)) is not None:
-            await self._answer_permission(incoming.read_address(message), Answer.ANSWER, context, which, said)
-        else:
+            return await self._handle_edit(update.update_id, message, context)
+        said = message.text or message.caption
+        if (command := incoming.parse_command(said)) is None:
             return await self._submit_inbound(self._compose_message(update.update_id, message, said), context)
+        await self._handle_command(command.verb, incoming.read_address(message), context)
         return _OK_REPLY
 
     def _explain_media(self, message: Message, why: str) -> None:
@@ -242,6 +250,19 @@ class TelegramChannel:
             return
         self._last_album = message.media_group_id
         self._reply_later(incoming.read_address(message), why)
+
+    async def _submit_waiting(self, updates: Sequence[Update], context: ChannelContext) -> None:
+        """Submit a message that has waited, or handle what waited behind one."""
+        first = require_message(updates[0])
+        try:
+            if updates[0].edited_message or incoming.parse_command(first.caption) or not incoming.find_file(first):
+                await self._handle_text(updates[0], context)
+            else:
+                await self._submit_files(updates, context)
+        except (Unavailable, StorageFull):
+            raise
+        except GatewayError as error:
+            _log.warning("telegram.not_taken", update=updates[0].update_id, error=str(error))
 
     async def _submit_files(self, updates: Sequence[Update], context: ChannelContext) -> None:
         """Submit a message with files; the parts of an album are one message, with all their captions."""
@@ -255,19 +276,13 @@ class TelegramChannel:
         attachments = tuple(self._downloads.make_incoming(file) for file in files)
         await self._submit_inbound(self._compose_message(updates[0].update_id, shown, said, attachments), context)
 
-    async def _handle_edit(
-        self, number: int, message: Message, is_command: bool, context: ChannelContext
-    ) -> Run | ImmediateReply:
-        """Change a message that waits; one that the agent has seen is said again, if the settings want that.
-
-        An edit without a text, such as each move of a live location, is nothing.
-        """
-        if not (message.text or message.caption):
-            return _OK_REPLY
+    async def _handle_edit(self, number: int, message: Message, context: ChannelContext) -> Run | ImmediateReply:
+        """Change a message that waits; one that the agent has seen is said again, if the settings want that."""
+        said = message.text or message.caption
         earlier = await context.find_run(*_message_label(message))
-        if is_command or earlier is None:
+        if incoming.parse_command(said) or earlier is None:
             return _OK_REPLY
-        inbound = self._compose_message(number, message, message.text or message.caption, earlier.spec.attachments)
+        inbound = self._compose_message(number, message, said, earlier.spec.attachments)
         if await context.change_input(earlier.id, inbound.content) or self._options.edits != "again":
             return _OK_REPLY
         return await self._submit_inbound(inbound, context)

@@ -46,17 +46,25 @@ class Downloads:
             async with aclosing(self._api.stream_file(file_id)) as pieces:
                 async for piece in pieces:
                     yield piece
-        except TelegramUnreachable as error:
-            if self._count_failure(file_id) >= MAX_DOWNLOAD_TRIES:
-                raise FileNotFetched(f"Telegram does not deliver it: {error}") from error
-            raise
-        except CallRefused as error:
-            if error.code not in (400, 403, 404):
+        except (TelegramUnreachable, CallRefused) as error:
+            if not isinstance(error, CallRefused) or error.code not in (400, 403, 404):
+                if await self._is_its_own(error) and self._count_failure(file_id) >= MAX_DOWNLOAD_TRIES:
+                    raise FileNotFetched(f"Telegram does not deliver it: {error}") from error
                 raise
             if "too big" in error.description.lower():
                 raise FileNotFetched("too large: Telegram gives bots only files of up to 20 MB") from error
             raise FileNotFetched(f"Telegram does not hand it out: {error.description}") from error
         self._failures.pop(file_id, None)
+
+    async def _is_its_own(self, error: TelegramUnreachable | CallRefused) -> bool:
+        """Return whether a failure is one of the file: Telegram does not ask to wait, and answers another call."""
+        if isinstance(error, CallRefused) and error.retry_after is not None:
+            return False
+        try:
+            await self._api.get_me()
+        except (TelegramUnreachable, CallRefused):
+            return False
+        return True
 
     def _count_failure(self, file_id: str) -> int:
         failures = self._failures[file_id] = self._failures.get(file_id, 0) + 1

@@ -25,7 +25,29 @@ _FILE_KINDS = {
     "document": ("a file", ""),
 }
 
+_COMMAND_PATTERN = re.compile(
+    r"/(?P<verb>new|stop|status|allow|always|deny|start|help)(@(?P<bot>\w+))?(\s+(?P<word>\S+))?\s*"
+)
 _COMMAND_FOR_BOT_PATTERN = re.compile(r"/\w+@(\w+)\b")
+
+
+class Command(NamedTuple):
+    """A command for this bot."""
+
+    verb: str
+    #: what stands behind it; may be empty
+    word: str
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether it counts from where it was said; the others are obeyed at once."""
+        return self.verb in ("new", "stop")
+
+
+def parse_command(said: str) -> Command | None:
+    """Return the command that a text is, or None."""
+    found = _COMMAND_PATTERN.fullmatch(said)
+    return None if found is None else Command(found["verb"], found["word"] or "")
 
 
 class SentFile(NamedTuple):

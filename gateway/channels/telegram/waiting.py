@@ -2,10 +2,11 @@
 
 The parts of an album come as messages of their own, and Telegram may send the next one only when it knows that we have
 the one before. So each is noted on disk before Telegram is told, and an album is submitted when no further part has
-come for a while, or something else is said in its chat. Notes:
+come for a while. What is said in its chat meanwhile waits behind it, so no chat waits for the files of another. Notes:
 
     waits:open:N    a part of an album: the update N
-    waits:closed:N  the complete message, a list of updates; N is the first. The message is identified by it
+    waits:closed:N  everything else, and an album from the moment it is complete: a list of updates; N is the first.
+                    The message is identified by it
     took:N          the update N was submitted; it may come again
 """
 
@@ -16,7 +17,6 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
-from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -45,7 +45,7 @@ _log = log.get()
 
 
 class WaitingMessage(NamedTuple):
-    """A message with files that is not submitted yet: one update, or the parts of an album so far."""
+    """A message that is not submitted yet: one update, or the parts of an album so far."""
 
     updates: tuple[Update, ...]
     #: whether it has all of its parts
@@ -62,9 +62,10 @@ class WaitingMessage(NamedTuple):
 
 
 def require_message(update: Update) -> Message:
-    """Return the message of an update that has one."""
-    assert update.message is not None
-    return update.message
+    """Return the message of an update that has one, new or edited."""
+    message = update.message or update.edited_message
+    assert message is not None
+    return message
 
 
 class WaitingMessages:
@@ -75,8 +76,6 @@ class WaitingMessages:
         submit: fetches the files of a message and submits it, once for each number of its first update.
         """
         self._submit = submit
-        #: one lock a chat, held while its messages are submitted
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         #: held while a message is added
         self._adding = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -90,33 +89,36 @@ class WaitingMessages:
         self._pauses: dict[str, float] = {}
 
     async def add_message(self, update: Update, context: ChannelContext) -> None:
-        """Keep a message with a file. When this returns, it is on disk; a repeated one is kept once.
-
-        This does not wait for a submission in the same chat. A submission moves the notes of a message only forward,
-        from `open` to `closed` to `took`, and they are read in this order: so a repeated one is always found.
-        """
+        """Keep a message with a file. When this returns, it is on disk; a repeated one is kept once."""
         message = require_message(update)
-        chat, number = incoming.read_address(message), update.update_id
         async with self._adding:
-            waiting = await _list_messages(chat, context)
-            if any(part.update_id == number for one in waiting for part in one.updates):
-                return
-            if await context.read_note(f"took:{number}") is not None:
-                return
-            name = f"{_OPEN if message.media_group_id else _CLOSED}{number}"
-            value = update if message.media_group_id else [update]
-            await context.write_note(name, msgspec.json.encode(value).decode())
-        self._changed.set()
+            waiting = await _list_messages(incoming.read_address(message), context)
+            await self._add_once(update, waiting, context, is_part=bool(message.media_group_id))
 
-    async def submit_chat(self, chat: str, context: ChannelContext) -> None:
-        """Submit all waiting messages of a chat now, in their order: something else is said there.
+    async def add_behind(self, update: Update, context: ChannelContext) -> bool:
+        """Keep an update without a file if messages of its chat wait: they were said before. Return whether they do."""
+        async with self._adding:
+            waiting = await _list_messages(incoming.read_address(require_message(update)), context)
+            if waiting:
+                await self._add_once(update, waiting, context, is_part=False)
+            return bool(waiting)
 
-        Raises:
-            TelegramUnreachable, CallRefused, GatewayError: one could not be submitted; it goes on waiting.
+    async def _add_once(
+        self, update: Update, waiting: Sequence[WaitingMessage], context: ChannelContext, *, is_part: bool
+    ) -> None:
+        """Note an update, unless it is among the waiting messages of its chat, or was submitted.
+
+        A submission moves the notes of a message only forward, from `open` to `closed` to `took`, and they are read in
+        this order: so a repeated one is always found.
         """
-        async with self._lock_chat(chat):
-            for one in await _list_messages(chat, context):
-                await self._submit_message(one, context)
+        number = update.update_id
+        if any(part.update_id == number for one in waiting for part in one.updates):
+            return
+        if await context.read_note(f"took:{number}") is not None:
+            return
+        name, value = (f"{_OPEN}{number}", update) if is_part else (f"{_CLOSED}{number}", [update])
+        await context.write_note(name, msgspec.json.encode(value).decode())
+        self._changed.set()
 
     def start_counting(self, seconds: float = 0.0) -> None:
         """Begin to wait for the parts of albums, after some seconds: what has come meanwhile comes now."""
@@ -149,17 +151,17 @@ class WaitingMessages:
     async def _submit_complete(self, chat: str, context: ChannelContext) -> None:
         """Submit the complete messages of a chat, up to the first one that is not; after a failure, wait."""
         try:
-            async with self._lock_chat(chat):
-                waiting = await _list_messages(chat, context)
-                for one, following in zip(waiting, [*waiting[1:], None], strict=True):
-                    if not (one.is_closed or following or self._is_quiet(one)):
-                        break
-                    await self._submit_message(one, context)
+            waiting = await _list_messages(chat, context)
+            complete = [one.is_closed or self._is_quiet(one) for one in waiting]
+            for one in waiting[: [*complete, False].index(False)]:
+                await self._submit_message(one, context)
             self._pauses.pop(chat, None)
-        except (TelegramUnreachable, CallRefused, GatewayError) as error:
+        except Exception as error:
             pause = self._pauses.get(chat, SUBMIT_RETRY_SECONDS[0])
             self._pauses[chat] = min(pause * 2, SUBMIT_RETRY_SECONDS[1])
-            _log.warning("telegram.cannot_take", chat=chat, error=str(error), again_in=pause)
+            is_expected = isinstance(error, TelegramUnreachable | CallRefused | GatewayError)
+            tell = _log.warning if is_expected else _log.exception
+            tell("telegram.cannot_take", chat=chat, error=str(error), again_in=pause)
             await asyncio.sleep(pause)
         finally:
             self._tasks.pop(chat, None)
@@ -187,9 +189,6 @@ class WaitingMessages:
         await self._submit(waiting.updates, context)
         took = dict.fromkeys((f"took:{number}" for number in parts), "")
         await context.save_notes({closed: None, **took}, days=TOOK_NOTE_DAYS)
-
-    def _lock_chat(self, chat: str) -> asyncio.Lock:
-        return self._locks.setdefault(chat, asyncio.Lock())
 
 
 async def _list_messages(chat: str | None, context: ChannelContext) -> list[WaitingMessage]:
