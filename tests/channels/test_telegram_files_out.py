@@ -110,6 +110,19 @@ async def test_an_answer_without_a_text_is_only_its_files(
     assert [file.kind for file in received(telegram)] == ["animation"]
 
 
+async def test_the_draft_of_an_answer_without_a_text_does_not_go_on_asking(
+    telegram: Telegram, channel: TelegramChannel, context: MemoryChannelContext, make_file: Any
+) -> None:
+    telegram.chats[7].messages[1] = "The agent asks to be allowed: dig"
+    telegram.chats[7].buttons[1] = {"Allow": "x"}
+    context.notes["draft:r1"] = "7 1"
+    await channel.send_message(answer("", make_file("chart.png", "image/png")), context)
+
+    assert telegram.chats[7].texts == ["(The answer has only files.)"]
+    assert not telegram.chats[7].buttons[1]
+    assert len(received(telegram)) == 1
+
+
 async def test_an_empty_file_is_named_in_the_text(
     telegram: Telegram, channel: TelegramChannel, context: MemoryChannelContext, make_file: Any
 ) -> None:

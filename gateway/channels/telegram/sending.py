@@ -116,6 +116,8 @@ class AnswerSender:
         sent = parse_note_number(await context.read_note(note))
         for number, part in enumerate(parts[sent:], sent):
             if isinstance(part, File):
+                if number == 0:
+                    await self._replace_draft(out.run, chat, "(The answer has only files.)", context)
                 await self._send_file(chat, part, outgoing.choose_method(part), context)
             elif number > 0 or not await self._replace_draft(out.run, chat, part, context):
                 await call_with_wait(partial(self._api.send_message, chat, part, html=text.format_html(part)))
