@@ -452,6 +452,22 @@ async def test_a_failing_file_does_not_hold_up_other_chats(
     await telegram.answered(GROUP, "echo: Ada: Hello")
 
 
+async def test_files_that_fail_in_many_chats_do_not_hold_up_those_of_another(
+    tmp_path: Path, telegram: Telegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "SUBMIT_RETRY_SECONDS", (3600.0, 3600.0))
+    failing = range(1, waiting.MAX_FETCHING_CHATS + 1)
+    async with talking(tmp_path / "home", telegram, chats=[*failing, 100]):
+        for chat in failing:
+            photo = telegram.keep(JPEG, width=1)
+            telegram.broken.add(photo["file_id"])
+            await telegram.say(chat, "", photo=[photo], caption="Look")
+        await telegram.until(lambda: len(telegram.downloads) == len(failing))
+        await telegram.send_photo(100, PNG, caption="Look")
+
+        await until_answers(telegram, 1, 100)
+
+
 async def test_a_photo_is_not_downloaded_again_when_its_run_is_stored(moongate: Serving, telegram: Telegram) -> None:
     number = await telegram.send_photo(7, JPEG, caption="Look")
     await until_answers(telegram, 1)

@@ -85,8 +85,8 @@ class WaitingMessages:
         self._receiving_since: float | None = None
         #: submits the messages of a chat, by its address
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        #: seconds until the messages of a chat are submitted again
-        self._pauses: dict[str, float] = {}
+        #: chats whose last submission failed: the next pause, and the time of the monotonic clock until which they wait
+        self._failed: dict[str, tuple[float, float]] = {}
 
     async def add_message(self, update: Update, context: ChannelContext) -> None:
         """Keep a message with a file. When this returns, it is on disk; a repeated one is kept once."""
@@ -133,7 +133,10 @@ class WaitingMessages:
                 # Before it receives, the bot does not know its name, which tells whether it is addressed.
                 waiting = [] if self._receiving_since is None else await _list_messages(None, context)
                 for chat in dict.fromkeys(incoming.read_address(one.first) for one in waiting):
-                    if chat not in self._tasks and len(self._tasks) < MAX_FETCHING_CHATS:
+                    _, not_before = self._failed.get(chat, (0.0, 0.0))
+                    if chat in self._tasks or time.monotonic() < not_before:
+                        continue
+                    if len(self._tasks) < MAX_FETCHING_CHATS:
                         self._tasks[chat] = asyncio.create_task(self._submit_complete(chat, context))
                 numbers = {one.number for one in waiting}
                 self._parts = {number: seen for number, seen in self._parts.items() if number in numbers}
@@ -149,20 +152,19 @@ class WaitingMessages:
             self._tasks.clear()
 
     async def _submit_complete(self, chat: str, context: ChannelContext) -> None:
-        """Submit the complete messages of a chat, up to the first one that is not; after a failure, wait."""
+        """Submit the complete messages of a chat, up to the first one that is not; a failure is tried again later."""
         try:
             waiting = await _list_messages(chat, context)
             complete = [one.is_closed or self._is_quiet(one) for one in waiting]
             for one in waiting[: [*complete, False].index(False)]:
                 await self._submit_message(one, context)
-            self._pauses.pop(chat, None)
+            self._failed.pop(chat, None)
         except Exception as error:
-            pause = self._pauses.get(chat, SUBMIT_RETRY_SECONDS[0])
-            self._pauses[chat] = min(pause * 2, SUBMIT_RETRY_SECONDS[1])
+            pause, _ = self._failed.get(chat, (SUBMIT_RETRY_SECONDS[0], 0.0))
+            self._failed[chat] = min(pause * 2, SUBMIT_RETRY_SECONDS[1]), time.monotonic() + pause
             is_expected = isinstance(error, TelegramUnreachable | CallRefused | GatewayError)
             tell = _log.warning if is_expected else _log.exception
             tell("telegram.cannot_take", chat=chat, error=str(error), again_in=pause)
-            await asyncio.sleep(pause)
         finally:
             self._tasks.pop(chat, None)
 
