@@ -421,6 +421,22 @@ async def test_what_is_said_while_a_file_is_fetched_waits_only_in_its_chat(
     assert await moongate.engine.channels._contexts["telegram"].list_notes("waits:") == {}
 
 
+async def test_what_waits_behind_a_file_outlives_the_gateway(tmp_path: Path, telegram: Telegram) -> None:
+    async with talking(tmp_path / "home", telegram) as served:
+        telegram.held.add("file0")
+        await telegram.send_photo(7, JPEG, caption="first")
+        await telegram.until(lambda: telegram.downloads["file0"])
+        last = await telegram.say(7, "second")
+        await telegram.until(lambda: any(params.get("offset", 0) > last for _, params in telegram.calls), "it is noted")
+        assert await runs(served) == []
+    telegram.held.clear()
+    async with talking(tmp_path / "home", telegram) as served:
+        await until_answers(telegram, 2)
+
+        assert [run.spec.input for run in await runs(served)] == ["first", "second"]
+        assert telegram.given[last] == 1
+
+
 async def test_a_slow_download_holds_up_neither_other_chats_nor_what_telegram_is_told(
     moongate: Serving, telegram: Telegram
 ) -> None:
