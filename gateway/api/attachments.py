@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from aiohttp import web
-from msgspec import Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.api.body import BodyLimit
 from gateway.api.routing import Call, ServerContext
@@ -77,7 +77,7 @@ async def receive_attachments(
                 error.message = f"attachments[{number}]: {error.message}"
                 raise
         if files:
-            call.forget_attachments()
+            call.forget_files(attachments=UNSET)
             del files
         yield staging
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from gateway import plugins
 from gateway.api import errors
@@ -125,10 +125,14 @@ class Call(Generic[B, Q]):
         #: headers that are sent with the answer
         self.headers: dict[str, str] = {}
 
-    def forget_attachments(self) -> None:
-        """Drop the files in the body, which are on disk now: this request may wait for long."""
+    def forget_files(self, **fields: Any) -> None:
+        """Drop the files in the body, which are on disk now: this request may wait for long.
+
+        Args:
+            fields: the fields that have files, and what they are without them.
+        """
         body: Any = self.body
-        self.body = msgspec.structs.replace(body, attachments=UNSET)
+        self.body = msgspec.structs.replace(body, **fields)
         if self._counted is not None:
             self._counted.close()
 
@@ -186,7 +190,7 @@ class Call(Generic[B, Q]):
         """Return the Idempotency-Key of the request, scoped by token and route; None if it has none.
 
         Args:
-            files: the files that came with the request; `forget_attachments` has dropped them from its body.
+            files: the files that came with the request; `forget_files` has dropped them from its body.
 
         Raises:
             InvalidRequest: the key is empty, too long, or not printable ASCII.

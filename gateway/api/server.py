@@ -22,7 +22,15 @@ from gateway import log
 from gateway.api import body, errors, reply
 from gateway.api.auth import RequestGuard
 from gateway.api.connection import LimitedRunner
-from gateway.api.routing import NATIVE_DIALECT, Call, Dialect, Route, ServerContext, discover_routes
+from gateway.api.routing import (
+    NATIVE_DIALECT,
+    Call,
+    Dialect,
+    Route,
+    ServerContext,
+    discover_routes,
+    limit_by_body_setting,
+)
 from gateway.domain.token import Scope
 from gateway.engine.execution import call_depth
 from gateway.engine.resources.tokens import Principal
@@ -234,8 +242,8 @@ class ApiServer:
                 data = await body.read_body(request, limit, limits.body_seconds, counted, types=route.media_types)
             is_large = len(data) > LARGE_BODY_BYTES
             parsed = await asyncio.to_thread(_parse_body, data, route) if is_large else _parse_body(data, route)
-            if not getattr(parsed, "attachments", None):
-                counted.close()
+            if route.choose_body_limit is limit_by_body_setting or not getattr(parsed, "attachments", True):
+                counted.close()  # it has no files: others are counted until they are on disk
             return Call(
                 request,
                 route,

@@ -13,7 +13,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from gateway.api.compat.openai import conversation_files, made_files
+from gateway.api import body
+from gateway.api.compat.openai import conversation_files, made_files, request
 from gateway.domain.run import Run
 from harness.webhook_receiver import serve_receiver
 from tests.support.inprocess import TOKEN, Serving, serving
@@ -446,3 +447,39 @@ async def test_a_large_picture_of_the_agent_is_only_a_link(
 
     assert [item.type for item in answer.output] == ["message"]
     assert answer.output_text.endswith(await find_links(moongate))
+
+
+@pytest.mark.parametrize("door", ["chat", "responses"])
+async def test_files_count_as_memory_until_they_are_on_disk_and_are_dropped_then(
+    sdk: AsyncOpenAI, monkeypatch: pytest.MonkeyPatch, door: str
+) -> None:
+    held: list[tuple[int, Any]] = []
+    counts: list[body.BodyCount] = []
+    field = "messages" if door == "chat" else "input"
+
+    class Counted(body.BodyCount):
+        def __init__(self, add: Any) -> None:
+            super().__init__(add)
+            counts.append(self)
+
+    def watch(module: Any, name: str) -> None:
+        watched = getattr(module, name)
+
+        async def note(call: Any, *args: Any) -> Any:
+            held.append((counts[-1]._bytes, getattr(call.body, field)))
+            return await watched(call, *args)
+
+        monkeypatch.setattr(module, name, note)
+
+    monkeypatch.setattr(body, "BodyCount", Counted)
+    watch(conversation_files, "receive_files")
+    watch(request, "wait_for_answer")
+    if door == "chat":
+        await ask_chat(sdk, user(picture(b"x" * 1_000_000)))
+    else:
+        part: Any = {"type": "input_image", "image_url": data_url(b"x" * 1_000_000)}
+        await sdk.responses.create(model="main", input=[user(part)])
+
+    (receiving, _), waiting = held
+    assert receiving > 1_000_000
+    assert waiting == (0, [])

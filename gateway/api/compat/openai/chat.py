@@ -27,6 +27,7 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
     if asked.n not in (None, 1):
         raise InvalidRequest("n: an agent gives one answer; leave n out, or send 1.", details={"param": "n"})
     run = await request.submit_conversation(call, asked.messages, field="messages")
+    asked = call.body  # without its messages
     request.add_run_headers(call, run)
     if asked.stream:
         stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})

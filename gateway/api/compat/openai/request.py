@@ -67,7 +67,7 @@ async def submit_conversation(
     previous: Run | None = None,
     request_fields: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Submit the run that answers a conversation, with its files, and return it.
+    """Submit the run that answers a conversation, with its files, and return it. The body has no messages then.
 
     The header `X-Session`, or `session` in the request's metadata, names a session of this channel. Without one, the
     agent only knows the messages of the request.
@@ -118,7 +118,9 @@ async def submit_conversation(
             request_fields=dict(request_fields or {}),
             keeps_workspace=can_be_continued or remembers,
         )
-        return (await call.engine.submit_run(spec, key, staged=staging.staged)).run
+        run = (await call.engine.submit_run(spec, key, staged=staging.staged)).run
+    call.forget_files(**{field: []})
+    return run
 
 
 def limit_conversation_body(request: web.Request, server: ServerContext) -> BodyLimit:

@@ -67,6 +67,7 @@ async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown
         previous=previous,
         request_fields={name: value for name in REPEATED_FIELDS if (value := getattr(asked, name))},
     )
+    asked = call.body  # without its input
     request.add_run_headers(call, run)
     if asked.stream:
         return await _send_stream(call, run, after=None)
