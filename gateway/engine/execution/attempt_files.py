@@ -12,7 +12,13 @@ from gateway.domain.event import Log, MadeFile
 from gateway.domain.file import File
 from gateway.domain.ports.backend import NewFile
 from gateway.domain.ports.file_store import StagedFile
-from gateway.engine.execution.workspace_files import FoundFile, OutboxDirectory, open_found, place_attachments
+from gateway.engine.execution.workspace_files import (
+    FoundFile,
+    OutboxDirectory,
+    open_found,
+    place_attachments,
+    remove_found,
+)
 from gateway.engine.file_staging import MAX_WAITING_BYTES, Staging
 from gateway.errors import AgentError, GatewayError, StorageFull, explain_disk_error
 from gateway.process.terminal_text import clean_text
@@ -36,6 +42,9 @@ class AttemptFiles:
         self._outbox: OutboxDirectory | None = None
         #: how many files are stored: those of rounds that have ended
         self._stored = 0
+        #: what was kept of the outbox, and whether something in it could not be
+        self._kept: list[FoundFile] = []
+        self._left_some = False
         #: what could not be kept of what the agent made; people are told
         self._problems: list[str] = []
 
@@ -108,6 +117,9 @@ class AttemptFiles:
             self._problems += [f"outbox: {problem}." for problem in problems]
             for file in found:
                 await self._add_found(file)
+            if self._left_some:
+                until = "" if self._outbox.is_shared else " until the next run in its session"
+                self._problems.insert(0, f"files of the agent that are not kept stay in {self._outbox.path}{until}.")
         shown = self._problems[:MAX_SHOWN_PROBLEMS]
         if more := len(self._problems) - len(shown):
             shown.append(f"{more} more files of the agent are not kept.")
@@ -126,10 +138,13 @@ class AttemptFiles:
         try:
             async with aclosing(_read_found(found)) as pieces:
                 await self._staging.add_stream(pieces, name=found.name, size=found.size)
+            self._kept.append(found)
+            return
         except OSError as error:
             self._problems.append(f"outbox: the file {found.name!r} cannot be read: {error.strerror or error}.")
         except GatewayError as error:
             self._problems.append(f"outbox: the file {found.name!r} is not kept: {error}")
+        self._left_some = True
 
     @property
     def files(self) -> tuple[File, ...]:
@@ -141,8 +156,10 @@ class AttemptFiles:
         return self._staging.staged[self._stored :]
 
     async def clear_outbox(self) -> None:
-        """Empty the outbox: what was in it is stored with the end of the run."""
-        if self._outbox is not None and self._outbox.needs_clearing:
+        """Remove from the outbox what is stored with the end of the run. The only copy of something else stays."""
+        if self._left_some:
+            await asyncio.to_thread(remove_found, self._kept)
+        elif self._outbox is not None and self._outbox.needs_clearing:
             await asyncio.to_thread(self._outbox.clear)
 
     async def close(self) -> None:

@@ -117,7 +117,7 @@ class OutboxDirectory:
         self._workspace = workspace
         self._name = f"{OUTBOX}/{run.lower()}" if is_shared else OUTBOX
         self.path = workspace / self._name
-        self._is_shared = is_shared
+        self.is_shared = is_shared
 
     def prepare(self, *, keep: bool = False) -> None:
         """Create it, empty: what an interrupted attempt has left would be sent twice.
@@ -130,7 +130,7 @@ class OutboxDirectory:
         """
         if os.path.lexists(self.path) and not (keep and self.path.is_dir() and not self.path.is_symlink()):
             _remove_entries(self.path)
-        if not self._is_shared:
+        if not self.is_shared:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             return
         for _ in range(MAX_RACES):
@@ -152,7 +152,7 @@ class OutboxDirectory:
     @property
     def needs_clearing(self) -> bool:
         """Whether something of it is to be removed."""
-        return self._is_shared or not self.is_empty
+        return self.is_shared or not self.is_empty
 
     def list_files(self) -> tuple[list[FoundFile], list[str]]:
         """Return the files in it, by name, and what is wrong with other entries. Links are not followed."""
@@ -177,9 +177,16 @@ class OutboxDirectory:
         """Remove what is in it, and the directory itself if it is the run's own."""
         with contextlib.suppress(OSError):
             _remove_entries(self.path)
-            if self._is_shared:
+            if self.is_shared:
                 self.path.rmdir()
                 _remove_hidden_directory(self.path.parent)
+
+
+def remove_found(files: Sequence[FoundFile]) -> None:
+    """Remove some files of an outbox. The others stay."""
+    for file in files:
+        with contextlib.suppress(OSError):
+            _unlink_beneath(file.workspace, file.path)
 
 
 def open_found(file: FoundFile) -> int:
@@ -235,6 +242,19 @@ def _open_beneath(top: Path, path: str, flags: int) -> int:
             os.close(descriptor)
             descriptor = inner
         return os.open(last, flags | os.O_NOFOLLOW, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unlink_beneath(top: Path, path: str) -> None:
+    """Remove a file below a directory. No link in its path is followed."""
+    if os.unlink not in os.supports_dir_fd:
+        os.unlink(top / path)
+        return
+    place, _, name = path.rpartition("/")
+    descriptor = _open_beneath(top, place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.unlink(name, dir_fd=descriptor)
     finally:
         os.close(descriptor)
 

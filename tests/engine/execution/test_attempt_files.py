@@ -71,6 +71,29 @@ async def test_what_an_agent_makes_is_kept_above_the_quota(tmp_path: Path) -> No
     assert made(run) == BOTH
 
 
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_a_file_that_cannot_be_kept_stays_in_the_outbox_and_the_log_says_where(
+    tmp_path: Path, is_shared: bool
+) -> None:
+    async def writing(turn: Turn) -> AsyncGenerator[Anything, None]:
+        (Path(turn.outbox) / "deep").mkdir()
+        for name, size in (("deep/small.txt", 3), ("deep/large.txt", 20), ("small.txt", 2)):
+            (Path(turn.outbox) / name).write_text("x" * size)
+        yield Text(delta="done")
+
+    (workspace := tmp_path / "workspace").mkdir()
+    fields = {"main": {"workspace": str(workspace)}} if is_shared else None
+    async with staged(tmp_path / "home", writing, agents=fields, file_limits=FileLimits(size=10)) as stage:
+        run = await stage.do()
+        events = [event.data for event in await stage.engine.read_events(run.id, 0, 100)]
+        outbox = Path(stage.backend.turns[0].outbox)
+
+    assert sorted(file.size for file in run.files) == [2, 3]
+    assert sorted(path.name for path in outbox.rglob("*") if path.is_file()) == ["large.txt"]
+    told = next(one.message for one in events if isinstance(one, Log))
+    assert told.startswith(f"files of the agent that are not kept stay in {outbox}")
+
+
 async def test_the_rounds_of_a_goal_fill_one_outbox(tmp_path: Path) -> None:
     async with staged(tmp_path, drawing) as stage:
         run = await stage.do(mode=Mode.GOAL, max_rounds=2)
