@@ -164,7 +164,8 @@ class AttemptFiles:
 
     async def close(self) -> None:
         """Forget what was not stored."""
-        await self._staging.close()
+        if self._staging.has_new_files:  # most runs make none
+            await self._staging.close()
 
 
 async def _read_found(found: FoundFile) -> AsyncGenerator[bytes, None]:

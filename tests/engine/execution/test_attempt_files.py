@@ -14,6 +14,7 @@ from gateway.domain.event import Log, MadeFile, Text
 from gateway.domain.file import FileLimits
 from gateway.domain.ports.backend import NewFile, Turn
 from gateway.domain.run import Mode, Run, Status
+from gateway.engine.file_staging import Staging
 from gateway.errors import AgentError, StorageFull
 from harness.waiting import until
 from tests.contracts.stores import spec
@@ -212,3 +213,20 @@ async def test_agents_that_share_a_workspace_have_an_outbox_for_each_run_and_lea
         assert [turn.outbox for turn in stage.backend.turns] == [
             str(own / "outbox" / run.id.lower()) for run in (first, second)
         ]
+
+
+async def test_a_run_that_makes_no_files_has_nothing_to_forget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Staging] = []
+    close = Staging.close
+
+    async def note(staging: Staging) -> None:
+        closed.append(staging)
+        await close(staging)
+
+    monkeypatch.setattr(Staging, "close", note)
+    async with staged(tmp_path, drawing) as stage:
+        await stage.do()
+    async with staged(tmp_path / "other") as stage:
+        await stage.do()
+
+    assert len(closed) == 1
