@@ -122,7 +122,7 @@ def _send_file(client: GatewayClient, file: GivenFile) -> dict[str, Any]:
 
         def show(sent: int) -> None:
             if file.size >= SHOWN_PROGRESS_BYTES:
-                waiting.set_text(f"{what}: {sent * 100 // file.size} %")
+                waiting.set_text(f"{sent * 100 // file.size} %, {what}")
 
         sent: dict[str, Any] = client.upload_file(file.name, file.content, file.size, show)["file"]
         return sent

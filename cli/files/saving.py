@@ -128,7 +128,7 @@ def receive_file(client: GatewayClient, file: Mapping[str, Any], take: Callable[
             digest.update(piece)
             received += len(piece)
             if file["size"] >= SHOWN_PROGRESS_BYTES:
-                waiting.set_text(f"{what}: {received * 100 // file['size']} %")
+                waiting.set_text(f"{received * 100 // file['size']} %, {what}")
 
         try:
             client.download_file(file["id"], take_piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,23 @@ def test_a_file_that_does_not_come_whole_leaves_nothing(
         save_file(Client(b"half", error), shown(b"half and half"), tmp_path / "chart.png")  # type: ignore[arg-type]
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_progress_of_a_file_with_a_long_name_is_seen_on_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    class Waiting:
+        def set_text(self, what: str) -> None:
+            told.append(what)
+
+    monkeypatch.setattr(saving.output, "show_waiting", lambda what: contextlib.nullcontext(Waiting()))
+    content = bytes(saving.SHOWN_PROGRESS_BYTES)
+    with click.Context(click.Command("get")):
+        save_file(Client(content), shown(content, "n" * 100), tmp_path / "x")  # type: ignore[arg-type]
+
+    assert told[-1].startswith("100 %, receiving nnn")
 
 
 @pytest.mark.parametrize("has_links", [True, False])
