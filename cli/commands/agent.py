@@ -11,7 +11,7 @@ from cli import output
 from cli.arguments import Duration, read_text
 from cli.command import Command, current_invocation
 from cli.files.given import add_file_option, attach_files, check_inputs
-from cli.files.saving import add_save_option, prepare_directory, save_made_files
+from cli.files.saving import add_save_option, prepare_directory
 from cli.follow.follow import follow_run, hint_on_early_interrupt
 from cli.remote.client import connect_to_gateway
 
@@ -83,8 +83,9 @@ def COMMAND(  # noqa: N802 the seam's name
     with hint_on_early_interrupt():
         attachments = attach_files(client, files)
         run, opened = client.start_run("/api/agent", {**body, "attachments": attachments})
-    reply, finish, usage, notices, made = follow_run(client, run, opened, live=live, talk=sys.stderr.isatty())
-    made = save_made_files(client, made, save)
+    reply, finish, usage, notices, made = follow_run(
+        client, run, opened, live=live, talk=sys.stderr.isatty(), save=save
+    )
     if as_json:
         known = {"tokens_known": usage["input"] + usage["output"] > 0, "cost_known": usage["cost"] > 0}
         told = {"reply": reply, "files": made, "finish": finish, "session": session, "run_id": run}

@@ -10,7 +10,7 @@ from cli import output
 from cli.arguments import read_text
 from cli.command import Command, current_invocation
 from cli.files.given import add_file_option, attach_files, check_inputs
-from cli.files.saving import add_save_option, prepare_directory, save_made_files
+from cli.files.saving import add_save_option, prepare_directory
 from cli.follow.follow import follow_run, hint_on_early_interrupt
 from cli.remote.client import connect_to_gateway
 
@@ -61,8 +61,7 @@ def COMMAND(  # noqa: N802 the seam's name
     if not sync:
         output.print_result(said, said["message_id"])
         return
-    reply, _, _, notices, made = follow_run(client, said["message_id"], None, live=False)
-    made = save_made_files(client, made, save)
+    reply, _, _, notices, made = follow_run(client, said["message_id"], None, live=False, save=save)
     if current_invocation().json:
         session = client.get(f"/api/tasks/{said['message_id']}")["task"]["session"]
         told = {"reply": reply, "files": made, "message_id": said["message_id"], "session": session}

@@ -14,7 +14,7 @@ from cli import output
 from cli.arguments import Duration, Moment, add_id_argument, parse_labels, read_text
 from cli.command import Group, current_invocation
 from cli.files.given import add_file_option, attach_files, check_inputs
-from cli.files.saving import add_save_option, prepare_directory, save_made_files
+from cli.files.saving import add_save_option, prepare_directory
 from cli.follow.follow import follow_run, hint_on_early_interrupt
 from cli.follow.task_page import format_cost, print_task
 from cli.questions import format_answer, read_question, read_words
@@ -375,8 +375,7 @@ def _follow_task(client: GatewayClient, id_: str, save: Path | None) -> None:
     if output.wants_decoration(sys.stderr) and not current_invocation().json:
         age = output.format_elapsed(task["created_at"], None)
         output.print_note(f"{task['id']}, {task['agentId']}, {age} ago: {output.shorten_text(task['input'])}")
-    answer = follow_run(client, task["id"], None, live=True, talk=True)
-    save_made_files(client, answer.files, save)
+    follow_run(client, task["id"], None, live=True, talk=True, save=save)
     if not current_invocation().json:
         output.print_note("succeeded")
 

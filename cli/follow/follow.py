@@ -6,10 +6,12 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from cli import output
 from cli.command import Interrupted, current_invocation
+from cli.files.saving import save_made_files
 from cli.follow.permission_prompt import PermissionPrompt
 from cli.follow.screen import EventScreen
 from cli.remote.client import GatewayClient, quote_part
@@ -39,18 +41,25 @@ class Answer(NamedTuple):
     usage: dict[str, float]
     #: what the API tells about the conversation behind the answer
     notices: dict[str, bool]
-    #: what the agent made, as the API shows it
+    #: what the agent made, as the API shows it, each with its `path` if it was saved
     files: list[dict[str, Any]]
 
 
 def follow_run(
-    client: GatewayClient, run: str, opened: HTTPResponse | None, *, live: bool, talk: bool = False
+    client: GatewayClient,
+    run: str,
+    opened: HTTPResponse | None,
+    *,
+    live: bool,
+    talk: bool = False,
+    save: Path | None = None,
 ) -> Answer:
     """Follow a run to its end and return its answer.
 
     Args:
         live: print the answer as it arrives; with `--json` a line for each event.
         talk: also print what else happens.
+        save: directory for what the agent makes, also if the run does not succeed.
 
     Raises:
         AgentError, TimedOut, OverBudget, Conflict: the run did not succeed.
@@ -89,8 +98,9 @@ def follow_run(
             if event.kind == "log" and event.data.get("notice"):
                 notices[event.data["notice"]] = True
             has_files = has_files or event.kind == "file"
-    reply = read_result(run, event.data)
     made = client.get(f"/api/tasks/{quote_part(run)}")["task"]["files"] if has_files else []
+    made = save_made_files(client, made, save)
+    reply = read_result(run, event.data)
     return Answer(reply, event.data.get("finish"), usage, notices, made)
 
 

@@ -117,6 +117,14 @@ def test_save_puts_the_made_files_in_a_directory_and_overwrites_nothing(shell: S
     }
 
 
+def test_save_also_saves_what_an_agent_made_before_it_failed(shell: Shell, tmp_path: Path) -> None:
+    words = "agent", "--session", "saves-failed", "--save", str(tmp_path), "@@ file chart.txt half\n@@ fail oops"
+    result = shell(*words)
+
+    assert (result.code, (tmp_path / "chart.txt").read_text()) == (1, "half")
+    assert "oops" in result.err
+
+
 def test_an_agent_whose_files_are_saved_is_told_where_to_put_them(alone: tuple[Live, Shell], tmp_path: Path) -> None:
     live, shell = alone
     live.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": [CAT]}}))
