@@ -12,10 +12,12 @@ import pytest
 
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Unreadable
+from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
 from tests.contracts.stores import PAGE, SteppedClock, spec
 from tests.contracts.test_store_files import staged_file
+from tests.store.test_search_migration import made_before
 
 
 @pytest.fixture
@@ -76,3 +78,59 @@ async def test_the_uses_and_the_total_are_right_after_a_batch_that_was_rolled_ba
     assert [isinstance(answer, BaseException) for answer in answers] == [False, True, False]
     assert (await store.files.get(staged.file.id)).uses == 1
     assert await store.files.count_bytes() == 3
+
+
+async def test_a_database_from_before_files_keeps_its_runs_messages_and_schedules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "moongate.db"
+    await made_before("_files", path, monkeypatch)
+    connection = apsw.Connection(str(path))
+    opening.add_functions(connection)
+    connection.execute(
+        "INSERT INTO sessions (key, agent, channel, chat, touched, after_run, created, updated)"
+        " VALUES ('main:x:a', 'main', 'x', 'a', 1, 0, 5, 5)"
+    )
+    connection.execute(
+        "INSERT INTO schedules (id, spec, enabled, anchor, next_at, created, updated)"
+        """ VALUES ('old', '{"expression":"every 1m","input":"wake"}', 1, 5, 9, 5, 5)"""
+    )
+    connection.execute(
+        "INSERT INTO runs (session, ready, id, agent, source, spec, status, priority, last_event, created)"
+        """ VALUES ('main:x:a', 1, 'old', 'main', 'task',"""
+        """ '{"source":"task","agent":"main","session":"main:x:a","input":"hi"}', 'queued', 0, 1, 5)"""
+    )
+    connection.execute(
+        "INSERT INTO transcript (session, n, run, role, content, at) VALUES ('main:x:a', 1, 'older', 'user', 'hi', 5)"
+    )
+    connection.close()
+
+    store = SqliteStore(path)
+    run = await store.runs.get("old")
+    (message,) = await store.sessions.read_history("main:x:a", 10)
+    schedule = await store.schedules.get("old")
+    staged = staged_file()
+    await store.files.add(staged)
+    await store.close()
+
+    assert (run.spec.input, run.spec.attachments, run.files) == ("hi", (), ())
+    assert (message.content, message.files, schedule.spec.attachments) == ("hi", (), ())
+
+
+async def test_a_generation_from_before_files_writes_to_the_same_database_during_a_restart(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    """It names the columns that it knows, and leaves the others out."""
+    run = (await store.runs.accept(spec())).run
+    old = apsw.Connection(str(tmp_path / "moongate.db"))
+    opening.add_functions(old)
+    old.set_busy_timeout(5000)
+    old.execute("UPDATE runs SET result = 'of the old one', status = 'succeeded', finished = 9 WHERE id = ?", (run.id,))
+    old.execute(
+        "INSERT INTO transcript (session, n, run, role, content, at, refused) VALUES (?, 1, ?, 'user', 'hello', 5, 0)",
+        (run.spec.session, run.id),
+    )
+    old.close()
+
+    assert (await store.runs.get(run.id)).files == ()
+    assert [one.files for one in await store.sessions.read_history(run.spec.session, 10)] == [()]
