@@ -296,7 +296,7 @@ class GoalRound(Struct, frozen=True, kw_only=True):
     number: int
     reply: str
     usage: Usage
-    #: what the agent has made in it, beside what is in the outbox
+    #: what the agent has made in it, without what is in the outbox
     files: tuple[File, ...] = ()
 
 
