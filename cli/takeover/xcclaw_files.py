@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 from cli.takeover import xcclaw_entries
 from cli.takeover.xcclaw_entries import Unusable
 from gateway import private_file
-from gateway.surrogates import replace_lone_surrogates
+from gateway.json_data.surrogates import replace_lone_surrogates
 
 #: the files and what is in them, in the order of import: the history knows how a task ended
 XCCLAW_FILES = {

@@ -12,8 +12,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from gateway import surrogates
 from gateway.errors import InvalidRequest, TimedOut, TooLarge, Unavailable, UnsupportedCoding, UnsupportedMedia
+from gateway.json_data import surrogates
 from gateway.validation import end_sentence, explain_error
 
 S = TypeVar("S", bound=Struct)

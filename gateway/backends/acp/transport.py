@@ -11,9 +11,10 @@ from typing import Any, get_args
 from acp.meta import CLIENT_METHODS
 from acp.schema import SessionNotification
 
-from gateway import log, surrogates
+from gateway import log
 from gateway.backends.acp.remarks import AgentRemarks
 from gateway.errors import AgentError
+from gateway.json_data import surrogates
 from gateway.process.child import Child, read_lines
 from gateway.process.terminal_text import clean_bytes, clean_stray_text, split_message
 

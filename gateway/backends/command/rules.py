@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from gateway import surrogates
 from gateway.domain.event import BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.finish_reason import find_finish_reason
 from gateway.domain.ports.backend import FullReply, SessionRef
 from gateway.domain.run import FinishReason
+from gateway.json_data import surrogates
 from gateway.process.terminal_text import VisibleText, clean_stray_text, split_message
 
 #: characters of an error message, at most

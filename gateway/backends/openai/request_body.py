@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.domain.file import File
 from gateway.errors import AgentError
-from gateway.split_json import SplitJson
+from gateway.json_data.split_json import SplitJson
 
 #: bytes of a file that are encoded at once; a multiple of 3, so that the pieces fit together
 ENCODED_BYTES = 3 << 20

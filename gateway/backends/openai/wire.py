@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from gateway import surrogates
 from gateway.domain.file import describe_size
 from gateway.errors import AgentError
+from gateway.json_data import surrogates
 from gateway.sse_reader import EventReader, OversizedEvent, ServerSentEvent
 
 #: bytes of one event of a stream

@@ -11,10 +11,10 @@ import aiohttp
 import msgspec
 from msgspec import Struct, field
 
-from gateway import surrogates
 from gateway.backends.opencode.data_urls import FileUrl, UrlCutter
 from gateway.errors import AgentError
-from gateway.split_json import SplitJson
+from gateway.json_data import surrogates
+from gateway.json_data.split_json import SplitJson
 
 T = TypeVar("T")
 

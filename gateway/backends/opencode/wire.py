@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from gateway import surrogates
 from gateway.domain.question import Question
+from gateway.json_data import surrogates
 
 #: the permission that the tool for questions needs
 QUESTION_PERMISSION = "question"

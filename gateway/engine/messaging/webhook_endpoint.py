@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from gateway import log, surrogates
+from gateway import log
 from gateway.domain import ids
 from gateway.domain.delivery import CHAT_FORMAT, Target
 from gateway.domain.inbound import ImmediateReply, InboundMessage, WebhookEndpointSettings
@@ -18,6 +18,7 @@ from gateway.domain.template import Template, TemplateError
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.inbound import ParsedWebhook, Provider, find_providers
+from gateway.json_data import surrogates
 from gateway.security import secret_sources
 from gateway.security.unsafe_text import replace_unsafe
 from gateway.validation import suggest_name

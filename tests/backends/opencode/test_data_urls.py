@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.backends.opencode.data_urls import READ_BYTES, FileUrl, UrlContent, UrlCutter, read_data_url
-from gateway.split_json import SplitJson
+from gateway.json_data.split_json import SplitJson
 
 
 async def test_a_body_has_the_data_urls_of_its_files(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from gateway import surrogates
 from gateway.backends.opencode import wire
 from gateway.backends.opencode.v2.forms import Form, read_form
 from gateway.backends.opencode.v2.wire import make_tool_part, name_text_part, read_error, read_output, read_resources
+from gateway.json_data import surrogates
 
 #: tool calls whose names are kept; only the first event of a call has the name
 MAX_KEPT_CALLS = 1000

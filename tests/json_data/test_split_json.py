@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.split_json import SplitJson
+from gateway.json_data.split_json import SplitJson
 
 
 @dataclass
