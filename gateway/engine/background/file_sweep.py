@@ -43,13 +43,13 @@ class FileSweep:
         await self._loop.stop()
 
     async def _run_round(self) -> float:
-        if self._rounds % ROUNDS_BETWEEN_SEARCHES == 0:
-            await self._remove_leftovers()
-        self._rounds += 1
         if (before := compute_cutoff(self._clock(), self._days)) is not None:
             while hashes := await self._store.files.prune(before):
                 await remove_unowned(self._store, self._contents, hashes)
                 _log.info("files.removed", files=len(hashes))
+        if self._rounds % ROUNDS_BETWEEN_SEARCHES == 0:  # last: where the disk refuses it, the rest is done
+            await self._remove_leftovers()
+        self._rounds += 1
         return FILE_SWEEP_SECONDS
 
     async def _remove_leftovers(self) -> None:

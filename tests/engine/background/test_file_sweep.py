@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -178,3 +179,19 @@ async def test_the_service_sweeps_as_soon_as_it_starts_and_again_at_intervals(
     await until(lambda: place.on_disk == [], "the sweep removes it")
     await sweep.stop()
     await sweep.stop()
+
+
+async def test_unused_files_go_even_where_the_disk_refuses_the_search_for_leftovers(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: FileDirectory) -> int:
+        raise PermissionError(errno.EACCES, "drafts")
+
+    monkeypatch.setattr(FileDirectory, "remove_abandoned_drafts", refuse)
+    await place.upload(b"unused")
+    place.clock.now += 2 * DAY
+
+    with pytest.raises(PermissionError):
+        await place.sweep()
+
+    assert place.on_disk == []
