@@ -20,9 +20,8 @@ from gateway.domain.ports.store import Store
 from gateway.domain.times import Clock
 from gateway.errors import GatewayError, TooLarge, explain_disk_error
 
-#: bytes that are worth a write of their own, and bytes that may wait to be written: a file that is being received
-#: has about twice as many in memory, those that wait and those that are being written
-MIN_WRITE_BYTES, MAX_WAITING_BYTES = 128 * 1024, 512 * 1024
+#: bytes that are written together if they come in small pieces
+WRITE_BYTES = 128 * 1024
 #: threads that write to the disk, for all files together
 WRITING_THREADS = 8
 #: contents that are removed at once: nothing can be stored meanwhile
@@ -94,8 +93,8 @@ class Staging:
         """Add a file that is in memory. Raises as `add_stream` does."""
 
         async def as_stream() -> AsyncGenerator[bytes, None]:
-            for start in range(0, len(data), MAX_WAITING_BYTES):
-                yield data[start : start + MAX_WAITING_BYTES]
+            for start in range(0, len(data), WRITE_BYTES):
+                yield data[start : start + WRITE_BYTES]
 
         return await self.add_stream(as_stream(), name=name, media_type=media_type, size=len(data))
 
@@ -119,13 +118,12 @@ class Staging:
             self._check_total(size)
         draft = self._contents.open_draft()
         self._drafts.append(draft)
-        writer = _DraftWriter(draft, self._threads)
         try:
-            beginning = await self._write_pieces(writer, pieces)
+            beginning, last = await self._write_pieces(draft, pieces)
         except Exception:  # the message may do without it: a request may have many such files
             await asyncio.get_running_loop().run_in_executor(self._threads, _discard_drafts, [draft])
             raise
-        sha256 = await writer.finish()
+        sha256 = await self._ask_disk(draft.finish, last)
         if self._within_quota:
             await self._check_quota(sha256, draft.size)
         file = File(
@@ -139,21 +137,36 @@ class Staging:
         self._staged.append(StagedFile(file, draft.place))
         return file
 
-    async def _write_pieces(self, writer: _DraftWriter, pieces: AsyncIterable[bytes]) -> bytes:
-        """Write all pieces: while some are being written, the next ones are received. Returns the beginning."""
+    async def _write_pieces(self, draft: ContentDraft, pieces: AsyncIterable[bytes]) -> tuple[bytes, bytes]:
+        """Write pieces as they come: while some are being written, who sends them may buffer the next ones.
+
+        Returns:
+            the beginning, and the end that is not written yet.
+        """
         beginning = b""
-        size = 0
+        waiting: list[bytes] = []
+        size = written = 0
+        async for piece in pieces:
+            size += len(piece)
+            self._check_total(size)
+            if len(beginning) < SNIFFED_BYTES:
+                beginning += piece[: SNIFFED_BYTES - len(beginning)]
+            waiting.append(piece)
+            if size - written >= WRITE_BYTES:
+                await self._ask_disk(draft.write, b"".join(waiting))
+                waiting, written = [], size
+        return beginning, b"".join(waiting)
+
+    async def _ask_disk(self, call: Callable[[bytes], T], data: bytes) -> T:
+        """Call a function in one of the threads that write, and translate what the disk says.
+
+        Raises:
+            StorageFull, Unavailable: the disk refuses.
+        """
         try:
-            async for piece in pieces:
-                size += len(piece)
-                self._check_total(size)
-                if len(beginning) < SNIFFED_BYTES:
-                    beginning += piece[: SNIFFED_BYTES - len(beginning)]
-                await writer.add(piece)
-        except BaseException:
-            await writer.settle()
-            raise
-        return beginning
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call, data)
+        except OSError as error:
+            raise explain_disk_error(error, "the file cannot be stored") from error
 
     async def close(self) -> None:
         """Forget what was not stored. Raises nothing: what cannot be removed now is left to the sweep."""
@@ -189,62 +202,6 @@ class Staging:
         total = await self._store.files.count_bytes() + size
         if total > self._limits.quota and await self._store.files.find_unowned([sha256]):
             raise make_quota_error(total, self._limits.quota)
-
-
-class _DraftWriter:
-    """Writes a draft in a thread, while the next pieces of it are received."""
-
-    def __init__(self, draft: ContentDraft, threads: ThreadPoolExecutor) -> None:
-        self._draft = draft
-        self._threads = threads
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._writing: asyncio.Future[None] | None = None
-
-    async def add(self, piece: bytes) -> None:
-        """Add a piece, and wait if too much waits to be written.
-
-        Raises:
-            StorageFull, Unavailable: the disk refuses, for this piece or an earlier one.
-        """
-        self._waiting.append(piece)
-        self._waiting_bytes += len(piece)
-        if self._waiting_bytes < MIN_WRITE_BYTES:
-            return
-        if self._writing is not None and (self._writing.done() or self._waiting_bytes >= MAX_WAITING_BYTES):
-            await self._wait_written()
-        if self._writing is None:
-            self._writing = asyncio.ensure_future(self._ask_disk(self._draft.write, self._take_waiting()))
-
-    async def finish(self) -> str:
-        """Write the rest, put the content in its place, and return its SHA-256.
-
-        Raises:
-            StorageFull, Unavailable: the disk refuses.
-        """
-        await self._wait_written()
-        return await self._ask_disk(self._draft.finish, self._take_waiting())
-
-    async def settle(self) -> None:
-        """Wait until nothing is being written; an error of that does not count."""
-        if self._writing is not None:
-            await asyncio.wait([self._writing])
-            self._writing.cancelled() or self._writing.exception()
-
-    async def _wait_written(self) -> None:
-        if self._writing is not None:
-            await self._writing
-            self._writing = None
-
-    def _take_waiting(self) -> list[bytes]:
-        taken, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        return taken
-
-    async def _ask_disk(self, call: Callable[[Sequence[bytes]], T], pieces: Sequence[bytes]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call, pieces)
-        except OSError as error:
-            raise explain_disk_error(error, "the file cannot be stored") from error
 
 
 def _discard_drafts(drafts: Sequence[ContentDraft]) -> None:

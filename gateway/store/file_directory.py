@@ -12,7 +12,7 @@ import itertools
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gateway import paths
@@ -41,13 +41,13 @@ class DirectoryDraft:
         self.size = 0
         self.sha256: str | None = None
 
-    def write(self, pieces: Sequence[bytes]) -> None:
+    def write(self, data: bytes) -> None:
         with self._lock:
-            self._write(pieces)
+            self._write(data)
 
-    def finish(self, pieces: Sequence[bytes] = ()) -> str:
+    def finish(self, data: bytes = b"") -> str:
         with self._lock:
-            self._write(pieces)
+            self._write(data)
             os.fsync(self._open())
             self._close()
             self.sha256 = sha256 = self._hash.hexdigest()
@@ -68,14 +68,13 @@ class DirectoryDraft:
             self._close()
             self._path.unlink(missing_ok=True)
 
-    def _write(self, pieces: Sequence[bytes]) -> None:
+    def _write(self, data: bytes) -> None:
         descriptor = self._open()
-        for data in pieces:
-            self._hash.update(data)
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
-            self.size += len(data)
+        self._hash.update(data)
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        self.size += len(data)
 
     def _sync_place(self, to: Path) -> None:
         """Put the entry of a content on disk, and that of its directory."""

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from gateway.domain.file import FileLimits
 from gateway.domain.page import Page
 from gateway.domain.ports.file_store import ContentDraft
 from gateway.domain.times import wall_clock
-from gateway.engine.file_staging import MAX_WAITING_BYTES, make_digest
+from gateway.engine.file_staging import WRITE_BYTES, make_digest
 from gateway.engine.resources.files import Files
 from gateway.errors import FileUnknown, InvalidRequest, StorageFull, TooLarge, Unavailable
 from gateway.store.file_directory import FileDirectory
@@ -107,7 +107,7 @@ async def test_a_content_that_another_staging_has_removed_is_put_back_when_its_r
 
 async def test_pieces_that_break_off_leave_nothing_and_their_error_is_told(place: Place) -> None:
     async def broken() -> AsyncIterator[bytes]:
-        yield b"x" * MAX_WAITING_BYTES
+        yield b"x" * WRITE_BYTES
         raise ConnectionResetError("the client went away")
 
     with pytest.raises(ConnectionResetError, match="went away"):
@@ -119,7 +119,7 @@ async def test_pieces_that_break_off_leave_nothing_and_their_error_is_told(place
 
 async def test_what_has_come_of_a_file_that_breaks_off_goes_at_once(place: Place) -> None:
     async def broken() -> AsyncIterator[bytes]:
-        yield b"x" * MAX_WAITING_BYTES
+        yield b"x" * WRITE_BYTES
         raise InvalidRequest("this is not valid base64.")
 
     async with place.files.open_staging() as staging:
@@ -141,11 +141,11 @@ async def test_a_staging_that_is_cancelled_while_a_thread_writes_leaves_nothing(
         def __getattr__(self, name: str) -> object:
             return getattr(self._draft, name)
 
-        def write(self, pieces: Sequence[bytes]) -> None:
+        def write(self, data: bytes) -> None:
             writes.set()
             go_on.wait(PATIENCE)
             try:
-                self._draft.write(pieces)
+                self._draft.write(data)
             except OSError as error:
                 problems.append(error)
 
@@ -154,7 +154,7 @@ async def test_a_staging_that_is_cancelled_while_a_thread_writes_leaves_nothing(
 
     async def receive() -> None:
         async with place.files.open_staging() as staging:
-            await staging.add_stream(pieces(b"1" * MAX_WAITING_BYTES, b"2" * MAX_WAITING_BYTES, b"3"))
+            await staging.add_stream(pieces(b"1" * WRITE_BYTES, b"2" * WRITE_BYTES, b"3"))
 
     receiving = asyncio.create_task(receive())
     assert await asyncio.to_thread(writes.wait, PATIENCE)

@@ -32,7 +32,7 @@ def receive(contents: FileDirectory, content: bytes = CONTENT) -> DirectoryDraft
 
 
 def write_and_finish(draft: DirectoryDraft, content: bytes = CONTENT) -> None:
-    draft.write([content])
+    draft.write(content)
     draft.finish()
 
 
@@ -47,7 +47,7 @@ def all_hashes(contents: FileDirectory) -> list[str]:
 def test_a_content_lies_at_its_hash_and_only_its_owner_may_read_it(contents: FileDirectory, tmp_path: Path) -> None:
     draft = contents.open_draft()
     for piece in (CONTENT[:4], b"", CONTENT[4:]):
-        draft.write([piece])
+        draft.write(piece)
 
     assert draft.sha256 is None
     assert draft.finish() == draft.sha256 == HASH
@@ -73,7 +73,7 @@ def test_an_empty_content_is_a_content(contents: FileDirectory) -> None:
 
 def test_nothing_is_in_its_place_before_it_is_whole(contents: FileDirectory, tmp_path: Path) -> None:
     draft = contents.open_draft()
-    draft.write([CONTENT])
+    draft.write(CONTENT)
     assert all_hashes(contents) == []
     draft.discard()
 
@@ -152,7 +152,7 @@ def test_a_draft_is_discarded_only_when_no_thread_writes_to_it(
     draft = contents.open_draft()
     monkeypatch.setattr(os, "write", slowly)
     with ThreadPoolExecutor(2) as pool:
-        writing = pool.submit(draft.write, [CONTENT])
+        writing = pool.submit(draft.write, CONTENT)
         assert writes.wait(PATIENCE)
         discarding = pool.submit(draft.discard)
         discarding.add_done_callback(lambda _: events.append("discarded"))
@@ -161,7 +161,7 @@ def test_a_draft_is_discarded_only_when_no_thread_writes_to_it(
         discarding.result(PATIENCE)
 
     assert events == ["written", "discarded"]
-    for late in (lambda: draft.write([CONTENT]), draft.finish):
+    for late in (lambda: draft.write(CONTENT), draft.finish):
         with pytest.raises(OSError, match="discarded"):
             late()
     assert all_hashes(contents) == []
@@ -211,7 +211,7 @@ def test_only_drafts_of_processes_that_have_ended_are_removed(tmp_path: Path) ->
     alive = {"me", "other"}
     made = {name: FileDirectory(tmp_path / "files", name, alive.__contains__) for name in ("me", "other", "dead")}
     for contents in made.values():
-        contents.open_draft().write([b"half"])
+        contents.open_draft().write(b"half")
     (tmp_path / "files" / DRAFTS / "not hexadecimal").mkdir()
     (tmp_path / "files" / DRAFTS / "a file").write_bytes(b"")
 
@@ -236,7 +236,7 @@ def test_only_contents_are_listed_whatever_else_lies_there(contents: FileDirecto
 
 def test_one_process_numbers_its_drafts_whatever_thread_opens_them(contents: FileDirectory) -> None:
     def open_and_write(_: int) -> None:
-        contents.open_draft().write([b"x"])
+        contents.open_draft().write(b"x")
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(open_and_write, range(500)))

@@ -91,11 +91,11 @@ class ContentDraft(Protocol):
         """The SHA-256 of the content, once it is in its place or about to be."""
         ...
 
-    def write(self, pieces: Sequence[bytes]) -> None:
+    def write(self, data: bytes) -> None:
         """Write more of it. Raises an `OSError` if the disk refuses, or the draft was discarded."""
         ...
 
-    def finish(self, pieces: Sequence[bytes] = ()) -> str:
+    def finish(self, data: bytes = b"") -> str:
         """Write the last of it, put it on disk and in its place, and return its SHA-256.
 
         Raises an `OSError` if the disk refuses, or the draft was discarded.

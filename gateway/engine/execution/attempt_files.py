@@ -19,7 +19,7 @@ from gateway.engine.execution.workspace_files import (
     place_attachments,
     remove_found,
 )
-from gateway.engine.file_staging import MAX_WAITING_BYTES, Staging
+from gateway.engine.file_staging import WRITE_BYTES, Staging
 from gateway.errors import AgentError, GatewayError, StorageFull, explain_disk_error
 from gateway.process.terminal_text import clean_text
 
@@ -171,7 +171,7 @@ class AttemptFiles:
 async def _read_found(found: FoundFile) -> AsyncGenerator[bytes, None]:
     descriptor = await asyncio.to_thread(open_found, found)
     try:
-        while data := await asyncio.to_thread(os.read, descriptor, MAX_WAITING_BYTES):
+        while data := await asyncio.to_thread(os.read, descriptor, WRITE_BYTES):
             yield data
     finally:
         os.close(descriptor)

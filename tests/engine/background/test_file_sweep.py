@@ -56,7 +56,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 def leave(place: Place, owner: str, content: bytes, *, finished: bool) -> None:
     """Leave on disk what a process that was killed leaves there."""
     draft = place.others.setdefault(owner, FileDirectory(place.directory / "files", owner, lambda _: True)).open_draft()
-    draft.write([content])
+    draft.write(content)
     if finished:
         draft.finish()
 
