@@ -15,6 +15,7 @@ from drills import (
     descriptors,
     disk,
     file_faults,
+    file_memory,
     files,
     hostile,
     much,
@@ -69,6 +70,11 @@ DRILLS = [
         "kill -9 at each step of a file",
         file_faults.killed_at_each_step,
         partial(file_faults.killed_at_each_step, thorough=True),
+    ),
+    Row(
+        "memory of large files",
+        file_memory.stays_small,
+        partial(file_memory.stays_small, together=file_memory.TOGETHER, strict=True),
     ),
     Row(
         "restarts among uploads",

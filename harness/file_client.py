@@ -6,7 +6,7 @@ import base64
 import hashlib
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.live_gateway import Answer, Live
@@ -16,9 +16,17 @@ _BOUNDARY = "a-line-that-no-file-of-a-test-has"
 
 
 def exchange(
-    live: Live, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    live: Live,
+    method: str,
+    path: str,
+    body: bytes | Sequence[bytes] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[int, bytes]:
-    """Send one request over a connection of its own; return the status and the body as it came."""
+    """Send one request over a connection of its own; return the status and the body as it came.
+
+    Args:
+        body: in several parts, so that many requests can share one; then a header must tell its length.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=PATIENCE)
     try:
         connection.request(method, path, body, {"Authorization": f"Bearer {live.token}", **(headers or {})})
