@@ -118,7 +118,7 @@ class Engine:
             self.agents.find_by_id,
             backends,
             self.permissions.ask_people,
-            create_staging=lambda: self.files.create_staging(within_quota=False),
+            open_staging=lambda: self.files.open_staging(within_quota=False),
             locate_content=self.files.locate_content,
             workspaces=directory / "workspaces",
             without_workspace=without_workspace,

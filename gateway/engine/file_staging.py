@@ -34,7 +34,8 @@ T = TypeVar("T")
 class Staging:
     """The files of one message, or of one answer, until a transaction stores them.
 
-    New ones are on disk, and are forgotten with the staging unless they were stored.
+    New ones are on disk, and are forgotten with the staging unless they were stored. It is a context manager for those
+    who know where it ends; others close it.
     """
 
     def __init__(
@@ -75,6 +76,13 @@ class Staging:
     def has_new_files(self) -> bool:
         """Whether there is something to forget."""
         return bool(self._drafts)
+
+    async def __aenter__(self) -> Staging:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self.has_new_files:  # most messages have none
+            await asyncio.shield(self.close())
 
     async def add_stored(self, file_id: str) -> File:
         """Add a file that is stored.

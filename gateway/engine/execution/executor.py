@@ -100,7 +100,7 @@ class Executor:
         backends: Mapping[str, Backend],
         ask: AskPermission,
         *,
-        create_staging: Callable[[], Staging],
+        open_staging: Callable[[], Staging],
         locate_content: Callable[[File], Path],
         workspaces: Path,
         without_workspace: Collection[str],
@@ -109,7 +109,7 @@ class Executor:
         ended: Callable[[], None],
     ) -> None:
         """Args:
-        create_staging: returns where the files are kept that an attempt makes.
+        open_staging: returns where the files are kept that an attempt makes.
         locate_content: returns where the content of a file is.
         without_workspace: names of the backends that need no workspace.
         ended: called when a run has ended that leaves a workspace which nobody uses any more.
@@ -118,7 +118,7 @@ class Executor:
         self._agents = agents
         self._backends = backends
         self._ask = ask
-        self._create_staging = create_staging
+        self._open_staging = open_staging
         self._locate_content = locate_content
         self._workspaces = workspaces
         self._without_workspace = without_workspace
@@ -138,7 +138,7 @@ class Executor:
                 limit=self._output_limit,
                 fenced=lambda: attempt.interrupt(Interrupt.FENCED),
             )
-            attempt.files = AttemptFiles(run.id, self._create_staging(), self._locate_content)
+            attempt.files = AttemptFiles(run.id, self._open_staging(), self._locate_content)
             result = await self._perform_attempt(attempt, recorder)
             try:
                 await self._settle_run(attempt, recorder, result)

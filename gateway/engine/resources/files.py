@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.domain.file import File, FileLimits, StoredFile
@@ -28,18 +27,8 @@ class Files:
         self._threads = ThreadPoolExecutor(WRITING_THREADS, thread_name_prefix="files")
         self.limits = limits
 
-    @asynccontextmanager
-    async def open_staging(self) -> AsyncGenerator[Staging, None]:
-        """Yield a staging for the files of one message; at the end, what was not stored is forgotten."""
-        staging = self.create_staging()
-        try:
-            yield staging
-        finally:
-            if staging.has_new_files:  # most messages have none
-                await asyncio.shield(staging.close())
-
-    def create_staging(self, *, within_quota: bool = True) -> Staging:
-        """Return a staging that the caller closes.
+    def open_staging(self, *, within_quota: bool = True) -> Staging:
+        """Return a staging for the files of one message or answer: at its end, what was not stored is forgotten.
 
         Args:
             within_quota: whether the quota counts.
