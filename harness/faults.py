@@ -113,11 +113,13 @@ def go_first(kind, name, step):
 go_first(file_directory.DirectoryDraft, "place", "place again")
 go_first(file_directory.DirectoryDraft, "discard", "remove the draft")
 
-store_staged, stored = files.store_staged, []
+store_staged, stored, doomed = files.store_staged, [], set()
 def store_and_trip(tx, staged, **more):
     store_staged(tx, staged, **more)
     stored.extend(staged)
-    if staged and trips("before the commit"):
+    names = {{one.file.id for one in staged}}
+    if names & doomed or (names and trips("before the commit")):
+        doomed.update(names)  # a batch that fails is tried again, one operation after the other
         raise apsw.FullError("database or disk is full")
 files.store_staged = store_and_trip
 
