@@ -65,6 +65,26 @@ async def test_a_file_whose_row_cannot_be_read_is_set_aside_and_hides_no_other(
     assert [(row.kind, row.id) for row in await store.unreadable.list()] == [(RowKind.FILE, bad.id)]
 
 
+async def test_a_file_that_cannot_be_read_can_be_removed_with_what_refers_to_it_and_its_content_is_nobodys(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    unused, used = staged_file(b"unused"), staged_file(b"used")
+    await store.files.add(unused)
+    await store.runs.accept(spec(attachments=(used.file,)), staged=[used])
+    other = apsw.Connection(str(tmp_path / "moongate.db"))
+    other.set_busy_timeout(5000)
+    other.execute("UPDATE files SET name = CAST(x'ff' AS TEXT)")
+    other.close()
+    assert await store.files.list(PAGE) == []
+
+    for one in (unused, used):
+        await store.unreadable.remove(RowKind.FILE, one.file.id)
+
+    hashes = [unused.file.sha256, used.file.sha256]
+    assert await store.files.find_unowned(hashes) == hashes
+    assert await store.files.count_bytes() == 0
+
+
 async def test_the_uses_and_the_total_are_right_after_a_batch_that_was_rolled_back(store: SqliteStore) -> None:
     def fail(tx: object) -> None:
         tx.execute("INSERT INTO notes (scope, name, value) VALUES ('s', 'n', 'v')")  # type: ignore[attr-defined]

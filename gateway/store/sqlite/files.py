@@ -134,10 +134,21 @@ def prune_files(tx: Transaction, before: int) -> list[str]:
     return hashes
 
 
-def _delete_unowned_contents(tx: Transaction, hashes: Sequence[str]) -> None:
+def remove_file(tx: Transaction, file_id: str) -> None:
+    """Delete a file that cannot be read, whatever refers to it. The sweep finds its content later."""
+    rows: list[Any] = tx.execute("SELECT seq, CAST(sha256 AS BLOB) FROM files WHERE id = ?", (file_id,)).fetchall()
+    for seq, sha256 in rows:
+        tx.execute("DELETE FROM file_uses WHERE file = ?", (seq,))
+        tx.execute("DELETE FROM files WHERE seq = ?", (seq,))
+        _delete_unowned_contents(tx, [sha256])
+
+
+def _delete_unowned_contents(tx: Transaction, hashes: Sequence[str | bytes]) -> None:
     for sha256 in hashes:
         tx.execute(
-            "DELETE FROM contents WHERE sha256 = ?1 AND NOT EXISTS (SELECT 1 FROM files WHERE sha256 = ?1)", (sha256,)
+            "DELETE FROM contents WHERE sha256 = CAST(?1 AS TEXT)"
+            " AND NOT EXISTS (SELECT 1 FROM files WHERE sha256 = CAST(?1 AS TEXT))",
+            (sha256,),
         )
 
 

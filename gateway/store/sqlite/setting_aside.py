@@ -11,7 +11,7 @@ from gateway.domain.event import AnyEventData, End, Log
 from gateway.domain.run import Run, Status
 from gateway.domain.unreadable import RowKind
 from gateway.errors import NotFound
-from gateway.store.sqlite import workspaces
+from gateway.store.sqlite import files, workspaces
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.lanes import advance_lane
 from gateway.store.sqlite.unreadable import where_key
@@ -74,6 +74,8 @@ def remove_row(tx: Transaction, kind: RowKind, id_: str) -> None:
         run, n = key
         data = _encode(replace_event(tx, run, n)).decode()
         tx.execute("UPDATE events SET data = ? WHERE run = ? AND n = ?", (data, run, n))
+    elif kind is RowKind.FILE:
+        files.remove_file(tx, key[0])
     else:
         tx.execute(f"DELETE FROM {where_key(kind)}", key)
         if kind is RowKind.SESSION:
