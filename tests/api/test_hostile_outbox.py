@@ -58,7 +58,8 @@ async def test_more_files_than_a_message_may_have_are_told_of_in_few_words(tmp_p
 
     assert (task["status"], len(task["files"])) == ("succeeded", 10)  # type: ignore[arg-type]
     assert len(warnings) <= 21
-    assert "more than 1000 entries" in warnings[0]
+    assert warnings[0].startswith("files of the agent that are not kept stay in ")
+    assert "more than 1000 entries" in warnings[1]
 
 
 async def test_an_outbox_that_became_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -78,6 +78,12 @@ async def test_a_program_knows_where_to_leave_files_for_people(backend: CommandB
     assert heard.answer == f"{tmp_path}/outbox"
 
 
+async def test_a_program_without_an_outbox_has_no_variable_for_it(backend: CommandBackend, tmp_path: Path) -> None:
+    given = turn(script('cat > /dev/null; echo "${MOONGATE_OUTBOX-unset}"'), "Look", workspace=tmp_path)
+
+    assert (await listen(backend, given)).answer == "unset"
+
+
 async def test_a_program_with_an_option_for_files_gets_each_with_it(backend: CommandBackend, tmp_path: Path) -> None:
     who = script('cat > /dev/null; printf "%s\\n" "$@"', file_args=["--file", "{file}"])
 

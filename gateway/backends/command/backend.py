@@ -201,7 +201,9 @@ class CommandBackend:
 
     async def _start_program(self, named: NamedTurn, argv: list[str], known: KnownProgram | None) -> Child:
         turn = named.turn
-        files = {ATTACHMENTS_VARIABLE: "\n".join(named.paths), OUTBOX_VARIABLE: turn.outbox}
+        files = {ATTACHMENTS_VARIABLE: "\n".join(named.paths)}
+        if turn.outbox:  # a program could take an empty one for the root
+            files[OUTBOX_VARIABLE] = turn.outbox
         env = self._build_environment(turn.agent, turn.depth) | files
         try:
             return await self._children.spawn_child(argv, cwd=turn.workspace, env=env, run=turn.run)
