@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.body import BodyLimit
+from gateway.api.body import MAX_INCOMING_BYTES, BodyLimit
 from gateway.api.routing import Call, ServerContext
 from gateway.engine.file_staging import Staging
 from gateway.errors import GatewayError, InvalidRequest, TooLarge
@@ -41,8 +41,12 @@ WantsFiles = Annotated[
 
 
 def limit_body_with_files(request: web.Request, server: ServerContext) -> BodyLimit:
-    """Return how long a body may be that has files in it, as base64."""
-    return BodyLimit(server.config.limits.body + _encoded_size(server.config.files.message_size), "files.message_size")
+    """Return how long a body may be that has files in it, as base64.
+
+    No longer than what may be in memory, whatever the settings say: larger files are uploaded.
+    """
+    size = server.config.limits.body + _encoded_size(server.config.files.message_size)
+    return BodyLimit(size, "files.message_size") if size <= MAX_INCOMING_BYTES else BodyLimit(MAX_INCOMING_BYTES, None)
 
 
 def _encoded_size(size: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.client import Answer, ask, done, post, raw, read, token
+from tests.api.client import Answer, ask, done, head, post, raw, read, token
 from tests.api.test_files import on_disk, uploaded
 from tests.domain.test_media_type import make_png
 from tests.support.inprocess import Serving, serving
@@ -218,3 +218,13 @@ async def test_an_agent_is_told_where_to_put_files_if_its_caller_wants_some(tmp_
 
     assert plain == "Draw"
     assert told.startswith("Draw\n\n(Files that you write into ")
+
+
+async def test_a_body_that_could_never_be_in_memory_is_too_large_whatever_the_settings_say(tmp_path: Path) -> None:
+    async with serving(
+        tmp_path / "home", {"files": {"message_size": 2 << 30}, "limits": {"body_seconds": 1.0}}
+    ) as served:
+        asked = head("POST /api/agent", "Content-Type: application/json", f"Content-Length: {1 << 30}")
+        answer = read(await raw(served, asked + b"{"))
+
+    assert (answer.status, answer.body["error"]["code"]) == (413, "TOO_LARGE")
