@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import codecs
 import mimetypes
-from functools import cache
 
 import puremagic
-from puremagic import main as magic
 
 #: bytes of a file's beginning that show its type
 SNIFFED_BYTES = 4096
@@ -99,38 +97,10 @@ def _is_text(beginning: bytes) -> bool:
 
 def _sniff(beginning: bytes) -> list[str]:
     """Return the types whose mark these bytes have, the likeliest first."""
-    found = _find_simple_marks(beginning)
-    if found is None:
-        try:
-            found = [match.mime_type for match in puremagic.magic_string(beginning)]
-        except (puremagic.PureError, ValueError):
-            found = []
-    return [plain for media_type in found if (plain := _normalize(media_type))]
-
-
-def _find_simple_marks(beginning: bytes) -> list[str] | None:
-    """Return what `puremagic` finds, in a twentieth of its time; None if there are marks in several parts."""
-    ending = beginning[-magic.max_foot :]
-    if any(row.byte_match in ending for row in magic.magic_footer_array):
-        return None
-    found: list[tuple[int, int, str]] = []
-    for offset, length, marks in _index_marks():
-        mark = beginning[offset : offset + length]
-        if mark in marks:
-            if mark in magic.multi_part_dict:
-                return None
-            found += [(-length, place, media_type) for place, media_type in marks[mark]]
-    return [media_type for _, _, media_type in sorted(found)]
-
-
-@cache
-def _index_marks() -> list[tuple[int, int, dict[bytes, list[tuple[int, str]]]]]:
-    """Return all marks at beginnings, by where they begin and how long they are.
-
-    Each has its types, with their places in the list of `puremagic`: of marks of one length, the first counts more.
-    """
-    index: dict[tuple[int, int], dict[bytes, list[tuple[int, str]]]] = {}
-    for place, row in enumerate(magic.magic_header_array):
-        marks = index.setdefault((row.offset, len(row.byte_match)), {})
-        marks.setdefault(row.byte_match, []).append((place, row.mime_type))
-    return [(offset, length, marks) for (offset, length), marks in index.items()]
+    if not beginning:
+        return []
+    try:
+        found = puremagic.magic_string(beginning)
+    except (puremagic.PureError, ValueError):
+        return []
+    return [plain for match in found if (plain := _normalize(match.mime_type))]
