@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 from aiohttp import hdrs, http_exceptions, web
 from msgspec import Meta, Struct
 
@@ -209,13 +210,5 @@ def make_disposition(kind: str, name: str) -> str:
 
 
 def _render_stored(of: StoredFile) -> StoredFileShown:
-    file = of.file
-    return StoredFileShown(
-        id=file.id,
-        name=file.name,
-        media_type=file.media_type,
-        size=file.size,
-        sha256=file.sha256,
-        uses=of.uses,
-        created_at=times.format_rfc3339(of.created),
-    )
+    shown = msgspec.structs.asdict(views.render_file(of.file))
+    return StoredFileShown(**shown, uses=of.uses, created_at=times.format_rfc3339(of.created))
