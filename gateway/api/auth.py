@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from gateway.api.addresses import is_loopback, parse_address
 from gateway.api.audience import Audience
@@ -63,8 +63,11 @@ class RequestGuard:
         if len(self._good_hosts) < MAX_REMEMBERED_HOSTS:
             self._good_hosts.add(host)
 
-    def check_origin(self, request: web.Request) -> None:
+    def check_origin(self, request: web.Request, *, is_page: bool = False) -> None:
         """Refuse a request from a web page of another site.
+
+        Args:
+            is_page: whether the request is for a page, which a link of another site may open.
 
         Raises:
             Forbidden: its Origin is another site, which is not in `cors_origins`.
@@ -72,7 +75,7 @@ class RequestGuard:
         headers = request.headers
         origin = headers.get("Origin")
         if origin is None:
-            if headers.get("Sec-Fetch-Site") == "cross-site":
+            if headers.get("Sec-Fetch-Site") == "cross-site" and not (is_page and _is_navigation(request)):
                 raise Forbidden("requests from other sites are not answered.")
             return
         host = headers.get("Host", "").lower()
@@ -198,6 +201,16 @@ class RequestGuard:
         except ValueError:
             return name in self._names
         return True
+
+
+def _is_navigation(request: web.Request) -> bool:
+    """Return whether a browser opens an address in a window of its own, and not in a frame."""
+    headers = request.headers
+    return (
+        request.method == hdrs.METH_GET
+        and headers.get("Sec-Fetch-Mode") == "navigate"
+        and headers.get("Sec-Fetch-Dest", "document") == "document"
+    )
 
 
 def _check_query(request: web.Request) -> None:

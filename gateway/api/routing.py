@@ -265,6 +265,8 @@ class Route:
     gate: Gate | None = None
     #: whether the handler reads the body itself, piece by piece
     takes_stream: bool = False
+    #: whether it serves a page, which links of other sites may open
+    is_page: bool = False
     #: whether the OpenAPI document lists it; not where it is another spelling of a route that is listed
     documented: bool = True
     #: media types that the body may have
@@ -299,6 +301,7 @@ class Routes:
         gate: Gate | None = None,
         body_limit: ChooseBodyLimit = limit_by_body_setting,
         takes_stream: bool = False,
+        is_page: bool = False,
         documented: bool = True,
         media_types: Sequence[str] = (JSON_MEDIA_TYPE,),
     ) -> Callable[[Handler], Handler]:
@@ -324,6 +327,7 @@ class Routes:
                     gate=gate,
                     choose_body_limit=body_limit,
                     takes_stream=takes_stream,
+                    is_page=is_page,
                     documented=documented,
                     media_types=media_types,
                     dialect=self.dialect,

@@ -91,12 +91,16 @@ class ApiServer:
         app = web.Application(middlewares=[self._handle_request])
         app.on_response_prepare.append(self._add_common_headers)
         self._dialects: dict[_Handler, Dialect] = {}
+        #: the handlers of pages
+        self._pages: set[_Handler] = set()
         #: dialects by the beginning of a path: for unknown paths, and for methods that a path does not take
         self._homes: dict[str, Dialect] = {}
         for route in discover_routes():
             path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)  # aiohttp's default pattern excludes braces
             handler = self._make_handler(route)
             self._dialects[handler] = route.dialect
+            if route.is_page:
+                self._pages.add(handler)
             if route.dialect is not NATIVE_DIALECT:
                 self._homes[route.path.partition("/{")[0]] = route.dialect
                 self._homes[route.dialect.path_prefix or route.path] = route.dialect
@@ -197,7 +201,7 @@ class ApiServer:
 
     async def _check_request(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         self._bouncer.check_host(request)
-        self._bouncer.check_origin(request)
+        self._bouncer.check_origin(request, is_page=request.match_info.handler in self._pages)
         if request.method == "OPTIONS" and request.headers.get("Origin") in self._bouncer.cors_origins:
             return web.Response(status=204, headers=_PREFLIGHT_HEADERS)
         if request.match_info.http_exception is not None:

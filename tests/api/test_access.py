@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, MutableMapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from gateway import config
 from gateway.api import auth, failed_attempts
 from gateway.api.routing import NATIVE_DIALECT, Route, discover_routes
 from gateway.domain.token import Scope
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Forbidden
 from harness.live_gateway import Live
 from tests.api.client import Answer, ask, head, post, raw, read, token
 from tests.support.inprocess import TOKEN, Serving, serving
@@ -27,7 +28,9 @@ PUBLIC = {"/health", "/livez", "/readyz"}
 #: signed by the sender instead of with a token; see `test_webhook`
 SIGNED = {"/api/webhook/{channel}"}
 ROUTES = sorted(discover_routes(), key=lambda route: (route.path, route.method))
-GUARDED = [route for route in ROUTES if route.path not in PUBLIC | SIGNED]
+#: without a token; they are the same for everyone
+PAGES = [route for route in ROUTES if route.is_page]
+GUARDED = [route for route in ROUTES if route.path not in PUBLIC | SIGNED and not route.is_page]
 #: bad credentials, as header lines
 BAD = {
     "none": None,
@@ -49,7 +52,10 @@ def filled(route: Route) -> str:
 
 
 def test_the_public_routes_are_exactly_these() -> None:
-    assert {route.path for route in ROUTES if route.scope is None and route.gate is None} == PUBLIC
+    assert {
+        route.path for route in ROUTES if route.scope is None and route.gate is None and not route.is_page
+    } == PUBLIC
+    assert {(route.method, route.scope) for route in PAGES} <= {("GET", None)}
     assert {route.path for route in ROUTES if route.gate is not None} == SIGNED
     assert {route.method for route in ROUTES if route.path in PUBLIC} == {"GET"}
 
@@ -219,6 +225,22 @@ async def test_without_an_origin_the_site_is_looked_at(moongate: Serving, site: 
     answer = await ask(moongate, "GET", "/health", Sec_Fetch_Site=site)
 
     assert answer.status == (403 if site == "cross-site" else 200)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("mode", ["navigate", "no-cors", "cors", None])
+@pytest.mark.parametrize("destination", ["document", "iframe", "script", None])
+@pytest.mark.parametrize("is_page", [True, False])
+async def test_a_link_of_another_site_opens_pages_only_and_in_no_frame(
+    moongate: Serving, method: str, mode: str | None, destination: str | None, is_page: bool
+) -> None:
+    told = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": destination}
+    request = make_mocked_request(method, "/", {name: value for name, value in told.items() if value is not None})
+    guard = auth.RequestGuard(moongate.engine.tokens)
+    opens = is_page and (method, mode) == ("GET", "navigate") and destination in ("document", None)
+
+    with nullcontext() if opens else pytest.raises(Forbidden):
+        guard.check_origin(request, is_page=is_page)
 
 
 async def test_our_own_origin_is_answered(moongate: Serving) -> None:
