@@ -1,0 +1,111 @@
+// @ts-check
+/** Lists that stay right while things change: pages of rows by cursor, new rows at the front, changed rows in place. */
+
+import { onChanges } from './live.js';
+import { signal } from './signals.js';
+
+/**
+ * @template T
+ * @typedef {{
+ *   rows: import('./signals.js').Signal<T[]>,
+ *   state: import('./signals.js').Signal<'loading' | 'ready' | 'failed'>,
+ *   error: import('./signals.js').Signal<Error | null>,
+ *   hasMore: () => boolean,
+ *   loadMore: () => Promise<void>,
+ *   reload: () => Promise<void>,
+ * }} LiveList
+ */
+
+/** changed rows that are asked for one by one; for more, the first page is loaded again */
+const MOST_SINGLE_ROWS = 4;
+const SHORTEST_PAUSE_MS = 500;
+
+/**
+ * Return a list that follows the change feed until the scope around this call ends.
+ * @template T
+ * @param {{
+ *   topics: string[],
+ *   load: (cursor: string | null) => Promise<{rows: T[], next: string | null}>,
+ *   keyOf: (row: T) => string,
+ *   loadOne?: (key: string) => Promise<T | null>,
+ *   refOf?: (change: import('./live.js').Change) => string,
+ * }} options
+ * `load` loads a page, the newest row first; `loadOne` one row again, null if it does not belong to the list any more;
+ * `refOf` says which row a change is about. Without `loadOne`, the first page is loaded again.
+ * @returns {LiveList<T>}
+ */
+export function liveList({ topics, load, keyOf, loadOne, refOf = (change) => change.ref }) {
+  const rows = signal(/** @type {T[]} */ ([]));
+  const state = signal(/** @type {'loading' | 'ready' | 'failed'} */ ('loading'));
+  const error = signal(/** @type {Error | null} */ (null));
+  /** @type {string | null} */
+  let cursor = null;
+  /** @type {Promise<void> | null} */
+  let loading = null;
+  /** @type {Set<string>} */
+  const changed = new Set();
+  let pausing = false;
+
+  /** @param {() => Promise<void>} work one load at a time: answers must not overtake each other */
+  const alone = (work) => {
+    const mine = (loading ?? Promise.resolve()).then(work).then(
+      () => (error.set(null), state.set('ready')),
+      (/** @type {Error} */ problem) => (error.set(problem), state.set(rows.peek().length ? 'ready' : 'failed')),
+    );
+    loading = mine;
+    return mine;
+  };
+
+  const reload = () => alone(async () => {
+    const page = await load(null);
+    rows.set(page.rows);
+    cursor = page.next;
+  });
+
+  const loadMore = () => (cursor === null ? Promise.resolve() : alone(async () => {
+    if (cursor === null) return;
+    const page = await load(cursor);
+    const known = new Set(rows.peek().map(keyOf));
+    rows.update((all) => [...all, ...page.rows.filter((row) => !known.has(keyOf(row)))]);
+    cursor = page.next;
+  }));
+
+  /** Load the first page again, and keep the older rows that are shown. */
+  const refresh = () => alone(async () => {
+    const page = await load(null);
+    const oldest = page.rows.at(-1);
+    const fresh = new Set(page.rows.map(keyOf));
+    const at = oldest ? rows.peek().findIndex((row) => keyOf(row) === keyOf(oldest)) : -1;
+    if (at < 0) {
+      rows.set(page.rows);
+      cursor = page.next;
+    } else rows.update((all) => [...page.rows, ...all.slice(at + 1).filter((row) => !fresh.has(keyOf(row)))]);
+  });
+
+  const takeChanges = async () => {
+    if (pausing || changed.size === 0) return;
+    pausing = true;
+    const keys = [...changed];
+    changed.clear();
+    const known = new Set(rows.peek().map(keyOf));
+    const isFew = loadOne && keys.length <= MOST_SINGLE_ROWS && keys.every((key) => known.has(key));
+    await (isFew ? alone(() => replaceRows(keys, /** @type {any} */ (loadOne))) : refresh());
+    setTimeout(() => ((pausing = false), takeChanges()), SHORTEST_PAUSE_MS);
+  };
+
+  /** @param {string[]} keys @param {(key: string) => Promise<T | null>} loadRow */
+  const replaceRows = async (keys, loadRow) => {
+    const found = new Map(await Promise.all(keys.map(async (key) => /** @type {const} */ ([key, await loadRow(key)]))));
+    rows.update((all) => all.flatMap((row) => {
+      const next = found.get(keyOf(row));
+      return next === undefined ? [row] : next === null ? [] : [next];
+    }));
+  };
+
+  onChanges(topics, (changes) => {
+    for (const change of changes) changed.add(refOf(change));
+    takeChanges();
+  }, reload);
+  reload();
+  return { rows, state, error, hasMore: () => (rows(), cursor !== null), loadMore, reload };
+}

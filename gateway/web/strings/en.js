@@ -1,0 +1,104 @@
+// @ts-check
+/** All words of the dashboard in English. Another language is another file like this one. */
+export default {
+  // --- everywhere
+  again: 'Try again',
+  account: 'Account',
+  attention: '{n} waiting for you',
+  cancel: 'Cancel',
+  close: 'Close',
+  copied: 'Copied',
+  'copy.id': '{id} · click to copy',
+  delete: 'Delete',
+  edit: 'Edit',
+  loading: 'Loading',
+  menu: 'Pages',
+  save: 'Save',
+  select: 'Select',
+  'select.all': 'Select all that are loaded',
+  skip: 'Skip to the content',
+  theme: 'Light or dark',
+  keys: 'Keys',
+  'key.down': 'Next row',
+  'key.up': 'Row before',
+  'key.open': 'Open the row',
+  'key.select': 'Select the row',
+  palette: 'Go to or search',
+  'palette.hint': 'A page, an action, or words to search for',
+  'palette.open': 'Go to or search',
+  'palette.search': 'Search for “{text}”',
+  'live.connecting': 'Connecting',
+  'live.live': 'Live',
+  'live.lost': 'Not connected, lost {ago}',
+  'live.paused': 'Paused',
+  'scope.read': 'May look',
+  'scope.write': 'May give work',
+  'scope.admin': 'May do everything',
+  'sign.out': 'Sign out',
+  'status.held': 'Held',
+  'status.queued': 'Queued',
+  'status.running': 'Running',
+  'status.succeeded': 'Succeeded',
+  'status.failed': 'Failed',
+  'status.cancelled': 'Cancelled',
+  'status.waiting': 'Needs you',
+  'status.pending': 'Waiting',
+  'status.sending': 'Sending',
+  'status.delivered': 'Delivered',
+  'status.dead': 'Dead letter',
+  'status.idle': 'Idle',
+  'status.working': 'Working',
+  'status.disabled': 'Disabled',
+
+  // --- sign-in
+  'sign.title': 'Sign in',
+  'sign.how': 'On the machine of the gateway, run',
+  'sign.phone': 'For a phone in the same network:',
+  'sign.token': 'Or paste a token',
+  'sign.in': 'Sign in',
+
+  // --- now
+  'now.title': 'Now',
+
+  // --- runs
+  'runs.title': 'Runs',
+  'runs.empty': 'No run yet. Whatever you ask an agent shows up here.',
+  'runs.none': 'No run fits this filter.',
+  'runs.column.status': 'Status',
+  'runs.column.input': 'Prompt',
+  'runs.column.agent': 'Agent',
+  'runs.column.source': 'From',
+  'runs.column.created': 'When',
+  'runs.column.took': 'Took',
+
+  // --- run
+  'run.title': 'Run',
+
+  // --- board
+  'board.title': 'Board',
+
+  // --- chat
+  'chat.title': 'Chat',
+  'chat.new': 'New chat',
+
+  // --- schedules
+  'schedules.title': 'Schedules',
+
+  // --- deliveries
+  'deliveries.title': 'Deliveries',
+
+  // --- agents
+  'agents.title': 'Agents',
+
+  // --- sessions
+  'sessions.title': 'Sessions',
+
+  // --- search
+  'search.title': 'Search',
+
+  // --- usage
+  'usage.title': 'Usage',
+
+  // --- system
+  'system.title': 'System',
+};
