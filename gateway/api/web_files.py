@@ -59,10 +59,22 @@ class WebFiles(Struct, frozen=True, kw_only=True):
     files: dict[str, WebFile]
 
 
-@functools.cache
 def load_web_files() -> WebFiles:
-    """Return all files of the dashboard. The first call reads and compresses them: make it in a thread."""
+    """Return all files of the dashboard, as they are now: who edits them only loads the page again.
+
+    It reads and compresses files after a change: call it in a thread.
+    """
     paths = sorted(path for path in WEB_DIRECTORY.rglob("*") if path.suffix in _MEDIA_TYPES)
+    return _read_web_files(tuple(paths), max(path.stat().st_mtime_ns for path in paths))
+
+
+@functools.lru_cache(maxsize=1)
+def _read_web_files(paths: tuple[Path, ...], changed: int) -> WebFiles:
+    """Read all files.
+
+    Args:
+        changed: when one of them changed at last; another time makes the cache read them again.
+    """
     contents = {path.relative_to(WEB_DIRECTORY).as_posix(): path.read_bytes() for path in paths}
     whole = hashlib.sha256(b"".join(name.encode() + b"\0" + data + b"\0" for name, data in contents.items()))
     version = whole.hexdigest()[:16]
