@@ -50,6 +50,23 @@ export default {
   'status.working': 'Working',
   'status.disabled': 'Disabled',
 
+  'permission.asked': 'Asked',
+  'permission.expires': 'denied in {time} without an answer',
+  'permission.read.only': 'Your token may look, but not answer.',
+  'permission.allow': 'Allow',
+  'permission.allow_always': 'Allow always',
+  'permission.deny': 'Deny',
+  'permission.answer': 'Answer',
+  'permission.refuse': 'Do not answer',
+  'permission.other': 'Something else',
+  'permission.by': 'by {name}.',
+  'permission.given.allow': 'Allowed',
+  'permission.given.allow_always': 'Always allowed',
+  'permission.given.deny': 'Denied',
+  'permission.given.answer': 'Answered',
+  'permission.reason.deadline': 'because nobody answered in time.',
+  'permission.reason.withdrawn': 'because the agent waits no more.',
+
   // --- sign-in
   'sign.title': 'Sign in',
   'sign.how': 'On the machine of the gateway, run',
