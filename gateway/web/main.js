@@ -65,7 +65,7 @@ function shell() {
 
 /** @param {import('./core/router.js').PageRow} row */
 function menuRow(row) {
-  const isCurrent = () => match(address())?.row.name === row.name;
+  const isCurrent = () => [match(address())?.row].some((at) => (at?.menu ?? at?.name) === row.name);
   return html`<li><a href=${link(row.pattern)} aria-current=${() => (isCurrent() ? 'page' : null)}>${icon(row.icon ?? '')}
     <span>${t(/** @type {any} */ (`${row.name}.title`))}</span>
     ${row.name === 'now' ? () => waiting() > 0 && html`<span class="count" aria-label=${t('attention', { n: waiting() })}>${waiting()}</span>` : null}</a></li>`;

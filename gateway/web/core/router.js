@@ -9,7 +9,7 @@
 import { signal } from './signals.js';
 
 /** @typedef {{params: Record<string, string>, query: URLSearchParams}} Place */
-/** @typedef {{name: string, pattern: string, icon?: string, scope?: string}} PageRow `icon` puts it into the menu */
+/** @typedef {{name: string, pattern: string, icon?: string, menu?: string}} PageRow `icon` puts it into the menu; `menu` is the row there that it belongs to */
 
 /** @type {PageRow[]} */
 export const PAGES = [
@@ -24,7 +24,7 @@ export const PAGES = [
   { name: 'usage', pattern: '/usage', icon: 'usage' },
   { name: 'system', pattern: '/system', icon: 'system' },
   { name: 'chat', pattern: '/chat/:session' },
-  { name: 'run', pattern: '/runs/:id' },
+  { name: 'run', pattern: '/runs/:id', menu: 'runs' },
   { name: 'board', pattern: '/board/:project' },
   { name: 'schedules', pattern: '/schedules/:id' },
   { name: 'deliveries', pattern: '/deliveries/:id' },

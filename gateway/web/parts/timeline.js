@@ -1,0 +1,47 @@
+// @ts-check
+/**
+ * A run over time: one bar for each thing that went on, waiting and working told apart. Times run from left to right over
+ * the whole run; a bar that is still open grows.
+ */
+
+import { duration, now, secondsBetween } from '../core/format.js';
+import { each, html } from '../core/html.js';
+import { signal } from '../core/signals.js';
+import { t } from '../core/text.js';
+import { icon } from './icon.js';
+
+/** @typedef {{kind: string, title: string, attempt: number, started_at: string, ended_at: string | null, status: string, first_event: number, last_event: number, detail: string | null, error: string | null}} Group */
+
+/** @type {Record<string, string>} */
+const ICONS = { wait: 'queued', attempt: 'play', tool: 'tool', permission: 'waiting', text: 'chat', thinking: 'thinking', delivery: 'deliveries', file: 'file', log: 'system' };
+/** a bar is at least this part of the width, so that it can be seen and pressed */
+const NARROWEST_PERCENT = 0.6;
+
+/**
+ * @param {() => Group[]} groups oldest first
+ * @param {{chosen: import('../core/signals.js').Signal<number | null>}} options `chosen`: the first event of the chosen group
+ */
+export function timeline(groups, { chosen }) {
+  const range = () => {
+    const all = groups();
+    const from = Math.min(...all.map((one) => new Date(one.started_at).getTime()));
+    const to = Math.max(...all.map((one) => (one.ended_at ? new Date(one.ended_at).getTime() : now())));
+    return { from, span: Math.max(1, to - from) };
+  };
+  const place = (/** @type {Group} */ one) => {
+    const { from, span } = range();
+    const start = (new Date(one.started_at).getTime() - from) / span;
+    const end = ((one.ended_at ? new Date(one.ended_at).getTime() : now()) - from) / span;
+    const width = Math.max(NARROWEST_PERCENT, (end - start) * 100);
+    return `left:${Math.min(100 - width, start * 100)}%;width:${width}%`;
+  };
+  const row = (/** @type {() => Group} */ read) => html`<li><button type="button" class="step" aria-pressed=${() => String(chosen() === read().first_event)}
+    data-kind=${read().kind} data-status=${() => read().status} @click=${() => chosen.update((at) => (at === read().first_event ? null : read().first_event))}>
+    <span class="step-name">${icon(ICONS[read().kind] ?? 'more')}<span>${() => read().title}</span>${() => (read().status === 'error' ? html`<span class="step-mark">${icon('failed')}<span class="hidden-text">${t('timeline.error')}</span></span>` : null)}</span>
+    <span class="step-track"><span class="step-bar" .style=${() => place(read())}></span></span>
+    <span class="step-time number">${() => duration(secondsBetween(read().started_at, read().ended_at))}</span></button></li>`;
+  return html`<ol class="timeline" aria-label=${t('timeline')}>${each(groups, (one) => `${one.kind} ${one.first_event} ${one.started_at} ${one.title}`, row)}</ol>`;
+}
+
+/** @returns {import('../core/signals.js').Signal<number | null>} */
+export const nothingChosen = () => signal(/** @type {number | null} */ (null));
