@@ -180,10 +180,14 @@ def retry_task(id_: str | None, last: bool) -> None:
 @add_id_argument("task")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
 def list_permissions(id_: str | None, last: bool, limit: int) -> None:
-    """List the permission requests and questions of a task's agent and their answers, newest first.
+    """List the permission requests and questions of agents, newest first.
+
+    With the ID of a task, all of that task with their answers. Without one, those of all tasks that
+    wait for an answer.
 
     \b
-    Example:
+    Examples:
+      gateway tasks permissions
       gateway tasks permissions 73F9KQ
 
     \b
@@ -191,8 +195,11 @@ def list_permissions(id_: str | None, last: bool, limit: int) -> None:
       {"id", "task", "action", "choices", "asked_at", "expires_at", "answer", "answered_at",
        "answered_by", "reason", "question": {"message", "fields": [{"name", "title", "description",
        "type", "options": [{"value", "label", "description"}], "multiple", "required", "custom"}]} or null,
-       "content": {name: value} or null}
+       "content": {name: value} or null}; without an ID, it also has "agentId" and "session"
     """
+    if id_ is None and not last:
+        _list_waiting_permissions(connect_to_gateway(), limit)
+        return
     client, task_id = connect_for("tasks", id_, last=last)
     page = client.get_pages(f"/api/tasks/{quote_part(task_id)}/permissions", "permissions", limit)
     if current_invocation().json:
@@ -210,6 +217,26 @@ def list_permissions(id_: str | None, last: bool, limit: int) -> None:
         for one in page["permissions"]
     ]
     output.print_list(("request", "answer", "by", "asked", "until", "action"), rows, page["next_cursor"])
+
+
+def _list_waiting_permissions(client: GatewayClient, limit: int) -> None:
+    page = client.get_pages("/api/permissions", "permissions", limit, waiting="true")
+    if current_invocation().json:
+        output.print_json(page)
+        return
+    names = read_agent_names(client, [one["agentId"] for one in page["permissions"]])
+    rows = [
+        (
+            one["task"],
+            one["id"],
+            names.get(one["agentId"], one["agentId"]),
+            output.format_time(one["asked_at"]),
+            output.format_time(one["expires_at"]),
+            output.shorten_text(one["action"], 60),
+        )
+        for one in page["permissions"]
+    ]
+    output.print_list(("task", "request", "agent", "asked", "until", "action"), rows, page["next_cursor"])
 
 
 @COMMAND.command("answer")

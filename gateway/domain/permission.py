@@ -88,6 +88,18 @@ class PermissionRequest(Struct, frozen=True, kw_only=True):
         return format_request_id(self.number)
 
 
+class AskedPermission(Struct, frozen=True, kw_only=True):
+    """A stored permission request in the list of all runs."""
+
+    #: order of asking
+    seq: int
+    request: PermissionRequest
+    #: id of the agent that asks
+    agent: str
+    #: key of the run's session
+    session: str
+
+
 def format_request_id(n: int) -> str:
     """Return the id of a run's n-th request."""
     return f"p{n}"

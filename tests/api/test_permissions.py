@@ -238,3 +238,40 @@ async def test_a_second_answer_to_a_question_is_a_conflict(moongate: Serving) ->
 
     assert (first.status, again.body) == (200, first.body)
     assert (second.status, second.message) == (409, "p1 was answered already: answer, by owner.")
+
+
+# --- over all tasks ---------------------------------------------------------------------------
+
+
+async def test_what_waits_is_listed_over_all_tasks_until_it_is_answered(moongate: Serving) -> None:
+    first, second = await asking(moongate, "one"), await asking(moongate, "two")
+    waiting = (await ask(moongate, "GET", "/api/permissions?waiting=true")).body
+    await ask(moongate, "POST", f"/api/tasks/{first}/permissions/p1", {"answer": "allow"})
+    [left] = (await ask(moongate, "GET", "/api/permissions?waiting=true")).body["permissions"]
+    [settled] = (await ask(moongate, "GET", "/api/permissions?waiting=false")).body["permissions"]
+    task = (await ask(moongate, "GET", f"/api/tasks/{second}")).body
+
+    assert [(one["task"], one["action"]) for one in waiting["permissions"]] == [(second, "two"), (first, "one")]
+    assert waiting["next_cursor"] is None
+    asked = {"agentId": task["task"]["agentId"], "session": task["task"]["session"]}
+    assert left == waiting["permissions"][0] == task["permissions"][0] | asked
+    assert (settled["task"], settled["answer"], settled["answered_by"]) == (first, "allow", "owner")
+
+
+async def test_all_requests_are_listed_page_by_page(moongate: Serving) -> None:
+    tasks = [await asking(moongate, str(number)) for number in range(2)]
+    first = (await ask(moongate, "GET", "/api/permissions?limit=1")).body
+    rest = (await ask(moongate, "GET", f"/api/permissions?limit=1&cursor={first['next_cursor']}")).body
+
+    listed = [one["task"] for one in [*first["permissions"], *rest["permissions"]]]
+    assert (listed, rest["next_cursor"]) == (tasks[::-1], None)
+
+
+async def test_a_request_of_a_cancelled_task_does_not_wait(moongate: Serving) -> None:
+    task = await asking(moongate)
+    await ask(moongate, "POST", f"/api/tasks/{task}/cancel")
+    await done(moongate, task)
+
+    assert (await ask(moongate, "GET", "/api/permissions?waiting=true")).body["permissions"] == []
+    [settled] = (await ask(moongate, "GET", "/api/permissions")).body["permissions"]
+    assert (settled["task"], settled["answer"], settled["reason"]) == (task, "deny", "withdrawn")

@@ -196,3 +196,49 @@ async def test_a_question_that_nobody_answers_has_no_content(store: Store) -> No
     closed = await store.permissions.close(run.id, 1, DenialReason.DEADLINE)
 
     assert (closed.answer, closed.content) == (Answer.DENY, None)
+
+
+# --- over all runs ----------------------------------------------------------------------------
+
+
+async def list_all(store: Store, waiting: bool | None, page: Page = PAGE) -> list[tuple[str, str]]:
+    return [(one.request.run, one.request.id) for one in await store.permissions.list_all(waiting, page)]
+
+
+async def test_the_requests_of_all_runs_are_listed_by_the_order_of_asking(store: Store) -> None:
+    one = await running(store, session="main:test:a")
+    two = await running(store, session="main:test:b")
+    for run in (two, one, two):
+        await ask(store, run)
+
+    first = await store.permissions.list_all(None, Page(limit=2))
+    rest = await store.permissions.list_all(None, Page(limit=2, before=first[-1].seq))
+
+    assert [(asked.request.run, asked.request.id) for asked in [*first, *rest]] == [
+        (two.id, "p2"),
+        (one.id, "p1"),
+        (two.id, "p1"),
+    ]
+    assert [(asked.agent, asked.session) for asked in first] == [("main", "main:test:b"), ("main", "main:test:a")]
+    assert first[0].request == await store.permissions.get(two.id, 2)
+
+
+async def test_a_request_waits_until_it_is_answered(store: Store) -> None:
+    run = await running(store)
+    for _ in range(2):
+        await ask(store, run)
+    await store.permissions.answer(run.id, 1, Answer.ALLOW, "anna")
+
+    assert await list_all(store, waiting=True) == [(run.id, "p2")]
+    assert await list_all(store, waiting=False) == [(run.id, "p1")]
+
+
+async def test_no_request_of_a_run_that_does_not_run_waits(store: Store) -> None:
+    ended, requeued = await running(store, session="main:test:a"), await running(store, session="main:test:b")
+    for run in (ended, requeued):
+        await ask(store, run)
+    await finish(store, ended)
+    await store.runs.requeue(requeued.id, requeued.epoch, "why")
+
+    assert await list_all(store, waiting=True) == []
+    assert await list_all(store, waiting=False) == [(requeued.id, "p1"), (ended.id, "p1")]

@@ -29,7 +29,8 @@ from tests.contracts.stores import LIMITS, SteppedClock, claim_one, finish, spec
 
 #: tables that grow; the others stay small
 LARGE = re.compile(
-    r"SCAN (runs|events|sessions|deliveries|transcript|labels|changes|idempotency)\b(?! USING (COVERING )?INDEX)"
+    r"SCAN (runs|events|permissions|sessions|deliveries|delivery_attempts|transcript|labels|changes|idempotency)\b"
+    r"(?! USING (COVERING )?INDEX)"
 )
 
 TARGET = Target(kind="webhook", address="http://127.0.0.1/")
@@ -186,6 +187,8 @@ async def test_no_list_scans_or_sorts_a_whole_table(
         await store.events.read_changes_after(0, 100)
         for wanted in (DeliveryFilter(), DeliveryFilter(status=DeliveryStatus.DEAD), DeliveryFilter(run="x")):
             await store.deliveries.list(wanted, Page(before=10))
+        for waiting in (None, True, False):
+            await store.permissions.list_all(waiting, Page(before=10))
 
     assert len(plans.lines) > 20
     # A list of all runs walks the table from its end, and stops at its limit.

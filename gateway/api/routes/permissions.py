@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, field
 
 from gateway.api import paging, views
 from gateway.api.routing import Call, Nothing, Routes
-from gateway.domain.permission import Answer
+from gateway.domain.permission import Answer, AskedPermission
 from gateway.domain.question import AnswerContent
 from gateway.domain.token import Scope
 
@@ -36,6 +37,27 @@ class PermissionList(Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
+class AskedShown(views.PermissionShown, frozen=True, kw_only=True):
+    #: id of the agent that asks
+    agent_id: str = field(name="agentId")
+    #: key of the task's session: agent:channel:chat
+    session: str
+
+
+class AskedList(Struct, frozen=True, kw_only=True):
+    #: newest first
+    permissions: list[AskedShown]
+    #: send it as `cursor` to get the next page; null on the last page
+    next_cursor: str | None
+
+
+class WhichAsked(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which permission requests to list."""
+
+    #: true for those that wait for an answer now, false for the others; all when left out
+    waiting: bool | None = None
+
+
 class WhichPermissions(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which part of a task's permission requests to list."""
 
@@ -46,6 +68,14 @@ async def list_permissions(call: Call[Nothing, WhichPermissions]) -> PermissionL
     found = await call.engine.permissions.list_requests(call.path["id"], paging.page_to_fetch(call.query))
     requests, cursor = paging.render_page(call.query, found, lambda request: request.number, views.render_permission)
     return PermissionList(permissions=requests, next_cursor=cursor)
+
+
+@ROUTES.add("GET", "/api/permissions", scope=Scope.READ, query=WhichAsked, answer=AskedList)
+async def list_all_permissions(call: Call[Nothing, WhichAsked]) -> AskedList:
+    """List the permission requests and questions of all tasks, newest first; with `waiting=true`, those to answer."""
+    found = await call.engine.permissions.list_all_requests(call.query.waiting, paging.page_to_fetch(call.query))
+    requests, cursor = paging.render_page(call.query, found, lambda asked: asked.seq, _render_asked)
+    return AskedList(permissions=requests, next_cursor=cursor)
 
 
 @ROUTES.add("POST", "/api/tasks/{id}/permissions/{pid}", scope=Scope.WRITE, body=Given, answer=PermissionAnswer)
@@ -60,3 +90,8 @@ async def answer_permission(call: Call[Given, Nothing]) -> PermissionAnswer:
         call.body.content,
     )
     return PermissionAnswer(permission=views.render_permission(await asyncio.shield(answering)))
+
+
+def _render_asked(asked: AskedPermission) -> AskedShown:
+    shown = msgspec.structs.asdict(views.render_permission(asked.request))
+    return AskedShown(**shown, agent_id=asked.agent, session=asked.session)

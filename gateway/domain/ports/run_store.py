@@ -9,7 +9,7 @@ from gateway.domain.agent import SessionMode
 from gateway.domain.event import AnyEventData, Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
-from gateway.domain.permission import Answer, DenialReason, PermissionQuestion, PermissionRequest
+from gateway.domain.permission import Answer, AskedPermission, DenialReason, PermissionQuestion, PermissionRequest
 from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.question import AnswerContent
 from gateway.domain.queue import AdmissionRules, BackgroundCounts, GatewayCounts, RunBlockers, RunLimits
@@ -251,4 +251,13 @@ class PermissionStore(Protocol):
 
     async def list(self, run_id: str, page: Page) -> Sequence[PermissionRequest]:
         """Return a run's requests, newest first. The page counts by request number."""
+        ...
+
+    async def list_all(self, waiting: bool | None, page: Page) -> Sequence[AskedPermission]:
+        """Return the requests of all runs, newest first. The page counts by the order of asking.
+
+        Args:
+            waiting: only those that wait for an answer, or only the others; None means all. Only a run that is
+                running can wait.
+        """
         ...

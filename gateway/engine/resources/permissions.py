@@ -17,6 +17,7 @@ from gateway.domain.page import Page
 from gateway.domain.permission import (
     MAX_ACTION_CHARACTERS,
     Answer,
+    AskedPermission,
     DenialReason,
     GivenAnswer,
     PermissionQuestion,
@@ -112,6 +113,14 @@ class Permissions:
             RunNotFound: there is no such run.
         """
         return await self._store.permissions.list(run, page)
+
+    async def list_all_requests(self, waiting: bool | None, page: Page) -> Sequence[AskedPermission]:
+        """Return the requests of all runs, newest first.
+
+        Args:
+            waiting: only those that wait for an answer, or only the others; None means all.
+        """
+        return await self._store.permissions.list_all(waiting, page)
 
     async def _ask_and_wait(self, run: Run, question: PermissionQuestion, seconds: float) -> GivenAnswer:
         expires = self._clock() + round(seconds * 1000)

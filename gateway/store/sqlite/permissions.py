@@ -14,7 +14,7 @@ from gateway.domain import times
 from gateway.domain.event import Permission
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
-from gateway.domain.permission import Answer, DenialReason, PermissionQuestion, PermissionRequest
+from gateway.domain.permission import Answer, AskedPermission, DenialReason, PermissionQuestion, PermissionRequest
 from gateway.domain.question import AnswerContent, Question
 from gateway.domain.run import Run
 from gateway.domain.unreadable import RowKind
@@ -27,6 +27,8 @@ _PERMISSION_COLUMNS = (
     "n, event, action, CAST(choices AS BLOB), asked, expires, answer, answered, by, lapse,"
     " CAST(question AS BLOB), CAST(content AS BLOB)"
 )
+#: what is true of a request that waits: its run has not ended. The others are settled
+_WAITS = {True: "answer IS NULL AND status = 'running'", False: "(answer IS NOT NULL OR status <> 'running')"}
 _encode = msgspec.json.Encoder().encode
 _choices = msgspec.json.Decoder(tuple[Answer, ...]).decode
 _question = msgspec.json.Decoder(Question).decode
@@ -73,8 +75,8 @@ def ask_permission(
         question=question.question,
     )
     tx.execute(
-        "INSERT INTO permissions (run, n, event, action, choices, asked, expires, question)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO permissions (run, n, event, action, choices, asked, expires, question, seq)"
+        " SELECT ?, ?, ?, ?, ?, ?, ?, ?, coalesce(max(seq), 0) + 1 FROM permissions",
         (
             run.seq,
             asked.number,
@@ -177,6 +179,25 @@ def list_requests(reader: Reader, run_id: str, page: Page) -> list[PermissionReq
         (run.seq, before, page.limit),
     )
     return _decode_requests(reader, run, rows)
+
+
+def list_all_requests(reader: Reader, waiting: bool | None, page: Page) -> list[AskedPermission]:
+    """Return the requests of all runs, newest first."""
+    before = page.before if page.before is not None else 1 << 62
+    index = "permissions_open" if waiting else "permissions_seq"
+    condition = "TRUE" if waiting is None else _WAITS[waiting]
+    rows = reader.execute(
+        f"SELECT permissions.seq, run, agent, session, id, {_PERMISSION_COLUMNS} FROM permissions INDEXED BY {index}"
+        " CROSS JOIN runs ON runs.seq = permissions.run"
+        f" WHERE permissions.seq < ? AND {condition} ORDER BY permissions.seq DESC LIMIT ?",
+        (before, page.limit),
+    )
+    return decode_rows(reader, RowKind.PERMISSION, rows, _decode_asked, lambda row: (row[1], row[5]))
+
+
+def _decode_asked(row: Sequence[Any]) -> AskedPermission:
+    seq, _, agent, session, run, *columns = row
+    return AskedPermission(seq=seq, request=_decode_request(run, columns), agent=agent, session=session)
 
 
 def _record_answer(

@@ -124,6 +124,7 @@ class SqlitePermissionStore(NounStore):
     close = in_write(permissions.close_permission)
     get = in_read(permissions.get_request)
     list = in_read(permissions.list_requests)
+    list_all = in_read(permissions.list_all_requests)
 
 
 class SqliteDeliveryStore(NounStore):

@@ -258,6 +258,19 @@ def asking(shell: Shell, *what: str) -> str:
     return identifier
 
 
+def test_what_waits_for_an_answer_is_listed_over_all_tasks(shell: Shell) -> None:
+    identifiers = [asking(shell, "rm -rf build"), asking(shell, "git push")]
+    both = shell("tasks", "permissions", "--json").json["permissions"]
+    shell("tasks", "answer", identifiers[0], "p1", "deny")
+    listed = shell("tasks", "permissions").out
+    shell("tasks", "answer", identifiers[1], "p1", "deny")
+
+    assert [one["task"] for one in both if one["task"] in identifiers] == identifiers[::-1]
+    assert {one["agentId"] for one in both} == {"main"}
+    assert identifiers[0] not in listed
+    assert re.search(rf"^{identifiers[1]} +p1 +main .* git push$", listed, re.MULTILINE)
+
+
 def test_what_an_agent_asks_is_listed_and_answered(shell: Shell) -> None:
     identifier = asking(shell, "rm -rf build")
 
