@@ -98,7 +98,7 @@ async def serve_requests(
         server = ApiServer(context)
         await server.start_serving(listener)
         _log.info("gateway.ready", generation=generation, port=listener.getsockname()[1])
-        leading = asyncio.create_task(_lead_when_told(lifecycle, context), name="lead")
+        leading = asyncio.create_task(_lead_when_told(lifecycle, context, context.clock()), name="lead")
         ending = await _wait_for_shutdown(lifecycle, leading)
         leading.cancel()
         _log.info("gateway.ending", generation=generation, why=ending.why, grace=ending.grace)
@@ -109,6 +109,7 @@ async def serve_requests(
         hurry = asyncio.create_task(_shorten_grace(lifecycle, server, context), name="hurry")
         await server.close(ending.grace, context.engine.drain_runs, handed_over=ending.handed_over)
         hurry.cancel()
+        await context.engine.generations.record_end(generation, ending.why)
     _log.info("gateway.ended", generation=generation)
 
 
@@ -121,10 +122,12 @@ async def _wait_for_shutdown(lifecycle: Lifecycle, leading: asyncio.Task[None]) 
     return await ending
 
 
-async def _lead_when_told(lifecycle: Lifecycle, context: ServerContext) -> None:
+async def _lead_when_told(lifecycle: Lifecycle, context: ServerContext, ready: int) -> None:
+    """Args: ready: when requests were answered, in milliseconds since 1970 UTC."""
     await lifecycle.on_ready(context)
     await lifecycle.wait_to_lead()
     await context.engine.start_leading()
+    await context.engine.generations.record_leading(context.generation, started=context.started, ready=ready)
 
 
 async def _shorten_grace(lifecycle: Lifecycle, server: ApiServer, context: ServerContext) -> None:
@@ -217,12 +220,20 @@ class SupervisedLifecycle:
             case MessageType.LEAD:
                 self._leading.set()
             case MessageType.STEP_DOWN:
-                self._endings.put_nowait(Shutdown(float(message.about["seconds"]), "a new generation leads", True))
+                why = _explain_end("a new generation leads", message)
+                self._endings.put_nowait(Shutdown(float(message.about["seconds"]), why, True))
             case MessageType.STOP:
-                self._endings.put_nowait(Shutdown(float(message.about["seconds"]), "the gateway stops"))
+                why = _explain_end("the gateway stops", message)
+                self._endings.put_nowait(Shutdown(float(message.about["seconds"]), why))
             case MessageType.NOTE:
                 self._notes.clear()
                 self._notes.update(message.about)
+
+
+def _explain_end(end: str, message: control_channel.Message) -> str:
+    """Return why this process ends, with the reason of its supervisor if it gives one."""
+    reason = message.about.get("reason")  # a supervisor of 0.1.0 gives none
+    return f"{end}: {reason}" if reason else end
 
 
 async def describe_default_agent(context: ServerContext) -> dict[str, Any]:

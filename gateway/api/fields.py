@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from msgspec import Meta
 
+from gateway.domain import times
 from gateway.domain.ids import SLUG_PATTERN
 from gateway.domain.session import MAX_CHAT_CHARACTERS
+from gateway.errors import InvalidRequest
 from gateway.security.unsafe_text import name_pattern
 
 #: a name that people see: nothing in it is invisible, or changes how the text around it is shown
@@ -40,3 +43,20 @@ Chat = Annotated[str, Meta(min_length=1, max_length=MAX_CHAT_CHARACTERS)]
 TaskName = Annotated[str, Meta(pattern=name_pattern(100))]
 #: a name of a session in the route's own channel, or a session's full key
 SessionName = Annotated[str, Meta(min_length=1, max_length=2 * 65 + MAX_CHAT_CHARACTERS)]
+#: a moment that a client names
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+def parse_moment(name: str, given: datetime) -> int:
+    """Return a moment in milliseconds since 1970 UTC.
+
+    Args:
+        name: the field, for the message.
+
+    Raises:
+        InvalidRequest: it lies outside of the years that can be shown.
+    """
+    try:
+        return times.to_milliseconds(given.astimezone(UTC))
+    except OverflowError:
+        raise InvalidRequest(f"{name}: must lie in the years 1 to 9999, in UTC.") from None

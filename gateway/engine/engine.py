@@ -27,6 +27,7 @@ from gateway.engine.background.file_sweep import FileSweep
 from gateway.engine.background.housekeeping import Housekeeping, Pruner
 from gateway.engine.background.outbox import DeliverySetup, Outbox
 from gateway.engine.background.peer_process import PeerWatch
+from gateway.engine.background.sampler import Sampler
 from gateway.engine.background.scheduler import Scheduler
 from gateway.engine.background.workspace_removal import WorkspaceRemoval
 from gateway.engine.execution import rescuer
@@ -40,9 +41,11 @@ from gateway.engine.messaging.context import EngineChannelContext
 from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.deliveries import Deliveries
 from gateway.engine.resources.files import Files
+from gateway.engine.resources.generations import Generations
 from gateway.engine.resources.named_sessions import NamedSessions
 from gateway.engine.resources.permissions import Permissions
 from gateway.engine.resources.queue_status import QueueStatus
+from gateway.engine.resources.samples import Samples
 from gateway.engine.resources.schedules import Schedules
 from gateway.engine.resources.sessions import Sessions
 from gateway.engine.resources.tokens import Tokens
@@ -128,7 +131,8 @@ class Engine:
         )
         self._workspace_removal = WorkspaceRemoval(store, retention or Retention(), directory / "workspaces", clock)
         pruner = Pruner(store, retention or Retention(), directory / "outputs", clock)
-        self._housekeeping = Housekeeping(store, pruner, self.agents)
+        self.generations = Generations(store, owner)
+        self._housekeeping = Housekeeping(store, pruner, self.agents, self.generations)
         self._max_runs, self._max_background = max_runs, max_background
         self._worker = Worker(store, executor, str(owner), self._current_limits(), clock)
         self._submitter = Submitter(self._worker, self.agents.choose_agent, self.agents.is_stored, max_depth=max_depth)
@@ -159,6 +163,8 @@ class Engine:
         self._scheduler = Scheduler(store, self.schedules.plan_run, self._submitter.announce_run, clock)
         wake_services = (self._outbox.wake, self._scheduler.wake)
         self._peers = PeerWatch(store, owner, self._hub, self.agents, self._worker, wake_services)
+        self.samples = Samples(store, clock)
+        self._sampler = Sampler(store, self._peers.take_loop_lag, clock)
 
     async def __aenter__(self) -> Engine:
         await self.tokens.load_tokens()
@@ -171,6 +177,7 @@ class Engine:
         await self.channels.stop_receiving()
         await self._outbox.stop_sending()
         await self.drain_runs(0)
+        await self._sampler.stop()
         await self._housekeeping.stop()
         await self._workspace_removal.stop()
         await self._file_sweep.stop()
@@ -181,6 +188,7 @@ class Engine:
         """Rescue the runs of processes that are gone, and start all services. Only one process leads a store."""
         position = await until_stored(self._rescue_and_reload)
         self._peers.start_rescuing()
+        self._sampler.start()
         self._housekeeping.start()
         self._workspace_removal.start()
         self._file_sweep.start()
@@ -204,6 +212,7 @@ class Engine:
         await self.channels.stop_receiving()
         await self._worker.stop_claiming()
         await self._outbox.stop_sending()
+        await self._sampler.stop()
         await self._peers.stop_rescuing()
 
     async def drain_runs(self, grace: float) -> None:

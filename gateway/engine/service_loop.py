@@ -58,6 +58,7 @@ class ServiceLoop:
         #: whether no more steps are to begin
         self._ending = False
         self._cancelled = False
+        self._longest_delay = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self, delay: float = 0.0) -> None:
@@ -88,6 +89,11 @@ class ServiceLoop:
                 self._cancelled = True
                 self._task.cancel()
             await asyncio.wait({self._task})
+
+    def take_longest_delay(self) -> float:
+        """Return the most seconds that a sleep ended too late since the last call: the event loop was busy."""
+        delay, self._longest_delay = self._longest_delay, 0.0
+        return delay
 
     async def _repeat_step(self, delay: float) -> None:
         if delay and not self._ending:
@@ -121,6 +127,10 @@ class ServiceLoop:
             self._log_error(error)
 
     async def _sleep_until_woken(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        try:
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
+        except TimeoutError:
+            self._longest_delay = max(self._longest_delay, loop.time() - due)

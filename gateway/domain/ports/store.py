@@ -15,6 +15,7 @@ from gateway.domain.event import Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.file_store import FileStore, StagedFile
+from gateway.domain.ports.history_store import GenerationStore, SampleStore
 from gateway.domain.ports.run_store import EventStore, PermissionStore, RunStore
 from gateway.domain.ports.upkeep_store import RetentionStore, UnreadableStore, WorkspaceStore
 from gateway.domain.queue import AdmissionRules, AgentLoad
@@ -413,6 +414,12 @@ class Store(Protocol):
 
     @property
     def unreadable(self) -> UnreadableStore: ...
+
+    @property
+    def samples(self) -> SampleStore: ...
+
+    @property
+    def generations(self) -> GenerationStore: ...
 
     def subscribe(self, listener: Listener) -> None:
         """Call a function after each commit, on the event loop, with what is now on disk."""

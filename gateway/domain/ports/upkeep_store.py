@@ -23,7 +23,7 @@ class RetentionStore(Protocol):
     """Deletes what is old, a little in each transaction, so that others need not wait long."""
 
     async def prune_expired(self) -> None:
-        """Delete expired idempotency keys, notes, fires, usage and old changes."""
+        """Delete expired idempotency keys, notes, fires, usage, samples, and old generations and changes."""
         ...
 
     async def prune_events(self, before: int | None, newest: int | None) -> Pruned:

@@ -12,6 +12,7 @@ from gateway.domain.ports.upkeep_store import Pruned
 from gateway.domain.retention import Retention, compute_cutoff
 from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Agents
+from gateway.engine.resources.generations import Generations
 from gateway.engine.service_loop import ServiceLoop, log_errors
 from gateway.engine.storage_retry import until_stored
 
@@ -28,10 +29,11 @@ _log = log.get()
 class Housekeeping:
     """The service that prunes the store at intervals, and brings its search index up to date once."""
 
-    def __init__(self, store: Store, pruner: Pruner, agents: Agents) -> None:
+    def __init__(self, store: Store, pruner: Pruner, agents: Agents, generations: Generations) -> None:
         self._store = store
         self._pruner = pruner
         self._agents = agents
+        self._generations = generations
         log_error = log_errors("housekeeping.waits")
         self._rounds = ServiceLoop(
             "housekeeping", self._run_round, log_error, retry_seconds=HOUSEKEEPING_INTERVAL_SECONDS
@@ -54,6 +56,7 @@ class Housekeeping:
         await self._store.retention.prune_expired()
         await self._pruner.prune_store()
         await self._agents.fail_orphaned_runs(configured=False)
+        await self._generations.close_crashed()
         return HOUSEKEEPING_INTERVAL_SECONDS
 
     async def _reindex_message_batch(self) -> float | None:

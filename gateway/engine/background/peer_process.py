@@ -72,6 +72,13 @@ class PeerWatch:
         for loop in (self._owners, self._agent_changes, self._commits):
             await loop.stop()
 
+    def take_loop_lag(self) -> float:
+        """Return the most seconds that the event loop was late since the last call.
+
+        This service sleeps all the time, and often: so its sleeps show that without a timer of their own.
+        """
+        return self._commits.take_longest_delay()
+
     async def _check_owners(self) -> float | None:
         """Leave another process time to write while it has runs in this store, and rescue its runs if it is gone."""
         if not await rescuer.has_other_owners(self._store, self._owner):

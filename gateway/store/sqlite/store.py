@@ -26,6 +26,7 @@ from gateway.store.sqlite import (
     event_log,
     files,
     firing,
+    generations,
     idempotency,
     importing,
     notes,
@@ -35,6 +36,7 @@ from gateway.store.sqlite import (
     queue_status,
     run_queries,
     runs,
+    samples,
     schedules,
     search,
     session_deletion,
@@ -221,7 +223,15 @@ class SqliteRetentionStore(NounStore):
     """Looks for what is old with a reader, and deletes it in a short transaction."""
 
     async def prune_expired(self) -> None:
-        for prune in (idempotency.prune_keys, notes.prune_notes, schedules.prune_fires, usage.prune_usage):
+        prunes = (
+            idempotency.prune_keys,
+            notes.prune_notes,
+            schedules.prune_fires,
+            usage.prune_usage,
+            samples.prune_samples,
+            generations.prune_generations,
+        )
+        for prune in prunes:
             await self.database.write(prune)
         await self.database.read(self.database.unreadable.forget_missing)
         await self.database.write(lambda tx: event_log.prune_changes(tx, MAX_CHANGES_KEPT))
@@ -286,6 +296,19 @@ class SqliteWorkspaceStore(NounStore):
     forget = in_write(workspaces.forget_workspaces)
 
 
+class SqliteSampleStore(NounStore):
+    measure = in_read(samples.measure_store)
+    add = in_write(samples.add_sample)
+    list = in_read(samples.list_samples)
+
+
+class SqliteGenerationStore(NounStore):
+    add = in_write(generations.add_generation)
+    close = in_write(generations.close_generation)
+    list_open = in_read(generations.list_open_generations)
+    list = in_read(generations.list_generations)
+
+
 class SqliteStore:
     """`Store` in one SQLite file. Create it inside a running event loop; close it there."""
 
@@ -324,6 +347,8 @@ class SqliteStore:
         self.workspaces = SqliteWorkspaceStore(database)
         self.files = SqliteFileStore(database)
         self.unreadable = SqliteUnreadableStore(database)
+        self.samples = SqliteSampleStore(database)
+        self.generations = SqliteGenerationStore(database)
 
     def subscribe(self, listener: Listener) -> None:
         self._database.subscribe(listener)

@@ -1,0 +1,99 @@
+"""Samples: how the gateway was doing, once a minute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.domain.run import Status
+from gateway.domain.sample import (
+    SAMPLE_INTERVAL_MILLISECONDS,
+    SAMPLE_LIFETIME_MILLISECONDS,
+    Sample,
+    StoreMeasure,
+)
+from gateway.store.sqlite.database import Reader, Transaction
+
+#: a sample counts the runs of at most so many milliseconds: the time before nobody has looked at
+MAX_COUNTED_MILLISECONDS = 2 * SAMPLE_INTERVAL_MILLISECONDS
+
+_SAMPLE_COLUMNS = (
+    "at, running, queued, ended, failed, accept_ms, memory_bytes, cpu_percent, loop_lag_ms, database_bytes"
+)
+
+
+def measure_store(reader: Reader) -> StoreMeasure:
+    tallied = dict(reader.execute("SELECT status, n FROM tally WHERE status IN ('queued', 'running')"))
+    last: Any = reader.execute("SELECT max(at) FROM samples WHERE at <= ?", (reader.now,)).get
+    since = max(last or 0, reader.now - MAX_COUNTED_MILLISECONDS)
+    counted: Any = reader.execute(
+        "SELECT count(*), coalesce(sum(status = 'failed'), 0) FROM runs INDEXED BY runs_finished"
+        " WHERE finished > ? AND finished <= ?",
+        (since, reader.now),
+    ).get
+    size: Any = reader.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").get
+    ended, failed = counted
+    return StoreMeasure(
+        running=tallied.get(Status.RUNNING, 0),
+        queued=tallied.get(Status.QUEUED, 0),
+        ended=ended,
+        failed=failed,
+        database_bytes=size,
+    )
+
+
+def add_sample(tx: Transaction, sample: Sample) -> None:
+    tx.execute(
+        f"INSERT OR REPLACE INTO samples ({_SAMPLE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            sample.at,
+            int(sample.running),
+            int(sample.queued),
+            int(sample.ended),
+            int(sample.failed),
+            sample.accept_ms,
+            sample.memory_bytes,
+            sample.cpu_percent,
+            sample.loop_lag_ms,
+            sample.database_bytes,
+        ),
+    )
+
+
+def list_samples(reader: Reader, since: int, until: int, step: int) -> list[Sample]:
+    rows = reader.execute(
+        "SELECT at / ?3 * ?3, avg(running), avg(queued), avg(ended), avg(failed), avg(accept_ms),"
+        " CAST(avg(memory_bytes) AS INTEGER), avg(cpu_percent), max(loop_lag_ms), CAST(avg(database_bytes) AS INTEGER)"
+        " FROM samples WHERE at >= ?1 AND at < ?2 GROUP BY at / ?3 ORDER BY 1",
+        (since, until, step),
+    )
+    return [
+        Sample(
+            at=at,
+            running=running,
+            queued=queued,
+            ended=ended,
+            failed=failed,
+            accept_ms=accept_ms,
+            memory_bytes=memory_bytes,
+            cpu_percent=cpu_percent,
+            loop_lag_ms=loop_lag_ms,
+            database_bytes=database_bytes,
+        )
+        for (
+            at,
+            running,
+            queued,
+            ended,
+            failed,
+            accept_ms,
+            memory_bytes,
+            cpu_percent,
+            loop_lag_ms,
+            database_bytes,
+        ) in rows
+    ]
+
+
+def prune_samples(tx: Transaction) -> None:
+    """Delete samples that are too old."""
+    tx.execute("DELETE FROM samples WHERE at < ?", (tx.now - SAMPLE_LIFETIME_MILLISECONDS,))
