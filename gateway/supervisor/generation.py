@@ -200,10 +200,14 @@ class Generation:
         self.move_to(GenerationState.LEADING)
         self.line.send_message(MessageType.LEAD)
 
-    def step_down(self, drain: float, within: float) -> None:
-        """Ask it to stop claiming, finish its runs and end; it must confirm the first within `within` seconds."""
+    def step_down(self, drain: float, within: float, reason: str = "") -> None:
+        """Ask it to stop claiming, finish its runs and end; it must confirm the first within `within` seconds.
+
+        Args:
+            reason: why the gateway restarts, if somebody said that.
+        """
         self.move_to(GenerationState.YIELDING)
-        self.line.send_message(MessageType.STEP_DOWN, seconds=drain)
+        self.line.send_message(MessageType.STEP_DOWN, seconds=drain, reason=reason)
         self.deadline = time.monotonic() + within
 
     def start_draining(self, seconds: float) -> None:
@@ -211,10 +215,14 @@ class Generation:
         self.move_to(GenerationState.DRAINING)
         self.deadline = time.monotonic() + seconds
 
-    def stop_within(self, grace: float, within: float) -> None:
-        """Ask it to end within `grace` seconds; kill it `within` seconds after that."""
+    def stop_within(self, grace: float, within: float, reason: str = "") -> None:
+        """Ask it to end within `grace` seconds; kill it `within` seconds after that.
+
+        Args:
+            reason: why it is to end, if that is known.
+        """
         self.move_to(GenerationState.DRAINING)
-        self.line.send_message(MessageType.STOP, seconds=grace)
+        self.line.send_message(MessageType.STOP, seconds=grace, reason=reason)
         self.deadline = min(self.deadline or float("inf"), time.monotonic() + grace + within)
 
     def send_signal(self, number: int = KILL_SIGNAL) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,8 @@ from gateway import private_file
 #: seconds that an intent is valid
 INTENT_VALID_SECONDS = 60.0
 _MAX_INTENT_BYTES = 16 * 1024
+#: characters of the reasons of one restart
+MAX_JOINED_REASON_CHARACTERS = 500
 
 S = TypeVar("S", bound=Struct)
 
@@ -95,6 +98,11 @@ def take_intents(lock: Path, pid: int) -> list[Intent]:
         if found is not None and found.pid == pid and 0 <= time.time() - found.at <= INTENT_VALID_SECONDS:
             taken.append(found)
     return taken
+
+
+def join_reasons(asked: Sequence[Intent]) -> str:
+    """Return the reasons of the intents that one restart answers; empty if none has one."""
+    return ", ".join(one.reason for one in asked if one.reason)[:MAX_JOINED_REASON_CHARACTERS]
 
 
 def write_outcome(lock: Path, outcome: Outcome) -> None:

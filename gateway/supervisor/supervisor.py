@@ -229,7 +229,7 @@ class Supervisor:
         if leader is None:
             self._promote_generation(one)
         else:
-            leader.step_down(self._limits.drain, deadlines.YIELD_TIMEOUT_SECONDS)
+            leader.step_down(self._limits.drain, deadlines.YIELD_TIMEOUT_SECONDS, intent.join_reasons(self._intents))
 
     def _hand_over(self, old: Generation) -> None:
         if old.state is not GenerationState.YIELDING:
@@ -359,7 +359,7 @@ class Supervisor:
         self._restarting = True
         self._old = leader.number if (leader := self._current_leader) is not None else self._number
         hard = any(one.hard for one in asked)
-        self._log_event("restart.begun", hard=hard, reason=", ".join(one.reason for one in asked) or "signal")
+        self._log_event("restart.begun", hard=hard, reason=intent.join_reasons(asked) or "signal")
         self._notifier.send_state(RELOADING=1)
         plan = restart_plan.choose_plan(self._env, sys.platform, hard)
         step = self._replace_supervisor if plan is restart_plan.RestartPlan.REEXEC else self._schedule_successor
@@ -443,7 +443,7 @@ class Supervisor:
             if listener is not None:
                 listener.close()
         for one in self._generations:
-            one.stop_within(grace, deadlines.KILL_MARGIN_SECONDS)
+            one.stop_within(grace, deadlines.KILL_MARGIN_SECONDS, self.why)
 
     def _log_event(self, event: str, **about: Any) -> None:
         self._write(logfile.encode_event(event, about))
