@@ -71,14 +71,15 @@ def list_deliveries(status: str | None, task: str | None, limit: int) -> None:
 @COMMAND.command("show")
 @add_id_argument("delivery")
 def show_delivery(id_: str | None, last: bool) -> None:
-    """Show a delivery.
+    """Show a delivery, and each attempt to send it.
 
     \b
     Example:
       gateway deliveries show 73F9KQ
 
     \b
-    --json prints {"status": "ok", "delivery": delivery}
+    --json prints {"status": "ok", "delivery": delivery}, which also has
+      "attempts": [{"number", "at", "seconds", "error", "http_status"}], oldest first
     """
     client, delivery_id = connect_for("deliveries", id_, last=last)
     found = client.get(f"/api/deliveries/{quote_part(delivery_id)}")
@@ -86,6 +87,7 @@ def show_delivery(id_: str | None, last: bool) -> None:
         output.print_json(found)
     else:
         _print_delivery(found["delivery"])
+        _print_attempts(found["delivery"]["attempts"])
 
 
 @COMMAND.command("retry")
@@ -131,3 +133,20 @@ def _print_delivery(delivery: dict[str, Any]) -> None:
             if value not in ("", "-")
         ]
     )
+
+
+def _print_attempts(attempts: list[dict[str, Any]]) -> None:
+    if not attempts:
+        return
+    output.print_text("")
+    rows = [
+        (
+            tried["number"],
+            output.format_time(tried["at"]),
+            "-" if tried["seconds"] is None else output.format_duration(tried["seconds"]),
+            tried["http_status"] or "-",
+            tried["error"] or "accepted",
+        )
+        for tried in attempts
+    ]
+    output.print_table(("try", "at", "took", "answer", "result"), rows)

@@ -28,6 +28,8 @@ MAX_RETRY_AFTER_SECONDS = 86_400.0
 REFUSED_PREFIX = "refused: "
 #: bytes of a file that a chat takes in a second, at least: a slower line is given up
 MIN_CHAT_UPLOAD_BYTES_PER_SECOND = 20_000
+#: attempts that are kept of a delivery, the newest ones
+MAX_KEPT_ATTEMPTS = 50
 #: characters of an error that are stored
 MAX_DELIVERY_ERROR_CHARACTERS = 500
 
@@ -87,8 +89,26 @@ class Delivery(Struct, frozen=True, kw_only=True):
     finished: int | None = None
 
 
+class DeliveryAttempt(Struct, frozen=True, kw_only=True):
+    """How an attempt to send a delivery went."""
+
+    #: from 1, over all retries; the store counts
+    number: int = 0
+    #: when it began, in milliseconds since 1970 UTC; of an interrupted attempt, when that was found
+    at: int
+    #: milliseconds; None if it was interrupted, because its process ended
+    took: int | None
+    #: status of the receiver's answer; None if there was none, or if it is a chat
+    http_status: int | None = None
+    #: why it failed; None if the receiver accepted it
+    error: str | None = None
+
+
 class Delivered(Struct, frozen=True):
     """The receiver accepted it."""
+
+    #: status of the receiver's answer, if it gave one
+    http_status: int | None = None
 
 
 class RetryLater(Struct, frozen=True):
@@ -97,12 +117,14 @@ class RetryLater(Struct, frozen=True):
     reason: str
     #: seconds that the receiver asked us to wait
     retry_after: float = 0.0
+    http_status: int | None = None
 
 
 class PermanentFailure(Struct, frozen=True):
     """The attempt failed, and every other one would fail too."""
 
     reason: str
+    http_status: int | None = None
 
 
 SendResult = Delivered | RetryLater | PermanentFailure

@@ -90,7 +90,7 @@ class WebhookSender:
         ):
             if 200 <= answer.status < 300:
                 await _read_answer(answer, bytearray())
-                return Delivered()
+                return Delivered(answer.status)
             return _judge_refusal(answer, await _read_explanation(answer), self._clock())
 
     def _build_headers(self, delivery: Delivery, body: bytes) -> dict[str, str]:
@@ -157,12 +157,14 @@ def _judge_refusal(answer: aiohttp.ClientResponse, text: bytes, now: int) -> Sen
     """Return the result of an attempt whose answer is no success."""
     why = f"answered {answer.status}"
     if answer.status == STATUS_GONE:
-        return PermanentFailure(f"{why}: it wants no more")
+        return PermanentFailure(f"{why}: it wants no more", answer.status)
     if 300 <= answer.status < 400:
-        return RetryLater(f"{why}: redirects are not followed")
+        return RetryLater(f"{why}: redirects are not followed", http_status=answer.status)
     shown = cut_excerpt(text[: 4 * MAX_EXCERPT_CHARACTERS].decode("utf-8", "replace"))
     return RetryLater(
-        f"{why}: {shown}" if shown else why, retry_after=_parse_retry_after(answer.headers.get("Retry-After"), now)
+        f"{why}: {shown}" if shown else why,
+        retry_after=_parse_retry_after(answer.headers.get("Retry-After"), now),
+        http_status=answer.status,
     )
 
 

@@ -256,6 +256,22 @@ async def forward(served: Serving, clock: SteppedClock, hours: float) -> None:
     served.engine._outbox.wake()
 
 
+async def test_a_delivery_shows_each_attempt_to_send_it(tmp_path: Path) -> None:
+    async with serve_receiver("503", "500") as receiver, gateway(tmp_path, schedule=[0.0, 0.0]) as served:
+        await submit(served, receiver.url)
+        dead = await delivery_with(served, "dead", 2)
+        await retry(served, dead["id"])
+        await delivery_with(served, "delivered", 1)
+        shown = (await get(served, f"/api/deliveries/{dead['id'][:22]}"))["delivery"]
+
+    attempts = shown["attempts"]
+    told = [(one["number"], one["http_status"], (one["error"] or "")[:12]) for one in attempts]
+    assert told == [(1, 503, "answered 503"), (2, 500, "answered 500"), (3, 200, "")]
+    assert [one["at"] for one in attempts] == sorted(one["at"] for one in attempts)
+    assert all(one["seconds"] >= 0 for one in attempts)
+    assert (shown["id"], shown["status"], shown["attempt"]) == (dead["id"], "delivered", 1)
+
+
 async def test_what_a_receiver_asks_to_wait_is_waited(tmp_path: Path) -> None:
     clock = SteppedClock()
     async with serve_receiver("429 Retry-After: 600") as receiver, gateway(tmp_path, clock) as served:

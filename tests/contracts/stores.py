@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pytest
 
 from gateway.domain.agent import SessionMode
+from gateway.domain.delivery import DeliveryAttempt
 from gateway.domain.event import AnyEventData, Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
@@ -25,6 +26,8 @@ ALL = RunFilter()
 PAGE = Page(limit=100_000)
 #: the time of a test's clock at its start
 START = 1_700_000_000_000
+#: an attempt that a test does not look at
+TRIED = DeliveryAttempt(at=START, took=5)
 
 
 class SteppedClock:

@@ -7,9 +7,11 @@ import pytest
 
 from gateway.domain.address_policy import WebhookUse
 from gateway.domain.delivery import (
+    MAX_KEPT_ATTEMPTS,
     MAX_RETRY_DELAY_SECONDS,
     RETRY_JITTER_SHARE,
     Delivery,
+    DeliveryAttempt,
     DeliveryFilter,
     DeliveryStatus,
     Target,
@@ -19,7 +21,7 @@ from gateway.domain.ports.store import Store
 from gateway.domain.run import AttemptResult, Move, OnInterrupt, Outcome, Run
 from gateway.domain.schedule import Schedule, ScheduleSpec
 from gateway.errors import Conflict, DeliveryNotFound
-from tests.contracts.stores import PAGE, START, Shelf, SteppedClock, Told, claim_one, finish, key, running, spec
+from tests.contracts.stores import PAGE, START, TRIED, Shelf, SteppedClock, Told, claim_one, finish, key, running, spec
 
 HOOK = Target(kind="webhook", address="https://one.example/hook")
 OTHER = Target(kind="webhook", address="https://two.example/hook", format="xitto", trusted=True)
@@ -35,7 +37,7 @@ async def all_of(store: Store) -> list[Delivery]:
 
 
 async def recorded(store: Store, delivery: Delivery, status: DeliveryStatus, **fields: object) -> bool:
-    return await store.deliveries.record_attempt(msgspec.structs.replace(delivery, status=status, **fields))
+    return await store.deliveries.record_attempt(msgspec.structs.replace(delivery, status=status, **fields), TRIED)
 
 
 async def test_the_end_of_a_run_makes_a_delivery_for_each_target(store: Store) -> None:
@@ -304,8 +306,9 @@ async def test_an_attempt_whose_delivery_was_made_due_meanwhile_is_not_recorded(
     await store.deliveries.release_in_flight()
     late = msgspec.structs.replace(taken, status=DeliveryStatus.DELIVERED)
 
-    assert not await store.deliveries.record_attempt(late)
+    assert not await store.deliveries.record_attempt(late, TRIED)
     assert (await store.deliveries.get(taken.id)).status is DeliveryStatus.PENDING
+    assert [tried.took for tried in await store.deliveries.list_attempts(taken.id)] == [None]
 
 
 async def test_a_retry_with_the_same_key_is_one_retry(store: Store) -> None:
@@ -373,3 +376,60 @@ async def test_every_state_of_a_delivery_is_published_as_a_change(store: Store) 
     assert {(change.ref, change.agent, change.session) for change in changes} == {
         (taken.id, run.spec.agent, run.spec.session)
     }
+
+
+# --- attempts ---------------------------------------------------------------------------------
+
+
+async def test_each_attempt_is_kept_with_what_came_of_it(store: Store) -> None:
+    await ended(store)
+    (first,) = await store.deliveries.take_due(10, 1)
+    failed = msgspec.structs.replace(first, status=DeliveryStatus.PENDING, next_at=START, error="no")
+    await store.deliveries.record_attempt(failed, DeliveryAttempt(at=START, took=7, http_status=503, error="no"))
+    (second,) = await store.deliveries.take_due(10, 1)
+    sent = msgspec.structs.replace(second, status=DeliveryStatus.DELIVERED, finished=START)
+    await store.deliveries.record_attempt(sent, DeliveryAttempt(at=START + 9, took=0, http_status=200))
+
+    assert await store.deliveries.list_attempts(first.id) == [
+        DeliveryAttempt(number=1, at=START, took=7, http_status=503, error="no"),
+        DeliveryAttempt(number=2, at=START + 9, took=0, http_status=200),
+    ]
+
+
+async def test_the_numbers_of_attempts_go_on_after_a_retry(store: Store) -> None:
+    await ended(store)
+    for _ in range(2):
+        (taken,) = await store.deliveries.take_due(10, 1)
+        await recorded(store, taken, DeliveryStatus.DEAD, finished=START)
+        await store.deliveries.retry(taken.id)
+
+    assert [tried.number for tried in await store.deliveries.list_attempts(taken.id)] == [1, 2]
+    assert (await store.deliveries.get(taken.id)).attempt == 0
+
+
+async def test_the_last_attempts_are_kept(store: Store) -> None:
+    await ended(store)
+    for _ in range(MAX_KEPT_ATTEMPTS + 2):
+        (taken,) = await store.deliveries.take_due(10, 1)
+        await recorded(store, taken, DeliveryStatus.PENDING, next_at=START)
+
+    kept = [tried.number for tried in await store.deliveries.list_attempts(taken.id)]
+    assert kept == list(range(3, MAX_KEPT_ATTEMPTS + 3))
+
+
+async def test_an_attempt_that_the_end_of_its_process_interrupted_is_kept_as_such(store: Store) -> None:
+    await ended(store)
+    (taken,) = await store.deliveries.take_due(10, 1)
+    await store.deliveries.release_in_flight()
+
+    why = "the gateway stopped during this attempt"
+    assert await store.deliveries.list_attempts(taken.id) == [DeliveryAttempt(number=1, at=START, took=None, error=why)]
+
+
+async def test_attempts_go_with_their_delivery(store: Store, clock: SteppedClock) -> None:
+    await ended(store)
+    (taken,) = await store.deliveries.take_due(10, 1)
+    await recorded(store, taken, DeliveryStatus.DEAD, finished=START)
+    await store.retention.prune_dead_letters(START)
+
+    assert await store.deliveries.list_attempts(taken.id) == []

@@ -16,7 +16,7 @@ from gateway.domain.run import Run
 from gateway.domain.search import SearchQuery
 from gateway.errors import RunNotFound
 from gateway.store.sqlite import pruning
-from tests.contracts.stores import ALL, PAGE, START, SteppedClock, claim_one, finish, key, spec
+from tests.contracts.stores import ALL, PAGE, START, TRIED, SteppedClock, claim_one, finish, key, spec
 
 DAY = 86_400_000
 
@@ -156,7 +156,7 @@ async def dead_letter(store: Store) -> Delivery:
     await ended(store, deliver=(Target(kind="webhook", address="http://127.0.0.1:1/"),))
     (delivery,) = await store.deliveries.take_due(10, 10)
     given_up = msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=delivery.created)
-    assert await store.deliveries.record_attempt(given_up)
+    assert await store.deliveries.record_attempt(given_up, TRIED)
     return given_up
 
 

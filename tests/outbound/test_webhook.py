@@ -112,7 +112,7 @@ async def test_a_redirect_to_a_forbidden_address_is_not_followed() -> None:
     async with serve_receiver() as canary, serve_receiver(f"307 Location: {canary.url}") as front:
         receipt = await sent(front.url, AddressPolicy.from_allow_list(["127.0.0.1"], local=False))
 
-    assert receipt == RetryLater("answered 307: redirects are not followed")
+    assert receipt == RetryLater("answered 307: redirects are not followed", http_status=307)
     assert (len(front.requests), canary.connections) == (1, 0)
 
 
@@ -134,7 +134,9 @@ async def test_each_try_looks_the_name_up_again() -> None:
     sender = WebhookSender(reach, wall_clock, look_up=names, keys=SIGNING_KEYS)
     async with serve_receiver() as receiver:
         for _ in range(2):
-            assert await sender.send_delivery(delivery(f"http://inside.example:{receiver.port}/"), b"{}") == Delivered()
+            assert await sender.send_delivery(delivery(f"http://inside.example:{receiver.port}/"), b"{}") == Delivered(
+                200
+            )
 
     assert (len(names.asked), receiver.connections) == (2, 2)
 
@@ -151,7 +153,7 @@ async def test_each_try_looks_the_name_up_again() -> None:
 )
 async def test_an_allowed_address_gets_the_webhook(host: str, reach: AddressPolicy, fields: dict[str, Any]) -> None:
     async with serve_receiver() as receiver:
-        assert await sent(f"http://{host}:{receiver.port}/", reach, Names(["127.0.0.1"]), **fields) == Delivered()
+        assert await sent(f"http://{host}:{receiver.port}/", reach, Names(["127.0.0.1"]), **fields) == Delivered(200)
 
     assert [request.body for request in receiver.requests] == [b"{}"]
 
@@ -209,7 +211,7 @@ async def test_retry_after_is_a_number_or_a_date(header: str, seconds: float) ->
     async with serve_receiver(f"503 Retry-After: {header}") as receiver:
         receipt = await sender.send_delivery(delivery(receiver.url), b"{}")
 
-    assert receipt == RetryLater("answered 503: well", retry_after=seconds)
+    assert receipt == RetryLater("answered 503: well", retry_after=seconds, http_status=503)
 
 
 async def test_a_body_that_does_not_end_is_not_waited_for() -> None:
@@ -237,7 +239,7 @@ async def test_what_follows_the_limit_of_an_answer_is_not_waited_for() -> None:
         result = await sent(url, AddressPolicy(loopback_only=True))
         await closed.wait()
 
-    assert result == Delivered()
+    assert result == Delivered(200)
 
 
 async def test_an_answer_that_breaks_off_is_tried_again() -> None:
@@ -259,8 +261,8 @@ async def test_a_refusal_counts_even_if_its_explanation_breaks_off(rest: str) ->
         results = [await sent(receiver.url, AddressPolicy(loopback_only=True)) for _ in range(2)]
 
     assert results == [
-        RetryLater("answered 503: busy", retry_after=30.0),
-        PermanentFailure("answered 410: it wants no more"),
+        RetryLater("answered 503: busy", retry_after=30.0, http_status=503),
+        PermanentFailure("answered 410: it wants no more", 410),
     ]
 
 
@@ -279,7 +281,7 @@ async def test_a_refusal_counts_even_if_its_explanation_does_not_end() -> None:
         await said.wait()
         result = await sending
 
-    assert result == RetryLater("answered 503: because", retry_after=30.0)
+    assert result == RetryLater("answered 503: because", retry_after=30.0, http_status=503)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,7 @@ async def test_a_look_up_that_hangs_does_not_delay_others(hurry: Hurry) -> None:
         given_up = await slow
         released.set()
 
-    assert (quick, given_up) == (Delivered(), RetryLater("no answer within 120 s"))
+    assert (quick, given_up) == (Delivered(200), RetryLater("no answer within 120 s"))
 
 
 async def test_an_answer_that_says_it_is_compressed_is_not_unpacked() -> None:
@@ -354,4 +356,4 @@ async def test_an_answer_that_says_it_is_compressed_is_not_unpacked() -> None:
     async with serve_receiver("503 Content-Encoding: gzip") as receiver:
         result = await sent(receiver.url, AddressPolicy(loopback_only=True), trusted=True)
 
-    assert result == RetryLater("answered 503: well")
+    assert result == RetryLater("answered 503: well", http_status=503)

@@ -25,7 +25,7 @@ from gateway.store.sqlite import lanes, opening
 from gateway.store.sqlite.database import Database
 from gateway.store.sqlite.readers import TimeLimit
 from gateway.store.sqlite.store import SqliteStore
-from tests.contracts.stores import LIMITS, SteppedClock, claim_one, finish, spec
+from tests.contracts.stores import LIMITS, TRIED, SteppedClock, claim_one, finish, spec
 
 #: tables that grow; the others stay small
 LARGE = re.compile(
@@ -97,7 +97,8 @@ async def test_no_write_scans_a_whole_table(store: SqliteStore, plans: Plans) ->
     await finish(store, await claim_one(store))
     await store.owners.rescue_runs("owner")
     for delivery in await store.deliveries.take_due(10, 1):
-        await store.deliveries.record_attempt(msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=1))
+        dead = msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=1)
+        await store.deliveries.record_attempt(dead, TRIED)
         await store.deliveries.retry(delivery.id)
     await store.deliveries.release_in_flight()
     await store.sessions.open_empty("main", "test", "fresh")
@@ -187,6 +188,7 @@ async def test_no_list_scans_or_sorts_a_whole_table(
         await store.events.read_changes_after(0, 100)
         for wanted in (DeliveryFilter(), DeliveryFilter(status=DeliveryStatus.DEAD), DeliveryFilter(run="x")):
             await store.deliveries.list(wanted, Page(before=10))
+        await store.deliveries.list_attempts("x")
         for waiting in (None, True, False):
             await store.permissions.list_all(waiting, Page(before=10))
 

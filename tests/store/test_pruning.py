@@ -12,7 +12,7 @@ from gateway.domain.delivery import Delivery, DeliveryCounts, DeliveryStatus, Ta
 from gateway.domain.run import Run, Source, Status
 from gateway.store.sqlite import pruning
 from gateway.store.sqlite.store import SqliteStore
-from tests.contracts.stores import PAGE, START, SteppedClock, claim_one, finish, spec
+from tests.contracts.stores import PAGE, START, TRIED, SteppedClock, claim_one, finish, spec
 
 HOOK = Target(kind="webhook", address="http://127.0.0.1:1/")
 
@@ -37,7 +37,7 @@ async def dead_letter(store: SqliteStore) -> Delivery:
 
 async def give_up(store: SqliteStore, delivery: Delivery) -> Delivery:
     given_up = msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=store._database._clock())
-    assert await store.deliveries.record_attempt(given_up)
+    assert await store.deliveries.record_attempt(given_up, TRIED)
     return given_up
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
 
 from gateway.api import paging, views
 from gateway.api.routing import Call, Nothing, Routes
-from gateway.domain.delivery import DeliveryFilter, DeliveryStatus
+from gateway.domain import times
+from gateway.domain.delivery import DeliveryAttempt, DeliveryFilter, DeliveryStatus
 from gateway.domain.token import Scope
 
 ROUTES = Routes("deliveries")
@@ -18,6 +20,31 @@ ROUTES = Routes("deliveries")
 class DeliveryAnswer(Struct, frozen=True, kw_only=True):
     status: str = "ok"
     delivery: views.DeliveryShown
+
+
+class AttemptShown(Struct, frozen=True, kw_only=True):
+    """An attempt to send a delivery."""
+
+    #: from 1, over all retries
+    number: int
+    #: when it began; of an interrupted attempt, when that was found
+    at: str
+    #: how long it took; null if it was interrupted, because the gateway stopped
+    seconds: float | None
+    #: why it failed; null if the receiver accepted it
+    error: str | None
+    #: status of the receiver's answer; null if there was none, and for chats
+    http_status: int | None
+
+
+class DeliveryDetails(views.DeliveryShown, frozen=True, kw_only=True):
+    #: the attempts to send it, oldest first; of very many, the last 50
+    attempts: list[AttemptShown]
+
+
+class DetailsAnswer(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    delivery: DeliveryDetails
 
 
 class DeliveryList(Struct, frozen=True, kw_only=True):
@@ -48,10 +75,13 @@ async def list_deliveries(call: Call[Nothing, WhichDeliveries]) -> DeliveryList:
     return DeliveryList(deliveries=deliveries, next_cursor=cursor)
 
 
-@ROUTES.add("GET", "/api/deliveries/{id}", scope=Scope.READ, answer=DeliveryAnswer)
-async def show_delivery(call: Call[Nothing, Nothing]) -> DeliveryAnswer:
-    """Show a delivery, by its id or any unique part of it."""
-    return DeliveryAnswer(delivery=views.render_delivery(await call.engine.deliveries.get_delivery(call.path["id"])))
+@ROUTES.add("GET", "/api/deliveries/{id}", scope=Scope.READ, answer=DetailsAnswer)
+async def show_delivery(call: Call[Nothing, Nothing]) -> DetailsAnswer:
+    """Show a delivery with each attempt to send it, by its id or any unique part of it."""
+    found = await call.engine.deliveries.get_delivery(call.path["id"])
+    attempts = [_render_attempt(one) for one in await call.engine.deliveries.list_attempts(found)]
+    shown = msgspec.structs.asdict(views.render_delivery(found))
+    return DetailsAnswer(delivery=DeliveryDetails(**shown, attempts=attempts))
 
 
 @ROUTES.add("POST", "/api/deliveries/{id}/retry", scope=Scope.WRITE, answer=DeliveryAnswer)
@@ -59,3 +89,13 @@ async def retry_delivery(call: Call[Nothing, Nothing]) -> DeliveryAnswer:
     """Send a dead or waiting delivery now; it keeps its id and gets all its attempts again."""
     found = await asyncio.shield(call.engine.deliveries.retry_delivery(call.path["id"], call.read_idempotency_key()))
     return DeliveryAnswer(delivery=views.render_delivery(found))
+
+
+def _render_attempt(tried: DeliveryAttempt) -> AttemptShown:
+    return AttemptShown(
+        number=tried.number,
+        at=times.format_rfc3339(tried.at),
+        seconds=None if tried.took is None else tried.took / 1000,
+        error=tried.error,
+        http_status=tried.http_status,
+    )

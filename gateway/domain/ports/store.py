@@ -10,7 +10,7 @@ from msgspec import Struct
 from gateway.domain.address_policy import WebhookUse
 from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.budget import UsageGroup, UsageGrouping, UsageTotals
-from gateway.domain.delivery import Delivery, DeliveryCounts, DeliveryFilter
+from gateway.domain.delivery import Delivery, DeliveryAttempt, DeliveryCounts, DeliveryFilter
 from gateway.domain.event import Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
@@ -48,14 +48,22 @@ class DeliveryStore(Protocol):
         """Take up to `limit` due deliveries: one at a time for a chat, at most `each` for any other receiver."""
         ...
 
-    async def record_attempt(self, delivery: Delivery) -> bool:
-        """Store how an attempt went. Returns False, and writes nothing, if a newer attempt has begun."""
+    async def record_attempt(self, delivery: Delivery, tried: DeliveryAttempt) -> bool:
+        """Store how an attempt went, and the delivery as it is after it.
+
+        Returns False, and writes nothing, if a newer attempt has begun.
+        """
+        ...
+
+    async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
+        """Return the newest attempts of a delivery, oldest first; none if there is no delivery with that id."""
         ...
 
     async def release_in_flight(self) -> int:
         """Make due again what was in flight when its process ended, and what the settings refused.
 
-        Only a new leader does this. A refused attempt does not count: the settings may be other ones now.
+        Only a new leader does this. What was in flight has an attempt that was interrupted. A refused attempt does
+        not count: the settings may be other ones now.
         Returns how many deliveries that were.
         """
         ...

@@ -17,6 +17,7 @@ from gateway.domain.delivery import (
     DELIVERY_RETRY_DELAYS_SECONDS,
     MIN_CHAT_UPLOAD_BYTES_PER_SECOND,
     Delivery,
+    DeliveryAttempt,
     DeliveryStatus,
     PermanentFailure,
     RetryLater,
@@ -150,10 +151,13 @@ class Outbox:
 
     async def _send_delivery(self, delivery: Delivery) -> None:
         with log.bound(delivery=delivery.id, run=delivery.run):
+            at, begun = self._clock(), asyncio.get_running_loop().time()
             result = await self._attempt_send(delivery)
+            took = round((asyncio.get_running_loop().time() - begun) * 1000)
             chance = random.random()  # noqa: S311 it spreads retries, and protects nothing
             done = apply_send_result(delivery, result, self._clock(), chance, self._setup.retry_delays)
-            await until_stored(lambda: self._store.deliveries.record_attempt(done))
+            tried = DeliveryAttempt(at=at, took=took, http_status=result.http_status, error=done.error)
+            await until_stored(lambda: self._store.deliveries.record_attempt(done, tried))
             level = _LOG_LEVELS.get(done.status, logging.INFO)
             _log.log(
                 level,

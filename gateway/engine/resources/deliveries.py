@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from gateway.domain.address_policy import AddressPolicy, RefusedWebhook
-from gateway.domain.delivery import Delivery, DeliveryCounts, DeliveryFilter, Target
+from gateway.domain.delivery import Delivery, DeliveryAttempt, DeliveryCounts, DeliveryFilter, Target
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
@@ -56,6 +56,10 @@ class Deliveries:
             DeliveryNotFound: there is none, or more than one.
         """
         return await self._store.deliveries.get(delivery)
+
+    async def list_attempts(self, delivery: Delivery) -> Sequence[DeliveryAttempt]:
+        """Return the newest attempts to send a delivery, oldest first."""
+        return await self._store.deliveries.list_attempts(delivery.id)
 
     async def retry_delivery(self, delivery: str, key: IdempotencyKey | None = None) -> Delivery:
         """Send a dead or waiting delivery now, with its full number of attempts.

@@ -16,11 +16,13 @@ import apsw
 from gateway.domain import ids
 from gateway.domain.address_policy import WebhookUse
 from gateway.domain.delivery import (
+    MAX_KEPT_ATTEMPTS,
     MAX_RETRY_DELAY_SECONDS,
     REFUSED_PREFIX,
     RETRY_JITTER_SHARE,
     WEBHOOK_KIND,
     Delivery,
+    DeliveryAttempt,
     DeliveryCounts,
     DeliveryFilter,
     DeliveryStatus,
@@ -89,6 +91,9 @@ _FIRST_DUE = (
     "SELECT seq FROM deliveries INDEXED BY deliveries_line"
     " WHERE status = 'pending' AND receiver = ? AND next_at <= ? ORDER BY next_at, seq LIMIT ?"
 )
+
+#: the number of a delivery's next attempt; in place of `{}` stands the delivery
+_NEXT_ATTEMPT = "(SELECT coalesce(max(n), 0) + 1 FROM delivery_attempts WHERE delivery = {})"
 
 
 def _decode_delivery(row: Sequence[Any]) -> Delivery:
@@ -160,8 +165,11 @@ def _give_up_unreadable(tx: Transaction, seq: int) -> None:
     _note_change(tx, seq, DeliveryStatus.DEAD)
 
 
-def record_attempt(tx: Transaction, delivery: Delivery) -> bool:
-    """Store how an attempt went. Returns False, and writes nothing, if a newer attempt has begun."""
+def record_attempt(tx: Transaction, delivery: Delivery, tried: DeliveryAttempt) -> bool:
+    """Store how an attempt went, and the delivery as it is after it.
+
+    Returns False, and writes nothing, if a newer attempt has begun.
+    """
     tx.execute(
         "UPDATE deliveries SET status = ?, next_at = ?, error = ?, finished = ?"
         " WHERE seq = ? AND status = 'sending' AND attempt = ?",
@@ -176,6 +184,14 @@ def record_attempt(tx: Transaction, delivery: Delivery) -> bool:
     )
     if not tx.changes_made():
         return False
+    number: Any = tx.execute(
+        f"INSERT INTO delivery_attempts (delivery, n, kind, at, took, http_status, error)"
+        f" VALUES (?1, {_NEXT_ATTEMPT.format('?1')}, ?2, ?3, ?4, ?5, ?6) RETURNING n",
+        (delivery.seq, delivery.target.kind, tried.at, tried.took, tried.http_status, tried.error),
+    ).get
+    tx.execute(
+        "DELETE FROM delivery_attempts WHERE delivery = ? AND n <= ?", (delivery.seq, number - MAX_KEPT_ATTEMPTS)
+    )
     _note_change(tx, delivery.seq, delivery.status)
     return True
 
@@ -188,6 +204,12 @@ def release_in_flight(tx: Transaction) -> int:
     tx.execute(
         "UPDATE deliveries INDEXED BY deliveries_due SET next_at = ?1, attempt = max(attempt - 1, 0)"
         f" WHERE status = 'pending' AND next_at > ?1 AND error GLOB '{REFUSED_PREFIX}*'",
+        (tx.now,),
+    )
+    tx.execute(
+        "INSERT INTO delivery_attempts (delivery, n, kind, at, error)"
+        f" SELECT seq, {_NEXT_ATTEMPT.format('seq')}, kind, ?, 'the gateway stopped during this attempt'"
+        " FROM deliveries INDEXED BY deliveries_sending WHERE status = 'sending'",
         (tx.now,),
     )
     tx.execute(
@@ -278,6 +300,26 @@ def list_deliveries(reader: Reader, which: DeliveryFilter, page: Page) -> list[D
         (*(value for _, value in conditions), page.limit),
     )
     return _decode_deliveries(reader, rows)
+
+
+def list_attempts(reader: Reader, delivery_id: str) -> list[DeliveryAttempt]:
+    """Return the newest attempts of a delivery, oldest first."""
+    rows = reader.execute(
+        "SELECT n, at, took, http_status, CAST(error AS BLOB) FROM delivery_attempts"
+        " WHERE delivery = (SELECT seq FROM deliveries WHERE id = ?) ORDER BY n DESC LIMIT ?",
+        (delivery_id, MAX_KEPT_ATTEMPTS),
+    )
+    found = [
+        DeliveryAttempt(
+            number=n,
+            at=at,
+            took=took,
+            http_status=status,
+            error=None if error is None else error.decode("utf-8", "replace"),
+        )
+        for n, at, took, status, error in rows
+    ]
+    return found[::-1]
 
 
 def next_due_at(reader: Reader, now: int) -> int | None:

@@ -136,6 +136,7 @@ class SqliteDeliveryStore(NounStore):
     retry = in_write(deliveries.retry_delivery)
     get = in_read(deliveries.get_delivery)
     list = in_read(deliveries.list_deliveries)
+    list_attempts = in_read(deliveries.list_attempts)
     next_due_at = in_read(deliveries.next_due_at)
     count_undelivered = in_read(deliveries.count_undelivered)
     list_webhook_uses = in_read(deliveries.list_webhook_uses)

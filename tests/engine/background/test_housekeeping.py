@@ -20,7 +20,7 @@ from gateway.engine.background.housekeeping import Pruner
 from gateway.errors import Unavailable
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE, until
-from tests.contracts.stores import SteppedClock, claim_one, done, finish, spec
+from tests.contracts.stores import TRIED, SteppedClock, claim_one, done, finish, spec
 from tests.engine.stage import Between, staged
 
 DAY = 86_400_000
@@ -70,7 +70,7 @@ async def test_dead_letters_go_before_the_runs_that_they_keep(tmp_path: Path) ->
     await finish(store, await claim_one(store), done())
     (delivery,) = await store.deliveries.take_due(1, 1)
     await store.deliveries.record_attempt(
-        msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=clock.now)
+        msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=clock.now), TRIED
     )
     clock.forward(2 * DAY)
     (new,) = await fill(store, 1)

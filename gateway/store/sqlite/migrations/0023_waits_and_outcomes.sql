@@ -17,4 +17,5 @@ CREATE TABLE delivery_attempts (                     -- how each attempt to send
     error       TEXT,                                -- NULL: the receiver accepted it
     PRIMARY KEY (delivery, n)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX delivery_attempts_of_channel ON delivery_attempts (kind, error IS NULL, at) WHERE kind <> 'webhook';
+CREATE INDEX delivery_attempts_of_channel ON delivery_attempts (kind, error IS NULL, at)
+WHERE kind <> 'webhook' AND took IS NOT NULL;
