@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from gateway.domain import times
@@ -43,20 +44,22 @@ Chat = Annotated[str, Meta(min_length=1, max_length=MAX_CHAT_CHARACTERS)]
 TaskName = Annotated[str, Meta(pattern=name_pattern(100))]
 #: a name of a session in the route's own channel, or a session's full key
 SessionName = Annotated[str, Meta(min_length=1, max_length=2 * 65 + MAX_CHAT_CHARACTERS)]
-#: a moment that a client names
-Moment = Annotated[datetime, Meta(tz=True)]
+#: a moment in a query, for `parse_moment`: as a datetime, it would also be read from a number
+Moment = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
 
 
-def parse_moment(name: str, given: datetime) -> int:
+def parse_moment(name: str, given: str) -> int:
     """Return a moment in milliseconds since 1970 UTC.
 
     Args:
         name: the field, for the message.
 
     Raises:
-        InvalidRequest: it lies outside of the years that can be shown.
+        InvalidRequest: it is not RFC 3339 with a time zone, or lies outside of the years that can be shown.
     """
     try:
-        return times.to_milliseconds(given.astimezone(UTC))
+        return times.to_milliseconds(msgspec.convert(given, Annotated[datetime, Meta(tz=True)]).astimezone(UTC))
+    except msgspec.ValidationError:
+        raise InvalidRequest(f"{name}: send a time as in RFC 3339, such as 2026-11-21T09:00:00Z.") from None
     except OverflowError:
         raise InvalidRequest(f"{name}: must lie in the years 1 to 9999, in UTC.") from None

@@ -87,6 +87,7 @@ async def test_what_is_older_than_samples_are_kept_is_left_out(tmp_path: Path) -
     [
         {"since": "2023-11-14T22:13:20Z", "until": "2023-11-14T22:13:20Z"},
         {"since": "yesterday"},
+        {"since": "1700000000"},
         {"since": "2023-11-14T22:13:20"},
         {"points": "1"},
         {"points": "2001"},
