@@ -12,6 +12,7 @@ import msgspec
 
 from gateway import backends, channels, log, paths, plugins, validation
 from gateway.agent_setup import detection, entries, idle_limits
+from gateway.api.doctor import Doctor
 from gateway.api.routing import Control, ServerContext
 from gateway.backends import BackendResources
 from gateway.channels import ChannelResources, ChannelType
@@ -318,6 +319,7 @@ async def open_gateway(
             clock=clock,
         )
         await stack.enter_async_context(engine)
+        doctor = await stack.enter_async_context(Doctor(children, environ, config.home, clock))
         yield ServerContext(
             engine=engine,
             config=config,
@@ -327,6 +329,7 @@ async def open_gateway(
             clock=clock,
             closing=Latch(),
             control=control,
+            doctor=doctor,
             file_fetcher=FileFetcher(_make_address_policy(config)) if config.files.fetch else None,
         )
 

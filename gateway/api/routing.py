@@ -18,6 +18,7 @@ from gateway import plugins
 from gateway.api import errors
 from gateway.api.audience import Audience
 from gateway.api.body import JSON_MEDIA_TYPE, BodyCount, BodyLimit
+from gateway.api.doctor import Doctor
 from gateway.api.readiness import AgentCheck, StorageCheck
 from gateway.config import Config
 from gateway.domain.file import File
@@ -74,6 +75,7 @@ class ServerContext:
     #: is set when the server begins to close: streams end then
     closing: Latch
     control: Control
+    doctor: Doctor
     #: fetches files that clients name by their URL; None where the settings do not allow it
     file_fetcher: FileFetcher | None = None
     storage_check: StorageCheck = field(default_factory=StorageCheck)
