@@ -94,20 +94,22 @@ function showPages(content) {
   /** @type {(() => void) | null} */
   let endPage = null;
   const query = signal(new URLSearchParams());
+  const at = signal(/** @type {Record<string, string>} */ ({}));
   onCleanup(() => endPage?.());
   effect(() => {
     const found = match(address());
     if (!found) return go(link('/'), { replace: true });
     query.set(found.place.query);
-    const key = JSON.stringify([found.row.name, found.place.params]);
-    if (key === shown) return; // another query only: the page reads it itself
+    at.set(found.place.params);
+    const key = JSON.stringify([found.row.name, found.row.keeps ? null : found.place.params]);
+    if (key === shown) return; // the page reads what is new by itself
     shown = key;
     endPage?.();
     endPage = null;
     content.replaceChildren(loading());
     untracked(() => load(found.row.name).then((module) => {
       if (key !== shown) return;
-      const [node, end] = scope(() => module.page({ params: found.place.params, query }));
+      const [node, end] = scope(() => module.page({ params: found.place.params, at, query }));
       endPage = end;
       heading.set(module.title(found.place.params));
       document.title = `${heading.peek()} · Moongate`;

@@ -3,18 +3,22 @@
  * Which page is shown: the fragment of the address, `#/runs/01J…?status=failed`. Servers never get to see it.
  *
  * Each row is a page: its pattern, its module, which is loaded when it is first shown, and whether it stands in the menu. A
- * module exports `title(params)` and `page({params, query})`, which returns its content; `style`, if it has one of its own.
+ * module exports `title(params)` and `page({params, at, query})`, which returns its content; `style`, if it has one of its own.
  */
 
 import { signal } from './signals.js';
 
 /** @typedef {{params: Record<string, string>, query: URLSearchParams}} Place */
-/** @typedef {{name: string, pattern: string, icon?: string, menu?: string}} PageRow `icon` puts it into the menu; `menu` is the row there that it belongs to */
+/**
+ * @typedef {{name: string, pattern: string, icon?: string, menu?: string, keeps?: boolean}} PageRow
+ * `icon` puts it into the menu; `menu` is the row there that it belongs to. A page that `keeps` stays when only the named
+ * parts change: it reads them from `at`.
+ */
 
 /** @type {PageRow[]} */
 export const PAGES = [
   { name: 'now', pattern: '/', icon: 'now' },
-  { name: 'chat', pattern: '/chat', icon: 'chat' },
+  { name: 'chat', pattern: '/chat', icon: 'chat', keeps: true },
   { name: 'runs', pattern: '/runs', icon: 'runs' },
   { name: 'board', pattern: '/board', icon: 'board' },
   { name: 'schedules', pattern: '/schedules', icon: 'schedules' },
@@ -23,7 +27,7 @@ export const PAGES = [
   { name: 'agents', pattern: '/agents', icon: 'agents' },
   { name: 'usage', pattern: '/usage', icon: 'usage' },
   { name: 'system', pattern: '/system', icon: 'system' },
-  { name: 'chat', pattern: '/chat/:session' },
+  { name: 'chat', pattern: '/chat/:session', keeps: true },
   { name: 'run', pattern: '/runs/:id', menu: 'runs' },
   { name: 'board', pattern: '/board/:project' },
   { name: 'schedules', pattern: '/schedules/:id' },
