@@ -11,10 +11,11 @@ import { say } from './toast.js';
 /**
  * Return the state of something: an icon, a colour and a word, so that no one of them is needed.
  * @param {string} status such as `running` or `failed`: also the name of its icon
- * @param {string} [label]
+ * @param {string} [label] another word; an empty one shows the icon alone
  */
 export function badge(status, label) {
-  return html`<span class="badge" data-status=${status}>${icon(status)}${label ?? statusName(status)}</span>`;
+  const word = label === '' ? html`<span class="hidden-text">${statusName(status)}</span>` : label ?? statusName(status);
+  return html`<span class="badge" data-status=${status} title=${label === '' ? statusName(status) : null}>${icon(status)}${word}</span>`;
 }
 
 /** Return the word for a status. @param {string} status */

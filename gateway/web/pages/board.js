@@ -1,0 +1,231 @@
+// @ts-check
+/** A project as a board: its runs are cards, which move by themselves while agents work, and by hand to start or stop them. */
+
+import { can, get, newKey, patch, post, remove } from '../core/api.js';
+import { cost, firstLine, relative } from '../core/format.js';
+import { each, html, trusted } from '../core/html.js';
+import { bindKey } from '../core/keyboard.js';
+import { liveList } from '../core/list.js';
+import { onChanges } from '../core/live.js';
+import { go, link } from '../core/router.js';
+import { computed, effect, signal } from '../core/signals.js';
+import { t } from '../core/text.js';
+import { badge, button, complain, empty, failed, fileLink, loading } from '../parts/basics.js';
+import { confirm, field, openDialog, openForm } from '../parts/dialog.js';
+import { icon } from '../parts/icon.js';
+import { permissionCard } from '../parts/permission.js';
+
+export const title = () => t('board.title');
+export const styles = ['board', 'code'];
+const MOST_CARDS = 200;
+const FINAL = ['succeeded', 'failed', 'cancelled'];
+/** @typedef {'planned' | 'queued' | 'running' | 'needs' | 'done' | 'failed'} Column */
+const COLUMNS = /** @type {const} */ (['planned', 'queued', 'running', 'needs', 'done', 'failed']);
+/** @type {Record<Column, string>} the icon of a column */
+const ICONS = { planned: 'held', queued: 'queued', running: 'running', needs: 'waiting', done: 'succeeded', failed: 'failed' };
+
+/** @param {{params: Record<string, string>}} place */
+export function page({ params }) {
+  const projects = liveList({
+    topics: ['project', 'run'],
+    keyOf: (one) => one.slug,
+    load: async () => ({ rows: (await get('/api/projects')).projects, next: null }),
+  });
+  const slug = params.project;
+  effect(() => {
+    if (!slug && projects.rows().length) go(link(`/board/${encodeURIComponent(projects.rows()[0].slug)}`), { replace: true });
+  });
+  const project = computed(() => projects.rows().find((one) => one.slug === slug));
+  return html`<div class="board-page"><header class="line">${() => projects.rows().length > 0 && html`<label><span class="hidden-text">${t('board.project')}</span>
+      <select class="board-choose" .value=${slug ?? ''} @change=${(/** @type {Event} */ event) => go(link(`/board/${encodeURIComponent(/** @type {HTMLSelectElement} */ (event.target).value)}`))}>
+        ${projects.rows().map((one) => html`<option value=${one.slug}>${one.name}</option>`)}</select></label>`}
+      ${() => can('write') && project() && html`${button(t('board.edit'), () => editProject(project(), projects.reload), { kind: 'plain', icon: 'edit', iconOnly: true })}
+        ${button(t('board.delete'), () => dropProject(project()), { kind: 'plain', icon: 'trash', iconOnly: true })}`}<span class="space"></span>
+      ${can('write') ? button(t('board.new'), () => editProject(null, projects.reload), { icon: 'plus' }) : null}</header>
+    ${() => project()?.note && html`<p class="muted board-note">${project()?.note}</p>`}
+    ${() => {
+      if (projects.state() === 'loading') return loading(4);
+      if (projects.state() === 'failed') return failed(projects.error(), projects.reload);
+      return projects.rows().length ? null : empty('board', t('board.empty'));
+    }}${slug ? board(slug) : null}</div>`;
+}
+
+/** @param {string} slug */
+function board(slug) {
+  const label = `project=${slug}`;
+  const cards = liveList({
+    topics: ['run'],
+    keyOf: (run) => run.id,
+    load: async () => ({ rows: (await get('/api/tasks', { label, limit: MOST_CARDS })).tasks, next: null }),
+    loadOne: async (id) => (await get(`/api/tasks/${id}`)).task,
+  });
+  const asking = signal(/** @type {Set<string>} */ (new Set()));
+  const loadAsking = () => get('/api/permissions', { waiting: true, limit: 100 }).then((answer) => asking.set(new Set(answer.permissions.map((/** @type {any} */ one) => one.task))), () => {});
+  onChanges(['permission'], loadAsking, loadAsking);
+  loadAsking();
+  const columnOf = (/** @type {any} */ run) => /** @type {Column} */ (run.status === 'running' && asking().has(run.id) ? 'needs'
+    : { held: 'planned', queued: 'queued', running: 'running', succeeded: 'done' }[/** @type {string} */ (run.status)] ?? 'failed');
+  const known = computed(() => new Set(cards.rows().map((run) => run.id)));
+  const children = computed(() => Map.groupBy(cards.rows().filter((run) => run.parent), (run) => run.parent));
+  const of = (/** @type {Column} */ name) => cards.rows().filter((run) => columnOf(run) === name && !(run.parent && known().has(run.parent)));
+  const dragged = signal(/** @type {any} */ (null));
+  const add = () => addCard(slug, null);
+  if (can('write')) bindKey('n', t('board.add'), add);
+  const column = (/** @type {Column} */ name) => {
+    const fits = () => dragged() !== null && moveFor(dragged(), columnOf(dragged()), name) !== null;
+    const drop = async (/** @type {DragEvent} */ event) => {
+      event.preventDefault();
+      const run = dragged.peek();
+      dragged.set(null);
+      await (run && moveFor(run, columnOf(run), name)?.());
+    };
+    return html`<section class=${() => `column ${dragged() ? (fits() ? 'fits' : 'closed') : ''}`} aria-labelledby=${`column-${name}`} data-column=${name}
+      @dragover=${(/** @type {DragEvent} */ event) => fits() && event.preventDefault()} @drop=${(/** @type {DragEvent} */ event) => drop(event).catch(complain)}>
+      <header><h2 id=${`column-${name}`}>${icon(ICONS[name])}${t(/** @type {any} */ (`board.column.${name}`))}</h2><span class="muted number">${() => of(name).length}</span><span class="space"></span>
+        ${name === 'planned' && can('write') ? button(t('board.add'), add, { kind: 'plain', icon: 'plus', iconOnly: true }) : null}</header>
+      <ul>${each(() => of(name), (run) => run.id, (run) => cardOf(run, () => children().get(run().id) ?? [], dragged, slug))}</ul></section>`;
+  };
+  return html`${() => (cards.state() === 'failed' ? failed(cards.error(), cards.reload) : cards.state() === 'loading' && loading(6))}
+    <div class="columns live-data" ?hidden=${() => cards.state() !== 'ready'} tabindex="0" role="group" aria-label=${t('board.title')}>${COLUMNS.map(column)}</div>`;
+}
+
+/**
+ * Return what moving a card to a column does; null if it cannot be moved there.
+ * @param {any} run
+ * @param {Column} from
+ * @param {Column} to
+ * @returns {(() => Promise<unknown>) | null}
+ */
+export function moveFor(run, from, to) {
+  if (from === to) return null;
+  if (to === 'queued' || to === 'running') {
+    if (from === 'planned') return () => post(`/api/tasks/${run.id}/release`);
+    if (from === 'failed') return () => post(`/api/tasks/${run.id}/retry`);
+  }
+  return to === 'failed' && !FINAL.includes(run.status) ? () => post(`/api/tasks/${run.id}/cancel`) : null;
+}
+
+/** @param {() => any} run @param {() => any[]} parts its sub-tasks @param {import('../core/signals.js').Signal<any>} dragged @param {string} slug */
+function cardOf(run, parts, dragged, slug) {
+  const begin = (/** @type {DragEvent} */ event) => {
+    event.dataTransfer?.setData('text/plain', run().id);
+    setTimeout(() => dragged.set(run())); // the browser takes its picture of the card first
+  };
+  const labels = () => Object.entries(run().labels).filter(([name]) => name !== 'project');
+  const done = () => parts().filter((one) => one.status === 'succeeded').length;
+  const open = () => openCard(run().id, slug);
+  return html`<li class="card board-card" draggable=${can('write') ? 'true' : null} @dragstart=${begin} @dragend=${() => dragged.set(null)}>
+    <button type="button" class="card-title" @click=${open}>${() => firstLine(run().input, 140)}</button>
+    <p class="card-facts muted"><span>${() => run().agentId}</span><span>${() => relative(run().finished_at ?? run().started_at ?? run().created_at)}</span>
+      ${() => run().usage.cost > 0 && html`<span class="number">${cost(run().usage.cost)}</span>`}${() => run().status === 'cancelled' && html`<span>${t('status.cancelled')}</span>`}
+      ${() => labels().map(([name, value]) => html`<span class="tag">${name}${value ? `=${value}` : ''}</span>`)}</p>
+    ${() => run().status === 'failed' && run().error && html`<p class="card-error">${firstLine(run().error, 120)}</p>`}
+    ${() => parts().length > 0 && html`<details class="parts"><summary>${t('board.parts', { done: done(), all: parts().length })}</summary><ul>${parts().map((part) => html`<li>${badge(part.status, '')}
+      <button type="button" class="card-title" @click=${() => openCard(part.id, slug)}>${firstLine(part.input, 80)}</button></li>`)}</ul></details>`}</li>`;
+}
+
+/** @param {any} project null for a new one @param {() => unknown} reload */
+async function editProject(project, reload) {
+  const key = newKey();
+  let made = '';
+  const fields = html`${field(t('board.name'), html`<input name="name" required maxlength="100" value=${project?.name ?? ''} autofocus>`)}
+    ${project ? null : field(t('board.slug'), html`<input name="slug" maxlength="50" pattern="[A-Za-z0-9][A-Za-z0-9._:@\-]*" spellcheck="false">`, t('board.slug.hint'))}
+    ${field(t('board.note'), html`<textarea name="note" maxlength="4000">${project?.note ?? ''}</textarea>`, t('board.note.hint'))}`;
+  const saved = await openForm(project ? t('board.edit') : t('board.new'), fields, t('save'), async (data) => {
+    const [name, note] = [String(data.get('name')).trim(), String(data.get('note') ?? '')];
+    if (project) return patch(`/api/projects/${encodeURIComponent(project.slug)}`, { name, note });
+    made = String(data.get('slug') ?? '').trim() || toSlug(name);
+    return post('/api/projects', { slug: made, name, note }, { key });
+  });
+  if (!saved) return;
+  await reload();
+  if (made) go(link(`/board/${encodeURIComponent(made)}`));
+}
+
+/** Return a short name made from a longer one. @param {string} name */
+export function toSlug(name) {
+  const plain = name.normalize('NFKD').toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-+|-+$/g, '');
+  return plain.slice(0, 50) || `project-${newKey().slice(0, 6)}`;
+}
+
+/** @param {any} project */
+async function dropProject(project) {
+  if (!(await confirm(t('board.delete'), t('board.delete.sure', { name: project.name }), t('delete')))) return;
+  await remove(`/api/projects/${encodeURIComponent(project.slug)}`);
+  go(link('/board'));
+}
+
+/** @param {string} slug @param {string | null} parent id of the run that it is a part of */
+async function addCard(slug, parent) {
+  const { agents } = await get('/api/agents');
+  const key = newKey();
+  const usable = agents.filter((/** @type {any} */ one) => one.is_enabled);
+  const fields = html`${field(t('board.what'), html`<textarea name="input" required autofocus></textarea>`)}
+    ${field(t('board.agent'), html`<select name="agent" .value=${usable.find((/** @type {any} */ one) => one.is_default)?.id ?? ''}>${usable.map((/** @type {any} */ one) => html`<option value=${one.id}>${one.name}</option>`)}</select>`)}
+    <fieldset class="line"><legend class="hidden-text">${t('board.when')}</legend><label class="field inline"><input type="radio" name="when" value="later" checked><span>${t('board.later')}</span></label>
+      <label class="field inline"><input type="radio" name="when" value="now"><span>${t('board.now')}</span></label></fieldset>`;
+  return openForm(parent ? t('board.part') : t('board.add'), fields, t('save'), (data) => post('/api/tasks', {
+    input: String(data.get('input')), agentId: String(data.get('agent')), labels: { project: slug }, held: data.get('when') === 'later', ...(parent && { parent }),
+  }, { key }));
+}
+
+/** Show a card with its conversation at the side. @param {string} id @param {string} slug */
+function openCard(id, slug) {
+  return openDialog(t('board.card'), (close) => {
+    const details = signal(/** @type {any} */ (null));
+    const messages = signal(/** @type {any[]} */ ([]));
+    const problem = signal(/** @type {Error | null} */ (null));
+    const load = async () => {
+      try {
+        const found = await get(`/api/tasks/${id}`);
+        details.set(found);
+        const talk = await get(`/api/sessions/${encodeURIComponent(found.task.session)}/history`, { limit: 50, render: 'html' }).catch(() => ({ messages: [] }));
+        messages.set(talk.messages);
+      } catch (error) {
+        problem.set(/** @type {Error} */ (error));
+      }
+    };
+    onChanges(['run', 'permission'], (changes) => changes.some(({ ref, session }) => ref.startsWith(id) || session === details.peek()?.task.session) && load(), load);
+    load();
+    return html`${() => (details() ? null : problem() ? failed(problem(), load) : loading(3))}${() => details() && cardDetails(details(), slug, close)}
+      <ul class="talk-list">${each(messages, (one) => `${one.run_id} ${one.role} ${one.at}`, (one) => message(one()))}</ul>${() => details() && can('write') && talkForm(details().task)}`;
+  }, { side: true });
+}
+
+/** @param {any} found @param {string} slug @param {() => void} close */
+function cardDetails({ task, permissions }, slug, close) {
+  const column = /** @type {Column} */ ({ held: 'planned', queued: 'queued', running: 'running', succeeded: 'done' }[/** @type {string} */ (task.status)] ?? 'failed');
+  const start = moveFor(task, column, 'queued');
+  const stop = moveFor(task, column, 'failed');
+  return html`<div class="line">${badge(task.status)}<span class="muted">${task.agentId}</span><span class="space"></span>
+      ${can('write') && start ? button(column === 'planned' ? t('run.release') : t('run.retry'), start, { kind: 'primary', icon: 'play' }) : null}
+      ${can('write') && stop ? button(t('run.cancel'), stop, { kind: 'danger', icon: 'stop' }) : null}
+      ${can('write') ? button(t('board.part'), () => addCard(slug, task.id), { icon: 'plus' }) : null}
+      <a class="button plain" href=${link(`/runs/${task.id}`)} @click=${() => close()}>${t('board.run')}</a></div>
+    ${permissions.map((/** @type {any} */ one) => permissionCard(one))}${task.status === 'held' ? html`<p class="plain-text message user">${task.input}</p>` : null}${task.error ? html`<p class="card-error">${task.error}</p>` : null}`;
+}
+
+/** @param {any} one */
+function message(one) {
+  return html`<li class=${`message ${one.role}`}>${one.html && one.role !== 'user' ? html`<div class="prose">${trusted(one.html)}</div>` : html`<p class="plain-text">${one.content}</p>`}
+    ${one.files?.length ? html`<div class="line">${one.files.map(fileLink)}</div>` : null}</li>`;
+}
+
+/** @param {any} task */
+function talkForm(task) {
+  let key = newKey();
+  const send = async (/** @type {SubmitEvent} */ event) => {
+    event.preventDefault();
+    const form = /** @type {HTMLFormElement} */ (event.currentTarget);
+    const input = /** @type {HTMLTextAreaElement} */ (form.elements.namedItem('input'));
+    if (!input.value.trim()) return;
+    try {
+      await post('/api/tasks', { input: input.value, session: task.session, agentId: task.agentId, labels: { card: task.id } }, { key });
+      input.value = '';
+      key = newKey();
+    } catch (error) {
+      complain(error);
+    }
+  };
+  return html`<form class="talk-form" @submit=${send}><textarea name="input" rows="2" aria-label=${t('board.say')} placeholder=${t('board.say')}></textarea><button type="submit" class="button primary icon-only" aria-label=${t('board.say')}>${icon('send')}</button></form>`;
+}
