@@ -16,6 +16,7 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.file_store import FileStore, StagedFile
 from gateway.domain.ports.history_store import GenerationStore, SampleStore
+from gateway.domain.ports.note_store import NoteStore
 from gateway.domain.ports.run_store import EventStore, PermissionStore, RunStore
 from gateway.domain.ports.upkeep_store import RetentionStore, UnreadableStore, WorkspaceStore
 from gateway.domain.queue import AdmissionRules, AgentLoad
@@ -312,34 +313,6 @@ class AgentStore(Protocol):
 
     async def count_loads(self) -> Mapping[str, AgentLoad]:
         """Return how many runs the agents have, by agent id. An agent without runs is left out."""
-        ...
-
-
-class NoteStore(Protocol):
-    """Small values, each under a name within a scope: a channel's own, or that of the slugs of deleted agents."""
-
-    async def get(self, scope: str, name: str) -> str | None:
-        """Return the value of a note, or None if there is none or it has expired."""
-        ...
-
-    async def list(self, scope: str, prefix: str) -> Mapping[str, str]:
-        """Return all notes whose names begin with the prefix."""
-        ...
-
-    async def save(
-        self,
-        scope: str,
-        changes: Mapping[str, str | None],
-        *,
-        expires: int | None = None,
-        only_if: str | None = None,
-    ) -> bool:
-        """Save notes, all of them or none. A value of None deletes the note.
-
-        Args:
-            expires: milliseconds since 1970 UTC; None never.
-            only_if: unless there is a note of that name, do nothing and return False.
-        """
         ...
 
 
