@@ -44,9 +44,18 @@ class Generations:
     async def close_crashed(self) -> None:
         """Close the records of processes that are gone and did not close them."""
         for record in await self._store.generations.list_open():
-            if not Owner.parse_owner(record.owner).is_alive:
+            owner = _parse_owner(record)
+            if owner is None or not owner.is_alive:
                 await self._store.generations.close(record.owner, record.generation, CRASHED_REASON)
 
     async def list_records(self, limit: int) -> Sequence[GenerationRecord]:
-        """Return the last records, newest first."""
-        return await self._store.generations.list(limit)
+        """Return the last records, newest first, without those whose owner cannot be read."""
+        return [record for record in await self._store.generations.list(limit) if _parse_owner(record) is not None]
+
+
+def _parse_owner(record: GenerationRecord) -> Owner | None:
+    """Return the process of a record; None if no serving process of this version has such a name."""
+    try:
+        return Owner.parse_owner(record.owner)
+    except ValueError:
+        return None

@@ -52,6 +52,19 @@ async def test_a_successor_closes_the_record_of_a_process_that_crashed_and_of_no
     await store.close()
 
 
+async def test_a_record_whose_owner_cannot_be_read_is_closed_and_not_shown(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "moongate.db")
+    await store.generations.add(
+        GenerationRecord(owner="of a newer version", generation=1, version="9", started=0, ready=0)
+    )
+    generations = Generations(store, me())
+    await generations.record_leading(2, started=0, ready=0)
+
+    assert [one.generation for one in await store.generations.list_open()] == [2]
+    assert [one.generation for one in await generations.list_records(10)] == [2]
+    await store.close()
+
+
 async def test_a_process_that_crashes_after_it_was_succeeded_is_closed_by_housekeeping(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
