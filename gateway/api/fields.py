@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -44,6 +44,8 @@ Chat = Annotated[str, Meta(min_length=1, max_length=MAX_CHAT_CHARACTERS)]
 TaskName = Annotated[str, Meta(pattern=name_pattern(100))]
 #: a name of a session in the route's own channel, or a session's full key
 SessionName = Annotated[str, Meta(min_length=1, max_length=2 * 65 + MAX_CHAT_CHARACTERS)]
+#: `html` adds the texts of the answer, which are Markdown, as HTML that is safe to show
+Rendering = Literal["html"]
 #: a moment in a query, for `parse_moment`: as a datetime, it would also be read from a number
 Moment = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
 

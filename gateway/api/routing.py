@@ -20,6 +20,7 @@ from gateway.api.audience import Audience
 from gateway.api.body import JSON_MEDIA_TYPE, BodyCount, BodyLimit
 from gateway.api.doctor import Doctor
 from gateway.api.readiness import AgentCheck, StorageCheck
+from gateway.api.rendered_texts import RenderedTexts
 from gateway.config import Config
 from gateway.domain.file import File
 from gateway.domain.idempotency import IdempotencyKey
@@ -80,6 +81,7 @@ class ServerContext:
     file_fetcher: FileFetcher | None = None
     storage_check: StorageCheck = field(default_factory=StorageCheck)
     agent_check: AgentCheck = field(default_factory=AgentCheck)
+    rendered_texts: RenderedTexts = field(default_factory=RenderedTexts)
 
 
 class Call(Generic[B, Q]):
