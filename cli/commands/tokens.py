@@ -1,6 +1,8 @@
-"""`gateway tokens`: manages named tokens, each with its own scope."""
+"""`gateway tokens`: manages named tokens, each with its own scope, and the browsers that are signed in."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
@@ -23,14 +25,17 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
 @COMMAND.command("list")
 def list_tokens() -> None:
-    """List the named tokens, without their secrets.
+    """List the named tokens and the browsers that are signed in, without their secrets.
 
     \b
     Example:
       gateway tokens list
 
     \b
-    --json prints {"tokens": [{"name", "scope", "created_at", "expires_at": RFC 3339 or null}]}
+    --json prints
+      {"tokens": [{"name", "scope", "created_at", "expires_at": RFC 3339 or null,
+        "browser": what signed in, "signed_in_with": name of its token,
+        "last_used": RFC 3339; these three are null for a token}]}
     """
     found = connect_to_gateway().get("/api/tokens")
     if current_invocation().json:
@@ -42,10 +47,19 @@ def list_tokens() -> None:
             token["scope"],
             output.format_time(token["created_at"]),
             output.format_time(token["expires_at"]),
+            _describe_use(token),
         )
         for token in found["tokens"]
     ]
-    output.print_list(("token", "scope", "created", "expires"), rows)
+    output.print_list(("token", "scope", "created", "expires", "browser"), rows)
+
+
+def _describe_use(token: dict[str, Any]) -> str:
+    """Return which browser it is, whose token it has, and when it was used; nothing for a token."""
+    if token["browser"] is None:
+        return ""
+    used = output.format_time(token["last_used"])
+    return f"{token['browser']}, signed in with {token['signed_in_with']}, last used {used}"
 
 
 @COMMAND.command("create")
@@ -82,11 +96,14 @@ def create_token(name: str, scope: str, days: float | None) -> None:
 @COMMAND.command("revoke")
 @click.argument("name")
 def revoke_token(name: str) -> None:
-    """Revoke a token. Open streams that use it end at once.
+    """Revoke a token, or sign a browser out. Open streams that use it end at once.
+
+    With a token, all browsers are signed out that signed in with it.
 
     \b
-    Example:
+    Examples:
       gateway tokens revoke phone
+      gateway tokens revoke browser-1f3a09c2
 
     \b
     --json prints {"status": "ok"}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
+
+from aiohttp import web
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse_address(text: str) -> Address | None:
@@ -23,3 +27,14 @@ def parse_address(text: str) -> Address | None:
 def is_loopback(text: str) -> bool:
     found = parse_address(text)
     return found is not None and found.is_loopback
+
+
+def is_in_networks(text: str, networks: Iterable[Network]) -> bool:
+    found = parse_address(text)
+    return found is not None and any(found in network for network in networks)
+
+
+def read_socket_address(request: web.Request, end: str) -> str:
+    """Return the address of one end of a request's connection: `peername` or `sockname`."""
+    found = request.transport.get_extra_info(end) if request.transport else None
+    return "?" if not found else str(parse_address(str(found[0])) or found[0])

@@ -5,27 +5,33 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from gateway.api.addresses import is_loopback, parse_address
+from gateway.api import browser_cookie
+from gateway.api.addresses import Network, is_in_networks, is_loopback, read_socket_address
 from gateway.api.audience import Audience
 from gateway.api.failed_attempts import FailedAttempts
-from gateway.domain.token import Scope
-from gateway.engine.resources.tokens import Principal, Tokens
+from gateway.domain.token import Scope, hash_secret
+from gateway.engine.resources.principal import Principal
+from gateway.engine.resources.sign_ins import SignedIn
+from gateway.engine.resources.tokens import Tokens
 from gateway.errors import Forbidden, InvalidRequest, Misdirected, RateLimited, Unauthorized
 
 #: allowed Host headers that are remembered
 MAX_REMEMBERED_HOSTS = 256
+#: requests with an old cookie that one address may send in a minute: a page that is signed out tries a few times
+MAX_STALE_COOKIES = 100
+
+#: the Set-Cookie header for a browser whose time began again
+RENEWED_COOKIE = web.RequestKey("renewed_cookie", str)
 
 #: headers that proxies add: a request with one of them was made elsewhere
 FORWARDING_HEADERS = ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto")
-
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class RequestGuard:
@@ -37,7 +43,7 @@ class RequestGuard:
         *,
         allowed_hosts: Iterable[str] = (),
         cors_origins: Iterable[str] = (),
-        trusted_proxies: Iterable[_Network] = (),
+        trusted_proxies: Iterable[Network] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tokens = tokens
@@ -46,6 +52,7 @@ class RequestGuard:
         self.cors_origins = frozenset(cors_origins)
         self._proxies = list(trusted_proxies)
         self._failures = FailedAttempts(clock)
+        self._stale_cookies = FailedAttempts(clock, at_most=MAX_STALE_COOKIES, is_logged=False)
 
     def check_host(self, request: web.Request) -> None:
         """Refuse a request for another host name: an attacker can point the DNS of their own site at this gateway.
@@ -78,23 +85,23 @@ class RequestGuard:
             if headers.get("Sec-Fetch-Site") == "cross-site" and not (is_page and _is_navigation(request)):
                 raise Forbidden("requests from other sites are not answered.")
             return
-        host = headers.get("Host", "").lower()
-        if origin in self.cors_origins or origin.lower() in (f"http://{host}", f"https://{host}"):
+        if origin in self.cors_origins or browser_cookie.is_own_origin(origin, request):
             return
         raise Forbidden(
             f"requests from the origin {origin[:100]!r} are not answered.", remedy="Add it to gateway.cors_origins."
         )
 
     def identify_caller(self, request: web.Request, also: str | None = None) -> Principal:
-        """Return the caller that the token names.
+        """Return the caller that the token names, or the cookie of a browser that is signed in.
 
         Args:
             also: a header that may carry the token when there is no Authorization header.
 
         Raises:
             InvalidRequest: the query has a token; logs and browser histories would keep it.
-            Unauthorized: there is no token, or a wrong one.
-            RateLimited: the token is wrong, after too many failed attempts from the same address.
+            Unauthorized: there is no token and no cookie, or a wrong one.
+            RateLimited: it is wrong, after too many failed attempts from the same address.
+            Forbidden: there is a cookie, and the request is not made by a page of this gateway.
         """
         _check_query(request)
         anonymous = self._tokens.anonymous_principal
@@ -102,7 +109,7 @@ class RequestGuard:
             return anonymous
         secret = _read_bearer_token(request, also)
         if secret is None:
-            raise Unauthorized(remedy="Send the header Authorization: Bearer with the gateway's token.")
+            return self._identify_browser(request)
         found = self._tokens.authenticate_token(secret)
         if found is None:
             self._refuse_attempt(
@@ -113,11 +120,45 @@ class RequestGuard:
             )
         return found
 
+    def _identify_browser(self, request: web.Request) -> SignedIn:
+        cookies = browser_cookie.read_secrets(request)
+        if not cookies:
+            raise Unauthorized(remedy="Send the header Authorization: Bearer with the gateway's token.")
+        browser_cookie.check_own_page(request)
+        found = self._find_browser(cookies)
+        if found is None:
+            seconds = self._stale_cookies.count_attempt(self.client_address(request), request.method, request.path)
+            if seconds:
+                raise RateLimited(
+                    f"this browser is signed out; try again in {seconds} s.", details={"retry_after": seconds}
+                )
+            raise Unauthorized("this browser is signed out.", remedy="Sign in again: gateway dashboard")
+        return found
+
+    def _find_browser(self, cookies: Sequence[str]) -> SignedIn | None:
+        return next(filter(None, map(self._tokens.authenticate_cookie, cookies)), None)
+
+    async def record_use(self, request: web.Request, caller: Principal) -> None:
+        """Note that a browser is used; once a day, give it its cookie again: it has a new expiry."""
+        if not isinstance(caller, SignedIn):
+            return
+        seconds = await self._tokens.record_use(caller)
+        if seconds is not None:
+            secret = next(one for one in browser_cookie.read_secrets(request) if hash_secret(one) == caller.hash)
+            request[RENEWED_COOKIE] = browser_cookie.build_cookie(request, secret, seconds, self._proxies)
+
     def classify_caller(self, request: web.Request) -> Audience:
-        """Return who asks on a route that needs no token; a wrong token counts as none, and as a failed attempt."""
+        """Return who asks on a route that needs no token.
+
+        A wrong token counts as none, and as a failed attempt; so does an old cookie.
+        """
         if self._tokens.anonymous_principal is not None:
             return Audience.HOLDER
         secret = _read_bearer_token(request, None)
+        if secret is None:
+            with suppress(Unauthorized, Forbidden, RateLimited):
+                self._identify_browser(request)
+                return Audience.HOLDER
         if secret and self._tokens.authenticate_token(secret) is not None:
             return Audience.HOLDER
         if secret:
@@ -162,7 +203,7 @@ class RequestGuard:
 
     def client_address(self, request: web.Request) -> str:
         """Return the caller's address; `X-Forwarded-For` counts only when it comes from a trusted proxy."""
-        address = _read_address(request, "peername")
+        address = read_socket_address(request, "peername")
         if not self._proxies or not self.is_trusted_proxy(address):
             return address
         # A proxy appends to what the client sent, which may be made up: read from the end, where the proxies write.
@@ -174,17 +215,18 @@ class RequestGuard:
 
     def is_trusted_proxy(self, address: str) -> bool:
         """Return whether an address belongs to a trusted proxy."""
-        parsed = parse_address(address)
-        return parsed is not None and any(parsed in network for network in self._proxies)
+        return is_in_networks(address, self._proxies)
 
     def _is_local(self, request: web.Request) -> bool:
         """Return whether a request was made on this machine, and not only passed on by a proxy on this machine."""
         if any(name in request.headers for name in FORWARDING_HEADERS):
-            told = "X-Forwarded-For" in request.headers and self.is_trusted_proxy(_read_address(request, "peername"))
+            told = "X-Forwarded-For" in request.headers and self.is_trusted_proxy(
+                read_socket_address(request, "peername")
+            )
             if not told:
                 return False
         address = self.client_address(request)
-        return is_loopback(address) or address == _read_address(request, "sockname")
+        return is_loopback(address) or address == read_socket_address(request, "sockname")
 
     def _refuse_attempt(self, request: web.Request, error: Unauthorized) -> NoReturn:
         seconds = self._failures.count_attempt(self.client_address(request), request.method, request.path)
@@ -238,9 +280,3 @@ def _read_bearer_token(request: web.Request, also: str | None) -> bytes | None:
         return None if bare is None else bare.strip().encode("utf-8", "surrogateescape")
     scheme, _, secret = header.partition(" ")
     return secret.strip().encode("utf-8", "surrogateescape") if scheme.lower() == "bearer" else b""
-
-
-def _read_address(request: web.Request, end: str) -> str:
-    """Return the address of one end of a request's connection: `peername` or `sockname`."""
-    found = request.transport.get_extra_info(end) if request.transport else None
-    return "?" if not found else str(parse_address(str(found[0])) or found[0])

@@ -28,14 +28,22 @@ _log = log.get()
 class FailedAttempts:
     """The failed attempts of the last minute."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, at_most: int | None = None, is_logged: bool = True
+    ) -> None:
+        """Args:
+        at_most: how many attempts of one address are let through within the window; None: as many as of tokens.
+        is_logged: whether each is logged as the event `auth.refused`.
+        """
         self._clock = clock
+        self._at_most = at_most
+        self._is_logged = is_logged
         self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
         self._logged: deque[float] = deque(maxlen=MAX_LOGGED_ATTEMPTS)
         self._unlogged = 0
 
     def count_attempt(self, address: str, method: str, path: str) -> int:
-        """Count a failed attempt, and log it as the event `auth.refused`.
+        """Count and log a failed attempt.
 
         Attempts of an address that has made too many are neither counted nor logged.
 
@@ -43,13 +51,15 @@ class FailedAttempts:
             0, or the seconds until the address may try again if it has made too many attempts.
         """
         now, key = self._clock(), _rate_limit_key(address)
-        attempts = self._attempts.setdefault(key, deque(maxlen=MAX_FAILED_ATTEMPTS))
+        attempts = self._attempts.setdefault(key, deque(maxlen=self._at_most or MAX_FAILED_ATTEMPTS))
         self._attempts.move_to_end(key)
         if len(self._attempts) > MAX_REMEMBERED_ADDRESSES:
             self._attempts.popitem(last=False)
         if _is_full(attempts, now):
             return math.ceil(FAILED_ATTEMPT_WINDOW_SECONDS - (now - attempts[0]))
         attempts.append(now)
+        if not self._is_logged:
+            return 0
         recent = sum(now - at < FAILED_ATTEMPT_WINDOW_SECONDS for at in attempts)
         self._log_attempt(now, address=address, method=method, path=path[:MAX_LOGGED_PATH_CHARACTERS], attempts=recent)
         return 0

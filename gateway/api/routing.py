@@ -29,7 +29,7 @@ from gateway.domain.token import Scope
 from gateway.engine.engine import Engine
 from gateway.engine.file_staging import make_digest
 from gateway.engine.latch import Latch
-from gateway.engine.resources.tokens import Principal
+from gateway.engine.resources.principal import Principal
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.outbound.file_fetcher import FileFetcher
 

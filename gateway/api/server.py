@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from gateway import log
 from gateway.api import body, errors, reply
-from gateway.api.auth import RequestGuard
+from gateway.api.auth import RENEWED_COOKIE, RequestGuard
 from gateway.api.connection import LimitedRunner
 from gateway.api.routing import (
     NATIVE_DIALECT,
@@ -33,7 +33,7 @@ from gateway.api.routing import (
 )
 from gateway.domain.token import Scope
 from gateway.engine.execution import call_depth
-from gateway.engine.resources.tokens import Principal
+from gateway.engine.resources.principal import Principal
 from gateway.errors import (
     GatewayError,
     InternalError,
@@ -218,7 +218,7 @@ class ApiServer:
                 principal = await self._identify_caller(request, route)
                 self._bouncer.check_scope(principal, route.scope)
             query = body.parse_query(request, route.query)
-            if route.gate is not None:
+            if route.scope is None:
                 with self._bouncer.count_failed_attempt(request):
                     return await read_and_serve(request, principal, query)
             return await read_and_serve(request, principal, query)
@@ -266,7 +266,9 @@ class ApiServer:
     async def _identify_caller(self, request: web.Request, route: Route) -> Principal:
         if route.socket and "ticket" in request.query and "Authorization" not in request.headers:
             return await self._bouncer.redeem_ticket(request, request.query["ticket"])
-        return self._bouncer.identify_caller(request, route.dialect.bearer_header)
+        caller = self._bouncer.identify_caller(request, route.dialect.bearer_header)
+        await self._bouncer.record_use(request, caller)
+        return caller
 
     async def _add_common_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every answer."""
@@ -274,6 +276,8 @@ class ApiServer:
         if hdrs.CACHE_CONTROL in response.headers:  # of a file, which never changes
             del common[hdrs.CACHE_CONTROL]
         response.headers.update(common)
+        if RENEWED_COOKIE in request:
+            response.headers.setdefault(hdrs.SET_COOKIE, request[RENEWED_COOKIE])
         origin = request.headers.get("Origin")
         if origin in self._bouncer.cors_origins:
             response.headers["Access-Control-Allow-Origin"] = origin

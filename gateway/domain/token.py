@@ -23,7 +23,7 @@ _SCOPE_ORDER = {scope: number for number, scope in enumerate(Scope)}
 
 
 class Token(Struct, frozen=True, kw_only=True):
-    """A named token. Only the SHA-256 of its secret is stored."""
+    """A named token, or a browser that signed in with one. Only the SHA-256 of its secret is stored."""
 
     name: str
     #: hex SHA-256 of the secret
@@ -32,10 +32,19 @@ class Token(Struct, frozen=True, kw_only=True):
     #: milliseconds since 1970 UTC; None means that it never expires
     expires: int | None = None
     created: int
+    #: what signed in, such as `Firefox on Linux`; None for a token
+    browser: str | None = None
+    #: hex SHA-256 of the secret of the token that the browser signed in with; None for a token
+    parent: str | None = None
+    #: when the browser sent a request, in milliseconds since 1970 UTC; None for a token
+    last_used: int | None = None
 
 
 class Ticket(Struct, frozen=True, kw_only=True):
-    """Takes the place of a token once, for a short time. Only the SHA-256 of its secret is stored."""
+    """Takes the place of a token once, for a short time: to open a WebSocket, or to sign a browser in.
+
+    Only the SHA-256 of its secret is stored.
+    """
 
     #: hex SHA-256 of the secret
     hash: str

@@ -30,7 +30,9 @@ SIGNED = {"/api/webhook/{channel}"}
 ROUTES = sorted(discover_routes(), key=lambda route: (route.path, route.method))
 #: without a token; they are the same for everyone
 PAGES = [route for route in ROUTES if route.is_page]
-GUARDED = [route for route in ROUTES if route.path not in PUBLIC | SIGNED and not route.is_page]
+#: takes a code or a token in its body; see `test_dashboard`
+SIGN_IN = "/api/dashboard/sign-in"
+GUARDED = [route for route in ROUTES if route.path not in PUBLIC | SIGNED | {SIGN_IN} and not route.is_page]
 #: bad credentials, as header lines
 BAD = {
     "none": None,
@@ -52,16 +54,17 @@ def filled(route: Route) -> str:
 
 
 def test_the_public_routes_are_exactly_these() -> None:
-    assert {
-        route.path for route in ROUTES if route.scope is None and route.gate is None and not route.is_page
-    } == PUBLIC
+    assert {route.path for route in ROUTES if route.scope is None and route.gate is None and not route.is_page} == {
+        *PUBLIC,
+        SIGN_IN,
+    }
     assert {(route.method, route.scope) for route in PAGES} <= {("GET", None)}
     assert {route.path for route in ROUTES if route.gate is not None} == SIGNED
     assert {route.method for route in ROUTES if route.path in PUBLIC} == {"GET"}
 
 
 def test_every_scope_is_as_documented() -> None:
-    """read = GET but logs, and tickets; write = the rest, but what is for admins.
+    """read = GET but logs, tickets, and signing in and out; write = the rest, but what is for admins.
 
     admin = tokens, logs, changes of agents, who is let in, unreadable rows, imports, and the gateway itself
     """
@@ -75,8 +78,13 @@ def test_every_scope_is_as_documented() -> None:
             )
             and route.method != "GET"
         )
-        # a ticket only opens what may be read; tools of MCP have scopes of their own
-        reads = route.method == "GET" or route.path in ("/api/tickets", "/mcp")
+        # a ticket only opens what may be read; a code gives no more than its token; tools of MCP have their own scopes
+        reads = route.method == "GET" or route.path in (
+            "/api/tickets",
+            "/mcp",
+            "/api/dashboard/codes",
+            "/api/dashboard/sign-out",
+        )
         expected = Scope.ADMIN if admin else Scope.READ if reads else Scope.WRITE
         assert route.scope is expected, name(route)
 

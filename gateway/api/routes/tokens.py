@@ -1,4 +1,4 @@
-"""Named tokens: one for each script, device or person; each has a scope and can be revoked."""
+"""Named tokens, one for each script, device or person, and browsers that signed in; each can be revoked."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ class TokenShown(Struct, frozen=True, kw_only=True):
     scope: str
     created_at: str
     expires_at: str | None
+    #: what signed in, such as `Firefox on Linux`; null for a token
+    browser: str | None
+    #: name of the token that the browser signed in with; null for a token
+    signed_in_with: str | None
+    #: when the browser sent its last request; null for a token
+    last_used: str | None
 
 
 class TokenMade(Struct, frozen=True, kw_only=True):
@@ -52,8 +58,9 @@ class Revoked(Struct, frozen=True):
 
 @ROUTES.add("GET", "/api/tokens", scope=Scope.ADMIN, answer=TokenList)
 async def list_tokens(call: Call[Nothing, Nothing]) -> TokenList:
-    """List the named tokens, without their secrets."""
-    return TokenList(tokens=[_render_token(token) for token in await call.engine.tokens.list_tokens()])
+    """List the named tokens and the browsers that are signed in, without their secrets."""
+    tokens = call.engine.tokens
+    return TokenList(tokens=[_render_token(one, tokens.find_holder(one)) for one in await tokens.list_tokens()])
 
 
 @ROUTES.add("POST", "/api/tokens", scope=Scope.ADMIN, body=NewToken, answer=TokenMade, status=201)
@@ -70,16 +77,19 @@ async def create_token(call: Call[NewToken, Nothing]) -> TokenMade:
 
 @ROUTES.add("DELETE", "/api/tokens/{name}", scope=Scope.ADMIN, answer=Revoked)
 async def revoke_token(call: Call[Nothing, Nothing]) -> Revoked:
-    """Revoke a named token; open streams that use it end at once."""
+    """Revoke a token, with the browsers that signed in with it, or one browser; their open streams end at once."""
     # Shielded: if the client disconnects, a token that is revoked on disk must also be revoked in this process.
     await asyncio.shield(call.engine.tokens.revoke_token(call.path["name"]))
     return Revoked()
 
 
-def _render_token(token: Token) -> TokenShown:
+def _render_token(token: Token, holder: str | None) -> TokenShown:
     return TokenShown(
         name=token.name,
         scope=token.scope,
         created_at=times.format_rfc3339(token.created),
         expires_at=views.render_time(token.expires),
+        browser=token.browser,
+        signed_in_with=holder,
+        last_used=views.render_time(token.last_used),
     )

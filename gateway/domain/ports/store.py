@@ -18,13 +18,13 @@ from gateway.domain.ports.file_store import FileStore, StagedFile
 from gateway.domain.ports.history_store import GenerationStore, SampleStore
 from gateway.domain.ports.note_store import NoteStore
 from gateway.domain.ports.run_store import EventStore, PermissionStore, RunStore
+from gateway.domain.ports.token_store import TokenStore
 from gateway.domain.ports.upkeep_store import RetentionStore, UnreadableStore, WorkspaceStore
 from gateway.domain.queue import AdmissionRules, AgentLoad
 from gateway.domain.run import AcceptedRun, Run, RunSpec
 from gateway.domain.schedule import FirePlan, FireRecord, Schedule
 from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.session import Message, Session, SessionKey
-from gateway.domain.token import Ticket, Token
 from gateway.process.identity import Identity
 
 
@@ -313,34 +313,6 @@ class AgentStore(Protocol):
 
     async def count_loads(self) -> Mapping[str, AgentLoad]:
         """Return how many runs the agents have, by agent id. An agent without runs is left out."""
-        ...
-
-
-class TokenStore(Protocol):
-    """Tokens, and tickets: short-lived stand-ins for a token that work once."""
-
-    async def add(self, token: Token, key: IdempotencyKey | None = None) -> None:
-        """Store a token. Under the same key it replaces the earlier one, whose secret the client never got.
-
-        Raises:
-            Conflict: the name is taken, or the key was used with another body.
-        """
-        ...
-
-    async def revoke(self, name: str) -> bool: ...
-
-    async def list(self) -> Sequence[Token]: ...
-
-    async def add_ticket(self, ticket: Ticket, key: IdempotencyKey | None = None) -> None:
-        """Store a ticket. Under the same key it replaces the earlier one, whose secret the client never got.
-
-        Raises:
-            Conflict: the key was used with another body.
-        """
-        ...
-
-    async def redeem_ticket(self, hash_: str) -> str | None:
-        """Use up a ticket and return the token that it stands for; None if there is none or it has expired."""
         ...
 
 

@@ -6,29 +6,22 @@ import hmac
 import secrets
 from collections.abc import Sequence
 
+import msgspec
+
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ports.store import Store
 from gateway.domain.times import Clock
 from gateway.domain.token import Scope, Ticket, Token, hash_secret
-from gateway.engine.latch import Latch
-from gateway.errors import Conflict, NotFound
+from gateway.engine.resources.principal import Principal
+from gateway.engine.resources.sign_ins import SignedIn, SignIns
+from gateway.errors import Conflict, NotFound, Unauthorized
 
 #: the name of a caller who has the gateway's own token
 OWNER_NAME = "owner"
-#: milliseconds for which a ticket is valid
-TICKET_LIFETIME_MILLISECONDS = 30_000
-
-
-class Principal:
-    """An authenticated caller."""
-
-    def __init__(self, name: str, scope: Scope, expires: int | None = None) -> None:
-        self.name = name
-        self.scope = scope
-        #: milliseconds since 1970 UTC; None never expires
-        self.expires = expires
-        #: set when the token is revoked, which ends live streams of this caller
-        self.revoked = Latch()
+#: milliseconds for which a ticket is valid, and a code that signs a browser in
+TICKET_LIFETIME_MILLISECONDS, CODE_LIFETIME_MILLISECONDS = 30_000, 60_000
+#: beginnings of secrets: no ticket is good as a code, and no code as a ticket
+_TICKET_PREFIX, _CODE_PREFIX = "mt_", "mc_"
 
 
 class Tokens:
@@ -43,17 +36,20 @@ class Tokens:
         self._own = None if own is None else hash_secret(own).encode()
         self._owner = Principal(OWNER_NAME, Scope.ADMIN)
         self._named: dict[str, Principal] = {}
+        self._sign_ins = SignIns(store, clock)
 
     async def load_tokens(self) -> None:
         """Read the tokens from the store; again after another process, which may have changed them, steps down."""
         before = set(self._named)
-        tokens = {token.hash: token for token in await self._store.tokens.list()}
+        stored = await self._store.tokens.list()
+        tokens = {token.hash: token for token in stored if token.parent is None}
         for hashed in before - tokens.keys():
             revoked = self._named.pop(hashed, None)
             if revoked is not None:
                 revoked.revoked.set()
         for hashed, token in tokens.items():  # known principals stay the same objects: streams hold them
             self._named.setdefault(hashed, Principal(token.name, token.scope, token.expires))
+        self._sign_ins.load((token for token in stored if token.parent is not None), self._holders)
 
     @property
     def anonymous_principal(self) -> Principal | None:
@@ -67,6 +63,10 @@ class Tokens:
             return self._owner
         return self._find_valid(hashed)
 
+    def authenticate_cookie(self, secret: str) -> SignedIn | None:
+        """Return the caller whose browser has that secret in its cookie, or None."""
+        return self._sign_ins.find(hash_secret(secret))
+
     async def issue_ticket(self, caller: Principal, key: IdempotencyKey | None = None) -> tuple[str, int]:
         """Create a ticket, which replaces a caller's token once.
 
@@ -75,36 +75,59 @@ class Tokens:
 
         Raises:
             Conflict: the idempotency key was used for another.
+            Unauthorized: the token was revoked since the caller was let in.
         """
-        secret = f"mt_{secrets.token_urlsafe(32)}"
-        named = next((hashed for hashed, principal in self._named.items() if principal is caller), None)
-        ticket = Ticket(
-            hash=hash_secret(secret),
-            token=named or self._own_hash,
-            expires=self._clock() + TICKET_LIFETIME_MILLISECONDS,
-        )
-        await self._store.tokens.add_ticket(ticket, key)
-        return secret, ticket.expires
+        return await self._issue(_TICKET_PREFIX, caller, TICKET_LIFETIME_MILLISECONDS, key)
 
     async def redeem_ticket(self, ticket: str) -> Principal | None:
         """Use up a ticket. Returns its caller, or None if the ticket was used or has expired, or its token is gone."""
-        token = await self._store.tokens.redeem_ticket(hash_secret(ticket))
-        if token is None:
-            return None
-        return self._owner if token == self._own_hash else self._find_valid(token)
+        return await self._redeem(_TICKET_PREFIX, ticket)
 
-    @property
-    def _own_hash(self) -> str:
-        return "" if self._own is None else self._own.decode()
+    async def issue_code(self, caller: Principal, key: IdempotencyKey | None = None) -> tuple[str, int]:
+        """Create a code, which signs one browser in with a caller's token. Returns and raises as for a ticket."""
+        return await self._issue(_CODE_PREFIX, caller, CODE_LIFETIME_MILLISECONDS, key)
 
-    def _find_valid(self, hashed: str) -> Principal | None:
-        found = self._named.get(hashed)
-        if found is None or (found.expires is not None and found.expires <= self._clock()):
-            return None
-        return found
+    async def redeem_code(self, code: str) -> Principal | None:
+        """Use up a code. Returns its caller, or None if the code was used or has expired, or its token is gone."""
+        return await self._redeem(_CODE_PREFIX, code)
+
+    async def sign_in(self, caller: Principal, browser: str, replaced: SignedIn | None = None) -> tuple[str, int]:
+        """Sign a browser in with the token of a caller: with the same scope, and for no longer.
+
+        Args:
+            browser: what signs in, for people.
+            replaced: what the same browser was signed in as.
+
+        Returns:
+            the secret for its cookie, and when it expires, in milliseconds since 1970 UTC.
+
+        Raises:
+            Unauthorized: the token was revoked meanwhile.
+        """
+        parent = caller.parent if isinstance(caller, SignedIn) else self._hash_of(caller)
+        holder = self._holders.get(parent)
+        if holder is None:
+            raise Unauthorized("the token was revoked meanwhile.")
+        return await self._sign_ins.add(parent, holder, browser, replaced)
+
+    async def record_use(self, caller: SignedIn) -> float | None:
+        """Note that a browser is used. Returns the seconds that it stays signed in if its time began again."""
+        return await self._sign_ins.record_use(caller)
 
     async def list_tokens(self) -> Sequence[Token]:
-        return await self._store.tokens.list()
+        """Return the named tokens, and the browsers that are signed in."""
+        found = []
+        for token in await self._store.tokens.list():
+            if token.parent is None:
+                found.append(token)
+            elif (known := self._sign_ins.find(token.hash)) is not None:
+                found.append(msgspec.structs.replace(token, expires=known.expires, last_used=known.last_used))
+        return found
+
+    def find_holder(self, sign_in: Token) -> str | None:
+        """Return the name of the token that a browser signed in with; None for a token."""
+        known = self._sign_ins.find(sign_in.hash)
+        return None if known is None else known.name
 
     async def create_token(
         self, name: str, scope: Scope, expires: int | None, key: IdempotencyKey | None = None
@@ -126,7 +149,7 @@ class Tokens:
         return secret
 
     async def revoke_token(self, name: str) -> None:
-        """End a named token and the live streams of its callers.
+        """End a named token with all browsers that signed in with it, or one of these; and their live streams.
 
         Raises:
             NotFound: there is none with that name.
@@ -134,9 +157,59 @@ class Tokens:
         if not await self._store.tokens.revoke(name):
             raise NotFound(f"there is no token {name[:64]!r}.")
         self._forget_token(name)
+        self._sign_ins.forget_named(name)
 
     def _forget_token(self, name: str) -> None:
         for hashed, principal in list(self._named.items()):
             if principal.name == name:
                 del self._named[hashed]
                 principal.revoked.set()
+                self._sign_ins.forget_children(hashed)
+
+    @property
+    def _holders(self) -> dict[str, Principal]:
+        """Those who have a token, by its hash."""
+        return {**self._named, **({} if self._own is None else {self._own.decode(): self._owner})}
+
+    async def _issue(
+        self, prefix: str, caller: Principal, lifetime: int, key: IdempotencyKey | None
+    ) -> tuple[str, int]:
+        secret = prefix + secrets.token_urlsafe(32)
+        ticket = Ticket(hash=hash_secret(secret), token=self._hash_of(caller), expires=self._clock() + lifetime)
+        await self._store.tokens.add_ticket(ticket, key)
+        return secret, ticket.expires
+
+    async def _redeem(self, prefix: str, secret: str) -> Principal | None:
+        if not secret.startswith(prefix):
+            return None
+        token = await self._store.tokens.redeem_ticket(hash_secret(secret))
+        if token is None:
+            return None
+        if token == self._own_hash:
+            return self._owner
+        return self._find_valid(token) or self._sign_ins.find(token)
+
+    def _hash_of(self, caller: Principal) -> str:
+        """Return the hash of the secret that a caller has sent.
+
+        Raises:
+            Unauthorized: the token was revoked since.
+        """
+        if isinstance(caller, SignedIn):
+            return caller.hash
+        if caller is self._owner:
+            return self._own_hash
+        for hashed, principal in self._named.items():
+            if principal is caller:
+                return hashed
+        raise Unauthorized("the token was revoked meanwhile.")
+
+    @property
+    def _own_hash(self) -> str:
+        return "" if self._own is None else self._own.decode()
+
+    def _find_valid(self, hashed: str) -> Principal | None:
+        found = self._named.get(hashed)
+        if found is None or (found.expires is not None and found.expires <= self._clock()):
+            return None
+        return found

@@ -42,6 +42,7 @@ from gateway.store.sqlite import (
     session_deletion,
     sessions,
     setting_aside,
+    sign_ins,
     tickets,
     tokens,
     usage,
@@ -206,6 +207,8 @@ class SqliteTokenStore(NounStore):
     revoke = in_write(tokens.revoke_token)
     add_ticket = in_write(tickets.add_ticket)
     redeem_ticket = in_write(tickets.redeem_ticket)
+    add_sign_in = in_write(sign_ins.add_sign_in)
+    record_use = in_write(sign_ins.record_use)
     list = in_read(tokens.list_tokens)
 
 

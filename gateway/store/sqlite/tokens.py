@@ -1,4 +1,4 @@
-"""Named tokens. Only their hashes are stored."""
+"""Named tokens, and browsers that signed in with them. Only the hashes of their secrets are stored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def add_token(tx: Transaction, token: Token, key: IdempotencyKey | None = None) 
 
 
 def revoke_token(tx: Transaction, name: str) -> bool:
-    """Delete a token, and its idempotency keys: another token of that name is another caller."""
+    """Delete a token and what signed in with it, and its idempotency keys: another of that name is another caller."""
+    tx.execute(
+        "DELETE FROM tokens INDEXED BY tokens_parent WHERE parent = (SELECT hash FROM tokens WHERE name = ?)", (name,)
+    )
     tx.execute("DELETE FROM tokens WHERE name = ?", (name,))
     revoked = tx.changes_made() > 0
     if revoked:
@@ -39,10 +42,21 @@ def revoke_token(tx: Transaction, name: str) -> bool:
 
 
 def list_tokens(reader: Reader) -> list[Token]:
-    rows = reader.execute("SELECT name, hash, scope, expires, created FROM tokens ORDER BY name")
+    rows = reader.execute(
+        "SELECT name, hash, scope, expires, created, browser, parent, last_used FROM tokens ORDER BY name"
+    )
     return decode_rows(reader, RowKind.TOKEN, rows, _decode_token, lambda row: (row[0],))
 
 
 def _decode_token(row: Sequence[Any]) -> Token:
-    name, hash_, scope, expires, created = row
-    return Token(name=name, hash=hash_, scope=Scope(scope), expires=expires, created=created)
+    name, hash_, scope, expires, created, browser, parent, last_used = row
+    return Token(
+        name=name,
+        hash=hash_,
+        scope=Scope(scope),
+        expires=expires,
+        created=created,
+        browser=browser,
+        parent=parent,
+        last_used=last_used,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.command_line import Shell
+from harness.live_gateway import Live
 
 
 def test_a_token_is_made_used_listed_and_revoked(shell: Shell) -> None:
@@ -26,9 +27,19 @@ def test_json_has_the_documented_shapes(shell: Shell) -> None:
 
     assert set(made) == {"status", "token", "name", "scope"}
     assert {frozenset(token) for token in listed["tokens"]} == {
-        frozenset({"name", "scope", "created_at", "expires_at"})
+        frozenset({"name", "scope", "created_at", "expires_at", "browser", "signed_in_with", "last_used"})
     }
     assert gone == {"status": "ok"}
+
+
+def test_a_browser_is_listed_with_its_last_use_and_signed_out(shell: Shell, served: Live) -> None:
+    agent = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Firefox/145.0", "X-Moongate-Dashboard": "1"}
+    served.call("POST", "/api/dashboard/sign-in", {"token": served.token}, headers=agent)
+    (row,) = [line for line in shell("tokens", "list").out.splitlines() if line.startswith("browser-")]
+
+    assert "Firefox on Linux, signed in with owner, last used 20" in row
+    assert shell("tokens", "revoke", row.split()[0]).code == 0
+    assert "browser-" not in shell("tokens", "list").out
 
 
 def test_a_name_that_is_taken_is_refused(shell: Shell) -> None:

@@ -1,0 +1,37 @@
+"""Who the caller is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from gateway.api import views
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.token import Scope
+from gateway.engine.resources.sign_ins import SignedIn
+
+ROUTES = Routes("me")
+
+
+class Me(Struct, frozen=True, kw_only=True):
+    #: name of the caller's token
+    name: str
+    scope: str
+    #: when the token expires, or the browser is signed out unless it is used; null is never
+    expires_at: str | None
+    #: how the caller is known; `none` where the gateway needs no token
+    signed_in: Literal["none", "token", "cookie"]
+
+
+@ROUTES.add("GET", "/api/me", scope=Scope.READ, answer=Me)
+async def show_me(call: Call[Nothing, Nothing]) -> Me:
+    """Tell who asks, and what they may do."""
+    caller = call.principal
+    is_open = call.engine.tokens.anonymous_principal is not None
+    return Me(
+        name=caller.name,
+        scope=caller.scope,
+        expires_at=views.render_time(caller.expires),
+        signed_in="none" if is_open else "cookie" if isinstance(caller, SignedIn) else "token",
+    )
