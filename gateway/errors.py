@@ -112,6 +112,12 @@ class ScheduleNotFound(NotFound):
     code = "JOB_NOT_FOUND"
 
 
+class ProjectNotFound(NotFound):
+    """There is no such project."""
+
+    code = "PROJECT_NOT_FOUND"
+
+
 class DeliveryNotFound(NotFound):
     """There is no such delivery."""
 

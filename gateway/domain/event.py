@@ -188,9 +188,10 @@ class Change(Struct, frozen=True, kw_only=True):
 
     #: position in the log: it grows, and may skip numbers
     seq: int
-    #: `run`, `session`, `delivery`, `agent`, `schedule` or `permission`
+    #: `run`, `session`, `delivery`, `agent`, `schedule`, `permission` or `project`
     topic: str
-    #: id of what changed, or the session's key; for a permission the run's id, a slash and the request's id
+    #: id of what changed, the session's key or the project's slug; for a permission the run's id, a slash and the
+    #: request's id
     ref: str
     #: the new state: the status of a run or delivery, `created` or `deleted` for a session, `asked` or the answer
     state: str

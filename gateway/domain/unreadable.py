@@ -23,6 +23,7 @@ class RowKind(StrEnum):
     NOTE = "note"
     PROCESS = "process"
     FILE = "file"
+    PROJECT = "project"
 
 
 class UnreadableRow(Struct, frozen=True, kw_only=True):

@@ -44,6 +44,7 @@ from gateway.engine.resources.files import Files
 from gateway.engine.resources.generations import Generations
 from gateway.engine.resources.named_sessions import NamedSessions
 from gateway.engine.resources.permissions import Permissions
+from gateway.engine.resources.projects import Projects
 from gateway.engine.resources.queue_status import QueueStatus
 from gateway.engine.resources.samples import Samples
 from gateway.engine.resources.schedules import Schedules
@@ -132,6 +133,7 @@ class Engine:
         self._workspace_removal = WorkspaceRemoval(store, retention or Retention(), directory / "workspaces", clock)
         pruner = Pruner(store, retention or Retention(), directory / "outputs", clock)
         self.generations = Generations(store, owner)
+        self.projects = Projects(store)
         self._housekeeping = Housekeeping(store, pruner, self.agents, self.generations)
         self._max_runs, self._max_background = max_runs, max_background
         self._worker = Worker(store, executor, str(owner), self._current_limits(), clock)

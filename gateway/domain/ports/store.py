@@ -17,6 +17,7 @@ from gateway.domain.page import Page
 from gateway.domain.ports.file_store import FileStore, StagedFile
 from gateway.domain.ports.history_store import GenerationStore, SampleStore
 from gateway.domain.ports.note_store import NoteStore
+from gateway.domain.ports.project_store import ProjectStore
 from gateway.domain.ports.run_store import EventStore, PermissionStore, RunStore
 from gateway.domain.ports.token_store import TokenStore
 from gateway.domain.ports.upkeep_store import RetentionStore, UnreadableStore, WorkspaceStore
@@ -367,6 +368,9 @@ class Store(Protocol):
 
     @property
     def unreadable(self) -> UnreadableStore: ...
+
+    @property
+    def projects(self) -> ProjectStore: ...
 
     @property
     def samples(self) -> SampleStore: ...

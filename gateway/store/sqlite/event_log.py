@@ -60,6 +60,11 @@ def note_schedule(tx: Transaction, schedule: str, state: str, agent: str) -> Non
     _append_change(tx, "schedule", schedule, state, agent, "")
 
 
+def note_project(tx: Transaction, project: str, state: str) -> None:
+    """Append that a project was created, edited or deleted."""
+    _append_change(tx, "project", project, state, "", "")
+
+
 def _append_change(tx: Transaction, topic: str, ref: str, state: str, agent: str, session: str) -> None:
     tx.execute(
         "INSERT INTO changes (topic, ref, state, agent, session, at) VALUES (?, ?, ?, ?, ?, ?)",

@@ -32,6 +32,7 @@ from gateway.store.sqlite import (
     notes,
     permissions,
     processes,
+    projects,
     pruning,
     queue_status,
     run_queries,
@@ -300,6 +301,14 @@ class SqliteWorkspaceStore(NounStore):
     forget = in_write(workspaces.forget_workspaces)
 
 
+class SqliteProjectStore(NounStore):
+    create = in_write(projects.create_project)
+    edit = in_write(projects.edit_project)
+    delete = in_write(projects.delete_project)
+    get = in_read(projects.get_project)
+    list = in_read(projects.list_projects)
+
+
 class SqliteSampleStore(NounStore):
     measure = in_read(samples.measure_store)
     add = in_write(samples.add_sample)
@@ -351,6 +360,7 @@ class SqliteStore:
         self.workspaces = SqliteWorkspaceStore(database)
         self.files = SqliteFileStore(database)
         self.unreadable = SqliteUnreadableStore(database)
+        self.projects = SqliteProjectStore(database)
         self.samples = SqliteSampleStore(database)
         self.generations = SqliteGenerationStore(database)
 

@@ -53,6 +53,7 @@ PLACES = {
     RowKind.NOTE: _Place("notes", ("scope", "name")),
     RowKind.PROCESS: _Place("processes", ("who",)),
     RowKind.FILE: _Place("files", ("id",)),
+    RowKind.PROJECT: _Place("projects", ("slug",)),
 }
 _log = log.get()
 
