@@ -78,8 +78,8 @@ def show_delivery(id_: str | None, last: bool) -> None:
       gateway deliveries show 73F9KQ
 
     \b
-    --json prints {"status": "ok", "delivery": delivery}, which also has
-      "attempts": [{"number", "at", "seconds", "error", "http_status"}], oldest first
+    --json prints {"status": "ok", "delivery": delivery,
+                   "attempts": [{"number", "at", "seconds", "error", "http_status"}]}
     """
     client, delivery_id = connect_for("deliveries", id_, last=last)
     found = client.get(f"/api/deliveries/{quote_part(delivery_id)}")
@@ -87,7 +87,7 @@ def show_delivery(id_: str | None, last: bool) -> None:
         output.print_json(found)
     else:
         _print_delivery(found["delivery"])
-        _print_attempts(found["delivery"]["attempts"])
+        _print_attempts(found["attempts"])
 
 
 @COMMAND.command("retry")
@@ -100,7 +100,7 @@ def retry_delivery(id_: str | None, last: bool) -> None:
       gateway deliveries retry 73F9KQ
 
     \b
-    --json prints {"status": "ok", "delivery": delivery}
+    --json prints {"status": "ok", "delivery": delivery, "attempts": see gateway deliveries show --help}
     """
     client, delivery_id = connect_for("deliveries", id_, last=last)
     found = client.post(f"/api/deliveries/{quote_part(delivery_id)}/retry")

@@ -5,21 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
 from gateway.api import paging, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
-from gateway.domain.delivery import DeliveryAttempt, DeliveryFilter, DeliveryStatus
+from gateway.domain.delivery import Delivery, DeliveryAttempt, DeliveryFilter, DeliveryStatus
 from gateway.domain.token import Scope
 
 ROUTES = Routes("deliveries")
-
-
-class DeliveryAnswer(Struct, frozen=True, kw_only=True):
-    status: str = "ok"
-    delivery: views.DeliveryShown
 
 
 class AttemptShown(Struct, frozen=True, kw_only=True):
@@ -37,14 +31,11 @@ class AttemptShown(Struct, frozen=True, kw_only=True):
     http_status: int | None
 
 
-class DeliveryDetails(views.DeliveryShown, frozen=True, kw_only=True):
+class DeliveryAnswer(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    delivery: views.DeliveryShown
     #: the attempts to send it, oldest first; of very many, the last 50
     attempts: list[AttemptShown]
-
-
-class DetailsAnswer(Struct, frozen=True, kw_only=True):
-    status: str = "ok"
-    delivery: DeliveryDetails
 
 
 class DeliveryList(Struct, frozen=True, kw_only=True):
@@ -75,20 +66,22 @@ async def list_deliveries(call: Call[Nothing, WhichDeliveries]) -> DeliveryList:
     return DeliveryList(deliveries=deliveries, next_cursor=cursor)
 
 
-@ROUTES.add("GET", "/api/deliveries/{id}", scope=Scope.READ, answer=DetailsAnswer)
-async def show_delivery(call: Call[Nothing, Nothing]) -> DetailsAnswer:
-    """Show a delivery with each attempt to send it, by its id or any unique part of it."""
-    found = await call.engine.deliveries.get_delivery(call.path["id"])
-    attempts = [_render_attempt(one) for one in await call.engine.deliveries.list_attempts(found)]
-    shown = msgspec.structs.asdict(views.render_delivery(found))
-    return DetailsAnswer(delivery=DeliveryDetails(**shown, attempts=attempts))
+@ROUTES.add("GET", "/api/deliveries/{id}", scope=Scope.READ, answer=DeliveryAnswer)
+async def show_delivery(call: Call[Nothing, Nothing]) -> DeliveryAnswer:
+    """Show a delivery and each attempt to send it, by its id or any unique part of it."""
+    return await _answer_with_attempts(call, await call.engine.deliveries.get_delivery(call.path["id"]))
 
 
 @ROUTES.add("POST", "/api/deliveries/{id}/retry", scope=Scope.WRITE, answer=DeliveryAnswer)
 async def retry_delivery(call: Call[Nothing, Nothing]) -> DeliveryAnswer:
     """Send a dead or waiting delivery now; it keeps its id and gets all its attempts again."""
     found = await asyncio.shield(call.engine.deliveries.retry_delivery(call.path["id"], call.read_idempotency_key()))
-    return DeliveryAnswer(delivery=views.render_delivery(found))
+    return await _answer_with_attempts(call, found)
+
+
+async def _answer_with_attempts(call: Call[Nothing, Nothing], found: Delivery) -> DeliveryAnswer:
+    tried = await call.engine.deliveries.list_attempts(found)
+    return DeliveryAnswer(delivery=views.render_delivery(found), attempts=[_render_attempt(one) for one in tried])
 
 
 def _render_attempt(tried: DeliveryAttempt) -> AttemptShown:

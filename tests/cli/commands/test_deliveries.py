@@ -61,9 +61,11 @@ def test_json_has_the_documented_shapes(shell: Shell, waiting: str) -> None:
 
     fields = "id status task kind address format attempt next_at error created_at finished_at"
     assert set(listed) == {"deliveries", "next_cursor"}
-    assert {frozenset(found) for found in (*listed["deliveries"], retried["delivery"])} == {frozenset(fields.split())}
-    assert set(shown["delivery"]) == {*fields.split(), "attempts"}
-    assert set(shown["delivery"]["attempts"][0]) == {"number", "at", "seconds", "error", "http_status"}
+    assert {frozenset(found) for found in (*listed["deliveries"], shown["delivery"], retried["delivery"])} == {
+        frozenset(fields.split())
+    }
+    assert set(shown) == set(retried) == {"status", "delivery", "attempts"}
+    assert set(shown["attempts"][0]) == {"number", "at", "seconds", "error", "http_status"}
 
 
 def test_what_is_not_there_is_told(shell: Shell) -> None:
