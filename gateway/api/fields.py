@@ -44,6 +44,9 @@ Chat = Annotated[str, Meta(min_length=1, max_length=MAX_CHAT_CHARACTERS)]
 TaskName = Annotated[str, Meta(pattern=name_pattern(100))]
 #: a name of a session in the route's own channel, or a session's full key
 SessionName = Annotated[str, Meta(min_length=1, max_length=2 * 65 + MAX_CHAT_CHARACTERS)]
+#: how many of the last outcomes of each thing are shown, and how many when a client does not say
+EachCount = Annotated[int, Meta(ge=1, le=100)]
+DEFAULT_EACH_COUNT = 30
 #: `html` adds the texts of the answer, which are Markdown, as HTML that is safe to show
 Rendering = Literal["html"]
 #: a moment in a query, for `parse_moment`: as a datetime, it would also be read from a number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -176,3 +177,21 @@ class DeliveryCounts(Struct, frozen=True, kw_only=True):
     pending: int
     #: given up
     dead: int
+
+
+class SendOutcome(NamedTuple):
+    """When an attempt to send something to a chat began, and whether the channel took it."""
+
+    at: int
+    ok: bool
+
+
+class ChannelSends(Struct, frozen=True, kw_only=True):
+    """The last attempts to send something through a channel. Times are milliseconds since 1970 UTC."""
+
+    #: oldest first
+    recent: tuple[SendOutcome, ...] = ()
+    last_success: int | None = None
+    last_failure: int | None = None
+    #: why the last one that failed did so
+    last_error: str | None = None

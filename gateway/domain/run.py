@@ -269,6 +269,17 @@ class Run(Struct, frozen=True, kw_only=True):
         return self.status.is_final and self.started is not None
 
 
+class EndedRun(Struct, frozen=True, kw_only=True):
+    """How a run ended. Times are milliseconds since 1970 UTC."""
+
+    id: str
+    status: Status
+    outcome: Outcome | None
+    #: None if it never worked
+    started: int | None
+    finished: int
+
+
 class AttemptResult(Struct, frozen=True, kw_only=True):
     """The result of an attempt, and the move that it makes."""
 

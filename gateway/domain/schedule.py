@@ -173,6 +173,16 @@ class FireRecord(Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class ScheduleFires(Struct, frozen=True, kw_only=True):
+    """The last fires of a schedule."""
+
+    #: the schedule's id, and its order of creation
+    id: str
+    seq: int
+    #: oldest first
+    fires: tuple[FireRecord, ...]
+
+
 class FireDecision(NamedTuple):
     """What to do about the times of a schedule that are due."""
 

@@ -388,3 +388,26 @@ async def test_configured_agents_are_assigned_tasks_too(moongate: Serving) -> No
     assert [answer.status for answer in answers] == [202, 202, 409]
     assert (await assign(moongate, "nobody", "1")).code == "AGENT_NOT_FOUND"
     assert (await assign(moongate, "main", "a\nb")).status == 400
+
+
+async def test_the_last_outcomes_of_each_agent_are_shown_oldest_first(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", AGENTS) as served:
+        tasks = []
+        for text in ("@@ say hi", "@@ fail no", "@@ say ho"):
+            tasks.append((await submit(served, text, agentId="one"))["id"])
+            ended = await done(served, tasks[-1])
+        all_ = (await ask(served, "GET", "/api/agents/outcomes")).body["agents"]
+        two = (await ask(served, "GET", "/api/agents/outcomes?each=2")).body["agents"]
+        wrong = await ask(served, "GET", "/api/agents/outcomes?each=101")
+
+    told = [(one["task"], one["status"], one["outcome"]) for one in all_["one"]]
+    assert told == [
+        (tasks[0], "succeeded", "completed"),
+        (tasks[1], "failed", "agent_error"),
+        (tasks[2], "succeeded", "completed"),
+    ]
+    assert (all_["two"], all_["off"]) == ([], [])
+    assert two["one"] == all_["one"][1:]
+    assert all_["one"][-1]["finished_at"] == ended["finished_at"]
+    assert all_["one"][-1]["seconds"] >= 0
+    assert wrong.status == 400

@@ -239,3 +239,20 @@ async def test_a_schedule_with_files_is_made_once_by_its_key(served: Serving) ->
     assert [answer.status for answer in answers] == [200, 200, 409]
     assert answers[0].body == answers[1].body
     assert len(on_disk(served)) == 1
+
+
+async def test_the_last_fires_of_all_schedules_are_shown_in_one_call(served: Serving) -> None:
+    one, two, idle = [(await create(served, name=name))["id"] for name in ("one", "two", "idle")]
+    for job in (one, two, two):
+        run = (await ask(served, "POST", "/api/cron/trigger", {"job_id": job})).body["run_id"]
+        await done(served, run)
+    found = (await ask(served, "GET", "/api/cron/fires?each=1")).body
+    first = (await ask(served, "GET", "/api/cron/fires?limit=1")).body
+    rest = (await ask(served, "GET", f"/api/cron/fires?cursor={first['next_cursor']}")).body
+    listed = (await ask(served, "GET", f"/api/cron/{two}/runs")).body["runs"]
+
+    assert {id_: len(fires) for id_, fires in found["jobs"].items()} == {one: 1, two: 1, idle: 0}
+    assert found["jobs"][two] == listed[:1]
+    assert (listed[0]["run_id"], listed[0]["run_status"], listed[0]["outcome"]) == (run, "succeeded", "triggered")
+    assert (list(first["jobs"]), list(rest["jobs"]), rest["next_cursor"]) == ([idle], [two, one], None)
+    assert rest["jobs"][two] == listed[::-1]

@@ -73,14 +73,35 @@ async def shown(served: Serving) -> dict[str, Any]:
     return next(one for one in found if one["name"] == "telegram")
 
 
-async def until_dead(served: Serving) -> dict[str, Any]:
-    """Wait until a delivery was given up, and return it."""
+async def until_delivery(served: Serving, state: str) -> dict[str, Any]:
+    """Wait until a delivery was in that state, and return it."""
     async with asyncio.timeout(PATIENCE), aclosing(await served.engine.follow_changes(0)) as changes:
         async for change in changes:
-            if change.topic == "delivery" and change.state == "dead":
+            if change.topic == "delivery" and change.state == state:
                 delivery: dict[str, Any] = (await ask(served, "GET", f"/api/deliveries/{change.ref}")).body["delivery"]
                 return delivery
     raise AssertionError("changes have no end")
+
+
+async def test_a_channel_shows_what_became_of_what_it_sent_last(
+    moongate: Serving, telegram: telegram_server.Telegram
+) -> None:
+    before = await shown(moongate)
+    telegram.trouble["sendMessage"] = [Trouble(400, "Bad Request: chat not found")]
+    await telegram.say(7, "Hello!")
+    dead = await until_delivery(moongate, "dead")
+    failed = await shown(moongate)
+    await ask(moongate, "POST", f"/api/deliveries/{dead['id']}/retry")
+    await until_delivery(moongate, "delivered")
+    sent = await shown(moongate)
+
+    untried = {"last_success_at": None, "last_error_at": None, "last_error": None, "recent": []}
+    assert before == {**before, **untried}
+    assert [one["ok"] for one in failed["recent"]] == [False]
+    assert (failed["last_success_at"], "chat not found" in failed["last_error"]) == (None, True)
+    assert [one["ok"] for one in sent["recent"]] == [False, True]
+    assert (sent["last_error"], sent["last_success_at"]) == (failed["last_error"], sent["recent"][1]["at"])
+    assert sent["last_error_at"] == sent["recent"][0]["at"]
 
 
 # --- what is said -----------------------------------------------------------------------------
@@ -652,7 +673,7 @@ async def test_an_answer_that_has_become_stale_is_kept_back_until_somebody_asks_
     troubled.clear()
     clock.forward(2 * 3600 * 1000)
     async with talking(tmp_path, telegram, clock=clock) as served:
-        dead = await until_dead(served)
+        dead = await until_delivery(served, "dead")
 
         assert telegram.chats[7].texts == []
         assert "stale_after" in dead["error"]

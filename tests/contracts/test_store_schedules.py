@@ -274,6 +274,30 @@ async def test_fires_are_listed_in_pages_the_newest_first(store: Store) -> None:
     assert [fire.scheduled_for for fire in (*first, *rest)] == list(reversed(missed))
 
 
+async def test_the_last_fires_of_all_schedules_are_listed_the_newest_schedule_first(store: Store) -> None:
+    for id_ in ("a", "b", "c"):
+        due = await store.schedules.create(made(id_))
+        if id_ == "b":
+            continue
+        missed = tuple(START + MINUTE * number for number in (1, 2, 3))
+        await store.schedules.fire(FirePlan(schedule=due, missed_times=missed, missed_count=3, next_at=START * 2))
+
+    first = await store.schedules.list_last_fires(Page(limit=2), 2)
+    rest = await store.schedules.list_last_fires(Page(limit=2, before=first[-1].seq), 2)
+
+    told = [(job.id, [(fire.scheduled_for - START) // MINUTE for fire in job.fires]) for job in [*first, *rest]]
+    assert told == [("c", [2, 3]), ("b", []), ("a", [2, 3])]
+    assert first[0].fires == tuple(await store.schedules.list_fires("c", Page(limit=2)))[::-1]
+
+
+async def test_a_page_of_last_fires_ends_after_so_many_bytes(store: Store) -> None:
+    for id_ in ("a", "b", "c"):
+        due = await store.schedules.create(made(id_))
+        await store.schedules.fire(FirePlan(schedule=due, missed_times=(START,), missed_count=1, next_at=START * 2))
+
+    assert [job.id for job in await store.schedules.list_last_fires(Page(max_bytes=1), 30)] == ["c", "b"]
+
+
 async def test_old_fires_are_pruned(store: Store, clock: SteppedClock) -> None:
     schedule = await store.schedules.create(made())
     await store.schedules.fire(firing(schedule, missed_times=(START,)))

@@ -189,6 +189,9 @@ async def test_no_list_scans_or_sorts_a_whole_table(
         for wanted in (DeliveryFilter(), DeliveryFilter(status=DeliveryStatus.DEAD), DeliveryFilter(run="x")):
             await store.deliveries.list(wanted, Page(before=10))
         await store.deliveries.list_attempts("x")
+        await store.deliveries.read_channel_sends(["telegram"], 30)
+        await store.runs.list_ended(["main"], 30)
+        await store.schedules.list_last_fires(Page(before=10), 30)
         for waiting in (None, True, False):
             await store.permissions.list_all(waiting, Page(before=10))
 

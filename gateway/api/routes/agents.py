@@ -9,8 +9,10 @@ from msgspec import Struct
 
 from gateway.api import fields, openclaw_callback, views
 from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain import times
 from gateway.domain.agent import AgentDraft, AgentEdit
 from gateway.domain.offer import Offer, OfferedChoice
+from gateway.domain.run import EndedRun
 from gateway.domain.token import Scope
 
 ROUTES = Routes("agents")
@@ -20,6 +22,32 @@ class AgentList(Struct, frozen=True, kw_only=True):
     agents: list[views.AgentShown]
     #: slugs of the agents that were deleted, by the ids that their tasks and their usage have
     deleted: dict[str, str]
+
+
+class EndShown(Struct, frozen=True, kw_only=True):
+    """How a task ended."""
+
+    #: id of the task
+    task: str
+    #: succeeded, failed or cancelled
+    status: str
+    #: completed, agent_error, timeout, interrupted, over_budget or cancelled_by_user
+    outcome: str | None
+    finished_at: str
+    #: from its start to its end; null if it never started
+    seconds: float | None
+
+
+class Outcomes(Struct, frozen=True, kw_only=True):
+    #: the last tasks of each agent that have ended, by the agent's id; oldest first
+    agents: dict[str, list[EndShown]]
+
+
+class WhichOutcomes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many outcomes to show."""
+
+    #: the most tasks of each agent
+    each: fields.EachCount = fields.DEFAULT_EACH_COUNT
 
 
 class HealthShown(Struct, frozen=True, kw_only=True):
@@ -86,6 +114,13 @@ async def list_agents(call: Call[Nothing, Nothing]) -> AgentList:
     )
 
 
+@ROUTES.add("GET", "/api/agents/outcomes", scope=Scope.READ, query=WhichOutcomes, answer=Outcomes)
+async def list_outcomes(call: Call[Nothing, WhichOutcomes]) -> Outcomes:
+    """Show how the last tasks of each agent ended."""
+    found = await call.engine.agents.list_ended_runs(call.query.each)
+    return Outcomes(agents={agent: [_render_end(run) for run in runs] for agent, runs in found.items()})
+
+
 @ROUTES.add("POST", "/api/agents", scope=Scope.ADMIN, body=NewAgent, answer=AgentKept, status=201)
 async def create_agent(call: Call[NewAgent, Nothing]) -> AgentKept:
     """Make an agent that builds on a configured one."""
@@ -135,3 +170,13 @@ async def assign(call: Call[Assignment, Nothing]) -> Assigned:
     )
     call.headers["X-Run-Id"] = accepted.run.id
     return Assigned(task=views.render_task(accepted.run))
+
+
+def _render_end(run: EndedRun) -> EndShown:
+    return EndShown(
+        task=run.id,
+        status=run.status,
+        outcome=run.outcome,
+        finished_at=times.format_rfc3339(run.finished),
+        seconds=None if run.started is None else max(0, run.finished - run.started) / 1000,
+    )

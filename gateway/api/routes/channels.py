@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from gateway.api import fields, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
+from gateway.domain.delivery import ChannelSends
 from gateway.domain.token import Scope
 from gateway.engine.messaging.channels import ChannelView
 
@@ -23,6 +25,15 @@ class ChatShown(Struct, frozen=True, kw_only=True):
     paired_at: str | None
 
 
+class SendShown(Struct, frozen=True, kw_only=True):
+    """An attempt to send something to a chat."""
+
+    #: when it began
+    at: str
+    #: whether the channel took it
+    ok: bool
+
+
 class ChannelShown(Struct, frozen=True, kw_only=True):
     #: its name
     name: str
@@ -34,6 +45,14 @@ class ChannelShown(Struct, frozen=True, kw_only=True):
     detail: str
     #: those that are allowed
     chats: list[ChatShown]
+    #: when it last took something that was sent to a chat; null if that is not known
+    last_success_at: str | None
+    #: when it last failed to
+    last_error_at: str | None
+    #: why it failed then
+    last_error: str | None
+    #: the last 30 attempts to send something to a chat, oldest first
+    recent: list[SendShown]
 
 
 class ChannelList(Struct, frozen=True, kw_only=True):
@@ -56,7 +75,9 @@ class Ok(Struct, frozen=True):
 @ROUTES.add("GET", "/api/channels", scope=Scope.READ, answer=ChannelList)
 async def list_channels(call: Call[Nothing, Nothing]) -> ChannelList:
     """List the channels, whether they work, and which chats are allowed."""
-    return ChannelList(channels=[_render_channel(view) for view in await call.engine.channels.list_views()])
+    found = await call.engine.channels.list_views()
+    sends = await call.engine.deliveries.read_channel_sends([view.name for view in found], fields.DEFAULT_EACH_COUNT)
+    return ChannelList(channels=[_render_channel(view, sends[view.name]) for view in found])
 
 
 @ROUTES.add("POST", "/api/channels/{channel}/pair", scope=Scope.ADMIN, answer=Code, status=201)
@@ -73,9 +94,19 @@ async def dismiss(call: Call[Nothing, Nothing]) -> Ok:
     return Ok()
 
 
-def _render_channel(view: ChannelView) -> ChannelShown:
+def _render_channel(view: ChannelView, sends: ChannelSends) -> ChannelShown:
     chats = [ChatShown(chat=chat, title="", paired_at=None) for chat in view.allowed]
     chats += [
         ChatShown(chat=one.chat, title=one.title, paired_at=times.format_rfc3339(one.paired_at)) for one in view.paired
     ]
-    return ChannelShown(name=view.name, kind=view.kind, state=view.state.state, detail=view.state.detail, chats=chats)
+    return ChannelShown(
+        name=view.name,
+        kind=view.kind,
+        state=view.state.state,
+        detail=view.state.detail,
+        chats=chats,
+        last_success_at=views.render_time(sends.last_success),
+        last_error_at=views.render_time(sends.last_failure),
+        last_error=sends.last_error,
+        recent=[SendShown(at=times.format_rfc3339(one.at), ok=one.ok) for one in sends.recent],
+    )

@@ -16,7 +16,7 @@ from gateway.domain.address_policy import MAX_WEBHOOK_URL_CHARACTERS
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import CHAT_FORMAT, Target
 from gateway.domain.ids import MODEL_PATTERN
-from gateway.domain.schedule import FireRecord, Misfire, Overlap, Schedule, ScheduleSpec
+from gateway.domain.schedule import Misfire, Overlap, Schedule, ScheduleSpec
 from gateway.domain.token import Scope
 from gateway.errors import InvalidRequest
 
@@ -208,22 +208,9 @@ class Triggered(Struct, frozen=True, kw_only=True):
     run_id: str
 
 
-class FireShown(Struct, frozen=True, kw_only=True):
-    #: the time of the schedule; of a triggered run, when it was asked for
-    scheduled_for: str
-    #: when the outcome was decided
-    at: str
-    #: fired, triggered, missed, skipped or refused
-    outcome: str
-    run_id: str | None
-    #: status of the run
-    run_status: str | None
-    error: str | None
-
-
 class FireList(Struct, frozen=True, kw_only=True):
     #: newest first
-    runs: list[FireShown]
+    runs: list[views.FireShown]
     #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
 
@@ -342,7 +329,7 @@ async def trigger_job(call: Call[Which, Nothing]) -> Triggered:
 async def job_runs(call: Call[Nothing, paging.Paging]) -> FireList:
     """Show what happened at a schedule's times, newest first, including those that were missed or skipped."""
     found = await call.engine.schedules.list_fires(call.path["id"], paging.page_to_fetch(call.query))
-    fires, cursor = paging.render_page(call.query, found, lambda fire: fire.scheduled_for, _render_fire)
+    fires, cursor = paging.render_page(call.query, found, lambda fire: fire.scheduled_for, views.render_fire)
     return FireList(runs=fires, next_cursor=cursor)
 
 
@@ -427,14 +414,3 @@ def _render_job(job: Schedule) -> JobShown:
 
 def _render_next_run(job: Schedule) -> str | None:
     return views.render_time(job.next_at if job.enabled else None)
-
-
-def _render_fire(fire: FireRecord) -> FireShown:
-    return FireShown(
-        scheduled_for=times.format_rfc3339(fire.scheduled_for),
-        at=times.format_rfc3339(fire.at),
-        outcome=fire.outcome,
-        run_id=fire.run,
-        run_status=fire.status,
-        error=fire.error,
-    )

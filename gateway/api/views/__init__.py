@@ -10,6 +10,8 @@ from gateway.api.views.delivery import render_delivery as render_delivery
 from gateway.api.views.file import FileShown as FileShown
 from gateway.api.views.file import render_file as render_file
 from gateway.api.views.file import render_files as render_files
+from gateway.api.views.fire import FireShown as FireShown
+from gateway.api.views.fire import render_fire as render_fire
 from gateway.api.views.permission import PermissionShown as PermissionShown
 from gateway.api.views.permission import render_permission as render_permission
 from gateway.api.views.session import MessageShown as MessageShown

@@ -13,7 +13,7 @@ from gateway.domain.permission import Answer, AskedPermission, DenialReason, Per
 from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.question import AnswerContent
 from gateway.domain.queue import AdmissionRules, BackgroundCounts, GatewayCounts, RunBlockers, RunLimits
-from gateway.domain.run import AcceptedRun, AttemptResult, GoalRound, Run, RunFilter, RunSpec
+from gateway.domain.run import AcceptedRun, AttemptResult, EndedRun, GoalRound, Run, RunFilter, RunSpec
 
 
 class Fenced(Exception):
@@ -178,6 +178,10 @@ class RunStore(Protocol):
 
     async def hide_finished(self, label: str) -> int:
         """Leave the ended runs with that label out of `list_finished_ids` from now on. Returns their number."""
+        ...
+
+    async def list_ended(self, agents: Sequence[str], each: int) -> Mapping[str, Sequence[EndedRun]]:
+        """Return the last `each` runs of some agents that have ended, by agent, the earliest end first."""
         ...
 
     async def count_backlog(self) -> BackgroundCounts: ...

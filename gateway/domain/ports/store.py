@@ -7,13 +7,12 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.domain.address_policy import WebhookUse
 from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.budget import UsageGroup, UsageGrouping, UsageTotals
-from gateway.domain.delivery import Delivery, DeliveryAttempt, DeliveryCounts, DeliveryFilter
 from gateway.domain.event import Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
+from gateway.domain.ports.delivery_store import DeliveryStore
 from gateway.domain.ports.file_store import FileStore, StagedFile
 from gateway.domain.ports.history_store import GenerationStore, SampleStore
 from gateway.domain.ports.note_store import NoteStore
@@ -23,7 +22,7 @@ from gateway.domain.ports.token_store import TokenStore
 from gateway.domain.ports.upkeep_store import RetentionStore, UnreadableStore, WorkspaceStore
 from gateway.domain.queue import AdmissionRules, AgentLoad
 from gateway.domain.run import AcceptedRun, Run, RunSpec
-from gateway.domain.schedule import FirePlan, FireRecord, Schedule
+from gateway.domain.schedule import FirePlan, FireRecord, Schedule, ScheduleFires
 from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.process.identity import Identity
@@ -41,63 +40,6 @@ class AgentProcess(Struct, frozen=True, kw_only=True):
 
 #: told once per commit, on the event loop, what is now on disk
 Listener = Callable[[Sequence[Event], Sequence[Change]], None]
-
-
-class DeliveryStore(Protocol):
-    """Deliveries. The transaction that ends a run creates them."""
-
-    async def take_due(self, limit: int, each: int) -> Sequence[Delivery]:
-        """Take up to `limit` due deliveries: one at a time for a chat, at most `each` for any other receiver."""
-        ...
-
-    async def record_attempt(self, delivery: Delivery, tried: DeliveryAttempt) -> bool:
-        """Store how an attempt went, and the delivery as it is after it.
-
-        Returns False, and writes nothing, if a newer attempt has begun.
-        """
-        ...
-
-    async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
-        """Return the newest attempts of a delivery, oldest first; none if there is no delivery with that id."""
-        ...
-
-    async def release_in_flight(self) -> int:
-        """Make due again what was in flight when its process ended, and what the settings refused.
-
-        Only a new leader does this. What was in flight has an attempt that was interrupted. A refused attempt does
-        not count: the settings may be other ones now.
-        Returns how many deliveries that were.
-        """
-        ...
-
-    async def next_due_at(self, now: int) -> int | None:
-        """Return when the next delivery after that moment is due, in milliseconds since 1970 UTC."""
-        ...
-
-    async def get(self, delivery_id: str) -> Delivery:
-        """Return a delivery by its id, or by a prefix that fits exactly one.
-
-        Raises:
-            DeliveryNotFound: no delivery fits, or more than one.
-        """
-        ...
-
-    async def list(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]: ...
-
-    async def retry(self, delivery_id: str, key: IdempotencyKey | None = None) -> Delivery:
-        """Make a dead or waiting delivery due now, with its full number of attempts.
-
-        Raises:
-            DeliveryNotFound: there is no such delivery.
-            Conflict: it was delivered, or is in flight.
-        """
-        ...
-
-    async def count_undelivered(self) -> DeliveryCounts: ...
-
-    async def list_webhook_uses(self, limit: int) -> Sequence[WebhookUse]:
-        """Return webhooks of enabled schedules, and receivers of webhooks that deliveries wait for: so many of each."""
-        ...
 
 
 class ScheduleStore(Protocol):
@@ -187,6 +129,10 @@ class ScheduleStore(Protocol):
 
     async def list_fires(self, schedule_id: str, page: Page) -> Sequence[FireRecord]:
         """Return a schedule's fires, newest first. The page counts by the scheduled time."""
+        ...
+
+    async def list_last_fires(self, page: Page, each: int) -> Sequence[ScheduleFires]:
+        """Return the last `each` fires of schedules, the newest schedule first. The page counts by the schedules."""
         ...
 
     async def list_budgeted(self, limit: int) -> Sequence[Schedule]:

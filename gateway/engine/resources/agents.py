@@ -20,6 +20,7 @@ from gateway.domain.offer import Offer
 from gateway.domain.ports.backend import Abilities, AgentHealth, Backend, FileKind, Offering, TakesFiles
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import AgentLoad
+from gateway.domain.run import EndedRun
 from gateway.errors import AgentNotFound, AgentUnusable, Conflict, InvalidRequest
 from gateway.validation import suggest_name
 
@@ -174,6 +175,10 @@ class Agents:
     async def list_views(self) -> list[AgentView]:
         loads = await self._store.agents.count_loads()
         return [self._make_view(agent, loads) for agent in self._agents.values()]
+
+    async def list_ended_runs(self, each: int) -> Mapping[str, Sequence[EndedRun]]:
+        """Return how the last runs of each agent ended, the earliest end first."""
+        return await self._store.runs.list_ended(self.agent_ids, each)
 
     async def get_view(self, name: str) -> AgentView:
         """Return one agent by its id or slug.

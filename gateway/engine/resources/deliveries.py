@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.domain.address_policy import AddressPolicy, RefusedWebhook
-from gateway.domain.delivery import Delivery, DeliveryAttempt, DeliveryCounts, DeliveryFilter, Target
+from gateway.domain.delivery import ChannelSends, Delivery, DeliveryAttempt, DeliveryCounts, DeliveryFilter, Target
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
@@ -60,6 +60,10 @@ class Deliveries:
     async def list_attempts(self, delivery: Delivery) -> Sequence[DeliveryAttempt]:
         """Return the newest attempts to send a delivery, oldest first."""
         return await self._store.deliveries.list_attempts(delivery.id)
+
+    async def read_channel_sends(self, names: Sequence[str], each: int) -> Mapping[str, ChannelSends]:
+        """Return the last attempts to send something through some channels, by name."""
+        return await self._store.deliveries.read_channel_sends(names, each)
 
     async def retry_delivery(self, delivery: str, key: IdempotencyKey | None = None) -> Delivery:
         """Send a dead or waiting delivery now, with its full number of attempts.

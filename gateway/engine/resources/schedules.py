@@ -15,7 +15,7 @@ from gateway.domain.page import Page
 from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.ports.store import Store
 from gateway.domain.run import AcceptedRun, RunSpec, Source
-from gateway.domain.schedule import FireRecord, PlannedRun, Schedule, ScheduleSpec
+from gateway.domain.schedule import FireRecord, PlannedRun, Schedule, ScheduleFires, ScheduleSpec
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Agents
@@ -197,6 +197,10 @@ class Schedules:
             ScheduleNotFound: there is none.
         """
         return await self._store.schedules.list_fires((await self._store.schedules.get(id_)).id, page)
+
+    async def list_last_fires(self, page: Page, each: int) -> Sequence[ScheduleFires]:
+        """Return what happened last at the times of each schedule, the newest schedule first."""
+        return await self._store.schedules.list_last_fires(page, each)
 
     def preview_times(self, expression: str, timezone: str, count: int) -> _Times:
         """Return the next times of an expression.

@@ -12,7 +12,7 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.run import Outcome, Run, Source, Status
-from gateway.domain.schedule import MAX_LISTED_SKIPS, FireOutcome, FireRecord, Schedule, ScheduleSpec
+from gateway.domain.schedule import MAX_LISTED_SKIPS, FireOutcome, FireRecord, Schedule, ScheduleFires, ScheduleSpec
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, ScheduleNotFound, Unreadable
 from gateway.store.sqlite import event_log, files, idempotency
@@ -24,6 +24,8 @@ from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 MAX_SCHEDULES = 50_000
 #: milliseconds for which fires are kept
 FIRE_RETENTION_MS = 30 * 86_400_000
+#: bytes that a fire has at least where it is shown
+FIRE_BYTES = 180
 
 _SELECT_SCHEDULE = (
     "SELECT schedules.seq, schedules.id, CAST(schedules.spec AS BLOB), enabled, reason, revision, anchor, next_at,"
@@ -320,6 +322,22 @@ def list_fires(reader: Reader, schedule_id: str, page: Page) -> list[FireRecord]
         (schedule_id, before, page.limit),
     )
     return decode_rows(reader, RowKind.FIRE, rows, _decode_fire, lambda row: (schedule_id, row[0]))
+
+
+def list_last_fires(reader: Reader, page: Page, each: int) -> list[ScheduleFires]:
+    """Return the last fires of schedules, the newest schedule first."""
+    before = page.before if page.before is not None else 1 << 62
+    found: list[Any] = reader.execute(
+        "SELECT seq, id FROM schedules WHERE seq < ? ORDER BY seq DESC LIMIT ?", (before, page.limit)
+    ).fetchall()
+    newest = Page(limit=each)
+    jobs = (ScheduleFires(id=id_, seq=seq, fires=tuple(list_fires(reader, id_, newest)[::-1])) for seq, id_ in found)
+    return list(LimitedRows(jobs, page.max_bytes, lambda job: sum(map(_estimate_size, job.fires))))
+
+
+def _estimate_size(fire: FireRecord) -> int:
+    """Return about how many bytes a fire has where it is shown."""
+    return FIRE_BYTES + len(fire.error or "")
 
 
 def _decode_fire(row: Sequence[Any]) -> FireRecord:

@@ -30,6 +30,7 @@ from gateway.store.sqlite import (
     idempotency,
     importing,
     notes,
+    outcomes,
     permissions,
     processes,
     projects,
@@ -110,6 +111,7 @@ class SqliteRunStore(NounStore):
     read_batch = in_read(run_queries.read_runs)
     find_blockers = in_read(queue_status.find_blockers)
     find_cancel_requested = in_read(run_queries.find_cancel_requested)
+    list_ended = in_read(outcomes.list_ended_runs)
     count_backlog = in_read(run_queries.count_backlog)
     count_totals = in_read(run_queries.count_totals)
     next_due_at = in_read(run_queries.next_due_at)
@@ -140,6 +142,7 @@ class SqliteDeliveryStore(NounStore):
     list = in_read(deliveries.list_deliveries)
     list_attempts = in_read(deliveries.list_attempts)
     next_due_at = in_read(deliveries.next_due_at)
+    read_channel_sends = in_read(outcomes.read_channel_sends)
     count_undelivered = in_read(deliveries.count_undelivered)
     list_webhook_uses = in_read(deliveries.list_webhook_uses)
 
@@ -154,6 +157,7 @@ class SqliteScheduleStore(NounStore):
     list = in_read(schedules.list_schedules)
     list_ids = in_read(schedules.list_schedule_ids)
     list_due = in_read(schedules.list_due)
+    list_last_fires = in_read(schedules.list_last_fires)
     list_fires = in_read(schedules.list_fires)
     list_budgeted = in_read(schedules.list_budgeted)
     next_fire_at = in_read(schedules.next_fire_at)

@@ -14,7 +14,10 @@ TELEGRAM = {"token": "123456:AAtest", "base_url": "http://127.0.0.1:9", "chats":
 def test_channels_are_listed_whether_they_are_configured_or_not(shell: Shell) -> None:
     listed = {channel["name"]: channel for channel in shell("channels", "list", "--json").json["channels"]}
 
-    assert set(listed["webchat"]) == {"name", "kind", "state", "detail", "chats"}
+    assert set(listed["webchat"]) == {
+        *("name", "kind", "state", "detail", "chats"),
+        *("last_success_at", "last_error_at", "last_error", "recent"),
+    }
     assert (listed["webchat"]["state"], listed["telegram"]["state"]) == ("ready", "unconfigured")
 
 
