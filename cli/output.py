@@ -50,6 +50,13 @@ def print_text(text: str, *, end: str = "\n") -> None:
     click.echo(protect_terminal(text, sys.stdout) + end, nl=False, color=True)  # in a pipe unchanged, with all escapes
 
 
+def print_light_on_dark(lines: Sequence[str]) -> None:
+    """Print the lines of a picture in white on black, if stdout may have colour."""
+    for line in lines:
+        styled = click.style(line, fg="bright_white", bg="black") if wants_decoration(sys.stdout) else line
+        click.echo(styled, color=True)
+
+
 def print_bytes(data: bytes) -> None:
     """Print a piece of a file as it is; not for terminals."""
     sys.stdout.buffer.write(data)

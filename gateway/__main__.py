@@ -374,7 +374,7 @@ def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> st
     place, in_shell = _find_token(settings, program)
     rows = [
         f"Moongate {gateway.__version__}",
-        f"  URL      {url}",
+        f"  URL      {url}   dashboard: {program} dashboard",
         f"  Token    {secret_file.mask_secret(token)}   {place}"
         if asked
         else "  Token    not needed (auth.mode: none)",

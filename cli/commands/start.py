@@ -6,7 +6,7 @@ import click
 
 from cli import output
 from cli.arguments import Duration
-from cli.command import Command, current_invocation, require_config
+from cli.command import Command, complete_commands, current_invocation, require_config
 from cli.instance import Instance
 from cli.lifecycle import start
 from cli.remote import probe
@@ -78,6 +78,11 @@ def _print_started(found: ProbeResult, started: bool) -> None:
     assert record is not None
     what = "Gateway started" if started else "Gateway is already running"
     url = probe.local_url(record)
-    rows = [f"{output.add_mark('✅', what)} (pid {record.pid})", f"   URL: {url}", *probe.describe_agent(found.agent)]
+    rows = [
+        f"{output.add_mark('✅', what)} (pid {record.pid})",
+        f"   URL: {url}",
+        *probe.describe_agent(found.agent),
+        complete_commands("   Dashboard: gateway dashboard"),
+    ]
     told = {"started": started, "pid": record.pid, "url": url, "agent": found.agent}
     output.print_result(told, "\n".join(rows))

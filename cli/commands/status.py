@@ -180,6 +180,7 @@ def _print_running(instance: Instance, found: ProbeResult) -> None:
         output.add_mark("🌐", "Access:"),
         f"   URL: {probe.local_url(record)}",
         f"   Token: {_describe_token(instance, inside)}",
+        "   Dashboard: gateway dashboard",
         "",
         output.add_mark("📝", "Management:"),
         "   gateway stop      # stop",

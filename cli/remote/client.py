@@ -108,6 +108,32 @@ class GatewayClient:
         assert self._found.record is not None
         return probe.local_url(self._found.record) + path
 
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """The host and the port that the gateway listens on."""
+        assert self._found.record is not None
+        return self._found.record.host, self._found.record.port
+
+    def check_host(self, host: str) -> None:
+        """Ask the gateway for something under another host name, as a browser elsewhere would.
+
+        Args:
+            host: with the port, if there is one.
+
+        Raises:
+            GatewayError: the gateway does not answer for that host.
+        """
+
+        def send_request() -> None:
+            with self._send_request(
+                "GET", "/livez", None, {"Host": host, "Connection": "close"}, CLIENT_CALL_TIMEOUT_SECONDS
+            ) as answer:
+                data = answer.read()
+                if answer.status >= 400:
+                    raise self._read_error(answer.status, data)
+
+        self._retry_once(send_request)
+
     def start_run(self, path: str, body: Mapping[str, object]) -> tuple[str, HTTPResponse]:
         """Submit a run by POST. Returns its id and the stream of its events."""
         key = secrets.token_hex(16)

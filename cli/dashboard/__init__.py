@@ -1,0 +1,1 @@
+"""Opens the dashboard: in a browser on this machine, or on a phone."""
