@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import msgspec
 import pytest
 
 from gateway.domain.agent import SessionMode
@@ -16,7 +17,7 @@ from gateway.domain.ports.store import Store
 from gateway.domain.queue import RunLimits
 from gateway.domain.run import AttemptResult, Move, OnInterrupt, Outcome, RunFilter, RunSpec, Source
 from gateway.domain.run import Status as RunStatus
-from gateway.domain.token import Ticket
+from gateway.domain.token import Scope, Ticket, Token
 from gateway.errors import AgentBusy, Conflict, RunNotFound, Unavailable
 from tests.contracts.stores import (
     ALL,
@@ -839,6 +840,57 @@ async def test_a_new_ticket_replaces_a_lost_one(store: Store) -> None:
     await store.tokens.add_ticket(_ticket("c"), key)
 
     assert [await store.tokens.redeem_ticket(hash_) for hash_ in "abc"] == [None, None, "t"]
+
+
+# --- browsers that are signed in --------------------------------------------------------------
+
+
+def _sign_in(name: str, parent: str = "t", last_used: int = START) -> Token:
+    return Token(
+        name=name,
+        hash=f"hash of {name}",
+        scope=Scope.READ,
+        expires=START + 60_000,
+        created=START,
+        browser="Firefox on Linux",
+        parent=parent,
+        last_used=last_used,
+    )
+
+
+async def test_a_sign_in_is_listed_among_the_tokens_with_its_use(store: Store) -> None:
+    await store.tokens.add(Token(name="z", hash="t", scope=Scope.READ, created=START))
+    await store.tokens.add_sign_in(_sign_in("a"), 2)
+    await store.tokens.record_use("hash of a", START + 5, START + 7)
+    await store.tokens.record_use("t", START + 5, START + 7)
+
+    found = msgspec.structs.replace(_sign_in("a"), last_used=START + 5, expires=START + 7)
+    assert list(await store.tokens.list()) == [found, Token(name="z", hash="t", scope=Scope.READ, created=START)]
+
+
+async def test_a_sign_in_removes_the_replaced_the_expired_and_the_longest_unused(
+    store: Store, clock: SteppedClock
+) -> None:
+    expired = msgspec.structs.replace(_sign_in("expired"), expires=START + 1)
+    for one in (expired, _sign_in("mine"), *(_sign_in(f"other {n}", "o", START + n) for n in (3, 1, 2))):
+        await store.tokens.add_sign_in(one, 10)
+    clock.forward(1)
+
+    removed = await store.tokens.add_sign_in(_sign_in("new", "o", START + 4), 3, "hash of mine")
+
+    assert sorted(removed) == ["hash of expired", "hash of mine", "hash of other 1"]
+    assert [one.name for one in await store.tokens.list()] == ["new", "other 2", "other 3"]
+
+
+async def test_a_revoked_token_takes_its_browsers_along_and_no_others(store: Store) -> None:
+    await store.tokens.add(Token(name="phone", hash="t", scope=Scope.READ, created=START))
+    for one in (_sign_in("a"), _sign_in("b"), _sign_in("c", "o")):
+        await store.tokens.add_sign_in(one, 10)
+
+    assert await store.tokens.revoke("a") is True
+    assert [one.name for one in await store.tokens.list()] == ["b", "c", "phone"]
+    assert [await store.tokens.revoke(name) for name in ("phone", "phone")] == [True, False]
+    assert [one.name for one in await store.tokens.list()] == ["c"]
 
 
 async def test_a_batch_of_runs_ends_when_it_has_so_much_text(store: Store) -> None:
