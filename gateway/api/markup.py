@@ -55,7 +55,7 @@ _INLINE_TAGS = {"a", "br", "code", "em", "s", "span", "strong"}
 ALLOWED_TAGS = frozenset(_BLOCK_TAGS | _TABLE_TAGS | _INLINE_TAGS)
 _ALIGNMENTS = {"left", "center", "right"}
 
-_ALLOWED_LINK = re.compile(rf"(?:{'|'.join(sorted(LINK_SCHEMES))}):[^\s\\]+", re.IGNORECASE)
+_ALLOWED_LINK = re.compile(r"(?:https?://|mailto:)[^\s\\]+", re.IGNORECASE)
 #: an address in the text; marks at its end belong to the sentence
 _BARE_ADDRESS = re.compile(r"\bhttps?://[^\s<>\"'`\\*|\^{}]{1,2000}(?<![.,:;!?)\]])")
 #: many lexers take quadratic time for blank lines that follow each other
@@ -109,12 +109,12 @@ def render_markup(text: str) -> str:
     """
     if len(text) > MAX_MARKUP_CHARACTERS:
         raise ValueError(f"text of {len(text)} characters")
-    text = replace_unsafe(text)
+    text = text.encode("utf-8", "replace").decode()  # nh3 takes no lone surrogates
     try:
         made = _load_parser().render(text, _make_limits(len(text)))
     except (_TooManySteps, RecursionError):
         made = f"<pre>{html.escape(text, quote=False)}</pre>"
-    return _remove_unsafe_markup(made)
+    return replace_unsafe(_remove_unsafe_markup(made))  # at the end: a reference such as `&#8238;` is one of them, too
 
 
 def _make_limits(characters: int) -> dict[str, float]:
@@ -229,7 +229,7 @@ def _describe_picture(token: Token, *, is_inside: bool) -> list[Token]:
     """Return what stands for a picture: its description, which leads to it. Its host shall not learn who reads."""
     url = str(token.attrGet("src"))
     shown = "".join(child.content for child in token.children or ())
-    if is_inside or not url.lower().startswith(("http:", "https:")) or _ALLOWED_LINK.fullmatch(url) is None:
+    if is_inside or _ALLOWED_LINK.fullmatch(url) is None:
         return [_make_text(shown)]
     return _make_link(url, shown.strip() or url)
 

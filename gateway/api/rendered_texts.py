@@ -34,14 +34,14 @@ class RenderedTexts:
     async def render_texts(self, texts: Sequence[str | None]) -> list[str | None]:
         """Return the HTML of each text. The first ones come first, if it is too much for one answer.
 
-        None stands for a text that is None, and for one that is left out: together they are longer than
-        `MAX_MARKUP_CHARACTERS`, or take longer than `MAX_ANSWER_CPU_SECONDS`.
+        None stands for a text that is None, and for one that is left out: all up to it are longer than
+        `MAX_MARKUP_CHARACTERS`, or those before it took longer than `MAX_ANSWER_CPU_SECONDS`.
 
         Raises:
             Unavailable: too many others wait.
         """
-        if not any(texts):
-            return [None if text is None else "" for text in texts]
+        if all(text is None for text in texts):
+            return [None] * len(texts)
         try:
             async with asyncio.timeout(MAX_RENDER_WAIT_SECONDS):
                 await self._rendering.acquire()
@@ -58,8 +58,8 @@ class RenderedTexts:
         made: list[str | None] = []
         for text in texts:
             room -= len(text or "")
-            fits = text is not None and room >= 0 and time.thread_time() < until
-            made.append(self._render_text(text) if fits and text is not None else None)
+            is_left_out = room < 0 or (any(made) and time.thread_time() >= until)
+            made.append(None if text is None or is_left_out else self._render_text(text))
         return made
 
     def _render_text(self, text: str) -> str:

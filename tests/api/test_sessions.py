@@ -202,3 +202,27 @@ async def test_force_is_yes_or_no(moongate: Serving, force: str) -> None:
     answer = await ask(moongate, "DELETE", f"/api/sessions/s?force={force}")
 
     assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+
+
+async def test_messages_are_rendered_if_asked(moongate: Serving) -> None:
+    await ask(moongate, "POST", "/api/agent", {"message": "**a** <b>", "session": "s"})
+    plain = (await ask(moongate, "GET", "/api/sessions/s")).body["messages"]
+    shown, told = [
+        (await ask(moongate, "GET", f"/api/sessions/s{path}?render=html")).body["messages"] for path in ("", "/history")
+    ]
+
+    assert [line["html"] for line in shown] == [
+        "<p><strong>a</strong> &lt;b&gt;</p>\n",
+        "<p>echo: <strong>a</strong> &lt;b&gt;</p>\n",
+    ]
+    assert told == shown
+    assert plain == [{name: value for name, value in line.items() if name != "html"} for line in shown]
+
+
+async def test_of_long_messages_the_newest_are_rendered(moongate: Serving) -> None:
+    for letter in "ab":
+        await ask(moongate, "POST", "/api/agent", {"message": letter * 70_000, "session": "s"})
+
+    shown = (await ask(moongate, "GET", "/api/sessions/s/history?render=html")).body["messages"]
+
+    assert [line["html"] is None for line in shown] == [True, False, False, False]

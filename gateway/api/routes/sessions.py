@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, field, structs
 
 from gateway.api import fields, paging, views
 from gateway.api.routing import Call, Nothing, Routes
@@ -68,6 +68,7 @@ class HowMany(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How many of the newest messages to show; a page with long messages has fewer."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_MESSAGES_PER_ANSWER)] = MAX_MESSAGES_PER_ANSWER
+    render: fields.Rendering | None = None
 
 
 class Force(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,6 +116,9 @@ async def _read_page(call: Call[Nothing, HowMany], key: str) -> tuple[list[views
     newest_first, cursor = paging.render_page(
         call.query, found[::-1], lambda message: message.number, views.render_message
     )
+    if call.query.render is not None:
+        made = await call.server.rendered_texts.render_texts([one.content for one in newest_first])
+        newest_first = [structs.replace(one, html=html) for one, html in zip(newest_first, made, strict=True)]
     return newest_first[::-1], cursor
 
 

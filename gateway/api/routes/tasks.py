@@ -78,6 +78,9 @@ class TaskDetails(Struct, frozen=True, kw_only=True):
     deliveries: list[views.DeliveryShown]
     #: permission requests that wait for an answer, newest first
     permissions: list[views.PermissionShown]
+    #: with `render=html`: the task's `result` as HTML that is safe to show; null if there is none, or if it is too long
+    #: to be rendered
+    result_html: str | UnsetType | None = UNSET
 
 
 class Finished(Struct, frozen=True, kw_only=True):
@@ -109,6 +112,10 @@ class Which(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True
     label: Annotated[str, Meta(max_length=400)] | None = None
     #: only tasks that were created at this time or later; RFC 3339 with a time zone
     since: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class HowToShow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    render: fields.Rendering | None = None
 
 
 class After(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -198,8 +205,8 @@ async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
     return TaskList(tasks=tasks, next_cursor=cursor)
 
 
-@ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, answer=TaskDetails)
-async def show_task(call: Call[Nothing, Nothing]) -> TaskDetails:
+@ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, query=HowToShow, answer=TaskDetails)
+async def show_task(call: Call[Nothing, HowToShow]) -> TaskDetails:
     """Show a task with its deliveries and what it waits for, by its id or any unique part of it."""
     run = await call.engine.get_run(call.path["id"])
     # Only a run that has targets and has ended has deliveries.
@@ -207,11 +214,15 @@ async def show_task(call: Call[Nothing, Nothing]) -> TaskDetails:
     found = await call.engine.deliveries.list_deliveries(DeliveryFilter(run=run.id), Page()) if told else ()
     asked = await call.engine.permissions.list_requests(run.id, Page()) if run.status is Status.RUNNING else ()
     waits = await call.engine.queue_status.explain_waits([run])
+    made: str | UnsetType | None = UNSET
+    if call.query.render is not None:
+        (made,) = await call.server.rendered_texts.render_texts([run.result])
     call.headers["X-Run-Id"] = run.id
     return TaskDetails(
         task=views.render_task(run, waits.get(run.id)),
         deliveries=[views.render_delivery(one) for one in found],
         permissions=[views.render_permission(one) for one in asked if one.answer is None],
+        result_html=made,
     )
 
 

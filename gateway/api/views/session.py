@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from gateway.api.views.file import FileShown, render_files
 from gateway.domain import times
@@ -55,6 +55,9 @@ class MessageShown(Struct, frozen=True, kw_only=True):
     files: list[FileShown]
     at: str
     run_id: str
+    #: with `render=html`: `content` as HTML that is safe to show; null for a message that is too long to be rendered,
+    #: and for the older ones of an answer that has too much text. `POST /api/render` renders these
+    html: str | UnsetType | None = UNSET
 
 
 def render_message(of: Message) -> MessageShown:
