@@ -5,6 +5,8 @@ With `script` on, it carries out each line `@@ verb argument` of the input inste
     @@ say TEXT      answer TEXT               @@ sleep S      wait S seconds
     @@ fail TEXT     fail with TEXT            @@ hang         never answer
     @@ words N S     stream N words, S seconds apart
+    @@ think TEXT    think TEXT, before it answers
+    @@ tool NAME T   use a tool of that name, which returns the text T
     @@ finish WHY    end the answer because of WHY: length or content_filter
     @@ history       answer how many messages came before
     @@ goal N        reach a goal in the Nth turn of the session
@@ -28,7 +30,7 @@ from msgspec import Struct
 
 from gateway.backends import BackendResources, BackendType
 from gateway.domain.agent import Agent
-from gateway.domain.event import Log, Notice, Text, Usage
+from gateway.domain.event import Log, Notice, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.file import describe_file
 from gateway.domain.permission import PERMISSION_CHOICES, PermissionQuestion
 from gateway.domain.ports.backend import Abilities, AgentHealth, FileKind, NewFile, Turn, TurnOutput
@@ -88,11 +90,13 @@ class Echo:
 async def _run_directive(turn: Turn, line: str) -> AsyncGenerator[TurnOutput, None]:
     verb, _, argument = line.partition(" ")
     match verb:
-        case "words" | "file" | "read":
+        case "words" | "tool" | "file" | "read":
             async for said in _STREAMS[verb](turn, argument):
                 yield said
         case "say" | "history" | "goal" | "ask" | "question":
             yield Text(delta=await _compose_answer(turn, verb, argument))
+        case "think":
+            yield Thinking(delta=argument)
         case "sleep":
             await asyncio.sleep(float(argument))
         case "finish":
@@ -116,6 +120,12 @@ async def _stream_words(turn: Turn, argument: str) -> AsyncGenerator[TurnOutput,
         yield Text(delta=f"w{number} ")
 
 
+async def _use_tool(turn: Turn, argument: str) -> AsyncGenerator[TurnOutput, None]:
+    name, _, output = argument.partition(" ")
+    yield Tool(id=name, name=name, args={"text": output})
+    yield ToolEnd(id=name, name=name, output=output, seconds=0.0)
+
+
 async def _make_file(turn: Turn, argument: str) -> AsyncGenerator[TurnOutput, None]:
     name, _, text = argument.partition(" ")
     yield NewFile(name=name, media_type="", content=text.encode())
@@ -126,7 +136,7 @@ async def _read_files(turn: Turn, argument: str) -> AsyncGenerator[TurnOutput, N
         yield Text(delta=hashlib.sha256(await turn.read_file(file)).hexdigest() + "\n")
 
 
-_STREAMS = {"words": _stream_words, "file": _make_file, "read": _read_files}
+_STREAMS = {"words": _stream_words, "tool": _use_tool, "file": _make_file, "read": _read_files}
 
 
 async def _compose_answer(turn: Turn, verb: str, argument: str) -> str:

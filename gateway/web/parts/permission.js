@@ -95,8 +95,8 @@ export function readContent(fields, data) {
   return content;
 }
 
-/** @param {any} given */
-function answered(given) {
+/** Return the word for an answer that was given, and by whom. @param {any} given */
+export function answered(given) {
   const by = given.answered_by ? t('permission.by', { name: given.answered_by }) : given.reason ? t(/** @type {any} */ (`permission.reason.${given.reason}`)) : '';
   return html`<p class="muted" role="status">${t(/** @type {any} */ (`permission.given.${given.answer}`))} ${by}</p>`;
 }
