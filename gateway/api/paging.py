@@ -22,13 +22,19 @@ MAX_PAGE_BYTES = 1 << 20
 _encode = msgspec.json.Encoder().encode
 
 
+#: the most entries of a page
+Limit = Annotated[int, Meta(ge=1, le=500)]
+#: `next_cursor` of the page before
+Cursor = Annotated[str, Meta(pattern=r"^[0-9]{1,18}$(?!\n)")]
+
+
 class Paging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which part of a list to return."""
 
     #: the most entries of a page; one with long entries has fewer
-    limit: Annotated[int, Meta(ge=1, le=500)] = 50
+    limit: Limit = 50
     #: `next_cursor` of the page before
-    cursor: Annotated[str, Meta(pattern=r"^[0-9]{1,18}$(?!\n)")] | None = None
+    cursor: Cursor | None = None
 
 
 def page_to_fetch(asked: Paging) -> Page:

@@ -17,6 +17,7 @@ from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
 from gateway.domain.event import Notice, Usage
 from gateway.domain.file import File
+from gateway.domain.search import SearchTerm
 from gateway.errors import Conflict
 
 
@@ -95,6 +96,10 @@ _FINISH_REMARKS = {
     FinishReason.LENGTH: "the answer is not complete: it reached a limit of tokens or steps.",
     FinishReason.CONTENT_FILTER: "the answer is not complete: a filter, or the model itself, withheld the rest.",
 }
+
+
+#: statuses of the runs that can be submitted again
+RETRIED_STATUSES = frozenset({Status.FAILED, Status.CANCELLED})
 
 
 class OnInterrupt(StrEnum):
@@ -361,13 +366,54 @@ class AcceptedRun(Struct, frozen=True):
     interrupted_runs: tuple[str, ...] = ()
 
 
-class RunFilter(Struct, frozen=True, kw_only=True):
-    """Which runs to list; None matches all."""
+class BatchAction(StrEnum):
+    """What is done to many runs at once."""
 
-    status: Status | None = None
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+    @property
+    def statuses(self) -> frozenset[Status]:
+        """The statuses of the runs to which it can be done."""
+        return RUN_MOVES[Move.CANCEL].from_statuses if self is BatchAction.CANCEL else RETRIED_STATUSES
+
+
+class RunBatch(Struct, frozen=True, kw_only=True):
+    """Runs that were chosen to be changed at once."""
+
+    #: their ids
+    ids: tuple[str, ...]
+    #: whether there are more that could have been chosen
+    has_more: bool = False
+
+
+class RunFilter(Struct, frozen=True, kw_only=True):
+    """Which runs to list; None, or no status, matches all."""
+
+    #: runs with one of them
+    statuses: tuple[Status, ...] = ()
     agent: str | None = None
     session: str | None = None
     #: a label as `name=value`, or only its name
     label: str | None = None
+    source: Source | None = None
+    #: id of the run that they are part of
+    parent: str | None = None
+    #: words that the prompt or the answer has
+    text: tuple[SearchTerm, ...] = ()
     #: runs that were created at this time or later, in milliseconds since 1970 UTC
     since: int | None = None
+    #: runs that were created before this time, in milliseconds since 1970 UTC; imported ones also came before it
+    until: int | None = None
+    #: runs to which this can be done, and was not: those that were told to stop, or are retried already, are left out
+    open_to: BatchAction | None = None
+
+
+class RunCounts(Struct, frozen=True, kw_only=True):
+    """How many runs a filter matches."""
+
+    by_status: dict[Status, int]
+    #: running runs whose agent waits for an answer of a person
+    waiting_for_person: int
+    #: whether all were counted; if not, there are at least so many
+    is_exact: bool

@@ -11,6 +11,7 @@ between words, or put several words into one.
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -34,6 +35,8 @@ _CJK_CHARACTER = re.compile(
     "([\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f"
     "\U00020000-\U0003ffff])"
 )
+#: letters and digits, as in the index
+_WORD_PATTERN = re.compile(r"[^\W_]+")
 _TERM_PATTERN = re.compile(r'(-?)(?:"([^"]*)"?|([^\s"]+))')
 
 
@@ -82,8 +85,11 @@ def join_characters(text: str) -> str:
     return text.replace(CHARACTER_SEPARATOR, "")
 
 
-def parse_terms(query: str) -> tuple[SearchTerm, ...]:
+def parse_terms(query: str, field: str = "q") -> tuple[SearchTerm, ...]:
     """Return the words and phrases of a query, each once.
+
+    Args:
+        field: the field of the request that has the query, for the error.
 
     Raises:
         InvalidRequest: the query has no word that must occur.
@@ -97,5 +103,26 @@ def parse_terms(query: str) -> tuple[SearchTerm, ...]:
             found.setdefault((text.casefold().rstrip("*"), goes_on, term.excluded), term)
     terms = tuple(found.values())[:MAX_QUERY_TERMS]
     if all(term.excluded for term in terms):
-        raise InvalidRequest("q: the query needs at least one word to search for.")
+        raise InvalidRequest(f"{field}: the query needs at least one word to search for.")
     return terms
+
+
+def match_terms(text: str, terms: tuple[SearchTerm, ...]) -> bool:
+    """Return whether a text has all words that must occur, and none that must not; words are as in the index."""
+    words = _list_words(text)
+    return all(_has_phrase(words, term) is not term.excluded for term in terms)
+
+
+def _list_words(text: str) -> list[str]:
+    plain = unicodedata.normalize("NFD", separate_characters(text).casefold())
+    return _WORD_PATTERN.findall("".join(one for one in plain if not unicodedata.combining(one)))
+
+
+def _has_phrase(words: list[str], term: SearchTerm) -> bool:
+    wanted = _list_words(term.text)
+    *first, last = wanted or [""]
+    for begin in range(len(words) - len(wanted) + 1):
+        *before, end = words[begin : begin + len(wanted)]
+        if before == first and (end.startswith(last) if term.prefix else end == last):
+            return True
+    return False

@@ -20,7 +20,7 @@ from gateway.domain.ports.file_store import ContentStore, StagedFile
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import BackgroundCounts, GatewayCounts, RunLimits
 from gateway.domain.retention import Retention
-from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Source, Status
+from gateway.domain.run import AcceptedRun, Run, RunCounts, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.background.file_sweep import FileSweep
@@ -46,6 +46,7 @@ from gateway.engine.resources.named_sessions import NamedSessions
 from gateway.engine.resources.permissions import Permissions
 from gateway.engine.resources.projects import Projects
 from gateway.engine.resources.queue_status import QueueStatus
+from gateway.engine.resources.run_batches import RunBatches
 from gateway.engine.resources.samples import Samples
 from gateway.engine.resources.schedules import Schedules
 from gateway.engine.resources.sessions import Sessions
@@ -159,6 +160,7 @@ class Engine:
         self.schedules = Schedules(
             store, self.agents, self.sessions, clock, self._submitter, changed=lambda: self._scheduler.wake()
         )
+        self.run_batches = RunBatches(store, self.cancel_run, self.retry_run)
         self.unreadable = UnreadableRows(store)
         self.usage = UsageReporter(store, self.agents, days or CalendarDays(), clock)
         self.queue_status = QueueStatus(store, self.agents, self._current_limits, clock)
@@ -377,6 +379,10 @@ class Engine:
     async def list_runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
         """Return a page of runs, with long texts shortened."""
         return await self._store.runs.list(which, page)
+
+    async def count_runs(self, which: RunFilter) -> RunCounts:
+        """Count the runs that a filter matches by status; not all, if there are very many."""
+        return await self._store.runs.count(which)
 
     async def iterate_runs(self, which: RunFilter, limit: int, *, shortened: bool = False) -> AsyncGenerator[Run, None]:
         """Yield the newest runs, oldest first, with few of them in memory.

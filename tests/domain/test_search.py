@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.domain import search
 from gateway.domain.search import MAX_QUERY_TERMS, SearchTerm
 from gateway.errors import InvalidRequest
-from gateway.store.sqlite.search import _match_expression
+from gateway.store.sqlite.search import match_expression
 
 
 def test_words_phrases_prefixes_and_exclusions_are_distinguished() -> None:
@@ -59,4 +59,4 @@ def test_no_query_causes_an_error_in_the_index(index: apsw.Connection, query: st
         terms = search.parse_terms(query)
     except InvalidRequest:
         return
-    index.execute("SELECT rowid FROM words WHERE words MATCH ?", (_match_expression(terms),)).fetchall()
+    index.execute("SELECT rowid FROM words WHERE words MATCH ?", (match_expression(terms),)).fetchall()

@@ -169,7 +169,7 @@ async def test_no_list_scans_or_sorts_a_whole_table(
 ) -> None:
     filters = [
         RunFilter(),
-        RunFilter(status=Status.FAILED),
+        RunFilter(statuses=(Status.FAILED,)),
         RunFilter(agent="main"),
         RunFilter(session="main:test:a"),
         RunFilter(label="a=b"),
@@ -205,11 +205,11 @@ async def test_no_list_scans_or_sorts_a_whole_table(
 @pytest.mark.parametrize(
     ("which", "index"),
     [
-        (RunFilter(session="main:test:a", status=Status.FAILED), "runs_session"),
+        (RunFilter(session="main:test:a", statuses=(Status.FAILED,)), "runs_session"),
         (RunFilter(session="main:test:a", agent="main"), "runs_session"),
         (RunFilter(session="main:test:a", label="a=b"), "runs_session"),
-        (RunFilter(agent="main", status=Status.CANCELLED), "runs_status"),
-        (RunFilter(agent="main", status=Status.SUCCEEDED), "runs_agent"),
+        (RunFilter(agent="main", statuses=(Status.CANCELLED,)), "runs_status"),
+        (RunFilter(agent="main", statuses=(Status.SUCCEEDED,)), "runs_agent"),
     ],
     ids=str,
 )

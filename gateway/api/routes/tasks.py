@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -15,16 +15,16 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from gateway.api import fields, paging, sse, views
 from gateway.api.attachments import Attachments, WantsFiles, limit_body_with_files, receive_attachments
 from gateway.api.routing import Call, Nothing, Routes
+from gateway.api.task_filter import StatusFilter, TaskFilter, parse_time, read_filter
 from gateway.domain import ids, times
 from gateway.domain.address_policy import MAX_WEBHOOK_URL_CHARACTERS
 from gateway.domain.delivery import DeliveryFilter
 from gateway.domain.event import AnyEventData
 from gateway.domain.ids import MODEL_PATTERN
 from gateway.domain.page import Page
-from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunFilter, RunSpec, Source, Status
-from gateway.domain.session import SessionKey
+from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunSpec, Source, Status
 from gateway.domain.token import Scope
-from gateway.errors import InvalidRequest, SessionNotFound
+from gateway.errors import InvalidRequest
 
 ROUTES = Routes("tasks")
 
@@ -52,6 +52,8 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout: fields.Seconds | None = None
     #: among the tasks of one agent, higher ones start first
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
+    #: whether it waits until `POST /api/tasks/{id}/release`
+    held: bool = False
     #: the task starts no earlier than this; RFC 3339 with a time zone
     run_at: Annotated[datetime, Meta(tz=True)] | None = None
     #: up to 32 names and values by which the task is found
@@ -99,19 +101,24 @@ class TaskList(Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-class Which(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Which(StatusFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which tasks to list."""
 
-    #: only tasks with this status
-    status: Status | None = None
-    #: only tasks of this agent, by its id or slug
-    agent: str | None = None
-    #: only tasks of this session, by its key or name
-    session: str | None = None
-    #: `name=value`, or a name alone
-    label: Annotated[str, Meta(max_length=400)] | None = None
-    #: only tasks that were created at this time or later; RFC 3339 with a time zone
-    since: Annotated[datetime, Meta(tz=True)] | None = None
+    #: the most tasks of a page; one with long texts has fewer
+    limit: paging.Limit = 50
+    #: `next_cursor` of the page before
+    cursor: paging.Cursor | None = None
+
+
+class TaskCounts(Struct, frozen=True, kw_only=True):
+    """How many tasks there are."""
+
+    #: by status: held, queued, running, succeeded, failed, cancelled
+    counts: dict[str, int]
+    #: running tasks whose agent waits for the answer of a person
+    waiting_for_person: int
+    #: whether all were counted; if not, there are at least so many
+    exact: bool
 
 
 class HowToShow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,7 +182,8 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
             model=wanted.model,
             timeout=wanted.timeout,
             priority=wanted.priority,
-            run_at=_parse_time("run_at", wanted.run_at),
+            held=wanted.held,
+            run_at=parse_time("run_at", wanted.run_at),
             labels=wanted.labels,
             parent=parent,
             deliver=deliver,
@@ -187,22 +195,24 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
 @ROUTES.add("GET", "/api/tasks", scope=Scope.READ, query=Which, answer=TaskList)
 async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
     """List tasks, newest first: all runs, whichever route or channel they came from. Long texts are shortened."""
-    asked = call.query
-    session = None if asked.session is None else await _find_session_key(call, asked.session)
-    named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
-    which = RunFilter(
-        status=asked.status,
-        agent=named.id if named else asked.agent,
-        session=session,
-        label=asked.label,
-        since=_parse_time("since", asked.since),
-    )
-    found = await call.engine.list_runs(which, paging.page_to_fetch(asked))
+    asked = paging.Paging(limit=call.query.limit, cursor=call.query.cursor)
+    found = await call.engine.list_runs(await read_filter(call, call.query), paging.page_to_fetch(asked))
     waits = await call.engine.queue_status.explain_waits(found)
     tasks, cursor = paging.render_page(
         asked, found, lambda run: run.seq, lambda run: views.render_task(run, waits.get(run.id))
     )
     return TaskList(tasks=tasks, next_cursor=cursor)
+
+
+@ROUTES.add("GET", "/api/tasks/counts", scope=Scope.READ, query=TaskFilter, answer=TaskCounts)
+async def count_tasks(call: Call[Nothing, TaskFilter]) -> TaskCounts:
+    """Count tasks by status. Of very many, only the newest that a filter matches are counted: `exact` says so."""
+    found = await call.engine.count_runs(await read_filter(call, call.query))
+    return TaskCounts(
+        counts={str(status): number for status, number in found.by_status.items()},
+        waiting_for_person=found.waiting_for_person,
+        exact=found.is_exact,
+    )
 
 
 @ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, query=HowToShow, answer=TaskDetails)
@@ -233,6 +243,12 @@ async def cancel_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
     return _render_task_answer(
         call, await asyncio.shield(call.engine.cancel_run(call.path["id"], call.read_idempotency_key()))
     )
+
+
+@ROUTES.add("POST", "/api/tasks/{id}/release", scope=Scope.WRITE, answer=TaskAnswer)
+async def release_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
+    """Queue a task that is held."""
+    return _render_task_answer(call, await call.engine.release_run(call.path["id"], call.read_idempotency_key()))
 
 
 @ROUTES.add("POST", "/api/tasks/{id}/retry", scope=Scope.WRITE, answer=TaskAnswer, status=202)
@@ -267,24 +283,6 @@ async def _stream_task_events(call: Call[Nothing, After], run: Run, after: int) 
     async with aclosing(call.engine.watch_run(run.id, after)) as events:
         async for event in events:
             yield sse.encode_event(event)
-
-
-async def _find_session_key(call: Call[Any, Any], name: str) -> str:
-    """Return the key of a session by its name; a full key is also good when its session is gone."""
-    try:
-        return (await call.engine.sessions.get_session(name)).key
-    except SessionNotFound:
-        if SessionKey.parse_key(name) is None:
-            raise
-        return name
-
-
-def _parse_time(field_name: str, given: datetime | None) -> int | None:
-    """Return a time in milliseconds since 1970 UTC."""
-    try:
-        return None if given is None else times.to_milliseconds(given.astimezone(UTC))
-    except OverflowError:
-        raise InvalidRequest(f"{field_name}: must lie in the years 1 to 9999, in UTC.") from None
 
 
 def _render_task_answer(call: Call[Any, Any], run: Run) -> TaskAnswer:

@@ -13,7 +13,17 @@ from gateway.domain.permission import Answer, AskedPermission, DenialReason, Per
 from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.question import AnswerContent
 from gateway.domain.queue import AdmissionRules, BackgroundCounts, GatewayCounts, RunBlockers, RunLimits
-from gateway.domain.run import AcceptedRun, AttemptResult, EndedRun, GoalRound, Run, RunFilter, RunSpec
+from gateway.domain.run import (
+    AcceptedRun,
+    AttemptResult,
+    EndedRun,
+    GoalRound,
+    Run,
+    RunBatch,
+    RunCounts,
+    RunFilter,
+    RunSpec,
+)
 
 
 class Fenced(Exception):
@@ -49,6 +59,18 @@ class RunStore(Protocol):
         Raises:
             Conflict: the key was used with another body.
         """
+        ...
+
+    async def find_batch(self, key: IdempotencyKey | None) -> RunBatch | None:
+        """Return the runs that were chosen for a batch under a key, or None.
+
+        Raises:
+            Conflict: the key was used with another body.
+        """
+        ...
+
+    async def remember_batch(self, chosen: RunBatch, key: IdempotencyKey) -> RunBatch:
+        """Keep which runs were chosen for a batch; return those that were chosen earlier under this key, if any."""
         ...
 
     async def import_run(self, run: Run, key: IdempotencyKey, *, dry_run: bool = False) -> Run | None:
@@ -155,6 +177,10 @@ class RunStore(Protocol):
 
     async def list(self, which: RunFilter, page: Page) -> Sequence[Run]:
         """Return a page of runs, newest first, with long texts shortened: `Run.shortened` says so."""
+        ...
+
+    async def count(self, which: RunFilter) -> RunCounts:
+        """Count the runs that a filter matches by status, without its own statuses; not all if there are very many."""
         ...
 
     async def list_ids(self, which: RunFilter, limit: int) -> Sequence[str]:

@@ -253,7 +253,7 @@ class Channels:
 
     async def _show_running_runs(self) -> float:
         for run in await self._runs(
-            RunFilter(status=Status.RUNNING), Page(limit=MAX_SHOWN_RUNS)
+            RunFilter(statuses=(Status.RUNNING,)), Page(limit=MAX_SHOWN_RUNS)
         ):  # running in another process
             self._show_run(run)
         async for change in await self._changes(self._position):

@@ -224,7 +224,7 @@ class EngineChannelContext:
         found: list[Run] = []
         for agent in self._agents.agent_ids:
             for status in (Status.QUEUED, Status.RUNNING):
-                which = RunFilter(session=str(SessionKey(agent, self._name, name)), status=status)
+                which = RunFilter(session=str(SessionKey(agent, self._name, name)), statuses=(status,))
                 found += await self._store.runs.list(which, Page(limit=MAX_CANCELLED_RUNS))
         return found
 

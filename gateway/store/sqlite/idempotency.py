@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.run import RunBatch
 from gateway.errors import Conflict
 from gateway.store.sqlite.database import Reader, Transaction
+
+_decode_batch = msgspec.json.Decoder(RunBatch).decode
 
 
 def find_used(reader: Reader, key: IdempotencyKey | None) -> str | None:
@@ -33,6 +38,20 @@ def save_key(tx: Transaction, key: IdempotencyKey | None, ref: str) -> None:
             "INSERT OR REPLACE INTO idempotency (scope, key, digest, ref, expires) VALUES (?, ?, ?, ?, ?)",
             (key.scope, key.key, key.digest, ref, tx.now + key.lifetime),
         )
+
+
+def find_batch(reader: Reader, key: IdempotencyKey | None) -> RunBatch | None:
+    """Return the runs that were chosen for a batch under a key; None if the key is new."""
+    used = find_used(reader, key)
+    return None if used is None else _decode_batch(used)
+
+
+def remember_batch(tx: Transaction, chosen: RunBatch, key: IdempotencyKey) -> RunBatch:
+    """Keep which runs were chosen for a batch; return those that were chosen earlier under this key, if any."""
+    earlier = find_batch(tx, key)
+    if earlier is None:
+        save_key(tx, key, msgspec.json.encode(chosen).decode())
+    return earlier or chosen
 
 
 def delete_keys_of_token(tx: Transaction, name: str) -> None:

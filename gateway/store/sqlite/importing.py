@@ -34,7 +34,7 @@ def import_run(tx: Transaction, run: Run, key: IdempotencyKey, *, dry_run: bool 
     stored = msgspec.structs.replace(run, id=ids.make_ulid(tx.now), last_event=1)
     tx.execute(
         "INSERT INTO runs (id, session, agent, source, spec, status, outcome, priority, last_event, result, error,"
-        " created, started, finished) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)",
+        " created, started, finished, parent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)",
         (
             stored.id,
             stored.spec.session,
@@ -49,6 +49,7 @@ def import_run(tx: Transaction, run: Run, key: IdempotencyKey, *, dry_run: bool 
             stored.created,
             stored.started,
             stored.finished,
+            stored.spec.parent,
         ),
     )
     seq = tx.last_row()

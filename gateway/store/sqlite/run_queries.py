@@ -11,7 +11,6 @@ import msgspec
 from gateway.domain.event import Notice, Usage
 from gateway.domain.file import File
 from gateway.domain.idempotency import IdempotencyKey
-from gateway.domain.ids import make_first_ulid
 from gateway.domain.page import Page
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.queue import BackgroundCounts, GatewayCounts
@@ -29,7 +28,7 @@ from gateway.domain.run import (
 )
 from gateway.domain.unreadable import RowKind
 from gateway.errors import RunNotFound, Unreadable
-from gateway.store.sqlite import id_lookup, idempotency
+from gateway.store.sqlite import id_lookup, idempotency, run_filter
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
@@ -189,21 +188,21 @@ def current_attempt(tx: Transaction, run_id: str, epoch: int) -> Run:
 
 def list_runs(reader: Reader, which: RunFilter, page: Page) -> list[Run]:
     """Return a page of runs, with long texts shortened."""
-    where, values = _build_conditions(which, page.before)
+    chosen = run_filter.select_runs(reader, which, page.before)
     rows = reader.execute(
-        f"SELECT {_LISTED_COLUMNS} FROM runs {_choose_index(which)} WHERE {where} ORDER BY seq DESC LIMIT ?",
-        (*values, page.limit),
+        f"SELECT {_LISTED_COLUMNS} FROM runs WHERE seq IN ({chosen.statement} LIMIT ?) ORDER BY seq DESC",
+        (*chosen.values, page.limit),
     )
     return [shorten_texts(run) for run in decode_runs(reader, rows)]
 
 
 def list_run_ids(reader: Reader, which: RunFilter, limit: int) -> list[str]:
     """Return the ids of the newest runs, oldest first."""
-    where, values = _build_conditions(which)
+    chosen = run_filter.select_runs(reader, which)
     rows = reader.execute(
-        f"SELECT id FROM runs {_choose_index(which)} WHERE {where} ORDER BY seq DESC LIMIT ?", (*values, limit)
+        f"SELECT id FROM runs WHERE seq IN ({chosen.statement} LIMIT ?) ORDER BY seq", (*chosen.values, limit)
     )
-    return [str(identifier) for (identifier,) in rows][::-1]
+    return [str(identifier) for (identifier,) in rows]
 
 
 def read_runs(reader: Reader, ids: Sequence[str], size: int, *, shortened: bool) -> tuple[int, list[Run]]:
@@ -223,43 +222,6 @@ def read_runs(reader: Reader, ids: Sequence[str], size: int, *, shortened: bool)
         if size <= 0:
             return count, found
     return len(ids), found
-
-
-def _build_conditions(which: RunFilter, before: int | None = None) -> tuple[str, list[Any]]:
-    """Return the condition of a filter, and its values."""
-    conditions: list[tuple[str, Any]] = []
-    for column in ("status", "agent", "session"):
-        value = getattr(which, column)
-        if value is not None:
-            conditions.append((f"{column} = ?", value))
-    if before is not None:
-        conditions.append(("seq < ?", before))
-    if which.since is not None:
-        # Ids sort by time: the first one since then ends the walk through the list.
-        conditions.append(
-            ("seq >= (SELECT seq FROM runs WHERE id >= ? ORDER BY id LIMIT 1)", make_first_ulid(which.since))
-        )
-        conditions.append(("created >= ?", which.since))
-    if which.label is not None:
-        name, equals, value = which.label.partition("=")
-        wanted = "SELECT run FROM labels WHERE name = ?" + (" AND value = ?" if equals else "")
-        conditions.append((f"seq IN ({wanted})", (name, value) if equals else (name,)))
-    where = " AND ".join(text for text, _ in conditions) or "TRUE"
-    return where, list(_flatten(value for _, value in conditions))
-
-
-def _choose_index(which: RunFilter) -> str:
-    """Return the index that leads to the fewest runs, where several would do: SQLite does not know that."""
-    if which.session is not None:
-        return "INDEXED BY runs_session"
-    if which.status is not None and which.agent is not None:
-        return "INDEXED BY runs_agent" if which.status is Status.SUCCEEDED else "INDEXED BY runs_status"
-    return ""
-
-
-def _flatten(values: Iterable[Any]) -> Iterable[Any]:
-    for value in values:
-        yield from value if isinstance(value, tuple) else (value,)
 
 
 def list_finished_ids(reader: Reader, label: str, limit: int) -> list[str]:

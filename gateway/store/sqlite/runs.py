@@ -82,8 +82,9 @@ def accept_run(
     status = Status.HELD if spec.held else Status.QUEUED
     delayed = spec.run_at is not None and spec.run_at > tx.now
     tx.execute(
-        "INSERT INTO runs (session, ready, id, agent, source, spec, status, priority, run_at, last_event, created)"
-        f" VALUES (?1, ?2 AND NOT EXISTS (SELECT 1 FROM {FIRST_OF_SESSION}), ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10)",
+        "INSERT INTO runs (session, ready, id, agent, source, spec, status, priority, run_at, parent, last_event,"
+        f" created) VALUES (?1, ?2 AND NOT EXISTS (SELECT 1 FROM {FIRST_OF_SESSION}), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
+        " 1, ?11)",
         (
             spec.session,
             not delayed and not spec.held,  # a lane without a first run is empty
@@ -94,12 +95,15 @@ def accept_run(
             status,
             spec.priority,
             spec.run_at if delayed else None,
+            spec.parent,
             tx.now,
         ),
     )
     seq = tx.last_row()
     for name, value in spec.labels.items():
         tx.execute("INSERT INTO labels (name, value, run) VALUES (?, ?, ?)", (name, value, seq))
+    if spec.retry_of is not None:
+        tx.execute("UPDATE runs SET retried = 1 WHERE id = ?", (spec.retry_of,))
     files.use_files(tx, spec.attachments, run=seq)
     tally.move_count(tx, spec, status)
     event_log.append_events(tx, seq, identifier, 0, [StatusEvent(status=status)])

@@ -24,7 +24,7 @@ REINDEX_STEP_MESSAGES, REINDEX_STEP_CHARACTERS = 200, 65536
 
 def search_messages(reader: Reader, query: SearchQuery, page: Page) -> list[SearchHit]:
     """Return the messages that match, newest first."""
-    conditions, values = ["words MATCH ?"], [_match_expression(query.terms)]
+    conditions, values = ["words MATCH ?"], [match_expression(query.terms)]
     for column, value in (("transcript.session", query.session), ("sessions.agent", query.agent)):
         if value is not None:
             conditions.append(f"{column} = ?")
@@ -61,7 +61,7 @@ def _decode_hit(row: Sequence[Any]) -> SearchHit:
     )
 
 
-def _match_expression(terms: tuple[SearchTerm, ...]) -> str:
+def match_expression(terms: tuple[SearchTerm, ...]) -> str:
     """Return a search in FTS5's query language. Every word is quoted, so that none is read as an operator."""
     wanted = " AND ".join(_quote_term(term) for term in terms if not term.excluded)
     unwanted = " OR ".join(_quote_term(term) for term in terms if term.excluded)

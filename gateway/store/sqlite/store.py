@@ -15,6 +15,7 @@ from gateway.domain.file import DEFAULT_FILE_QUOTA_BYTES
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Listener
 from gateway.domain.ports.upkeep_store import Pruned
+from gateway.domain.run import Run, RunCounts, RunFilter
 from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.times import Clock, wall_clock
 from gateway.domain.unreadable import RowKind, UnreadableRow
@@ -36,6 +37,7 @@ from gateway.store.sqlite import (
     projects,
     pruning,
     queue_status,
+    run_filter,
     run_queries,
     runs,
     samples,
@@ -105,8 +107,8 @@ class SqliteRunStore(NounStore):
     hide_finished = in_write(runs.hide_finished)
     get = in_read(run_queries.get_run)
     find_accepted = in_read(run_queries.find_accepted)
-    list = in_read(run_queries.list_runs)
-    list_ids = in_read(run_queries.list_run_ids)
+    find_batch = in_read(idempotency.find_batch)
+    remember_batch = in_write(idempotency.remember_batch)
     list_finished_ids = in_read(run_queries.list_finished_ids)
     read_batch = in_read(run_queries.read_runs)
     find_blockers = in_read(queue_status.find_blockers)
@@ -115,6 +117,21 @@ class SqliteRunStore(NounStore):
     count_backlog = in_read(run_queries.count_backlog)
     count_totals = in_read(run_queries.count_totals)
     next_due_at = in_read(run_queries.next_due_at)
+
+    async def list(self, which: RunFilter, page: Page) -> Sequence[Run]:
+        return await self._read(which, lambda reader: run_queries.list_runs(reader, which, page))
+
+    async def list_ids(self, which: RunFilter, limit: int) -> Sequence[str]:
+        return await self._read(which, lambda reader: run_queries.list_run_ids(reader, which, limit))
+
+    async def count(self, which: RunFilter) -> RunCounts:
+        return await self._read(which, lambda reader: run_filter.count_runs(reader, which))
+
+    async def _read(self, which: RunFilter, query: Callable[[Reader], R]) -> R:
+        """Run a query; one that looks for words may take longer, as a search."""
+        if which.text:
+            return await self.database.read_slowly(query, database.SEARCH_TIMEOUT_SECONDS)
+        return await self.database.read(query)
 
 
 class SqliteEventStore(NounStore):

@@ -267,7 +267,7 @@ async def test_no_failure_of_a_stored_run_has_a_status_that_clients_repeat(tmp_p
 
         async def cancel_when_running() -> None:
             async for _ in await served.engine.follow_changes(0):
-                if listed := await served.engine.list_runs(RunFilter(status=RunStatus.RUNNING), Page(limit=1)):
+                if listed := await served.engine.list_runs(RunFilter(statuses=(RunStatus.RUNNING,)), Page(limit=1)):
                     await served.engine.cancel_run(listed[0].id)
                     return
 

@@ -247,7 +247,7 @@ async def test_a_schedule_that_fires_faster_than_its_runs_end_does_not_fill_the_
             await tick(stage.engine)
             async with asyncio.timeout(PATIENCE):
                 await begun.wait()
-        waiting = await stage.engine.list_runs(RunFilter(status=Status.QUEUED), PAGE)
+        waiting = await stage.engine.list_runs(RunFilter(statuses=(Status.QUEUED,)), PAGE)
         found = [await stage.engine.schedules.get_schedule(one.id) for one in made]
         done.set()
 

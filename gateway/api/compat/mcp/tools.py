@@ -241,7 +241,8 @@ class Tasks(Struct, frozen=True):
 async def list_tasks(call: _Call, asked: WhichTasks, client: ToolClient) -> Tasks:
     """List tasks, newest first: all tasks of this gateway, whoever submitted them."""
     named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
-    which = RunFilter(status=asked.status, agent=named.id if named else asked.agent)
+    statuses = () if asked.status is None else (asked.status,)
+    which = RunFilter(statuses=statuses, agent=named.id if named else asked.agent)
     runs: Sequence[Run] = await call.engine.list_runs(which, Page(limit=asked.limit))
     return Tasks([summarize_task(run, listed=True) for run in runs])
 

@@ -1,0 +1,91 @@
+"""Which tasks a request is about: the filter that the list, the counts and the batches of tasks share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from gateway.api import fields
+from gateway.api.routing import Call
+from gateway.domain import times
+from gateway.domain.run import RunFilter, Source, Status
+from gateway.domain.search import MAX_QUERY_CHARACTERS, parse_terms
+from gateway.domain.session import SessionKey
+from gateway.errors import InvalidRequest, SessionNotFound
+
+
+class TaskFilter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which tasks; what is left out matches all."""
+
+    #: only tasks of this agent, by its id or slug
+    agent: str | None = None
+    #: only tasks of this session, by its key or name
+    session: str | None = None
+    #: `name=value`, or a name alone
+    label: Annotated[str, Meta(max_length=400)] | None = None
+    #: only tasks that came from there, such as cron or openai
+    source: Source | None = None
+    #: only tasks that are part of this one, by its id or any unique part of it
+    parent: fields.RunId | None = None
+    #: only tasks with these words in their prompt or answer, written as for `GET /api/search`
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_QUERY_CHARACTERS)] | None = None
+    #: only tasks that were created at this time or later; RFC 3339 with a time zone
+    since: Annotated[datetime, Meta(tz=True)] | None = None
+    #: only tasks that were created before this time; RFC 3339 with a time zone
+    until: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class StatusFilter(TaskFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which tasks, also by their status."""
+
+    #: only tasks with one of these statuses: held, queued, running, succeeded, failed, cancelled; a comma between two
+    status: Annotated[str, Meta(max_length=100)] | None = None
+
+
+async def read_filter(call: Call[Any, Any], asked: TaskFilter) -> RunFilter:
+    """Return the filter that a request asks for.
+
+    Raises:
+        InvalidRequest: a status is unknown, a time is out of range, or `text` has no word.
+        SessionNotFound, RunNotFound: there is no such session, or no such parent.
+    """
+    named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
+    return RunFilter(
+        statuses=_parse_statuses(asked.status) if isinstance(asked, StatusFilter) else (),
+        agent=named.id if named else asked.agent,
+        session=None if asked.session is None else await _find_session_key(call, asked.session),
+        label=asked.label,
+        source=asked.source,
+        parent=None if asked.parent is None else (await call.engine.get_run(asked.parent)).id,
+        text=() if asked.text is None else parse_terms(asked.text, field="text"),
+        since=parse_time("since", asked.since),
+        until=parse_time("until", asked.until),
+    )
+
+
+def _parse_statuses(given: str | None) -> tuple[Status, ...]:
+    names = [] if given is None else [name.strip() for name in given.split(",")]
+    unknown = [name for name in names if name not in Status.__members__.values()]
+    if unknown:
+        raise InvalidRequest(f"status: {unknown[0]!r} is no status. There are {', '.join(Status)}.")
+    return tuple(Status(name) for name in dict.fromkeys(names))
+
+
+async def _find_session_key(call: Call[Any, Any], name: str) -> str:
+    """Return the key of a session by its name; a full key is also good when its session is gone."""
+    try:
+        return (await call.engine.sessions.get_session(name)).key
+    except SessionNotFound:
+        if SessionKey.parse_key(name) is None:
+            raise
+        return name
+
+
+def parse_time(field_name: str, given: datetime | None) -> int | None:
+    """Return a time in milliseconds since 1970 UTC."""
+    try:
+        return None if given is None else times.to_milliseconds(given.astimezone(UTC))
+    except OverflowError:
+        raise InvalidRequest(f"{field_name}: must lie in the years 1 to 9999, in UTC.") from None

@@ -1,0 +1,62 @@
+"""Finds runs by words of their prompt or answer.
+
+The index of the transcripts finds those of runs that ended with an answer or an error. What has no transcript, which
+is a run that has not ended or was cancelled, is found by a look at the prompts of the newest such runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from gateway.domain.run import Status
+from gateway.domain.search import SearchTerm, match_terms
+from gateway.store.sqlite.database import Reader
+from gateway.store.sqlite.search import match_expression
+
+#: messages that match, and prompts without a transcript, that are looked at: the newest
+MAX_FOUND_MESSAGES, MAX_SCANNED_PROMPTS = 5_000, 2_000
+#: characters of a prompt that are looked at
+MAX_SCANNED_CHARACTERS = 65_536
+_WITHOUT_TRANSCRIPT = (Status.HELD, Status.QUEUED, Status.RUNNING, Status.CANCELLED)
+
+
+class FoundText(NamedTuple):
+    """The runs that have the words."""
+
+    #: their numbers, in no order
+    seqs: tuple[int, ...]
+    #: whether all messages and prompts were looked at
+    is_complete: bool
+
+
+def find_runs(reader: Reader, terms: tuple[SearchTerm, ...]) -> FoundText:
+    rows: Any = reader.execute(
+        "SELECT runs.seq FROM (SELECT rowid AS message FROM words WHERE words MATCH ? ORDER BY rowid DESC LIMIT ?)"
+        " CROSS JOIN transcript ON transcript.id = message CROSS JOIN runs ON runs.id = transcript.run",
+        (match_expression(terms), MAX_FOUND_MESSAGES),
+    )
+    messages = [seq for (seq,) in rows]
+    prompts, scanned = _scan_prompts(reader, terms)
+    complete = len(messages) < MAX_FOUND_MESSAGES and scanned < MAX_SCANNED_PROMPTS
+    return FoundText(tuple({*messages, *prompts}), complete)
+
+
+def _scan_prompts(reader: Reader, terms: tuple[SearchTerm, ...]) -> tuple[list[int], int]:
+    """Return the runs without a transcript that have the words, and how many were looked at."""
+    arms = " UNION ALL ".join(
+        "SELECT seq FROM runs INDEXED BY runs_status WHERE status = ?" for _ in _WITHOUT_TRANSCRIPT
+    )
+    rows: Any = reader.execute(
+        f"SELECT seq,"
+        f" CAST(iif(json_valid(spec), substr(json_extract(spec, '$.input'), 1, {MAX_SCANNED_CHARACTERS}), '') AS BLOB)"
+        f" FROM runs WHERE seq IN ({arms} ORDER BY seq DESC LIMIT {MAX_SCANNED_PROMPTS})",
+        _WITHOUT_TRANSCRIPT,
+    )
+    found, count = [], 0
+    for seq, prompt in rows:
+        count += 1
+        if reader.limit is not None:
+            reader.limit.check()
+        if match_terms(prompt.decode(errors="replace"), terms):
+            found.append(seq)
+    return found, count
