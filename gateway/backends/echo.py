@@ -90,13 +90,11 @@ class Echo:
 async def _run_directive(turn: Turn, line: str) -> AsyncGenerator[TurnOutput, None]:
     verb, _, argument = line.partition(" ")
     match verb:
-        case "words" | "tool" | "file" | "read":
+        case "words" | "think" | "tool" | "file" | "read":
             async for said in _STREAMS[verb](turn, argument):
                 yield said
         case "say" | "history" | "goal" | "ask" | "question":
             yield Text(delta=await _compose_answer(turn, verb, argument))
-        case "think":
-            yield Thinking(delta=argument)
         case "sleep":
             await asyncio.sleep(float(argument))
         case "finish":
@@ -120,6 +118,10 @@ async def _stream_words(turn: Turn, argument: str) -> AsyncGenerator[TurnOutput,
         yield Text(delta=f"w{number} ")
 
 
+async def _think(turn: Turn, argument: str) -> AsyncGenerator[TurnOutput, None]:
+    yield Thinking(delta=argument)
+
+
 async def _use_tool(turn: Turn, argument: str) -> AsyncGenerator[TurnOutput, None]:
     name, _, output = argument.partition(" ")
     yield Tool(id=name, name=name, args={"text": output})
@@ -136,7 +138,7 @@ async def _read_files(turn: Turn, argument: str) -> AsyncGenerator[TurnOutput, N
         yield Text(delta=hashlib.sha256(await turn.read_file(file)).hexdigest() + "\n")
 
 
-_STREAMS = {"words": _stream_words, "tool": _use_tool, "file": _make_file, "read": _read_files}
+_STREAMS = {"words": _stream_words, "think": _think, "tool": _use_tool, "file": _make_file, "read": _read_files}
 
 
 async def _compose_answer(turn: Turn, verb: str, argument: str) -> str:
