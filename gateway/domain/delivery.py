@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -168,6 +168,18 @@ class DeliveryFilter(Struct, frozen=True, kw_only=True):
     status: DeliveryStatus | None = None
     #: id of the run whose result is sent
     run: str | None = None
+    #: `webhook`, or the name of a channel
+    kind: str | None = None
+    #: a part of the address, in lower or upper case
+    text: str | None = None
+
+
+class StatusCounts(Struct, frozen=True, kw_only=True):
+    """How many deliveries have each status."""
+
+    numbers: Mapping[DeliveryStatus, int]
+    #: whether all were counted; else a number is the lowest that it may be
+    exact: bool
 
 
 class DeliveryCounts(Struct, frozen=True, kw_only=True):

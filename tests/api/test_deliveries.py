@@ -272,6 +272,21 @@ async def test_a_delivery_shows_each_attempt_to_send_it(tmp_path: Path) -> None:
     assert shown["delivery"] == {**shown["delivery"], "id": dead["id"], "status": "delivered", "attempt": 1}
 
 
+async def test_deliveries_are_counted_and_found_by_their_address(tmp_path: Path) -> None:
+    async with serve_receiver("410") as receiver, gateway(tmp_path) as served:
+        await submit(served, f"{receiver.url}gone")
+        await delivery_with(served, "dead")
+        counts = await get(served, "/api/deliveries/counts")
+        none = await get(served, "/api/deliveries/counts?kind=telegram")
+        found = await get(served, "/api/deliveries?kind=webhook&text=GONE")
+        missed = await get(served, "/api/deliveries?text=elsewhere")
+
+    assert counts == {"pending": 0, "sending": 0, "delivered": 0, "dead": 1, "exact": True}
+    assert none == {**counts, "dead": 0}
+    assert [one["address"] for one in found["deliveries"]] == [f"{receiver.url}gone"]
+    assert missed == {"deliveries": [], "next_cursor": None}
+
+
 async def test_what_a_receiver_asks_to_wait_is_waited(tmp_path: Path) -> None:
     clock = SteppedClock()
     async with serve_receiver("429 Retry-After: 600") as receiver, gateway(tmp_path, clock) as served:

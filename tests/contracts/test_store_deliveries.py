@@ -378,6 +378,34 @@ async def test_every_state_of_a_delivery_is_published_as_a_change(store: Store) 
     }
 
 
+async def test_deliveries_are_listed_and_counted_by_their_kind_and_a_part_of_their_address(store: Store) -> None:
+    chat = Target(kind="telegram", address="7", format="chat")
+    await ended(store, HOOK, OTHER, chat)
+    (taken, *_) = await store.deliveries.take_due(10, 1)
+    await recorded(store, taken, DeliveryStatus.DEAD, finished=START)
+
+    async def found(**which: str) -> tuple[list[str], dict[str, int]]:
+        filter_ = DeliveryFilter(**which)
+        counted = await store.deliveries.count(filter_)
+        assert counted.exact
+        listed = [delivery.target.address for delivery in await store.deliveries.list(filter_, PAGE)]
+        return listed, {str(status): number for status, number in counted.numbers.items() if number}
+
+    assert await found() == (["7", OTHER.address, HOOK.address], {"sending": 2, "dead": 1})
+    assert (await found(kind="telegram"))[0] == ["7"]
+    assert (await found(text="TWO.example"))[0] == [OTHER.address]
+    assert await found(kind="telegram", text="two") == ([], {})
+    assert sum((await found(kind="webhook"))[1].values()) == 2
+
+
+async def test_a_count_stops_at_its_limit_and_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.store.sqlite.deliveries.MAX_COUNTED_DELIVERIES", 2)
+    await ended(store, HOOK, OTHER, Target(kind="telegram", address="7", format="chat"))
+
+    counted = await store.deliveries.count(ANY)
+    assert (counted.numbers[DeliveryStatus.PENDING], counted.exact) == (2, False)
+
+
 # --- attempts ---------------------------------------------------------------------------------
 
 

@@ -7,13 +7,15 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from gateway.api import paging, views
+from gateway.api import fields, paging, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
 from gateway.domain.delivery import Delivery, DeliveryAttempt, DeliveryFilter, DeliveryStatus
 from gateway.domain.token import Scope
 
 ROUTES = Routes("deliveries")
+
+AddressPart = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class AttemptShown(Struct, frozen=True, kw_only=True):
@@ -52,6 +54,31 @@ class WhichDeliveries(paging.Paging, frozen=True, kw_only=True, forbid_unknown_f
     status: DeliveryStatus | None = None
     #: id of the task whose end they report
     task: Annotated[str, Meta(min_length=1, max_length=26)] | None = None
+    #: `webhook`, or the name of a channel
+    kind: fields.ChannelName | None = None
+    #: a part of the URL, or of the id of the chat
+    text: AddressPart | None = None
+
+
+class WhichCounted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which deliveries to count."""
+
+    #: `webhook`, or the name of a channel
+    kind: fields.ChannelName | None = None
+    #: a part of the URL, or of the id of the chat
+    text: AddressPart | None = None
+
+
+class Counted(Struct, frozen=True, kw_only=True):
+    """How many deliveries there are."""
+
+    pending: int
+    sending: int
+    delivered: int
+    #: dead letters
+    dead: int
+    #: whether these are all; false if a number is cut at 100,000
+    exact: bool
 
 
 @ROUTES.add("GET", "/api/deliveries", scope=Scope.READ, query=WhichDeliveries, answer=DeliveryList)
@@ -59,11 +86,18 @@ async def list_deliveries(call: Call[Nothing, WhichDeliveries]) -> DeliveryList:
     """List deliveries, newest first; those with the status `dead` are dead letters."""
     asked = call.query
     run = None if asked.task is None else (await call.engine.get_run(asked.task)).id
-    found = await call.engine.deliveries.list_deliveries(
-        DeliveryFilter(status=asked.status, run=run), paging.page_to_fetch(asked)
-    )
+    which = DeliveryFilter(status=asked.status, run=run, kind=asked.kind, text=asked.text)
+    found = await call.engine.deliveries.list_deliveries(which, paging.page_to_fetch(asked))
     deliveries, cursor = paging.render_page(asked, found, lambda delivery: delivery.seq, views.render_delivery)
     return DeliveryList(deliveries=deliveries, next_cursor=cursor)
+
+
+@ROUTES.add("GET", "/api/deliveries/counts", scope=Scope.READ, query=WhichCounted, answer=Counted)
+async def count_deliveries(call: Call[Nothing, WhichCounted]) -> Counted:
+    """Count the deliveries of each status."""
+    which = DeliveryFilter(kind=call.query.kind, text=call.query.text)
+    found = await call.engine.deliveries.count_deliveries(which)
+    return Counted(**{str(status): number for status, number in found.numbers.items()}, exact=found.exact)
 
 
 @ROUTES.add("GET", "/api/deliveries/{id}", scope=Scope.READ, answer=DeliveryAnswer)

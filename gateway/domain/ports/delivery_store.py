@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from gateway.domain.address_policy import WebhookUse
-from gateway.domain.delivery import ChannelSends, Delivery, DeliveryAttempt, DeliveryCounts, DeliveryFilter
+from gateway.domain.delivery import (
+    ChannelSends,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryCounts,
+    DeliveryFilter,
+    StatusCounts,
+)
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 
@@ -51,6 +58,10 @@ class DeliveryStore(Protocol):
         ...
 
     async def list(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]: ...
+
+    async def count(self, which: DeliveryFilter) -> StatusCounts:
+        """Return how many deliveries match a filter, by their status."""
+        ...
 
     async def retry(self, delivery_id: str, key: IdempotencyKey | None = None) -> Delivery:
         """Make a dead or waiting delivery due now, with its full number of attempts.

@@ -7,7 +7,15 @@ import time
 from collections.abc import Mapping, Sequence
 
 from gateway.domain.address_policy import AddressPolicy, RefusedWebhook
-from gateway.domain.delivery import ChannelSends, Delivery, DeliveryAttempt, DeliveryCounts, DeliveryFilter, Target
+from gateway.domain.delivery import (
+    ChannelSends,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryCounts,
+    DeliveryFilter,
+    StatusCounts,
+    Target,
+)
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
@@ -48,6 +56,10 @@ class Deliveries:
 
     async def list_deliveries(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]:
         return await self._store.deliveries.list(which, page)
+
+    async def count_deliveries(self, which: DeliveryFilter) -> StatusCounts:
+        """Return how many deliveries match a filter, by their status."""
+        return await self._store.deliveries.count(which)
 
     async def get_delivery(self, delivery: str) -> Delivery:
         """Return a delivery by its id or a unique prefix of it.

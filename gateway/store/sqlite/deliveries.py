@@ -26,6 +26,7 @@ from gateway.domain.delivery import (
     DeliveryCounts,
     DeliveryFilter,
     DeliveryStatus,
+    StatusCounts,
     Target,
 )
 from gateway.domain.idempotency import IdempotencyKey
@@ -36,6 +37,9 @@ from gateway.errors import ConfigError, Conflict, DeliveryNotFound
 from gateway.store.sqlite import event_log, id_lookup, idempotency, opening
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
+
+#: deliveries of one status that are counted; of more, it is only said that there are more
+MAX_COUNTED_DELIVERIES = 100_000
 
 _SELECT_DELIVERY = (
     "SELECT deliveries.seq, deliveries.id, runs.id, kind, address, format, trusted, deliveries.status,"
@@ -287,11 +291,7 @@ def get_delivery(reader: Reader, delivery_id: str) -> Delivery:
 
 
 def list_deliveries(reader: Reader, which: DeliveryFilter, page: Page) -> list[Delivery]:
-    conditions: list[tuple[str, Any]] = []
-    if which.status is not None:
-        conditions.append(("deliveries.status = ?", which.status))
-    if which.run is not None:
-        conditions.append(("deliveries.run = (SELECT seq FROM runs WHERE id = ?)", which.run))
+    conditions = _list_conditions(which)
     if page.before is not None:
         conditions.append(("deliveries.seq < ?", page.before))
     where = " AND ".join(text for text, _ in conditions) or "TRUE"
@@ -300,6 +300,34 @@ def list_deliveries(reader: Reader, which: DeliveryFilter, page: Page) -> list[D
         (*(value for _, value in conditions), page.limit),
     )
     return _decode_deliveries(reader, rows)
+
+
+def count_deliveries(reader: Reader, which: DeliveryFilter) -> StatusCounts:
+    """Return how many deliveries match, by their status; of each status, no more are counted than the limit."""
+    numbers: dict[DeliveryStatus, int] = {}
+    for status in DeliveryStatus:
+        conditions = [("deliveries.status = ?", status), *_list_conditions(which)]
+        found: Any = reader.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_status WHERE"
+            f" {' AND '.join(text for text, _ in conditions)} LIMIT {MAX_COUNTED_DELIVERIES + 1})",
+            tuple(value for _, value in conditions),
+        ).get
+        numbers[status] = min(found, MAX_COUNTED_DELIVERIES)
+    return StatusCounts(numbers=numbers, exact=max(numbers.values()) < MAX_COUNTED_DELIVERIES)
+
+
+def _list_conditions(which: DeliveryFilter) -> list[tuple[str, Any]]:
+    """Return the conditions of a filter, each with its value."""
+    conditions: list[tuple[str, Any]] = []
+    if which.status is not None:
+        conditions.append(("deliveries.status = ?", which.status))
+    if which.run is not None:
+        conditions.append(("deliveries.run = (SELECT seq FROM runs WHERE id = ?)", which.run))
+    if which.kind is not None:
+        conditions.append(("deliveries.kind = ?", which.kind))
+    if which.text is not None:
+        conditions.append(("instr(lower(deliveries.address), lower(?)) > 0", which.text))
+    return conditions
 
 
 def list_attempts(reader: Reader, delivery_id: str) -> list[DeliveryAttempt]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gateway.domain.budget import CalendarDays
+from gateway.domain.delivery import Delivery, DeliveryFilter, StatusCounts
 from gateway.domain.file import DEFAULT_FILE_QUOTA_BYTES
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Listener
@@ -156,12 +157,23 @@ class SqliteDeliveryStore(NounStore):
     release_in_flight = in_write(deliveries.release_in_flight)
     retry = in_write(deliveries.retry_delivery)
     get = in_read(deliveries.get_delivery)
-    list = in_read(deliveries.list_deliveries)
     list_attempts = in_read(deliveries.list_attempts)
     next_due_at = in_read(deliveries.next_due_at)
     read_channel_sends = in_read(outcomes.read_channel_sends)
     count_undelivered = in_read(deliveries.count_undelivered)
     list_webhook_uses = in_read(deliveries.list_webhook_uses)
+
+    async def list(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]:
+        return await self._look_through(which, lambda reader: deliveries.list_deliveries(reader, which, page))
+
+    async def count(self, which: DeliveryFilter) -> StatusCounts:
+        return await self._look_through(which, lambda reader: deliveries.count_deliveries(reader, which))
+
+    async def _look_through(self, which: DeliveryFilter, query: Callable[[Reader], R]) -> R:
+        """Run a query; one that looks at each delivery, apart from the others."""
+        if which.kind is None and which.text is None:
+            return await self.database.read(query)
+        return await self.database.read_slowly(query, database.SEARCH_TIMEOUT_SECONDS)
 
 
 class SqliteScheduleStore(NounStore):
