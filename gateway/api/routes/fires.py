@@ -24,7 +24,7 @@ class LastFires(Struct, frozen=True, kw_only=True):
 class WhichFires(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of which schedules, the newest first, and how much."""
 
-    limit: Annotated[int, Meta(ge=1, le=500)] = 500
+    limit: Annotated[int, Meta(ge=1, le=500)] = 200
     #: the most times of each schedule
     each: fields.EachCount = fields.DEFAULT_EACH_COUNT
 

@@ -193,9 +193,9 @@ def record_attempt(tx: Transaction, delivery: Delivery, tried: DeliveryAttempt) 
         f" VALUES (?1, {_NEXT_ATTEMPT.format('?1')}, ?2, ?3, ?4, ?5, ?6) RETURNING n",
         (delivery.seq, delivery.target.kind, tried.at, tried.took, tried.http_status, tried.error),
     ).get
-    tx.execute(
-        "DELETE FROM delivery_attempts WHERE delivery = ? AND n <= ?", (delivery.seq, number - MAX_KEPT_ATTEMPTS)
-    )
+    if number > MAX_KEPT_ATTEMPTS:
+        oldest = number - MAX_KEPT_ATTEMPTS
+        tx.execute("DELETE FROM delivery_attempts WHERE delivery = ? AND n <= ?", (delivery.seq, oldest))
     _note_change(tx, delivery.seq, delivery.status)
     return True
 
