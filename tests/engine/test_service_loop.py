@@ -13,6 +13,7 @@ import structlog
 from gateway.engine.service_loop import ServiceLoop, Step, log_errors
 from gateway.errors import Unavailable
 from harness.waiting import until
+from tests.support.hurrying import Hurry
 
 HOUR = 3600.0
 
@@ -297,3 +298,28 @@ async def test_a_log_that_cannot_be_written_does_not_end_the_loop() -> None:
         await until(lambda: steps.begun == 3, "it is retried twice")
     finally:
         await loop.stop()
+
+
+async def test_a_loop_tells_how_late_its_sleeps_have_ended(hurry: Hurry) -> None:
+    steps = Steps(lambda: 10.0, lambda: 20.0)
+    async with started(steps) as loop:
+        await until(lambda: steps.begun == 1, "the first step")
+        await settle()
+        hurry(10.5)
+        await until(lambda: steps.begun == 2, "the second step")
+        await settle()
+        hurry(23.0)
+        await until(lambda: steps.begun == 3, "the third step")
+        first, then = loop.take_longest_delay(), loop.take_longest_delay()
+
+    assert 3.0 <= first < 60.0
+    assert then == 0.0
+
+
+async def test_a_sleep_that_somebody_ends_is_not_late(hurry: Hurry) -> None:
+    steps = Steps()
+    async with started(steps) as loop:
+        await until(lambda: steps.begun == 1, "the first step")
+        loop.wake()
+        await until(lambda: steps.begun == 2, "the second step")
+        assert loop.take_longest_delay() == 0.0
