@@ -80,3 +80,13 @@ async def test_the_log_can_be_followed(moongate: Serving, file: Path, way: dict[
         new = await follower.next()
 
     assert (last.event, last.data["event"], new.data["event"]) == ("line", "of.error", "of.warning")
+
+
+async def test_a_log_that_is_followed_has_only_lines_of_the_level(moongate: Serving, file: Path) -> None:
+    async with stream(moongate, path="/api/logs?follow=true&level=warning") as follower:
+        last = [(await follower.next()).data["event"] for _ in range(2)]
+        with file.open("a") as more:
+            more.write(line("info") + line("debug") + line("error"))
+        new = await follower.next()
+
+    assert (last, new.data["event"]) == (["of.warning", "of.error"], "of.error")
