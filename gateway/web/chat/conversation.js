@@ -29,7 +29,7 @@ export function conversation(session, { agents, run }) {
   const said = loadTurns(session);
   const mine = computed(() => outbox().filter((one) => one.session === session));
   const isEmpty = () => said.state() === 'ready' && said.turns().length === 0 && mine().length === 0;
-  const write = composer(session, (text, files) => (addMessage(session, text, files), scroll.toEnd()), { tools: () => stopButton(said.running) });
+  const write = composer(session, (text, files) => (addMessage(session, text, files), scroll.toEnd()), { tools: stopButton(said.running) });
 
   const content = only(html`<div class="talk" role="log" aria-label=${t('chat.title')}>
     ${() => said.hasOlder() && html`<p class="older muted">${t('loading')}</p>`}

@@ -3,11 +3,11 @@
 
 import { can, newKey, post } from '../core/api.js';
 import { cost, duration, secondsBetween, short } from '../core/format.js';
-import { each, html } from '../core/html.js';
+import { each, html, only } from '../core/html.js';
 import { link } from '../core/router.js';
 import { computed, signal, untracked } from '../core/signals.js';
 import { t } from '../core/text.js';
-import { badge, button, copy, fileLink, time } from '../parts/basics.js';
+import { badge, button, complain, copy, fileLink, time } from '../parts/basics.js';
 import { icon } from '../parts/icon.js';
 import { prose } from '../parts/markdown.js';
 import { answered, permissionCard } from '../parts/permission.js';
@@ -38,7 +38,7 @@ export function turnView(read, edit) {
     if (messages().length) return messages().map((one) => said(one, edit, untracked(task)?.source));
     return fromTask(untracked(task), markup(), untracked(read).at, edit);
   };
-  return html`<article class="turn" data-run=${read().id} data-status=${() => task()?.status ?? null} aria-busy=${() => (isLive() ? 'true' : null)}>
+  return html`<article class="turn" data-run=${read().id} data-state=${() => task()?.status ?? null} aria-busy=${() => (isLive() ? 'true' : null)}>
     ${content}${() => hasTask() && untracked(() => footer(task, read, isQueued, isLive))}</article>`;
 }
 
@@ -93,7 +93,7 @@ function toolRow({ call, end }) {
   const given = call.args === null || call.args === undefined ? '' : typeof call.args === 'string' ? call.args : JSON.stringify(call.args, null, 2);
   const short = given.replaceAll(/\s+/g, ' ').slice(0, MOST_ARGUMENTS);
   const status = () => (end() === null ? 'running' : end().is_error ? 'failed' : 'ok');
-  return html`<details class="step-row" data-status=${status}><summary>${() => icon(end() === null ? 'running' : end().is_error ? 'failed' : 'tool')}
+  return html`<details class="step-row" data-state=${status}><summary>${() => icon(end() === null ? 'running' : end().is_error ? 'failed' : 'tool')}
       <span class="step-title">${call.title || call.name}</span><code class="step-given">${call.title ? call.name : short}</code>
       ${() => end()?.is_error && html`<span class="hidden-text">${t('status.failed')}</span>`}
       <span class="step-took number">${() => (end()?.seconds === null || end()?.seconds === undefined ? '' : duration(end().seconds))}</span>${icon('next')}</summary>
@@ -104,6 +104,8 @@ function toolRow({ call, end }) {
 /** The state of a turn, what it took, and what can be done with it. @param {() => any} task @param {() => Turn} read @param {() => boolean} isQueued @param {() => boolean} isLive */
 function footer(task, read, isQueued, isLive) {
   const id = task().id;
+  const steps = earlierSteps(id);
+  const hasSteps = computed(() => !read().answer && task().started_at !== null);
   const cancelKey = newKey();
   const retryKey = newKey();
   const cancel = () => post(`/api/tasks/${id}/cancel`, {}, { key: cancelKey });
@@ -118,8 +120,8 @@ function footer(task, read, isQueued, isLive) {
       return html`${task().status === 'succeeded' ? null : badge(task().status)}${facts(task())}
         ${button(t('chat.copy'), () => copy(text()), { kind: 'plain', icon: 'copy', iconOnly: true })}
         ${can('write') && task().status !== 'succeeded' ? button(t('chat.retry'), retry, { kind: 'plain', icon: 'retry' }) : null}`;
-    }}<a class="button plain icon-only" href=${link(`/runs/${id}`)} aria-label=${t('chat.run')} title=${t('chat.run')}>${icon('runs')}</a></div>
-    ${() => !read().answer && task().started_at && steps(id)}`;
+    }}<a class="button plain icon-only" href=${link(`/runs/${id}`)} aria-label=${t('chat.run')} title=${t('chat.run')}>${icon('runs')}</a>${() => (hasSteps() ? steps.toggle : null)}</div>
+    ${() => (hasSteps() ? steps.content : null)}`;
 }
 
 /** @param {any} task */
@@ -130,14 +132,15 @@ function facts(task) {
 }
 
 /** What the agent did in an earlier turn, loaded when asked for. @param {string} id */
-function steps(id) {
+function earlierSteps(id) {
   const answer = makeAnswer(id);
-  const state = signal('');
-  const open = async (/** @type {Event} */ event) => {
-    if (!(/** @type {HTMLDetailsElement} */ (event.currentTarget).open) || state.peek()) return;
-    state.set('loading');
-    await loadEvents(answer).then(() => state.set('ready'), () => state.set(''));
+  const isOpen = signal(false);
+  const isNothing = () => answer.isEnded() && answer.pieces().every(({ kind }) => kind === 'text');
+  const press = async () => {
+    isOpen.update((open) => !open);
+    if (isOpen.peek() && answer.last === 0) await loadEvents(answer);
   };
-  const isNothing = () => state() === 'ready' && answer.pieces().every(({ kind }) => kind === 'text');
-  return html`<details class="steps" @toggle=${open}><summary>${icon('next')}${t('chat.steps')}</summary>${() => (isNothing() ? html`<p class="muted">${t('chat.steps.none')}</p>` : null)}${pieces(answer, true)}</details>`;
+  const toggle = only(html`<button type="button" class="button plain" aria-expanded=${() => String(isOpen())} @click=${() => press().catch(complain)}>${icon('next')}<span>${t('chat.steps')}</span></button>`);
+  const content = only(html`<div ?hidden=${() => !isOpen()}>${() => (isNothing() ? html`<p class="muted">${t('chat.steps.none')}</p>` : null)}${pieces(answer, true)}</div>`);
+  return { toggle, content };
 }
