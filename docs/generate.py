@@ -156,7 +156,8 @@ def api() -> str:
     lines = [
         "# HTTP API",
         "",
-        "One port (18790); requests and responses are JSON. Send `Authorization: Bearer <token>`. `GET /openapi.json`",
+        "One port (18790); requests and responses are JSON. Send `Authorization: Bearer <token>`;"
+        " [a browser that is signed in](access.md#signing-a-browser-in) sends its cookie instead. `GET /openapi.json`",
         "has this page for programs. Every POST accepts an `Idempotency-Key`. For 24 hours, the same key with the",
         "same body gives the same result, and with another body 409. Every response has an `X-Request-Id`. Errors are",
         '`{"error": {"code", "message", "details"?}}`. Times are RFC 3339 in UTC, durations are in seconds, and costs',

@@ -28,7 +28,7 @@ _Secret = Annotated[str, Meta(max_length=1024)]
 
 
 class CodeMade(Struct, frozen=True, kw_only=True):
-    #: signs one browser in, in the fragment of the dashboard's address: `/#code=…`
+    #: signs one browser in, in the fragment of the address of the dashboard: `#code=…`
     code: str
     expires_at: str
 
@@ -36,7 +36,7 @@ class CodeMade(Struct, frozen=True, kw_only=True):
 class SignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One of the two."""
 
-    #: from POST /api/dashboard/codes
+    #: made by `POST /api/dashboard/codes`
     code: _Secret | None = None
     #: a token, typed in by a person
     token: _Secret | None = None

@@ -34,12 +34,14 @@ def test_json_has_the_documented_shapes(shell: Shell) -> None:
 
 def test_a_browser_is_listed_with_its_last_use_and_signed_out(shell: Shell, served: Live) -> None:
     agent = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Firefox/145.0", "X-Moongate-Dashboard": "1"}
-    served.call("POST", "/api/dashboard/sign-in", {"token": served.token}, headers=agent)
-    (row,) = [line for line in shell("tokens", "list").out.splitlines() if line.startswith("browser-")]
+    mine = shell("tokens", "create", "of-the-browser").out.strip()
+    served.call("POST", "/api/dashboard/sign-in", {"token": mine}, headers=agent)
+    said = "Firefox on Linux, signed in with of-the-browser, last used 20"
+    (row,) = [line for line in shell("tokens", "list").out.splitlines() if said in line]
 
-    assert "Firefox on Linux, signed in with owner, last used 20" in row
+    assert row.startswith("browser-")
     assert shell("tokens", "revoke", row.split()[0]).code == 0
-    assert "browser-" not in shell("tokens", "list").out
+    assert said not in shell("tokens", "list").out
 
 
 def test_a_name_that_is_taken_is_refused(shell: Shell) -> None:
