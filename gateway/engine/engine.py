@@ -177,11 +177,8 @@ class Engine:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._scheduler.stop_firing()
-        await self.channels.stop_receiving()
-        await self._outbox.stop_sending()
+        await self.step_down()
         await self.drain_runs(0)
-        await self._sampler.stop()
         await self._housekeeping.stop()
         await self._workspace_removal.stop()
         await self._file_sweep.stop()
