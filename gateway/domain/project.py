@@ -8,6 +8,8 @@ from msgspec import Struct
 
 from gateway.domain.run import Status
 
+#: the label of a run whose value is the slug of its project
+PROJECT_LABEL = "project"
 #: projects that there may be
 MAX_PROJECTS = 1000
 #: characters of a project's name and of its note

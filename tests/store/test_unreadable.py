@@ -272,6 +272,28 @@ async def test_a_message_that_cannot_be_read_hides_no_other(store: SqliteStore) 
     assert await store.sessions.search(query, PAGE) == []
 
 
+async def test_a_run_that_cannot_be_read_waits_in_its_project_until_it_is_removed(store: SqliteStore) -> None:
+    await store.projects.create("garden", "Garden", "")
+    bad = (await store.runs.accept(spec(labels={"project": "garden"}))).run
+    await claim_one(store)
+    damage(store, "UPDATE runs SET spec = '{' WHERE id = ?", bad.id)
+    await store.owners.rescue_runs("owner")
+    waiting = (await store.projects.get("garden")).counts
+    await store.unreadable.remove(RowKind.TASK, bad.id)
+
+    assert (waiting, (await store.projects.get("garden")).counts) == ({"queued": 1}, {})
+
+
+async def test_a_project_that_cannot_be_read_hides_no_other(store: SqliteStore) -> None:
+    for slug in ("bad", "good"):
+        await store.projects.create(slug, slug, "")
+    damage(store, "UPDATE projects SET name = CAST(x'ff' AS TEXT) WHERE slug = 'bad'")
+
+    assert [view.project.slug for view in await store.projects.list(PAGE)] == ["good"]
+    await store.unreadable.remove(RowKind.PROJECT, "bad")
+    await store.projects.create("bad", "bad", "")
+
+
 async def test_a_token_that_cannot_be_read_is_nobodys(store: SqliteStore) -> None:
     for name in ("bad", "good"):
         await store.tokens.add(Token(name=name, hash=name, scope=Scope.READ, expires=None, created=START))

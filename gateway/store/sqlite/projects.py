@@ -1,4 +1,4 @@
-"""Projects, and how many runs they have: triggers of migration 25 count those with the label `project`."""
+"""Projects, and how many runs they have: those with the label `project` are counted with every move."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from gateway.domain.event import AnyEventData, End, Log
 from gateway.domain.run import Run, Status
 from gateway.domain.unreadable import RowKind
 from gateway.errors import NotFound
-from gateway.store.sqlite import files, workspaces
+from gateway.store.sqlite import files, tally, workspaces
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.lanes import advance_lane
 from gateway.store.sqlite.unreadable import where_key
@@ -33,6 +33,9 @@ def set_aside_run(tx: Transaction, seq: int) -> None:
         for kind in ("", f"{source} "):
             tx.execute("UPDATE tally SET n = n - 1 WHERE status = ?", (f"{kind}{status}",))
             tx.execute("UPDATE tally SET n = n + 1 WHERE status = ?", (f"{kind}{Status.QUEUED}",))
+        project: Any = tx.execute("SELECT value FROM labels WHERE name = 'project' AND run = ?", (seq,)).get
+        if project is not None:
+            tally.move_project_count(tx, project, Status.QUEUED, status)
     advance_lane(tx, session)
 
 

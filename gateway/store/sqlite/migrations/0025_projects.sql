@@ -7,31 +7,14 @@ CREATE TABLE projects (                              -- a run belongs to one by 
     updated INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE project_tally (                         -- runs by that label and status, kept by triggers
+CREATE TABLE project_tally (                         -- runs by that label and status, kept with every move, see tally.py
     project TEXT NOT NULL,
     status  TEXT NOT NULL,
     n       INTEGER NOT NULL,
     PRIMARY KEY (project, status)
 ) STRICT, WITHOUT ROWID;
 
--- Only runs with the label are in it: for all others, the triggers cost a look into it.
 CREATE UNIQUE INDEX labels_project ON labels (run) WHERE name = 'project';
-
-CREATE TRIGGER run_joins_project AFTER INSERT ON labels WHEN new.name = 'project' BEGIN
-    INSERT INTO project_tally SELECT new.value, status, 1 FROM runs WHERE seq = new.run
-        ON CONFLICT DO UPDATE SET n = n + 1;
-END;
-
-CREATE TRIGGER run_moves_in_project AFTER UPDATE OF status ON runs
-WHEN new.status <> old.status AND EXISTS (SELECT 1 FROM labels WHERE name = 'project' AND run = new.seq) BEGIN
-    INSERT INTO project_tally SELECT value, new.status, 1 FROM labels WHERE name = 'project' AND run = new.seq
-        ON CONFLICT DO UPDATE SET n = n + 1;
-    UPDATE project_tally SET n = n - 1
-        WHERE project = (SELECT value FROM labels WHERE name = 'project' AND run = new.seq) AND status = old.status;
-    DELETE FROM project_tally
-        WHERE project = (SELECT value FROM labels WHERE name = 'project' AND run = new.seq) AND status = old.status
-        AND n = 0;
-END;
 
 CREATE TRIGGER run_leaves_project BEFORE DELETE ON runs
 WHEN EXISTS (SELECT 1 FROM labels WHERE name = 'project' AND run = old.seq) BEGIN
