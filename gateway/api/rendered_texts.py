@@ -12,7 +12,7 @@ from gateway.api.markup import MAX_MARKUP_CHARACTERS, render_markup
 from gateway.errors import Unavailable
 
 #: characters of HTML that are kept
-MAX_KEPT_CHARACTERS = 4 << 20
+MAX_KEPT_HTML_CHARACTERS = 4 << 20
 #: seconds of a processor after which the rest of an answer's texts stays as it is
 MAX_ANSWER_CPU_SECONDS = 1.0
 #: seconds that a request waits for those before it
@@ -25,7 +25,7 @@ class RenderedTexts:
     Parsing holds Python's lock, so a second thread would make nothing faster, and the rest of the gateway slower.
     """
 
-    def __init__(self, max_kept: int = MAX_KEPT_CHARACTERS) -> None:
+    def __init__(self, max_kept: int = MAX_KEPT_HTML_CHARACTERS) -> None:
         self._max_kept = max_kept
         self._kept: OrderedDict[bytes, str] = OrderedDict()
         self._size = 0

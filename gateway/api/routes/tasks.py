@@ -122,6 +122,7 @@ class TaskCounts(Struct, frozen=True, kw_only=True):
 
 
 class HowToShow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    #: `html` adds `result_html`
     render: fields.Rendering | None = None
 
 
