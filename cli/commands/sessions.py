@@ -1,4 +1,4 @@
-"""`gateway sessions`: lists, shows, searches and deletes conversations."""
+"""`gateway sessions`: lists, shows, searches, renames and deletes conversations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cli.remote.client import connect_to_gateway, quote_part
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """List, read, search and delete conversations.
+    """List, read, search, rename and delete conversations.
 
     Name a session by its key, agent:channel:chat, or by its chat alone.
 
@@ -126,6 +126,23 @@ def search_messages(query: str, session: str | None, agent: str | None, limit: i
 
 def _format_heading(message: dict[str, Any]) -> str:
     return f"{message['role']}, {output.format_time(message['at'])}, task {message['run_id']}"
+
+
+@COMMAND.command("rename")
+@click.argument("key")
+@click.argument("title")
+def rename_session(key: str, title: str) -> None:
+    """Give a session a title, which stays whatever is said in it.
+
+    \b
+    Example:
+      gateway sessions rename main:api:default "Release notes"
+
+    \b
+    --json prints {"status": "ok", "session": {as in list}}
+    """
+    answer = connect_to_gateway().patch(f"/api/sessions/{quote_part(key)}", {"title": title})
+    output.print_result(answer, f"Renamed {key}.")
 
 
 @COMMAND.command("delete")

@@ -36,6 +36,8 @@ Labels = Annotated[
 MAX_LOG_POSITION = 10**18 - 1
 #: how long a run may take
 Seconds = Annotated[float, Meta(gt=0, le=604_800)]
+#: what people call a session
+SessionTitle = Annotated[str, Meta(pattern=name_pattern(100))]
 #: the secret that a webhook is signed with; it is kept with its task and never shown
 WebhookSecret = Annotated[str, Meta(pattern=r"^whsec_[A-Za-z0-9+/]{32,128}={0,2}$(?!\n)", max_length=140)]
 #: the id of a chat in a channel
@@ -47,7 +49,7 @@ SessionName = Annotated[str, Meta(min_length=1, max_length=2 * 65 + MAX_CHAT_CHA
 #: how many of the last outcomes of each thing are shown, and how many when a client does not say
 EachCount = Annotated[int, Meta(ge=1, le=100)]
 DEFAULT_EACH_COUNT = 30
-#: `html` adds the texts of the answer, which are Markdown, as HTML that is safe to show
+#: the form in which texts that are Markdown are added to an answer
 Rendering = Literal["html"]
 #: a moment in a query, for `parse_moment`: as a datetime, it would also be read from a number
 Moment = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]

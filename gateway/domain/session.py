@@ -71,6 +71,18 @@ class Session(Struct, frozen=True, kw_only=True):
     last_use_order: int = 0
 
 
+class SessionFilter(Struct, frozen=True, kw_only=True):
+    """Which sessions to list; None matches all."""
+
+    agent: str | None = None
+    channel: str | None = None
+    #: what the title or the key contains, in capital or small letters
+    words: str | None = None
+
+
+ALL_SESSIONS = SessionFilter()
+
+
 class Role(StrEnum):
     USER = "user"
     ASSISTANT = "assistant"

@@ -226,3 +226,88 @@ async def test_of_long_messages_the_newest_are_rendered(moongate: Serving) -> No
     shown = (await ask(moongate, "GET", "/api/sessions/s/history?render=html")).body["messages"]
 
     assert [line["html"] is None for line in shown] == [True, False, False, False]
+
+
+async def test_a_title_that_a_person_gave_stays(moongate: Serving) -> None:
+    await opened(moongate, chat_id="s")
+    named = await ask(moongate, "PATCH", "/api/sessions/main:webchat:s", {"title": "  Release   notes "})
+    await ask(moongate, "POST", "/api/message/sync", {"channel": "webchat", "chat_id": "s", "content": "hi"})
+    shown = (await ask(moongate, "GET", "/api/sessions/main:webchat:s")).body["session"]
+
+    assert (named.status, named.body["session"]["title"]) == (200, "Release notes")
+    assert (shown["title"], shown["messages"]) == ("Release notes", 2)
+
+
+async def test_a_new_title_replaces_that_of_the_first_message(moongate: Serving) -> None:
+    await ask(moongate, "POST", "/api/agent", {"message": "hi", "session": "s"})
+    await ask(moongate, "PATCH", "/api/sessions/s", {"title": "mine"})
+
+    assert (await ask(moongate, "GET", "/api/sessions/s")).body["session"]["title"] == "mine"
+
+
+async def test_a_session_with_a_title_is_not_taken_for_a_new_one(moongate: Serving) -> None:
+    first = (await opened(moongate)).body["session"]
+    await ask(moongate, "PATCH", f"/api/sessions/{first['key']}", {"title": "mine"})
+
+    assert (await opened(moongate)).body["session"]["key"] != first["key"]
+
+
+async def test_a_rename_is_a_change_that_others_see_once(moongate: Serving) -> None:
+    await opened(moongate, chat_id="s")
+    for _ in range(2):
+        await ask(moongate, "PATCH", "/api/sessions/main:webchat:s", {"title": "mine"})
+    changes = await moongate.engine._store.events.read_changes_after(0, 100)
+
+    assert [one.state for one in changes if one.topic == "session"] == ["created", "renamed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "status", "code"),
+    [
+        ("s", "", 400, "INVALID_REQUEST"),
+        ("s", " ", 400, "INVALID_REQUEST"),
+        ("s", "a\nb", 400, "INVALID_REQUEST"),
+        ("s", "a\u202eb", 400, "INVALID_REQUEST"),
+        ("s", "a" * 101, 400, "INVALID_REQUEST"),
+        ("s", None, 400, "INVALID_REQUEST"),
+        ("nothing", "a", 404, "SESSION_NOT_FOUND"),
+    ],
+)
+async def test_a_title_that_cannot_be_given(
+    moongate: Serving, name: str, title: str | None, status: int, code: str
+) -> None:
+    await opened(moongate, chat_id="s")
+    answer = await ask(moongate, "PATCH", f"/api/sessions/{name}", {"title": title})
+
+    assert (answer.status, answer.code) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("query", "chats"),
+    [
+        ("agent=one", ["c_2", "b", "a"]),
+        ("agent=two", ["a"]),
+        ("agent=gone", []),
+        ("agent=one&channel=web", ["c_2", "a"]),
+        ("channel=mail", ["b"]),
+        ("channel=none", []),
+        ("q=MY%20ti", ["b"]),
+        ("q=web:a", ["a", "a"]),
+        ("q=_", ["c_2"]),
+        ("q=%25", []),
+        ("q=%5C", []),
+        ("q=a&agent=two&channel=web", ["a"]),
+    ],
+)
+async def test_sessions_are_listed_by_agent_channel_and_words(tmp_path: Path, query: str, chats: list[str]) -> None:
+    agents = {"agents": {"list": [{"id": "one", "backend": "echo"}, {"id": "two", "backend": "echo"}]}}
+    async with serving(tmp_path / "home", agents) as served:
+        for agent, channel, chat in (("one", "web", "a"), ("two", "web", "a"), ("one", "mail", "b")):
+            await opened(served, agentId=agent, channel=channel, chat_id=chat)
+        await ask(served, "PATCH", "/api/sessions/one:mail:b", {"title": "My title"})
+        await opened(served, agentId="one", channel="web", chat_id="c_2")
+        found = await ask(served, "GET", f"/api/sessions?{query}")
+        first = await ask(served, "GET", f"/api/sessions?{query}&limit=1")
+
+    assert [row["chat_id"] for row in found.body["sessions"]] == chats
+    assert (first.body["next_cursor"] is not None) == (len(chats) > 1)

@@ -20,6 +20,7 @@ from gateway.domain.page import Page
 from gateway.domain.run import RunFilter, Source, Status
 from gateway.domain.schedule import FirePlan, PlannedRun, Schedule, ScheduleSpec
 from gateway.domain.search import SearchQuery, SearchTerm
+from gateway.domain.session import SessionFilter
 from gateway.errors import DeliveryNotFound
 from gateway.store.sqlite import lanes, opening
 from gateway.store.sqlite.database import Database
@@ -181,6 +182,8 @@ async def test_no_list_scans_or_sorts_a_whole_table(
                 await store.runs.list(which, page)
         await store.sessions.list(Page())
         await store.sessions.list(Page(before=10))
+        await store.sessions.list(Page(), SessionFilter(agent="main", channel="test", words="a"))
+        await store.sessions.list(Page(), SessionFilter(channel="test", words="a"))
         await store.sessions.read_history("main:test:a", 50)
         await store.sessions.search(SearchQuery(terms=(SearchTerm("a"),), session="main:test:a", agent="main"), Page())
         await store.sessions.find_newest("a")

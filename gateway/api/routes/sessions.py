@@ -1,4 +1,4 @@
-"""Sessions: open, list, read, delete."""
+"""Sessions: open, list, read, rename, delete."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec import Meta, Struct, field, structs
 
 from gateway.api import fields, paging, views
 from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.session import SessionFilter
 from gateway.domain.token import Scope
 
 ROUTES = Routes("sessions")
@@ -25,6 +26,24 @@ class Open(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chat_id: fields.Chat | None = None
     #: id or slug of the agent; the default agent when left out
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
+
+
+class Renamed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a session is called."""
+
+    #: stays, whatever is said in the session
+    title: fields.SessionTitle
+
+
+class WhichSessions(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which sessions to list."""
+
+    #: only sessions of this agent, by its id or slug
+    agent: fields.AgentName | None = None
+    #: only sessions whose messages come from here
+    channel: fields.ChannelName | None = None
+    #: only sessions that have this in their title or key
+    q: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
 class Opened(Struct, frozen=True, kw_only=True):
@@ -68,6 +87,7 @@ class HowMany(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How many of the newest messages to show; a page with long messages has fewer."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_MESSAGES_PER_ANSWER)] = MAX_MESSAGES_PER_ANSWER
+    #: `html` adds `html` to each message
     render: fields.Rendering | None = None
 
 
@@ -86,10 +106,14 @@ async def open_session(call: Call[Open, Nothing]) -> Opened:
     return Opened(session=views.render_session(found))
 
 
-@ROUTES.add("GET", "/api/sessions", scope=Scope.READ, query=paging.Paging, answer=SessionList)
-async def list_sessions(call: Call[Nothing, paging.Paging]) -> SessionList:
+@ROUTES.add("GET", "/api/sessions", scope=Scope.READ, query=WhichSessions, answer=SessionList)
+async def list_sessions(call: Call[Nothing, WhichSessions]) -> SessionList:
     """List sessions, the last used one first."""
-    found = await call.engine.sessions.list_sessions(paging.page_to_fetch(call.query))
+    asked = call.query
+    named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
+    agent = asked.agent if named is None else named.id  # sessions of a removed agent can still be found
+    which = SessionFilter(agent=agent, channel=asked.channel, words=asked.q)
+    found = await call.engine.sessions.list_sessions(paging.page_to_fetch(asked), which)
     shown, cursor = paging.render_page(call.query, found, lambda session: session.last_use_order, views.render_session)
     return SessionList(sessions=shown, next_cursor=cursor)
 
@@ -120,6 +144,14 @@ async def _read_page(call: Call[Nothing, HowMany], key: str) -> tuple[list[views
         made = await call.server.rendered_texts.render_texts([one.content for one in newest_first])
         newest_first = [structs.replace(one, html=html) for one, html in zip(newest_first, made, strict=True)]
     return newest_first[::-1], cursor
+
+
+@ROUTES.add("PATCH", "/api/sessions/{key}", scope=Scope.WRITE, body=Renamed, answer=Opened)
+async def rename_session(call: Call[Renamed, Nothing]) -> Opened:
+    """Give a session a title, which stays whatever is said in it."""
+    return Opened(
+        session=views.render_session(await call.engine.sessions.rename_session(call.path["key"], call.body.title))
+    )
 
 
 @ROUTES.add("DELETE", "/api/sessions/{key}", scope=Scope.WRITE, query=Force, answer=Ok)

@@ -20,7 +20,7 @@ class SessionShown(Struct, frozen=True, kw_only=True):
     channel: str
     #: its name in the channel
     chat_id: str
-    #: the beginning of its first message
+    #: what a person called it, or else the beginning of its first message
     title: str
     #: messages in the transcript
     messages: int

@@ -24,7 +24,7 @@ from gateway.domain.queue import AdmissionRules, AgentLoad
 from gateway.domain.run import AcceptedRun, Run, RunSpec
 from gateway.domain.schedule import FirePlan, FireRecord, Schedule, ScheduleFires
 from gateway.domain.search import SearchHit, SearchQuery
-from gateway.domain.session import Message, Session, SessionKey
+from gateway.domain.session import ALL_SESSIONS, Message, Session, SessionFilter, SessionKey
 from gateway.process.identity import Identity
 
 
@@ -203,7 +203,13 @@ class SessionStore(Protocol):
         """Return the session of that chat name that was used last."""
         ...
 
-    async def list(self, page: Page) -> Sequence[Session]: ...
+    async def list(self, page: Page, which: SessionFilter = ALL_SESSIONS) -> Sequence[Session]:
+        """Return sessions, the last used one first."""
+        ...
+
+    async def rename(self, key: str, title: str) -> Session | None:
+        """Give a session a title, which no message replaces. Returns None if there is none with that key."""
+        ...
 
     async def delete(self, key: str, *, force: bool) -> Sequence[str]:
         """Delete a session with its transcript. Returns the running runs that were asked to stop.

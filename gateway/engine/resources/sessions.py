@@ -9,7 +9,7 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
 from gateway.domain.search import SearchHit, SearchQuery
-from gateway.domain.session import Message, Session, SessionKey
+from gateway.domain.session import ALL_SESSIONS, Message, Session, SessionFilter, SessionKey
 from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Agents
 from gateway.errors import InvalidRequest, SessionNotFound
@@ -85,8 +85,24 @@ class Sessions:
         agent = self._agents.find_by_name(full.agent) if full else None
         return str(full._replace(agent=agent.id)) if full and agent else name
 
-    async def list_sessions(self, page: Page) -> Sequence[Session]:
-        return await self._store.sessions.list(page)
+    async def list_sessions(self, page: Page, which: SessionFilter = ALL_SESSIONS) -> Sequence[Session]:
+        """Return sessions, the last used one first."""
+        return await self._store.sessions.list(page, which)
+
+    async def rename_session(self, name: str, title: str) -> Session:
+        """Give a session a title, which stays whatever is said in it.
+
+        Raises:
+            SessionNotFound: there is none.
+            InvalidRequest: the title has only spaces.
+        """
+        shown = " ".join(title.split())
+        if not shown:
+            raise InvalidRequest("title: send more than spaces.")
+        renamed = await self._store.sessions.rename((await self.get_session(name)).key, shown)
+        if renamed is None:
+            raise SessionNotFound(f"there is no session {name[:200]!r}.")
+        return renamed
 
     async def read_history(self, key: str, page: Page) -> Sequence[Message]:
         """Return a page of a session's messages: the newest ones, oldest first."""

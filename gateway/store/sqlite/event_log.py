@@ -36,7 +36,7 @@ def note_run(tx: Transaction, run: Run) -> None:
 
 
 def note_session(tx: Transaction, key: str, agent: str, state: str) -> None:
-    """Append that a session was created or deleted."""
+    """Append that a session was created, renamed or deleted."""
     _append_change(tx, "session", key, state, agent, key)
 
 

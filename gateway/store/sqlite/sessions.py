@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from gateway.domain.file import File
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.run import Run, Status
-from gateway.domain.session import Message, Role, Session, SessionKey
+from gateway.domain.session import ALL_SESSIONS, Message, Role, Session, SessionFilter, SessionKey
 from gateway.domain.unreadable import RowKind
 from gateway.store.sqlite import event_log, files, idempotency, workspaces
 from gateway.store.sqlite.bounded import LimitedRows
@@ -25,6 +26,8 @@ _SELECT_SESSION = (
     " WHERE session = sessions.key AND status IN ('queued', 'running')),"
     " created, updated, touched FROM sessions"
 )
+#: characters that mean something in a pattern of LIKE
+_LIKE_MARKS, _ESCAPED = re.compile(r"([\\%_])"), r"\\\1"
 _encode_json = msgspec.json.Encoder().encode
 _decode_files = msgspec.json.Decoder(tuple[File, ...]).decode
 #: characters of the first message that become a session's title
@@ -84,11 +87,21 @@ def open_empty_session(
 ) -> Session:
     """Return the newest unused session of the agent's channel; else create one with that chat name."""
     row = tx.execute(
-        "SELECT chat FROM sessions WHERE agent = ? AND channel = ? AND last_n = 0 AND NOT EXISTS"
+        "SELECT chat FROM sessions WHERE agent = ? AND channel = ? AND last_n = 0 AND title = '' AND NOT EXISTS"
         " (SELECT 1 FROM runs WHERE runs.session = sessions.key) ORDER BY touched DESC LIMIT 1",
         (agent, channel),
     ).fetchone()
     return open_session(tx, SessionKey(agent, channel, str(row[0]) if row else chat), key)
+
+
+def rename_session(tx: Transaction, key: str, title: str) -> Session | None:
+    """Give a session a title, which no message replaces. Returns None if there is no such session."""
+    found = find_session(tx, key)
+    if found is None or found.title == title:
+        return found
+    tx.execute("UPDATE sessions SET title = ? WHERE key = ?", (title, key))
+    event_log.note_session(tx, key, found.agent, "renamed")
+    return msgspec.structs.replace(found, title=title)
 
 
 def delete_session(tx: Transaction, key: str) -> bool:
@@ -202,9 +215,23 @@ def find_newest(reader: Reader, chat: str) -> Session | None:
     )
 
 
-def list_sessions(reader: Reader, page: Page) -> list[Session]:
-    before = page.before if page.before is not None else 1 << 62
-    rows = reader.execute(f"{_SELECT_SESSION} WHERE touched < ? ORDER BY touched DESC LIMIT ?", (before, page.limit))
+def list_sessions(reader: Reader, page: Page, which: SessionFilter = ALL_SESSIONS) -> list[Session]:
+    # Rows are read in the order of use, and compared: 100,000 take some 50 ms. An index for each filter would be
+    # written at each use of a session.
+    conditions = ["touched < ?"]
+    values: list[str | int] = [page.before if page.before is not None else 1 << 62]
+    if which.agent is not None:
+        conditions.append("agent = ?")
+        values.append(which.agent)
+    if which.channel is not None:
+        conditions.append("channel = ?")
+        values.append(which.channel)
+    if which.words is not None:
+        conditions.append("(title LIKE ? ESCAPE '\\' OR key LIKE ? ESCAPE '\\')")
+        values += [f"%{_LIKE_MARKS.sub(_ESCAPED, which.words)}%"] * 2
+    rows = reader.execute(
+        f"{_SELECT_SESSION} WHERE {' AND '.join(conditions)} ORDER BY touched DESC LIMIT ?", (*values, page.limit)
+    )
     return decode_rows(reader, RowKind.SESSION, rows, _decode_session, lambda row: (row[0],))
 
 

@@ -208,6 +208,7 @@ class SqliteOwnerStore(NounStore):
 class SqliteSessionStore(NounStore):
     open = in_write(sessions.open_session)
     open_empty = in_write(sessions.open_empty_session)
+    rename = in_write(sessions.rename_session)
     import_session = in_write(importing.import_session)
     delete = in_write(session_deletion.delete_with_runs)
     reindex_message_batch = in_write(search.reindex_message_batch)

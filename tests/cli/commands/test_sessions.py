@@ -93,3 +93,11 @@ def test_messages_are_found_by_their_words(shell: Shell) -> None:
 
 def test_a_search_that_finds_nothing_says_so(shell: Shell) -> None:
     assert shell("sessions", "search", "nowheretobefound") == (0, "", "None.\n")
+
+
+def test_a_session_is_renamed(shell: Shell) -> None:
+    shell("agent", "--session", "renamed", "x")
+
+    assert shell("sessions", "rename", "renamed", "My title") == (0, "Renamed renamed.\n", "")
+    told = shell("sessions", "rename", "renamed", "Another", "--json").json
+    assert (told["status"], told["session"]["title"]) == ("ok", "Another")
