@@ -341,9 +341,27 @@ export default {
 
   // --- sessions
   'sessions.title': 'Sessions',
+  'sessions.find': 'Title or key',
+  'sessions.channel': 'Channel',
+  'sessions.channel.any': 'Any channel',
+  'sessions.none': 'No session fits the filter.',
+  'sessions.clear': 'Show all',
+  'sessions.empty': 'A session begins with the first message to an agent, on any way.',
+  'sessions.busy': '{n} at work',
+  'sessions.column.title': 'Title',
+  'sessions.column.agent': 'Agent',
+  'sessions.column.channel': 'Channel',
+  'sessions.column.messages': 'Messages',
+  'sessions.column.used': 'Last used',
+  'sessions.column.actions': '',
 
   // --- search
   'search.title': 'Search',
+  'search.words': 'Search all messages',
+  'search.hint': 'All words must be in a message. “a phrase” finds the whole of it, -word leaves out, begin* finds longer words.',
+  'search.empty': 'Find what you and your agents said, in any chat.',
+  'search.none': 'No message has all of these words.',
+  'search.you': 'You',
 
   // --- usage
   'usage.title': 'Usage',
