@@ -17,14 +17,18 @@ export function stickToEnd(box, content, loadOlder) {
   let isAtEnd = true;
   let isLoading = false;
   let height = 0;
+  let top = 0;
   const toEnd = () => {
     isAtEnd = true;
     hasNew.set(false);
     box.scrollTop = box.scrollHeight;
   };
   const look = () => {
-    isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PIXELS;
-    if (isAtEnd) hasNew.set(false);
+    const isUp = box.scrollTop < top;
+    top = box.scrollTop;
+    const isNear = box.scrollHeight - top - box.clientHeight < NEAR_PIXELS;
+    if (isNear) hasNew.set(false);
+    if (isNear || isUp) isAtEnd = isNear; // what grows between a scroll and its event does not lead away from the end
     if (box.scrollTop < OLDER_PIXELS) keepPlace();
   };
   const keepPlace = async () => {

@@ -2,7 +2,7 @@
 /** One turn of a conversation: what a person said, what the agent did and answered, and what it took. */
 
 import { can, newKey, post } from '../core/api.js';
-import { cost, duration, secondsBetween, short } from '../core/format.js';
+import { cost, duration, secondsBetween, short, shortId } from '../core/format.js';
 import { each, html, only } from '../core/html.js';
 import { link } from '../core/router.js';
 import { computed, signal, untracked } from '../core/signals.js';
@@ -16,6 +16,7 @@ import { FINAL } from './turns.js';
 
 /** characters of a tool's arguments in its row */
 const MOST_ARGUMENTS = 160;
+const ULID = /\b[0-9A-HJKMNP-TV-Z]{26}\b/g;
 
 /** @typedef {import('./turns.js').Turn} Turn */
 
@@ -115,10 +116,10 @@ function footer(task, read, isQueued, isLive) {
   return html`${() => task().error && !isLive() && html`<p class="turn-error" role="alert">${icon('failed')}<span>${task().error}</span></p>`}
     ${() => ['length', 'content_filter'].includes(task().finish) && html`<p class="remark muted">${icon('waiting')}<span>${t(/** @type {any} */ (`run.finish.${task().finish}`))}</span></p>`}
     <div class="turn-line muted">${() => {
-      if (isQueued()) return html`${badge(task().status)}<span>${task().waits?.why ?? ''}</span>${can('write') ? button(t('cancel'), cancel, { kind: 'plain', icon: 'close' }) : null}`;
+      if (isQueued()) return html`${badge(task().status)}<span>${(task().waits?.why ?? '').replace(ULID, shortId)}</span>${can('write') ? button(t('cancel'), cancel, { kind: 'plain', icon: 'close' }) : null}`;
       if (isLive()) return html`${badge('running', task().cancel_requested ? t('run.cancelling') : t('chat.works'))}<span class="number">${() => duration(secondsBetween(task().started_at))}</span>`;
       return html`${task().status === 'succeeded' ? null : badge(task().status)}${facts(task())}
-        ${button(t('chat.copy'), () => copy(text()), { kind: 'plain', icon: 'copy', iconOnly: true })}
+        ${task().status === 'succeeded' && button(t('chat.copy'), () => copy(text()), { kind: 'plain', icon: 'copy', iconOnly: true })}
         ${can('write') && task().status !== 'succeeded' ? button(t('chat.retry'), retry, { kind: 'plain', icon: 'retry' }) : null}`;
     }}<a class="button plain icon-only" href=${link(`/runs/${id}`)} aria-label=${t('chat.run')} title=${t('chat.run')}>${icon('runs')}</a>${() => (hasSteps() ? steps.toggle : null)}</div>
     ${() => (hasSteps() ? steps.content : null)}`;
