@@ -30,6 +30,7 @@ async function begin() {
     }
   }
   await loadMe();
+  if (localStorage.getItem('chat.outbox')) import('./chat/outbox.js'); // it sends what the gateway did not get yet
   effect(() => {
     const person = me();
     untracked(() => show(person ?? null));

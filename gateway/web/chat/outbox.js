@@ -47,7 +47,8 @@ function read() {
 /** @param {(all: Message[]) => Message[]} change */
 function write(change) {
   const all = change(read()); // another tab may have changed it
-  localStorage.setItem(STORED, JSON.stringify(all));
+  if (all.length) localStorage.setItem(STORED, JSON.stringify(all));
+  else localStorage.removeItem(STORED);
   outbox.set(all);
 }
 
