@@ -31,6 +31,14 @@ class Serving:
         self.port = bound
 
     @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def token(self) -> str:
+        return TOKEN
+
+    @property
     def engine(self) -> Any:
         return self.context.engine
 
