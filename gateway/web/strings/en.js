@@ -291,6 +291,28 @@ export default {
 
   // --- deliveries
   'deliveries.title': 'Deliveries',
+  'deliveries.which': 'Which deliveries',
+  'deliveries.all': 'All',
+  'deliveries.find': 'A part of the address',
+  'deliveries.none': 'No delivery fits.',
+  'deliveries.no.dead': 'No dead letters. What could not be delivered in about a day waits here.',
+  'deliveries.empty': 'Nothing was sent yet. Answers to chats and webhooks of tasks and schedules show up here.',
+  'deliveries.again': 'Send again',
+  'deliveries.sent': '{n} are sent again.',
+  'deliveries.back': 'All deliveries',
+  'deliveries.run': 'Open the run',
+  'deliveries.copy': 'Copy the address',
+  'deliveries.attempts': 'Attempts: {n}',
+  'deliveries.attempts.none': 'No attempt is on record.',
+  'deliveries.interrupted': 'cut off',
+  'deliveries.column.status': 'Status',
+  'deliveries.column.kind': 'By',
+  'deliveries.column.address': 'To',
+  'deliveries.column.attempt': 'Tries',
+  'deliveries.column.created': 'When',
+  'deliveries.column.next': 'Next try',
+  'deliveries.column.format': 'Format',
+  'deliveries.column.finished': 'Ended',
 
   // --- agents
   'agents.title': 'Agents',
