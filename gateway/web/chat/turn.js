@@ -70,7 +70,7 @@ const files = (all) => (all?.length ? html`<div class="line files">${all.map(fil
 /** What the agent does, in the order of its events. @param {import('./answer.js').Answer} answer @param {boolean} [onlySteps] leaves out the text */
 function pieces(answer, onlySteps = false) {
   const shown = () => answer.pieces().filter(({ kind }) => !onlySteps || kind !== 'text');
-  return html`<div class="answer">${each(shown, ({ key }) => key, (read) => piece(read()))}</div>`;
+  return html`<div class=${onlySteps ? 'earlier-steps' : 'answer'}>${each(shown, ({ key }) => key, (read) => piece(read()))}</div>`;
 }
 
 /** @param {import('./answer.js').Piece} one */
