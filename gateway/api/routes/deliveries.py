@@ -72,8 +72,11 @@ class WhichCounted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Counted(Struct, frozen=True, kw_only=True):
     """How many deliveries there are."""
 
+    #: those that wait for their next attempt
     pending: int
+    #: those that are being sent
     sending: int
+    #: those that arrived
     delivered: int
     #: dead letters
     dead: int
