@@ -5,7 +5,8 @@
  */
 
 import { ApiError, newKey, post } from '../core/api.js';
-import { signal } from '../core/signals.js';
+import { state } from '../core/live.js';
+import { effect, signal } from '../core/signals.js';
 
 /** @typedef {{id: string, name: string, media_type: string, size: number}} StoredFile */
 /**
@@ -31,7 +32,7 @@ let isSending = false;
 let hurry = null;
 
 window.addEventListener('storage', (event) => event.key === STORED && outbox.set(read()));
-window.addEventListener('online', () => hurry?.());
+effect(() => void (state() === 'live' && hurry?.())); // the gateway is back
 send();
 
 /** @returns {Message[]} */
