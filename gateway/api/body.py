@@ -271,9 +271,25 @@ def parse_query(request: web.Request, kind: type[S]) -> S:
         if not flat:
             nothing: S = _parse_empty_query(kind)
             return nothing
+        for name in _list_parameters(kind) & flat.keys():
+            if "," in flat[name]:
+                flat[name] = flat[name].split(",")
         return msgspec.convert(flat, kind, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidRequest(end_sentence(f"query: {explain_error(error, kind, 'the query')}")) from error
+
+
+@cache
+def _list_parameters(kind: type[Struct]) -> frozenset[str]:
+    """Return the parameters that may have several values, with commas between them."""
+    found = msgspec.inspect.type_info(kind)
+    assert isinstance(found, msgspec.inspect.StructType)
+    return frozenset(
+        one.encode_name
+        for one in found.fields
+        if isinstance(one.type, msgspec.inspect.UnionType)
+        and any(isinstance(choice, msgspec.inspect.ListType) for choice in one.type.types)
+    )
 
 
 @cache

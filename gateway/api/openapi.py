@@ -210,7 +210,12 @@ def _build_query_parameters(route: Route, of: dict[Any, Any], components: dict[s
     schema = of[route.query]
     name = schema.get("$ref", "").rpartition("/")[2]
     properties = components.get(name, schema).get("properties", {})
-    return [{"name": key, "in": "query", "schema": value} for key, value in properties.items()]
+    return [
+        {"name": key, "in": "query", "schema": value}
+        # several values of one parameter have commas between them
+        | ({"style": "form", "explode": False} if any("items" in one for one in value.get("anyOf", ())) else {})
+        for key, value in properties.items()
+    ]
 
 
 def _build_header_parameters(route: Route) -> list[dict[str, Any]]:

@@ -34,26 +34,26 @@ class TaskFilter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: only tasks that were created at this time or later; RFC 3339 with a time zone
     since: Annotated[datetime, Meta(tz=True)] | None = None
     #: only tasks that were created before this time; RFC 3339 with a time zone
-    until: Annotated[datetime, Meta(tz=True)] | None = None
+    until: fields.Moment | None = None
 
 
 class StatusFilter(TaskFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which tasks, also by their status."""
 
-    #: only tasks with one of these statuses: held, queued, running, succeeded, failed, cancelled; a comma between two
-    status: Annotated[str, Meta(max_length=100)] | None = None
+    #: only tasks with this status, or with one of several; in a query with commas between them
+    status: Status | Annotated[list[Status], Meta(min_length=1, max_length=len(Status))] | None = None
 
 
 async def read_filter(call: Call[Any, Any], asked: TaskFilter) -> RunFilter:
     """Return the filter that a request asks for.
 
     Raises:
-        InvalidRequest: a status is unknown, a time is out of range, or `text` has no word.
+        InvalidRequest: a time is out of range, or `text` has no word.
         SessionNotFound, RunNotFound: there is no such session, or no such parent.
     """
     named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
     return RunFilter(
-        statuses=_parse_statuses(asked.status) if isinstance(asked, StatusFilter) else (),
+        statuses=_list_statuses(asked.status) if isinstance(asked, StatusFilter) else (),
         agent=named.id if named else asked.agent,
         session=None if asked.session is None else await _find_session_key(call, asked.session),
         label=asked.label,
@@ -61,16 +61,13 @@ async def read_filter(call: Call[Any, Any], asked: TaskFilter) -> RunFilter:
         parent=None if asked.parent is None else (await call.engine.get_run(asked.parent)).id,
         text=() if asked.text is None else parse_terms(asked.text, field="text"),
         since=parse_time("since", asked.since),
-        until=parse_time("until", asked.until),
+        until=None if asked.until is None else fields.parse_moment("until", asked.until),
     )
 
 
-def _parse_statuses(given: str | None) -> tuple[Status, ...]:
-    names = [] if given is None else [name.strip() for name in given.split(",")]
-    unknown = [name for name in names if name not in Status.__members__.values()]
-    if unknown:
-        raise InvalidRequest(f"status: {unknown[0]!r} is no status. There are {', '.join(Status)}.")
-    return tuple(Status(name) for name in dict.fromkeys(names))
+def _list_statuses(given: Status | list[Status] | None) -> tuple[Status, ...]:
+    several = given if isinstance(given, list) else [] if given is None else [given]
+    return tuple(dict.fromkeys(several))
 
 
 async def _find_session_key(call: Call[Any, Any], name: str) -> str:

@@ -626,9 +626,9 @@ async def test_runs_are_listed_newest_first_and_can_be_filtered(store: Store) ->
 
     both = [runs["other"].id, runs["queued"].id]
     assert await listed() == both
-    assert await listed(status=RunStatus.SUCCEEDED) == [ended.id]
+    assert await listed(statuses=(RunStatus.SUCCEEDED,)) == [ended.id]
     assert await listed(agent="main") == [runs["queued"].id]
-    assert await listed(session="other:test:a", status=RunStatus.SUCCEEDED) == [ended.id]
+    assert await listed(session="other:test:a", statuses=(RunStatus.SUCCEEDED,)) == [ended.id]
     assert await listed(label="team") == both
     assert await listed(label="team=red") == [runs["queued"].id]
     assert await listed(label="x=a=b") == [ended.id]

@@ -313,6 +313,8 @@ async def outcome(path: Path) -> str | list[str]:
         return await look(path)
     except (ConfigError, Unavailable) as error:
         return str(error)
+    except apsw.ConstraintError:  # the damage hides the newest runs: a new one would take the place of theirs
+        return str(path)
 
 
 async def test_a_damaged_database_is_never_taken_for_an_empty_one(path: Path, tmp_path: Path) -> None:

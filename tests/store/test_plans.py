@@ -175,6 +175,11 @@ async def test_no_list_scans_or_sorts_a_whole_table(
         RunFilter(session="main:test:a"),
         RunFilter(label="a=b"),
         RunFilter(since=1),
+        RunFilter(until=1),
+        RunFilter(source=Source.CRON),
+        RunFilter(parent="x"),
+        RunFilter(statuses=(Status.FAILED, Status.CANCELLED), agent="main", since=1, until=9),
+        RunFilter(text=(SearchTerm("a"),)),
     ]
     with plans.noted(monkeypatch):
         for which in filters:
@@ -209,20 +214,28 @@ async def test_no_list_scans_or_sorts_a_whole_table(
     ("which", "index"),
     [
         (RunFilter(session="main:test:a", statuses=(Status.FAILED,)), "runs_session"),
-        (RunFilter(session="main:test:a", agent="main"), "runs_session"),
+        (RunFilter(session="main:test:a", source=Source.TASK), "runs_session"),
+        (RunFilter(parent="x", statuses=(Status.FAILED, Status.CANCELLED)), "runs_parent"),
         (RunFilter(session="main:test:a", label="a=b"), "runs_session"),
         (RunFilter(agent="main", statuses=(Status.CANCELLED,)), "runs_status"),
-        (RunFilter(agent="main", statuses=(Status.SUCCEEDED,)), "runs_agent"),
+        (RunFilter(agent="main", source=Source.CRON), "runs_source"),
+        (RunFilter(agent="other", statuses=(Status.SUCCEEDED,)), "runs_agent"),
+        (RunFilter(agent="main", statuses=(Status.CANCELLED, Status.FAILED)), "runs_status"),
     ],
     ids=str,
 )
 async def test_a_list_with_two_filters_walks_the_shorter_index(
     store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch, which: RunFilter, index: str
 ) -> None:
+    for _ in range(3):
+        await store.runs.accept(spec())
+        await finish(store, await claim_one(store))
     with plans.noted(monkeypatch):
         await store.runs.list(which, Page())
 
-    assert set(re.findall(r"INDEX (runs_\w+)", " ".join(plans.lines))) == {index}
+    listing = [line for line in plans.lines if "json_set" in line]
+    assert set(re.findall(r"INDEX (runs_\w+)", " ".join(line.partition("--")[0] for line in listing))) == {index}
+    assert [line for line in listing if "TEMP B-TREE" in line.partition("--")[0]] == []
 
 
 async def test_counting_and_finding_use_indexes(
