@@ -20,7 +20,7 @@ from gateway.domain.ports.file_store import ContentStore, StagedFile
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import BackgroundCounts, GatewayCounts, RunLimits
 from gateway.domain.retention import Retention
-from gateway.domain.run import AcceptedRun, Run, RunCounts, RunFilter, RunSpec, Source, Status
+from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.background.file_sweep import FileSweep
@@ -47,18 +47,17 @@ from gateway.engine.resources.permissions import Permissions
 from gateway.engine.resources.projects import Projects
 from gateway.engine.resources.queue_status import QueueStatus
 from gateway.engine.resources.run_batches import RunBatches
+from gateway.engine.resources.run_lists import RunLists
 from gateway.engine.resources.samples import Samples
 from gateway.engine.resources.schedules import Schedules
 from gateway.engine.resources.sessions import Sessions
+from gateway.engine.resources.timelines import Timelines
 from gateway.engine.resources.tokens import Tokens
 from gateway.engine.resources.unreadable import UnreadableRows
 from gateway.engine.resources.usage import UsageReporter
 from gateway.engine.storage_retry import until_stored
 from gateway.engine.submission import Submitter
 from gateway.errors import AgentDisabled, Conflict, TimedOut, Unavailable
-
-#: runs, and characters of their text, that are read at once while many are listed
-MAX_RUNS_PER_READ, MAX_CHARACTERS_PER_READ = 200, 1 << 20
 
 
 class Engine:
@@ -160,6 +159,8 @@ class Engine:
         self.schedules = Schedules(
             store, self.agents, self.sessions, clock, self._submitter, changed=lambda: self._scheduler.wake()
         )
+        self.run_lists = RunLists(store)
+        self.timelines = Timelines(store, clock)
         self.run_batches = RunBatches(store, self.cancel_run, self.retry_run)
         self.unreadable = UnreadableRows(store)
         self.usage = UsageReporter(store, self.agents, days or CalendarDays(), clock)
@@ -376,37 +377,6 @@ class Engine:
     async def list_runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
         """Return a page of runs, with long texts shortened."""
         return await self._store.runs.list(which, page)
-
-    async def count_runs(self, which: RunFilter) -> RunCounts:
-        """Count the runs that a filter matches by status; not all, if there are very many."""
-        return await self._store.runs.count(which)
-
-    async def iterate_runs(self, which: RunFilter, limit: int, *, shortened: bool = False) -> AsyncGenerator[Run, None]:
-        """Yield the newest runs, oldest first, with few of them in memory.
-
-        Args:
-            shortened: whether long texts are shortened, as in `list_runs`.
-        """
-        async for run in self._iterate_batches(await self._store.runs.list_ids(which, limit), shortened=shortened):
-            yield run
-
-    async def iterate_finished_runs(self, label: str, limit: int) -> AsyncGenerator[Run, None]:
-        """Yield ended runs that have a label and are not hidden, the last to end first."""
-        async for run in self._iterate_batches(await self._store.runs.list_finished_ids(label, limit)):
-            yield run
-
-    async def _iterate_batches(self, ids: Sequence[str], *, shortened: bool = False) -> AsyncGenerator[Run, None]:
-        while ids:
-            count, runs = await self._store.runs.read_batch(
-                ids[:MAX_RUNS_PER_READ], MAX_CHARACTERS_PER_READ, shortened=shortened
-            )
-            for run in runs:
-                yield run
-            ids = ids[count:]
-
-    async def hide_finished_runs(self, label: str) -> int:
-        """Hide the ended runs that have a label from `iterate_finished_runs`. Returns how many it hides."""
-        return await self._store.runs.hide_finished(label)
 
     async def count_background_runs(self) -> BackgroundCounts:
         """Return how many runs of source `background` there are."""

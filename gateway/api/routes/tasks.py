@@ -208,7 +208,7 @@ async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
 @ROUTES.add("GET", "/api/tasks/counts", scope=Scope.READ, query=TaskFilter, answer=TaskCounts)
 async def count_tasks(call: Call[Nothing, TaskFilter]) -> TaskCounts:
     """Count tasks by status. Of very many, only the newest that a filter matches are counted: `exact` says so."""
-    found = await call.engine.count_runs(await read_filter(call, call.query))
+    found = await call.engine.run_lists.count_runs(await read_filter(call, call.query))
     return TaskCounts(
         counts={str(status): number for status, number in found.by_status.items()},
         waiting_for_person=found.waiting_for_person,

@@ -24,6 +24,8 @@ from gateway.api.views.task import render_task as render_task
 from gateway.api.views.task import result_or_raise as result_or_raise
 from gateway.api.views.task import tell_notice as tell_notice
 from gateway.api.views.time import render_time as render_time
+from gateway.api.views.timeline import GroupShown as GroupShown
+from gateway.api.views.timeline import render_group as render_group
 from gateway.api.views.usage import BudgetShown as BudgetShown
 from gateway.api.views.usage import UsageNumbers as UsageNumbers
 from gateway.api.views.usage import UsageShown as UsageShown

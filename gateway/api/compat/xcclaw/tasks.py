@@ -75,7 +75,7 @@ async def create_xcclaw_task(call: Call[NewXCClawTask, Unheeded]) -> XCClawTask:
 @ROUTES.add("GET", f"{XCCLAW_PATH}/task", scope=Scope.READ, query=Unheeded, answer=list[XCClawTask])
 async def list_xcclaw_tasks(call: Call[Any, Unheeded]) -> web.StreamResponse:
     """List the tasks, oldest first."""
-    return await _send_tasks(call, call.engine.iterate_runs(RunFilter(label=XCCLAW_LABEL), MAX_XCCLAW_ROWS))
+    return await _send_tasks(call, call.engine.run_lists.iterate_runs(RunFilter(label=XCCLAW_LABEL), MAX_XCCLAW_ROWS))
 
 
 @ROUTES.add("GET", f"{XCCLAW_PATH}/task/{{id}}", scope=Scope.READ, query=Unheeded, answer=XCClawTask)
@@ -127,13 +127,13 @@ async def abort_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
 @ROUTES.add("GET", f"{XCCLAW_PATH}/history", scope=Scope.READ, query=HistoryLimit, answer=list[XCClawTask])
 async def xcclaw_history(call: Call[Any, HistoryLimit]) -> web.StreamResponse:
     """List the tasks that have ended, the latest end first."""
-    return await _send_tasks(call, call.engine.iterate_finished_runs(XCCLAW_LABEL, call.query.limit))
+    return await _send_tasks(call, call.engine.run_lists.iterate_finished_runs(XCCLAW_LABEL, call.query.limit))
 
 
 @ROUTES.add("DELETE", f"{XCCLAW_PATH}/history", scope=Scope.WRITE, body=Unheeded, query=Unheeded, answer=Hidden)
 async def clear_xcclaw_history(call: Call[Any, Unheeded]) -> Hidden:
     """Hide the tasks that have ended from the history; the tasks themselves are kept."""
-    return Hidden(deleted=await call.engine.hide_finished_runs(XCCLAW_LABEL))
+    return Hidden(deleted=await call.engine.run_lists.hide_finished_runs(XCCLAW_LABEL))
 
 
 async def _choose_session_key(call: Call[NewXCClawTask, Unheeded], wanted: NewXCClawTask) -> SessionKey:

@@ -155,7 +155,7 @@ async def list_background_tasks(call: Call[Any, Unheeded]) -> web.StreamResponse
 
     async def render_tasks() -> AsyncGenerator[XittoTask, None]:
         which = RunFilter(label=XITTO_LABEL)
-        async for run in call.engine.iterate_runs(which, MAX_XITTO_TASKS, shortened=True):
+        async for run in call.engine.run_lists.iterate_runs(which, MAX_XITTO_TASKS, shortened=True):
             if run.spec.source is Source.BACKGROUND:
                 yield XittoTask(**render_task(run))
 
