@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cli import output
-from cli.arguments import Duration, Moment, add_id_argument, parse_labels, read_text
+from cli.arguments import Duration, add_id_argument, parse_labels, read_text
 from cli.command import Group, current_invocation
 from cli.files.given import add_file_option, attach_files, check_inputs
 from cli.files.saving import add_save_option, prepare_directory
@@ -20,12 +20,12 @@ from cli.follow.task_page import format_cost, print_task
 from cli.questions import format_answer, read_question, read_words
 from cli.remote.client import GatewayClient, connect_to_gateway, quote_part
 from cli.remote.lookup import connect_for, read_agent_names
+from cli.remote.task_filter import add_task_filter
 from gateway.errors import InvalidRequest
 
 PERMISSION_ANSWERS = ("allow", "allow_always", "deny")
 #: the most frequent reasons for waiting that are printed below a list
 MAX_WAIT_REASONS = 3
-TASK_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 class _AnswerWord(click.Choice[str]):
@@ -50,7 +50,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
     \b
     With --json, a task is
-      {"id", "status", "outcome", "agentId", "session", "source", "input", "mode", "model", "priority",
+      {"id", "status", "outcome", "agentId", "session", "source", "submitted_by", "input", "mode", "model", "priority",
        "labels", "attachments", "files", "parent", "retry_of", "attempt", "max_attempts", "cancel_requested",
        "waits": {"why", "until"} or null, "last_event", "result", "finish", "error", "shortened",
        "usage": {"input", "output", "cached", "cost", "tokens_known", "cost_known"}, "rounds", "done",
@@ -59,37 +59,21 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
 
 @COMMAND.command("list")
-@click.option("--status", type=click.Choice(TASK_STATUSES), help="Only tasks with this status.")
-@click.option("--agent", metavar="ID", help="Only tasks of this agent.")
-@click.option("--session", metavar="KEY", help="Only tasks of this session.")
-@click.option("--label", metavar="NAME[=VALUE]", help="Only tasks with this label.")
-@click.option(
-    "--since", type=Moment(), metavar="TIME", help="Only tasks created since then: 2h (ago), or a date or time."
-)
+@add_task_filter
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
-def list_tasks(
-    status: str | None, agent: str | None, session: str | None, label: str | None, since: datetime | None, limit: int
-) -> None:
+def list_tasks(which: dict[str, str | None], limit: int) -> None:
     """List tasks, newest first: all runs, however they were submitted.
 
     \b
-    Example:
-      gateway tasks list --status failed --since 2h
+    Examples:
+      gateway tasks list --status failed,cancelled --since 2h
+      gateway tasks list --text lemons
 
     \b
     --json prints {"tasks": [task], "next_cursor": str or null}
     """
     client = connect_to_gateway()
-    page = client.get_pages(
-        "/api/tasks",
-        "tasks",
-        limit,
-        status=status,
-        agent=agent,
-        session=session,
-        label=label,
-        since=since and since.isoformat(),
-    )
+    page = client.get_pages("/api/tasks", "tasks", limit, **which)
     if current_invocation().json:
         output.print_json(page)
         return

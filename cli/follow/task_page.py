@@ -42,7 +42,7 @@ def print_task(task: dict[str, Any], agent: str, deliveries: list[dict[str, Any]
         ("Waits", task["waits"]["why"] if task["waits"] else ""),
         ("Agent", agent + (f", model {task['model']}" if task["model"] else "")),
         ("Session", task["session"]),
-        ("Source", task["source"]),
+        ("Source", task["source"] + (f", by {task['submitted_by']}" if task.get("submitted_by") else "")),
         ("Attempt", f"{task['attempt']} of {task['max_attempts']}"),
         ("Created", output.format_time(task["created_at"])),
         ("Not before", output.format_time(task["run_at"])),

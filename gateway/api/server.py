@@ -32,7 +32,7 @@ from gateway.api.routing import (
     limit_by_body_setting,
 )
 from gateway.domain.token import Scope
-from gateway.engine.execution import call_depth
+from gateway.engine.execution import caller
 from gateway.engine.resources.principal import Principal
 from gateway.errors import (
     GatewayError,
@@ -229,7 +229,8 @@ class ApiServer:
             counted = self._bodies.open_count()
             try:
                 call = await read_call(request, principal, query, counted)
-                call_depth.CALLER_DEPTH.set(call.nesting_depth)
+                caller.CALLER_DEPTH.set(call.nesting_depth)
+                caller.CALLER_NAME.set(None if principal is _NO_PRINCIPAL else principal.name)
                 answer = await route.handler(call)
             finally:
                 counted.close()

@@ -205,6 +205,8 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent: str | None = None
     #: id of the run that this one retries
     retry_of: str | None = None
+    #: name of the token of the request that submitted it; a channel and its chat; or a schedule
+    submitted_by: str | None = None
     #: length of the chain of parents: runs whose agents each submitted the next one
     depth: int = 0
     on_interrupt: OnInterrupt = OnInterrupt.RETRY

@@ -114,6 +114,8 @@ def match_terms(text: str, terms: tuple[SearchTerm, ...]) -> bool:
 
 
 def _list_words(text: str) -> list[str]:
+    if text.isascii():
+        return _WORD_PATTERN.findall(text.lower())
     plain = unicodedata.normalize("NFD", separate_characters(text).casefold())
     return _WORD_PATTERN.findall("".join(one for one in plain if not unicodedata.combining(one)))
 
@@ -121,6 +123,8 @@ def _list_words(text: str) -> list[str]:
 def _has_phrase(words: list[str], term: SearchTerm) -> bool:
     wanted = _list_words(term.text)
     *first, last = wanted or [""]
+    if not first:
+        return any(word.startswith(last) for word in words) if term.prefix else last in words
     for begin in range(len(words) - len(wanted) + 1):
         *before, end = words[begin : begin + len(wanted)]
         if before == first and (end.startswith(last) if term.prefix else end == last):

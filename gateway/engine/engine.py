@@ -363,7 +363,7 @@ class Engine:
         run = await self._store.runs.get(run_id)
         if run.status not in (Status.FAILED, Status.CANCELLED):
             raise Conflict(f"cannot retry a task that is {run.status}.")
-        spec = msgspec.structs.replace(run.spec, retry_of=run.id, run_at=None, held=False)
+        spec = msgspec.structs.replace(run.spec, retry_of=run.id, run_at=None, held=False, submitted_by=None)
         return (await self.submit_run(spec, key)).run
 
     async def get_run(self, run_id: str) -> Run:

@@ -9,7 +9,7 @@ import msgspec
 from gateway.domain.agent import Agent
 from gateway.domain.queue import AdmissionRules
 from gateway.domain.run import AcceptedRun, RunSpec
-from gateway.engine.execution import call_depth
+from gateway.engine.execution import caller
 from gateway.engine.execution.executor import Interrupt
 from gateway.engine.execution.worker import Worker
 
@@ -31,7 +31,7 @@ class Submitter:
         self._max_depth = max_depth
 
     def prepare_run(self, spec: RunSpec, *, coalesce: bool = False) -> tuple[RunSpec, AdmissionRules]:
-        """Return a run with the policy of its agent and the depth of its caller, and the rules for its acceptance.
+        """Return a run with the policy of its agent and its caller, and the rules for its acceptance.
 
         Args:
             coalesce: if a run with the same input already waits in the session, that run takes the place of this one.
@@ -41,7 +41,7 @@ class Submitter:
             TooDeep: agents have asked one another too often.
         """
         agent = self._choose_agent(spec.agent)
-        spec = call_depth.apply_caller_depth(spec, self._max_depth)
+        spec = caller.apply_caller(spec, self._max_depth)
         if spec.on_interrupt is not agent.on_interrupt:
             spec = msgspec.structs.replace(spec, on_interrupt=agent.on_interrupt)
         admission = AdmissionRules(

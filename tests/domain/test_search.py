@@ -60,3 +60,27 @@ def test_no_query_causes_an_error_in_the_index(index: apsw.Connection, query: st
     except InvalidRequest:
         return
     index.execute("SELECT rowid FROM words WHERE words MATCH ?", (match_expression(terms),)).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "found"),
+    [
+        ("lem", "Count the Lemons", True),
+        ("le", "Count the Lemons", False),
+        ('"the lemons"', "Count the Lemons", True),
+        ('"lemons the"', "Count the Lemons", False),
+        ("lemons -count", "Count the Lemons", False),
+        ("cafe", "Ein Café.", True),
+        ("你好", "他说你好吗", True),
+        ("你吗", "他说你好吗", False),
+    ],
+)
+def test_a_text_is_matched_as_the_index_matches_it(query: str, text: str, found: bool) -> None:
+    terms = search.parse_terms(query)
+    connection = apsw.Connection(":memory:")
+    connection.execute("CREATE VIRTUAL TABLE words USING fts5 (content, tokenize = 'unicode61 remove_diacritics 2')")
+    connection.execute("INSERT INTO words (content) VALUES (?)", (search.separate_characters(text),))
+
+    assert search.match_terms(text, terms) is found
+    rows = connection.execute("SELECT rowid FROM words WHERE words MATCH ?", (match_expression(terms),)).fetchall()
+    assert bool(rows) is found

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.domain.agent import SessionMode
 from gateway.domain.page import Page
 from gateway.domain.run import OnInterrupt, Outcome, Run
 from gateway.domain.schedule import FireOutcome, ScheduleSpec
-from gateway.engine.execution import call_depth, worker
+from gateway.engine.execution import caller, worker
 from gateway.errors import AgentBusy, TooDeep
 from tests.contracts.stores import SteppedClock, spec
 from tests.engine.stage import Stage, hanging, staged
@@ -101,12 +102,12 @@ async def test_a_time_that_meets_a_busy_session_is_recorded_and_others_fire(tmp_
 async def test_agents_cannot_submit_deeper_than_the_limit(tmp_path: Path, submit: Way) -> None:
     clock = SteppedClock()
     async with staged(tmp_path, max_depth=2, clock=clock) as stage:
-        token = call_depth.CALLER_DEPTH.set(3)
+        token = caller.CALLER_DEPTH.set(3)
         try:
             with pytest.raises(TooDeep):
                 await submit(stage, clock)
         finally:
-            call_depth.CALLER_DEPTH.reset(token)
+            caller.CALLER_DEPTH.reset(token)
 
 
 async def test_a_fire_that_is_put_off_at_random_begins_when_it_is_due(
@@ -124,3 +125,21 @@ async def test_a_fire_that_is_put_off_at_random_begins_when_it_is_due(
         clock.forward(200)
 
         assert (await stage.ended(str(fired.run))).outcome is Outcome.COMPLETED
+
+
+async def test_a_run_says_who_submits_it(tmp_path: Path) -> None:
+    clock = SteppedClock()
+    async with staged(tmp_path, clock=clock) as stage:
+        token = caller.CALLER_NAME.set("anna")
+        try:
+            by_anna = (await stage.engine.submit_run(spec())).run
+            by_chat = (await stage.engine.submit_run(msgspec.structs.replace(spec(), submitted_by="telegram:7"))).run
+            await stage.engine.cancel_run(by_chat.id)
+            caller.CALLER_NAME.set("ben")
+            again = await stage.engine.retry_run(by_chat.id)
+        finally:
+            caller.CALLER_NAME.reset(token)
+        by_nobody = (await stage.engine.submit_run(spec())).run
+
+        runs = [await stage.engine.get_run(run.id) for run in (by_anna, by_chat, again, by_nobody)]
+        assert [run.spec.submitted_by for run in runs] == ["anna", "telegram:7", "ben", None]

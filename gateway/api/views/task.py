@@ -61,6 +61,8 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     session: str
     #: where it came from, such as agent, task, cron or webhook
     source: str
+    #: name of the token that submitted it; a channel and its chat; or a schedule. Null if nobody is known
+    submitted_by: str | None
     #: what the agent is told; in lists, at most its first 4,096 characters: `shortened` says so
     input: str
     #: files that came with it
@@ -121,6 +123,7 @@ def render_task(run: Run, wait: WaitReason | None = None) -> TaskShown:
         agent_id=run.spec.agent,
         session=run.spec.session,
         source=run.spec.source,
+        submitted_by=run.spec.submitted_by,
         input=run.spec.input,
         attachments=render_files(run.spec.attachments),
         mode=run.spec.mode,

@@ -114,6 +114,7 @@ class EngineChannelContext:
             input=inbound.content,
             deliver=(inbound.reply_to,) if inbound.reply_to else (),
             labels=dict(inbound.labels),
+            submitted_by=f"{self._name}:{inbound.chat}",
         )
         # No digest: a message with the same id is the same message, even if its content differs.
         key = IdempotencyKey(

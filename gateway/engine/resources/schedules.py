@@ -255,6 +255,7 @@ class Schedules:
             labels={**spec.labels, "schedule": found.id},
             budget=spec.budget,
             run_at=begin,
+            submitted_by=f"schedule:{found.id}",
         )
 
     def _agent_name(self, spec: ScheduleSpec) -> str | None:

@@ -18,9 +18,12 @@ from harness.live_gateway import Live
 from harness.waiting import PATIENCE, until_sync
 
 TASK = set(
-    "id status outcome agentId session source input mode model priority labels parent retry_of attempt max_attempts"
-    " cancel_requested waits last_event shortened attachments files result finish error usage rounds done"
-    " session_restarted context_shortened created_at run_at started_at finished_at".split()
+    (
+        "id status outcome agentId session source submitted_by input mode model "
+        "priority labels parent retry_of attempt max_attempts cancel_requested waits last_event shortened attachments "
+        "files result finish error usage rounds done session_restarted context_shortened created_at run_at "
+        "started_at finished_at "
+    ).split()
 )
 
 
@@ -555,3 +558,22 @@ def test_the_unknown_cost_of_a_task_is_said_as_usage_says_it(shell: Shell) -> No
     shell("tasks", "add", "--watch", "x")
 
     assert re.search(r"^Usage .*cost unknown$", shell("tasks", "show", "--last").out, re.MULTILINE)
+
+
+def test_tasks_are_filtered_by_statuses_words_and_time(shell: Shell) -> None:
+    later = ("--run-at", "2099-01-01T00:00Z", "--label", "fruit=kumquat")
+    identifier = shell("tasks", "add", *later, "peel a kumquat").out.strip()
+
+    def listed(*words: str) -> list[str]:
+        return [task["id"] for task in shell("tasks", "list", "--json", *words).json["tasks"]]
+
+    found = listed("--status", "held,queued", "--text", "kumquat", "--source", "task", "--label", "fruit")
+    other = listed("--text", "kumquat", "--until", "2020-01-01")
+    refused = shell("tasks", "list", "--status", "queued,asleep")
+    shown = shell("tasks", "show", identifier)
+    shell("tasks", "cancel", identifier)
+
+    assert (found, other) == ([identifier], [])
+    assert refused.code == 2
+    assert "'asleep' is not one of 'held', 'queued'" in refused.err
+    assert re.search(r"Source +task, by owner", shown.out)

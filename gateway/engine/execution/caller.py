@@ -1,0 +1,36 @@
+"""Who submits a run: the caller of the current request, and how deep agents have called one another.
+
+A run that an agent submits to its own gateway is one deeper than the run that the agent works on.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+import msgspec
+
+from gateway.domain.run import RunSpec
+from gateway.errors import TooDeep
+
+#: how many runs are above the run that the current request submits
+CALLER_DEPTH: ContextVar[int] = ContextVar("caller_depth", default=0)
+#: name of the token of the current request; None outside of requests, and for requests without a token
+CALLER_NAME: ContextVar[str | None] = ContextVar("caller_name", default=None)
+
+
+def apply_caller(spec: RunSpec, limit: int) -> RunSpec:
+    """Return a run with the call depth of the current request, and with who submits it.
+
+    Raises:
+        TooDeep: it is deeper than `limit`.
+    """
+    depth = max(spec.depth, CALLER_DEPTH.get())
+    if depth > limit:
+        raise TooDeep(
+            f"agents have asked one another {depth} deep, and {limit} is the limit (limits.depth).",
+            remedy="Raise the limit, unless the agents call one another in a circle.",
+        )
+    name = spec.submitted_by or CALLER_NAME.get()
+    if depth == spec.depth and name == spec.submitted_by:
+        return spec
+    return msgspec.structs.replace(spec, depth=depth, submitted_by=name)
