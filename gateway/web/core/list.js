@@ -103,7 +103,9 @@ export function liveList({ topics, load, keyOf, loadOne, refOf = (change) => cha
   };
 
   onChanges(topics, (changes) => {
-    for (const change of changes) changed.add(refOf(change));
+    const gone = new Set(changes.filter(({ state }) => state === 'deleted').map(refOf));
+    for (const change of changes) if (!gone.has(refOf(change))) changed.add(refOf(change));
+    if (gone.size) alone(async () => rows.update((all) => all.filter((row) => !gone.has(keyOf(row)))));
     takeChanges();
   }, reload);
   reload();
