@@ -125,6 +125,8 @@ async def test_messages_wait_while_the_agent_works_and_can_be_cancelled(
     await say(page, "@@ ask begin")
     await expect(page.get_by_role("button", name="Allow", exact=True)).to_be_visible()
 
+    await expect(page.locator(".conversation-row")).to_contain_text("begin")  # it has no title before its first answer
+
     await say(page, "@@ say the second")
     await say(page, "@@ say the third")
     await expect(turn(page, "the second")).to_contain_text("goes first")
@@ -283,3 +285,16 @@ async def test_another_agent_begins_a_new_chat(moongate: Serving, dashboard: Das
 
     await expect(page).to_have_url(re.compile("#/chat/helper%3Awebchat%3A"))
     await expect(page.locator(".answer")).to_have_text("echo: and you?")
+
+
+async def test_a_chat_that_is_deleted_elsewhere_is_left(moongate: Serving, dashboard: Dashboard) -> None:
+    await submit(moongate, "hello")
+    page = await dashboard(moongate, f"/chat/{SESSION}")
+    await expect(page.locator(".answer")).to_have_text("echo: hello")
+
+    async with moongate.client.delete(f"/api/sessions/{SESSION}") as answer:
+        assert answer.ok, await answer.text()
+
+    await expect(page.get_by_role("status").filter(has_text="This chat was deleted.")).to_be_visible()
+    await expect(page).to_have_url(re.compile("#/chat$"))
+    await expect(page.locator(".conversation-row")).to_have_count(0)

@@ -90,7 +90,7 @@ export function composer(name, send, { extra = null, tools = () => null } = {}) 
     .value=${text.peek()} @input=${type} @keydown=${press} @paste=${paste}></textarea>`));
   requestAnimationFrame(fit);
   bindKey('i', t('chat.key.write'), () => field.focus());
-  bindKey('Shift+Enter', t('chat.key.break'), () => {});
+  bindKey('Shift ↵', t('chat.key.break'), () => {});
   bindKey('↵', t('chat.key.send'), () => {});
 
   const element = only(html`<form class="composer" @submit=${(/** @type {Event} */ event) => (event.preventDefault(), submit())}>

@@ -26,7 +26,7 @@ const MOST_PAGES_BACK = 25;
  * @param {{agents: () => any[], run: string}} options `run` is shown first, if the address names one
  */
 export function conversation(session, { agents, run }) {
-  const said = loadTurns(session);
+  const said = loadTurns(session, () => (say(t('chat.gone')), go(link('/chat'), { replace: true })));
   const mine = computed(() => outbox().filter((one) => one.session === session));
   const isEmpty = () => said.state() === 'ready' && said.turns().length === 0 && mine().length === 0;
   const write = composer(session, (text, files) => (addMessage(session, text, files), scroll.toEnd()), { tools: stopButton(said.running) });
@@ -36,7 +36,7 @@ export function conversation(session, { agents, run }) {
     ${each(said.turns, (turn) => turn.id, (read) => turnView(read, write.fill))}
     ${each(mine, (one) => one.key, (read) => sending(read, write.fill))}
     ${() => (said.state() === 'loading' && said.turns().length === 0 ? loading(4) : said.state() === 'failed' ? failed(said.error(), said.load) : isEmpty() ? empty('chat', t('chat.empty')) : null)}</div>`);
-  const box = only(html`<div class="talk-box" tabindex="0" aria-label=${t('chat.messages')}>${content}</div>`);
+  const box = only(html`<div class="talk-box" role="region" tabindex="0" aria-label=${t('chat.messages')}>${content}</div>`);
   const scroll = stickToEnd(box, content, () => (said.hasOlder() ? said.loadOlder().catch(complain) : null));
   if (run) showRun(run, said, box, scroll.leaveEnd);
   bindKey('End', t('chat.key.end'), scroll.toEnd);

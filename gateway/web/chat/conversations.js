@@ -1,7 +1,7 @@
 // @ts-check
 /** The list of conversations: the last used one first, by agent, searchable. */
 
-import { can, get } from '../core/api.js';
+import { can } from '../core/api.js';
 import { each, html, only } from '../core/html.js';
 import { bindKey } from '../core/keyboard.js';
 import { liveList } from '../core/list.js';
@@ -10,7 +10,7 @@ import { computed, signal, untracked } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { button, empty, failed, loading, time } from '../parts/basics.js';
 import { icon } from '../parts/icon.js';
-import { sessionPath, sessionTitle } from './sessions.js';
+import { loadSession, loadSessions, sessionPath, sessionTitle } from './sessions.js';
 
 const PAGE = 50;
 const TYPING_PAUSE_MS = 300;
@@ -53,11 +53,8 @@ function rows(wanted, current, agents) {
     topics: ['session', 'run'],
     keyOf: (session) => session.key,
     refOf: (change) => (change.topic === 'run' ? change.session : change.ref),
-    load: async (cursor) => {
-      const { sessions, next_cursor: next } = await get('/api/sessions', { ...wanted, limit: PAGE, cursor });
-      return { rows: sessions, next };
-    },
-    loadOne: (key) => get(`/api/sessions/${encodeURIComponent(key)}`, { limit: 1 }).then((answer) => answer.session, () => null),
+    load: (cursor) => loadSessions({ ...wanted, limit: PAGE, cursor }),
+    loadOne: loadSession,
   });
   const sorted = computed(() => list.rows().toSorted((one, other) => (one.last_activity < other.last_activity ? 1 : -1)));
   const nameOf = (/** @type {string} */ id) => agents().find((one) => one.id === id)?.name ?? id;

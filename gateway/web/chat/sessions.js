@@ -1,7 +1,7 @@
 // @ts-check
 /** What is done with a session wherever it is listed: give it a title, delete it. */
 
-import { ApiError, patch, remove } from '../core/api.js';
+import { ApiError, get, patch, remove } from '../core/api.js';
 import { firstLine } from '../core/format.js';
 import { html } from '../core/html.js';
 import { t } from '../core/text.js';
@@ -9,6 +9,31 @@ import { confirm, field, openForm } from '../parts/dialog.js';
 import { say } from '../parts/toast.js';
 
 const LONGEST_TITLE = 200;
+
+/** sessions without a title that are asked for their first words, in one page of them */
+const MOST_UNTITLED = 10;
+
+/** Load a page of sessions. @param {Record<string, any>} query */
+export async function loadSessions(query) {
+  const { sessions, next_cursor: next } = await get('/api/sessions', query);
+  let left = MOST_UNTITLED;
+  return { rows: await Promise.all(sessions.map((/** @type {any} */ one) => (isUntitled(one) && left-- > 0 ? addTitle(one) : one))), next };
+}
+
+/** Load one session; null if it is gone. @param {string} key */
+export async function loadSession(key) {
+  const { session } = await get(`/api/sessions/${encodeURIComponent(key)}`, { limit: 1 }).catch(() => ({ session: null }));
+  return session && isUntitled(session) ? addTitle(session) : session;
+}
+
+/** A session gets its title at the end of its first run. @param {any} session */
+const isUntitled = (session) => !session.title && session.active > 0;
+
+/** Return a session with what its agent works on as its title. @param {any} session */
+async function addTitle(session) {
+  const { tasks } = await get('/api/tasks', { session: session.key, limit: 1 }).catch(() => ({ tasks: [] }));
+  return { ...session, title: tasks[0]?.input ?? '' };
+}
 
 /** Return the title of a session; an empty text if it has none yet. @param {any} session a SessionShown, or null */
 export const sessionTitle = (session) => firstLine(session?.title ?? '', 80);

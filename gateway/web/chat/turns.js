@@ -25,8 +25,8 @@ const MOST_SINGLE = 4;
 /** pages of runs that one page of the transcript may need */
 const MOST_RUN_PAGES = 5;
 
-/** @param {string} session its key */
-export function loadTurns(session) {
+/** @param {string} session its key @param {() => void} gone is called when it is deleted */
+export function loadTurns(session, gone) {
   const path = `/api/sessions/${encodeURIComponent(session)}`;
   const known = signal(/** @type {Map<string, Turn>} */ (new Map()));
   const details = signal(/** @type {any} */ (null));
@@ -130,6 +130,7 @@ export function loadTurns(session) {
   onChanges(['run', 'session'], (changes) => {
     for (const change of changes.filter((one) => one.session === session || one.ref === session)) {
       if (change.topic === 'run') changed.add(change.ref), soon();
+      else if (change.state === 'deleted') gone();
       else load();
     }
   }, load);

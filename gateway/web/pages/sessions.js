@@ -11,7 +11,7 @@ import { signal, untracked } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { badge, button, empty, failed, loading, time } from '../parts/basics.js';
 import { table } from '../parts/table.js';
-import { deleteSession, renameSession, sessionPath, sessionTitle } from '../chat/sessions.js';
+import { deleteSession, loadSession, loadSessions, renameSession, sessionPath, sessionTitle } from '../chat/sessions.js';
 
 export const title = () => t('sessions.title');
 export const styles = ['sessions'];
@@ -61,11 +61,8 @@ function list(filter, agents) {
     topics: ['session', 'run'],
     keyOf: (session) => session.key,
     refOf: (change) => (change.topic === 'run' ? change.session : change.ref),
-    load: async (cursor) => {
-      const { sessions: found, next_cursor: next } = await get('/api/sessions', { ...filter, limit: PAGE, cursor });
-      return { rows: found, next };
-    },
-    loadOne: (key) => get(`/api/sessions/${encodeURIComponent(key)}`, { limit: 1 }).then((answer) => answer.session, () => null),
+    load: (cursor) => loadSessions({ ...filter, limit: PAGE, cursor }),
+    loadOne: loadSession,
   });
   const rows = table({
     label: t('sessions.title'),

@@ -257,6 +257,7 @@ export default {
   'chat.delete.busy.sure': 'Its runs in this chat are cancelled, also those that wait, and then the chat is deleted.',
   'chat.delete.force': 'Cancel and delete',
   'chat.deleted': 'Deleted',
+  'chat.gone': 'This chat was deleted.',
   'chat.thinking': 'Thinking',
   'chat.thought': 'Thought',
   'chat.tool.given': 'Given',
