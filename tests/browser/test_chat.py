@@ -197,6 +197,24 @@ async def test_a_message_that_could_not_be_sent_is_sent_after_the_page_is_loaded
     assert await list_inputs(moongate) == ["not lost"]
 
 
+async def test_a_message_that_is_too_old_to_be_sent_safely_waits_for_a_person(
+    moongate: Serving, dashboard: Dashboard
+) -> None:
+    page = await dashboard(moongate, f"/chat/{SESSION}")
+    store = """session => localStorage.setItem('chat.outbox', JSON.stringify([
+        {key: 'k'.repeat(32), session, text: 'of yesterday', files: [], at: Date.now() - 86_400_000, tries: 1}]))"""
+    await page.evaluate(store, SESSION)
+    await page.reload()
+
+    await expect(page.locator(".sending")).to_contain_text("It is a day old.")
+    assert await list_inputs(moongate) == []
+    await page.locator(".sending").get_by_role("button", name="Edit and send again").click()
+    await expect(write_field(page)).to_have_value("of yesterday")
+    await write_field(page).press("Enter")
+
+    await expect(page.locator(".answer")).to_have_text("echo: of yesterday")
+
+
 async def test_pictures_go_with_a_message_and_what_is_too_large_is_said_before(
     moongate: Serving, dashboard: Dashboard
 ) -> None:
@@ -262,6 +280,10 @@ async def test_older_messages_are_loaded_when_they_are_scrolled_to(moongate: Ser
     await expect(turn(page, "message 00")).to_have_count(1)
     texts = await page.locator(".bubble").all_inner_texts()
     assert texts == [f"message {number:02}" for number in range(50)]
+    async with moongate.client.patch(f"/api/sessions/{SESSION}", json={"title": "All of it"}) as answer:
+        assert answer.ok, await answer.text()
+    await expect(page.locator(".conversation h2")).to_have_text("All of it")
+    await expect(page.locator(".answer")).to_have_count(50)
 
 
 async def test_a_token_that_may_only_look_has_no_field_to_write_in(moongate: Serving, dashboard: Dashboard) -> None:

@@ -6,7 +6,7 @@ import { bindKey } from '../core/keyboard.js';
 import { bytes } from '../core/format.js';
 import { computed, onCleanup, signal } from '../core/signals.js';
 import { t } from '../core/text.js';
-import { button } from '../parts/basics.js';
+import { button, complain } from '../parts/basics.js';
 import { icon } from '../parts/icon.js';
 import { say } from '../parts/toast.js';
 import { readDraft, writeDraft } from './drafts.js';
@@ -52,8 +52,8 @@ export function composer(name, send, { extra = null, tools = () => null } = {}) 
     if (!isReady()) return;
     try {
       send(text.peek(), files.peek().flatMap((one) => one.stored.peek() ?? []));
-    } catch {
-      return say(t('chat.full'), 'error'); // the words stay in the field
+    } catch (error) {
+      return complain(error); // the words stay in the field
     }
     text.set('');
     field.value = '';

@@ -62,6 +62,7 @@ function title(details, first) {
 function header(session, said, agents) {
   const agent = session.split(':', 1)[0];
   const known = computed(() => said.details() ?? null);
+  const choices = () => (agents().some((one) => one.id === agent) ? agents() : [{ id: agent, name: agent }, ...agents()]);
   const change = (/** @type {Event} */ event) => go(link('/chat', { new: 1, agent: /** @type {HTMLSelectElement} */ (event.target).value }));
   const erase = async () => {
     if (await deleteSession(known() ?? { key: session, title: '' })) go(link('/chat'), { replace: true });
@@ -72,7 +73,7 @@ function header(session, said, agents) {
     <h2>${() => title(known(), said.turns()[0])}</h2><span class="space"></span>
     ${() => known() && known().channel !== 'webchat' && html`<span class="tag">${known().channel}</span>`}
     <label class="agent-choice" title=${t('chat.agent.hint')}><span class="hidden-text">${t('chat.agent')}</span>
-      ${() => html`<select .value=${agent} @change=${change} ?disabled=${!can('write')}>${agents().map((one) => html`<option value=${one.id} ?selected=${one.id === agent}>${one.name}</option>`)}</select>`}</label>
+      ${() => html`<select .value=${agent} @change=${change} ?disabled=${!can('write')}>${choices().map((one) => html`<option value=${one.id}>${one.name}</option>`)}</select>`}</label>
     ${() => can('write') && known() && html`${button(t('chat.rename'), rename, { kind: 'plain', icon: 'edit', iconOnly: true })}${button(t('chat.delete'), erase, { kind: 'plain', icon: 'trash', iconOnly: true })}`}
     <a class="button plain icon-only" href=${link('/runs', { session })} aria-label=${t('chat.runs')} title=${t('chat.runs')}>${icon('runs')}</a></header>`;
 }

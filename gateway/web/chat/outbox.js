@@ -7,6 +7,7 @@
 import { ApiError, newKey, post } from '../core/api.js';
 import { state } from '../core/live.js';
 import { effect, signal } from '../core/signals.js';
+import { t } from '../core/text.js';
 
 /** @typedef {{id: string, name: string, media_type: string, size: number}} StoredFile */
 /**
@@ -18,6 +19,10 @@ const STORED = 'chat.outbox';
 const MOST = 50;
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 15_000;
+/** another tab that has written a message sends it, unless it was closed meanwhile */
+const OTHER_TAB_MS = 5000;
+/** the gateway knows a key for a day; after that, the same message would be another one */
+const KEY_LASTS_MS = 23 * 3_600_000;
 /** after so many tries without an answer, what the gateway has is shown without waiting for one more */
 const SETTLED_TRIES = 2;
 
@@ -31,8 +36,12 @@ let isSending = false;
 /** @type {(() => void) | null} */
 let hurry = null;
 
-window.addEventListener('storage', (event) => event.key === STORED && outbox.set(read()));
-effect(() => void (state() === 'live' && hurry?.())); // the gateway is back
+window.addEventListener('storage', (event) => {
+  if (event.key !== STORED) return;
+  outbox.set(read());
+  setTimeout(send, OTHER_TAB_MS);
+});
+effect(() => state() === 'live' && sendNow()); // the gateway is back
 send();
 
 /** @returns {Message[]} */
@@ -59,7 +68,7 @@ function write(change) {
  * @throws {Error} there are too many that wait already
  */
 export function addMessage(session, text, files) {
-  if (read().length >= MOST) throw new Error('too many');
+  if (read().length >= MOST) throw new Error(t('chat.full'));
   write((all) => [...all, { key: newKey(), session, text, files, at: Date.now(), tries: 0 }]);
   hurry?.();
   send();
@@ -118,6 +127,10 @@ function first() {
 
 /** @param {Message} message @returns {Promise<boolean>} whether the gateway has decided */
 async function attempt(message) {
+  if (Date.now() - message.at > KEY_LASTS_MS) {
+    mark(message, { refused: true, error: t('chat.old') });
+    return true;
+  }
   try {
     const attachments = message.files.map(({ id }) => ({ file: id }));
     const body = { input: message.text, session: message.session, wants_files: true, ...(attachments.length && { attachments }) };
@@ -128,7 +141,12 @@ async function attempt(message) {
   } catch (error) {
     const { status, message: why } = error instanceof ApiError ? error : new ApiError(0, 'ERROR', String(error));
     const refused = status >= 400 && status < 500 && status !== 401 && status !== 408 && status !== 429;
-    write((all) => all.map((one) => (one.key === message.key ? { ...one, tries: one.tries + 1, refused, error: why } : one)));
+    mark(message, { tries: message.tries + 1, refused, error: why });
     return refused;
   }
+}
+
+/** @param {Message} message @param {Partial<Message>} changes */
+function mark(message, changes) {
+  write((all) => all.map((one) => (one.key === message.key ? { ...one, ...changes } : one)));
 }

@@ -31,11 +31,12 @@ export function turnView(read, edit) {
   const isLive = computed(() => hasTask() && !FINAL.includes(task().status));
   // What was at work when it came onto the page stays as it grew there.
   const answer = computed(() => read().answer);
+  const input = computed(() => task()?.input ?? '');
   const messages = computed(() => read().messages);
   const markup = computed(() => read().html);
   const content = () => {
     const live = answer();
-    if (live) return html`${asked(untracked(task).input, untracked(task).attachments, untracked(read).at, edit, untracked(task).source)}${pieces(live)}`;
+    if (live) return html`${() => asked(input(), untracked(task).attachments, untracked(read).at, edit, untracked(task).source)}${pieces(live)}`;
     if (messages().length) return messages().map((one) => said(one, edit, untracked(task)?.source));
     return fromTask(untracked(task), markup(), untracked(read).at, edit);
   };

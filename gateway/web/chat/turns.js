@@ -50,12 +50,14 @@ export function loadTurns(session, gone) {
     /** @type {Map<string, any[]>} */
     const groups = new Map();
     for (const one of messages) {
-      const id = one.run_id || `${one.role} ${one.at}`;
+      const id = one.run_id || nameOf(one);
       groups.set(id, [...(groups.get(id) ?? []), one]);
     }
     for (const [id, group] of groups) {
       const had = all.get(id)?.messages ?? [];
-      put(all, id, { messages: older ? [...group, ...had] : had.length >= group.length ? had : group });
+      const names = new Set(had.map(nameOf));
+      const added = group.filter((one) => !names.has(nameOf(one)));
+      put(all, id, { messages: added.length === 0 ? had : older ? [...added, ...had] : [...had, ...added] });
     }
     for (const task of tasks) {
       const had = all.get(task.id)?.task;
@@ -69,7 +71,9 @@ export function loadTurns(session, gone) {
     try {
       const [said, ran] = await Promise.all([get(path, { limit: PAGE, render: 'html' }).catch(nullIfGone), get('/api/tasks', { session, limit: PAGE })]);
       details.set(said?.session ?? null);
-      cursors.set({ said: said?.next_cursor ?? null, ran: ran.next_cursor });
+      // Older pages that were loaded before stay, unless something is missing between.
+      const isNext = said?.messages.some((/** @type {any} */ one) => known.peek().get(one.run_id)?.messages.length);
+      if (!isNext) cursors.set({ said: said?.next_cursor ?? null, ran: ran.next_cursor });
       merge(said?.messages ?? [], ran.tasks);
       await completeTasks();
       state.set('ready');
@@ -150,6 +154,9 @@ export function loadTurns(session, gone) {
     running: computed(() => turns().find(({ task }) => task?.status === 'running')?.task ?? null),
   };
 }
+
+/** Return what tells a message from the others of its run. @param {any} message */
+const nameOf = (message) => `${message.role} ${message.at}`;
 
 /** @param {unknown} problem @returns {null} */
 function nullIfGone(problem) {

@@ -44,7 +44,7 @@ function newConversation(query, agents) {
   });
   const begin = (/** @type {string} */ text, /** @type {import('../chat/outbox.js').StoredFile[]} */ files) => {
     const found = agent();
-    if (!found) throw new Error('no agent is known yet');
+    if (!found) throw new Error(t('chat.no.agent'));
     const key = `${found.id}:${CHANNEL}:${newKey().slice(0, 20)}`;
     addMessage(key, text, files);
     go(link(sessionPath(key)));

@@ -241,6 +241,8 @@ export default {
   'chat.refused': 'Not sent',
   'chat.drop.message': 'Discard',
   'chat.full': 'Too many messages wait for the gateway already. Your words stay in the field.',
+  'chat.old': 'It is a day old. Look whether it has arrived, then send it again.',
+  'chat.no.agent': 'No agent can be asked: none is enabled, or the gateway does not answer.',
   'chat.stop': 'Stop',
   'chat.works': 'Working',
   'chat.edit': 'Edit and send again',
