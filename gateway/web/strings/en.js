@@ -378,7 +378,7 @@ export default {
   'sessions.column.channel': 'Channel',
   'sessions.column.messages': 'Messages',
   'sessions.column.used': 'Last used',
-  'sessions.column.actions': '',
+  'sessions.column.actions': 'Actions',
 
   // --- search
   'search.title': 'Search',
