@@ -10,6 +10,8 @@ import { say } from '../parts/toast.js';
 
 const LONGEST_TITLE = 200;
 
+/** runs among which the first of a new session is looked for */
+const MOST_QUEUED = 20;
 /** sessions without a title that are asked for their first words, in one page of them */
 const MOST_UNTITLED = 10;
 
@@ -29,10 +31,10 @@ export async function loadSession(key) {
 /** A session gets its title at the end of its first run. @param {any} session */
 const isUntitled = (session) => !session.title && session.active > 0;
 
-/** Return a session with what its agent works on as its title. @param {any} session */
+/** Return a session with its first words as its title. @param {any} session */
 async function addTitle(session) {
-  const { tasks } = await get('/api/tasks', { session: session.key, limit: 1 }).catch(() => ({ tasks: [] }));
-  return { ...session, title: tasks[0]?.input ?? '' };
+  const { tasks } = await get('/api/tasks', { session: session.key, limit: MOST_QUEUED }).catch(() => ({ tasks: [] }));
+  return { ...session, title: tasks.at(-1)?.input ?? '' };
 }
 
 /** Return the title of a session; an empty text if it has none yet. @param {any} session a SessionShown, or null */
