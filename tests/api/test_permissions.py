@@ -52,6 +52,20 @@ async def test_a_request_is_listed_answered_and_listed_as_answered(moongate: Ser
     assert ended["result"] == "allow_always"
 
 
+async def test_tasks_are_counted_as_long_as_they_wait_for_a_person(moongate: Serving) -> None:
+    async def count() -> int:
+        return int((await ask(moongate, "GET", "/api/tasks/counts")).body["waiting_for_person"])
+
+    await done(moongate, (await submit(moongate, "asks for nothing"))["id"])
+    before = await count()
+    task = await asking(moongate)
+    counted = await count()
+    await ask(moongate, "POST", f"/api/tasks/{task}/permissions/p1", {"answer": "deny"})
+    await done(moongate, task)
+
+    assert (before, counted, await count()) == (0, 1, 0)
+
+
 async def test_a_task_shows_what_it_waits_for_as_long_as_it_does(moongate: Serving) -> None:
     task = await asking(moongate)
     before = (await ask(moongate, "GET", f"/api/tasks/{task}")).body["permissions"]

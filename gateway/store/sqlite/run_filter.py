@@ -20,7 +20,7 @@ _BEYOND = MAX_COUNTED_RUNS + 1
 _ALL_STATUSES = tuple(Status)
 #: a stop is asked for once, and a run is repeated once
 _OPEN_TO = {BatchAction.CANCEL: "cancel_requested = 0", BatchAction.RETRY: "retried = 0"}
-_WAITS_FOR_PERSON = "EXISTS (SELECT 1 FROM permissions WHERE run = seq AND answer IS NULL)"
+_WAITS_FOR_PERSON = "EXISTS (SELECT 1 FROM permissions WHERE run = runs.seq AND answer IS NULL)"
 
 
 class _Clause(NamedTuple):
