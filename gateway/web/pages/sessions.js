@@ -67,7 +67,7 @@ function list(filter, agents) {
   const rows = table({
     label: t('sessions.title'),
     kind: 'sessions-table',
-    columns: COLUMNS.map((name) => ({ name, label: t(`sessions.column.${name}`) })),
+    columns: COLUMNS.map((name) => ({ name, label: name === 'actions' ? html`<span class="hidden-text">${t('sessions.column.actions')}</span>` : t(`sessions.column.${name}`) })),
     rows: sessions.rows,
     keyOf: (session) => session.key,
     open: (session) => go(link(sessionPath(session.key))),

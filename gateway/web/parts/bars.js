@@ -18,5 +18,5 @@ export function bars(all) {
   const bar = (/** @type {Bar} */ one) => (one.href
     ? html`<a class="mark" data-status=${one.status} href=${one.href} title=${words(one)} tabindex="-1" aria-hidden="true"></a>`
     : html`<span class="mark" data-status=${one.status} title=${words(one)}></span>`);
-  return html`<span class="bars" role="img" aria-label=${() => t('bars', { n: all().length, bad: bad() })}>${() => all().map(bar)}</span>`;
+  return html`<span class="bars" role="group" aria-label=${() => t('bars', { n: all().length, bad: bad() })}>${() => all().map(bar)}</span>`;
 }

@@ -17,7 +17,7 @@ const MARGIN = 10;
  * @template T
  * @param {{
  *   label: string,
- *   columns: {name: string, label: string}[],
+ *   columns: {name: string, label: string | Node}[],
  *   rows: () => T[],
  *   keyOf: (row: T) => string,
  *   cell: (name: string, row: () => T) => unknown,
