@@ -183,7 +183,9 @@ async def test_a_message_that_could_not_be_sent_is_sent_after_the_page_is_loaded
 ) -> None:
     page = await dashboard(moongate, f"/chat/{SESSION}")
     dashboard.expect_lost_connection()
-    await page.route("**/api/tasks", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+    await page.route(
+        "**/api/tasks", lambda route: route.abort() if route.request.method == "POST" else route.continue_()
+    )
     await say(page, "not lost")
     await expect(page.locator(".sending")).to_contain_text("Not sent yet")
 
