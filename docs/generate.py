@@ -59,6 +59,7 @@ def pages() -> Mapping[Path, str]:
         ROOT / ".env.example": environment(),
         ROOT / "docs" / "settings.md": settings(),
         ROOT / "docs" / "api.md": api(),
+        ROOT / "gateway" / "web" / "api.d.ts": write_types(),
         architecture: with_diagram(architecture.read_text()),
     }
 
@@ -315,6 +316,63 @@ def _kind(schema: Mapping[str, Any], document: Mapping[str, Any] | None = None) 
     if "properties" not in schema and isinstance(schema.get("additionalProperties"), dict):
         return f"object of {_kind(schema['additionalProperties'], document)}"
     return str(schema.get("format") or schema.get("type", "anything"))
+
+
+def write_types() -> str:
+    """Return TypeScript's types of our own API, which the comments of the dashboard's code refer to."""
+    routes = [
+        route for route in routing.discover_routes() if route.handler.__module__.startswith("gateway.api.routes.")
+    ]
+    document = openapi.build_document(routes)
+    answers = {}
+    for path, operations in document["paths"].items():
+        told = operations.get("get", {}).get("responses", {}).get("200", {}).get("content", {}).get("application/json")
+        if told:
+            answers[re.sub(r"{\w+}", "${string}", path)] = _type(told["schema"])
+    # `${string}` matches slashes, too: a path with more of them than all that follow is none of these.
+    patterns = sorted((path for path in answers if "$" in path), key=lambda path: (-path.count("/"), path))
+    longer = {depth: "/${string}" * (depth + 1) for depth in (path.count("/") for path in patterns)}
+    lines = [
+        "// Types of the HTTP API for the dashboard's comments, made by docs/generate.py. No browser gets this file.",
+        "",
+        "/** What a GET of a path answers. */",
+        "export type Answer<P extends string> =",
+        *(f"  P extends '{path}' ? {answers[path]} :" for path in sorted(answers) if "$" not in path),
+        *(
+            f"  P extends `{longer[path.count('/')]}` ? any : P extends `{path}` ? {answers[path]} :"
+            for path in patterns
+        ),
+        "  any;",
+    ]
+    for name, schema in sorted(document["components"]["schemas"].items()):
+        lines += ["", f"export type {name} = {_type(schema)};"]
+    return "\n".join(lines) + "\n"
+
+
+#: what TypeScript calls the types of JSON Schema
+_TYPES = {"integer": "number", "null": "null", "string": "string", "number": "number", "boolean": "boolean"}
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """Return a schema as a type of TypeScript."""
+    if "$ref" in schema:
+        return str(schema["$ref"].rpartition("/")[2])
+    if "anyOf" in schema:
+        return " | ".join(_type(choice) for choice in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return " | ".join(json.dumps(value) for value in schema.get("enum", [schema.get("const")]))
+    if schema.get("type") == "array":
+        return f"Array<{_type(schema.get('items', {}))}>"
+    if "properties" in schema:
+        required = schema.get("required", ())
+        fields = [
+            f"  {json.dumps(name)}{'' if name in required else '?'}: {_type(about)};"
+            for name, about in schema["properties"].items()
+        ]
+        return "\n".join(["{", *fields, "}"])
+    if schema.get("type") == "object":
+        return f"{{ [name: string]: {_type(schema.get('additionalProperties') or {})} }}"
+    return _TYPES.get(schema.get("type", ""), "any")
 
 
 def _default(schema: Mapping[str, Any]) -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import get_args
 
 import msgspec
@@ -17,23 +15,15 @@ from gateway.api import routing
 from gateway.api.routes.health import Health
 from gateway.domain import event, run
 from tests.support import markdown
+from tests.support.generator import load_generator
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md")), ROOT / "bench" / "RESULTS.md"]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 
 
-def _generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_pages_made_from_the_code_are_up_to_date() -> None:
-    stale = [str(path.relative_to(ROOT)) for path, text in _generator().pages().items() if path.read_text() != text]
+    stale = [str(path.relative_to(ROOT)) for path, text in load_generator().pages().items() if path.read_text() != text]
 
     assert stale == [], "run scripts/docs"
 
@@ -153,7 +143,7 @@ def test_the_page_about_tasks_explains_every_event() -> None:
 
 
 def test_the_reference_says_what_each_field_means() -> None:
-    text = _generator().api()
+    text = load_generator().api()
 
     rows = re.findall(r"^- `.*$", text, re.MULTILINE)
     assert len(rows) > 800

@@ -159,7 +159,7 @@ function watchAttention() {
   const count = async () => {
     asked = false;
     const [runs, deliveries] = await Promise.all([get('/api/tasks/counts'), get('/api/deliveries/counts')]).catch(() => [null, null]);
-    if (runs) waiting.set(runs.waiting_for_person + deliveries.dead);
+    if (runs && deliveries) waiting.set(runs.waiting_for_person + deliveries.dead);
   };
   const soon = () => {
     if (!asked) setTimeout(count, REFRESH_ATTENTION_MS);

@@ -3,7 +3,7 @@
 
 import { signal } from './signals.js';
 
-/** @typedef {{name: string, scope: 'read' | 'write' | 'admin', expires_at: string | null, signed_in: string}} Me */
+/** @typedef {import('../api.js').Me} Me */
 
 /** who is signed in; undefined until that is known, null if nobody is @type {import('./signals.js').Signal<Me | null | undefined>} */
 export const me = signal(/** @type {Me | null | undefined} */ (undefined));
@@ -70,7 +70,13 @@ export async function request(method, path, { query = {}, body, file, key, signa
   throw new ApiError(answer.status, told.code ?? 'ERROR', told.message ?? `The gateway answered ${answer.status}.`);
 }
 
-/** @param {string} path @param {Record<string, any>} [query] @param {Options} [options] */
+/**
+ * @template {string} P
+ * @param {P} path
+ * @param {Record<string, any>} [query]
+ * @param {Options} [options]
+ * @returns {Promise<import('../api.js').Answer<P>>}
+ */
 export const get = (path, query, options) => request('GET', path, { query, ...options });
 /** @param {string} path @param {unknown} [body] @param {Options} [options] */
 export const post = (path, body = {}, options) => request('POST', path, { body, ...options });

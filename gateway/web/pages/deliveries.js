@@ -32,7 +32,7 @@ export function page({ params, query }) {
 function all(query) {
   const read = () => ({ status: query().get('status') ?? '', text: query().get('text') ?? '' });
   const change = (/** @type {Record<string, string>} */ changes) => go(link('/deliveries', { ...untracked(read), ...changes }), { replace: true });
-  const counts = signal(/** @type {Record<string, number> | null} */ (null));
+  const counts = signal(/** @type {import('../api.js').Counted | null} */ (null));
   let isAsked = false;
   const count = async () => {
     isAsked = false;
@@ -51,7 +51,7 @@ function all(query) {
     clearTimeout(timer);
     timer = setTimeout(() => change({ text: /** @type {HTMLInputElement} */ (event.target).value.trim() }), TYPING_PAUSE_MS);
   };
-  const choice = (/** @type {string} */ status) => /** @type {[string, string]} */ ([status, `${status ? statusName(status) : t('deliveries.all')}${counts() && status ? ` ${short(counts()?.[status] ?? 0)}` : ''}`]);
+  const choice = (/** @type {string} */ status) => /** @type {[string, string]} */ ([status, `${status ? statusName(status) : t('deliveries.all')}${counts() && status ? ` ${short(counts()?.[/** @type {'dead'} */ (status)] ?? 0)}` : ''}`]);
   return html`<div class="stack"><div class="line">${() => segments(t('deliveries.which'), ['', ...STATUSES].map(choice), () => read().status, (status) => change({ status }))}
       <input class="deliveries-find" type="search" aria-label=${t('deliveries.find')} placeholder=${t('deliveries.find')} value=${untracked(read).text} @input=${type}></div>
     ${() => {

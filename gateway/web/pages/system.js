@@ -60,7 +60,7 @@ async function restart() {
     const began = Date.now();
     const look = async () => {
       const found = await get('/health').catch(() => null);
-      if (found && found.generation !== before) {
+      if (found?.generation && found.generation !== before) {
         say(t('system.restart.done', { n: found.generation, time: duration((Date.now() - began) / 1000) }));
         close();
       } else if (Date.now() - began > LONGEST_RESTART_MS) {
