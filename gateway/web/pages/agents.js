@@ -117,7 +117,7 @@ async function edit(agent, agents, load) {
     ${field(t('agents.name'), html`<input name="name" maxlength="100" value=${agent?.name ?? ''}>`)}
     ${field(t('agents.base'), html`<select name="base" .value=${agent?.base ?? bases.find((one) => one.is_default)?.id ?? bases[0]?.id ?? ''}>${bases.map((one) => html`<option value=${one.id}>${one.name} (${one.backend})</option>`)}</select>`, t('agents.base.hint'))}
     ${field(t('agents.model'), html`<input name="model" maxlength="100" value=${agent?.model ?? ''} spellcheck="false">`, t('agents.model.hint'))}
-    ${field(t('agents.prompt'), html`<textarea name="prompt">${agent?.system_prompt ?? ''}</textarea>`, t('agents.prompt.hint'))}
+    ${field(t('agents.prompt'), html`<textarea name="prompt" .value=${agent?.system_prompt ?? ''}></textarea>`, t('agents.prompt.hint'))}
     ${field(t('agents.most'), html`<input type="number" name="most" min="1" max="1024" required value=${agent?.max_concurrent ?? 1}>`)}
     <fieldset class="field"><legend class="field-label">${t('agents.budget')}</legend><span class="hint">${t('agents.budget.hint')}</span><div class="agent-budget">${BUDGETS.map(limit)}</div></fieldset>`;
   const saved = await openForm(agent ? t('agents.edit', { name: agent.name }) : t('agents.add'), fields, t('save'), async (data) => {
