@@ -31,7 +31,7 @@ const SHORTEST_PAUSE_MS = 500;
  *   refOf?: (change: import('./live.js').Change) => string,
  * }} options
  * `load` loads a page, the newest row first; `loadOne` one row again, null if it does not belong to the list any more;
- * `refOf` says which row a change is about. Without `loadOne`, the first page is loaded again.
+ * `refOf` says which row a change is about; if none, an empty key. Without `loadOne`, the first page is loaded again.
  * @returns {LiveList<T>}
  */
 export function liveList({ topics, load, keyOf, loadOne, refOf = (change) => change.ref }) {
@@ -104,7 +104,7 @@ export function liveList({ topics, load, keyOf, loadOne, refOf = (change) => cha
 
   onChanges(topics, (changes) => {
     const gone = new Set(changes.filter(({ state }) => state === 'deleted').map(refOf));
-    for (const change of changes) if (!gone.has(refOf(change))) changed.add(refOf(change));
+    for (const ref of changes.map(refOf)) if (ref && !gone.has(ref)) changed.add(ref);
     if (gone.size) alone(async () => rows.update((all) => all.filter((row) => !gone.has(keyOf(row)))));
     takeChanges();
   }, reload);

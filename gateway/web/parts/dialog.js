@@ -50,35 +50,47 @@ export async function confirm(title, text, label, { danger = true } = {}) {
 
 /**
  * Show a dialog with a form. It stays open, with all that was typed, when saving fails.
+ *
+ * An error such as `webhook: …` is said under the field that has this problem, if there is one; else below the form.
  * @param {string} title
- * @param {Node} fields
+ * @param {Node | (() => Node)} fields a function makes them in the scope of the dialog
  * @param {string} label of the button that saves
  * @param {(data: FormData) => Promise<unknown>} save
+ * @param {{side?: boolean}} [options] `side`: at the edge, over the whole height
  * @returns {Promise<boolean>} whether it was saved
  */
-export async function openForm(title, fields, label, save) {
+export async function openForm(title, fields, label, save, { side = false } = {}) {
   const saved = await openDialog(title, (/** @type {(value?: boolean) => void} */ close) => {
     const submit = async (/** @type {SubmitEvent} */ event) => {
       event.preventDefault();
       const form = /** @type {HTMLFormElement} */ (event.currentTarget);
       const send = /** @type {HTMLButtonElement} */ (form.querySelector('[type=submit]'));
-      const problem = /** @type {HTMLElement} */ (form.querySelector('.form-error'));
       send.disabled = true;
-      problem.textContent = '';
+      for (const problem of form.querySelectorAll('.form-error')) problem.textContent = '';
       try {
         await save(new FormData(form));
         close(true);
       } catch (error) {
-        problem.textContent = error instanceof Error ? error.message : String(error);
+        tell(form, error instanceof Error ? error.message : String(error));
         complain(error);
       } finally {
         send.disabled = false;
       }
     };
-    return html`<form class="form" @submit=${submit}>${fields}<p class="form-error" role="alert"></p>
+    return html`<form class="form" @submit=${submit}>${typeof fields === 'function' ? fields() : fields}<p class="form-error" data-problem="" role="alert"></p>
       <footer>${button(t('cancel'), () => close(false))}<button type="submit" class="button primary">${label}</button></footer></form>`;
-  });
+  }, { side });
   return saved === true;
+}
+
+/** Say what is wrong with a form where it is wrong. @param {HTMLFormElement} form @param {string} message */
+function tell(form, message) {
+  const [, name, words] = /^(\w+): (.+)$/s.exec(message) ?? [];
+  const ofField = name && /** @type {HTMLElement | null} */ (form.querySelector(`[data-problem~="${name}"]`));
+  const place = ofField || /** @type {HTMLElement} */ (form.querySelector('[data-problem=""]'));
+  place.textContent = ofField ? words : message;
+  place.closest('details')?.setAttribute('open', '');
+  place.scrollIntoView({ block: 'nearest' });
 }
 
 /**
@@ -86,7 +98,8 @@ export async function openForm(title, fields, label, save) {
  * @param {string} label
  * @param {Node} input an element with an id of its own is labelled by it; else it stands inside the label
  * @param {string | Node} [hint]
+ * @param {string} [problem] the field's names in errors of the gateway: what is wrong with it is said here
  */
-export function field(label, input, hint = '') {
-  return html`<label class="field"><span class="field-label">${label}</span>${input}${hint ? html`<span class="hint">${hint}</span>` : null}</label>`;
+export function field(label, input, hint = '', problem = '') {
+  return html`<label class="field"><span class="field-label">${label}</span>${input}${hint ? html`<span class="hint">${hint}</span>` : null}${problem ? html`<span class="form-error" data-problem=${problem} role="alert"></span>` : null}</label>`;
 }
