@@ -45,6 +45,18 @@ export function clock(at) {
   return `${Math.abs(Date.now() - date.getTime()) < 300 * 86_400_000 ? DAY.format(date) : DATE.format(date)} ${CLOCK.format(date)}`;
 }
 
+/** Return a time in a zone as `Mon 30 Nov 14:05`, in UTC if this browser does not know the zone. @param {string | number} at @param {string} zone */
+export function zoned(at, zone) {
+  const date = new Date(at);
+  const year = Math.abs(Date.now() - date.getTime()) < 300 * 86_400_000 ? undefined : 'numeric';
+  const form = /** @type {const} */ ({ weekday: 'short', day: 'numeric', month: 'short', year, hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+  try {
+    return new Intl.DateTimeFormat(LANGUAGE, { ...form, timeZone: zone }).format(date).replaceAll(',', '');
+  } catch {
+    return new Intl.DateTimeFormat(LANGUAGE, { ...form, timeZone: 'UTC', timeZoneName: 'short' }).format(date).replaceAll(',', '');
+  }
+}
+
 /** Return seconds between two times; up to now if the second is missing. @param {string} from @param {string | null} [to] */
 export const secondsBetween = (from, to) => ((to ? new Date(to).getTime() : now()) - new Date(from).getTime()) / 1000;
 
