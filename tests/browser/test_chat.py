@@ -160,7 +160,8 @@ async def test_a_message_whose_answer_is_lost_is_sent_again_and_counts_once(
 
     async def lose_answer(route: Route) -> None:
         if route.request.method != "POST" or lost:
-            return await route.continue_()
+            await route.continue_()
+            return
         await route.fetch()  # the gateway gets it, the page is not told
         lost.append(route.request.headers["idempotency-key"])
         await route.abort()
