@@ -34,6 +34,7 @@ export type Answer<P extends string> =
   P extends `/${string}/${string}/${string}/${string}/${string}` ? any : P extends `/api/sessions/${string}/history` ? History :
   P extends `/${string}/${string}/${string}/${string}/${string}` ? any : P extends `/api/tasks/${string}/events` ? EventList :
   P extends `/${string}/${string}/${string}/${string}/${string}` ? any : P extends `/api/tasks/${string}/permissions` ? PermissionList :
+  P extends `/${string}/${string}/${string}/${string}/${string}` ? any : P extends `/api/tasks/${string}/timeline` ? TimelineAnswer :
   P extends `/${string}/${string}/${string}/${string}` ? any : P extends `/api/agents/${string}` ? AgentAnswer :
   P extends `/${string}/${string}/${string}/${string}` ? any : P extends `/api/cron/${string}` ? JobDetailsAnswer :
   P extends `/${string}/${string}/${string}/${string}` ? any : P extends `/api/deliveries/${string}` ? DeliveryAnswer :
@@ -371,7 +372,7 @@ export type EventList = {
 export type EventShown = {
   "id": number;
   "at": string;
-  "data": Status | Text | Thinking | Tool | ToolEnd | Usage | Permission | Log | MadeFile | End;
+  "data": StatusEvent | Text | Thinking | Tool | ToolEnd | Usage | Permission | Log | MadeFile | End;
 };
 
 export type FieldType = "boolean" | "choice" | "integer" | "number" | "text";
@@ -461,6 +462,19 @@ export type GenerationShown = {
 export type Given = {
   "answer": PermissionDecision;
   "content"?: { [name: string]: string | number | number | boolean | Array<string> } | null;
+};
+
+export type GroupShown = {
+  "kind": string;
+  "title": string;
+  "attempt": number;
+  "started_at": string;
+  "ended_at": string | null;
+  "status": string;
+  "first_event": number | null;
+  "last_event": number | null;
+  "detail": string | null;
+  "error": string | null;
 };
 
 export type Health = {
@@ -882,6 +896,8 @@ export type RowRemoved = {
   "status"?: string;
 };
 
+export type RunStatus = "cancelled" | "failed" | "held" | "queued" | "running" | "succeeded";
+
 export type Said = {
   "status"?: string;
   "message_id": string;
@@ -974,7 +990,7 @@ export type SocketFrom = {
 
 export type Source = "agent" | "assign" | "background" | "cron" | "hook" | "mcp" | "message" | "openai" | "task" | "webhook";
 
-export type Status = {
+export type StatusEvent = {
   "kind": "status";
   "status": string;
   "attempt"?: number;
@@ -990,7 +1006,7 @@ export type StatusFilter = {
   "text"?: string | null;
   "since"?: string | null;
   "until"?: string | null;
-  "status"?: string | null;
+  "status"?: RunStatus | Array<RunStatus> | null;
 };
 
 export type StoredFileAnswer = {
@@ -1056,7 +1072,7 @@ export type TaskQuery = {
   "text"?: string | null;
   "since"?: string | null;
   "until"?: string | null;
-  "status"?: string | null;
+  "status"?: RunStatus | Array<RunStatus> | null;
   "limit"?: number;
   "cursor"?: string | null;
 };
@@ -1068,6 +1084,7 @@ export type TaskShown = {
   "agentId": string;
   "session": string;
   "source": string;
+  "submitted_by": string | null;
   "input": string;
   "attachments": Array<FileShown>;
   "mode": string;
@@ -1110,6 +1127,16 @@ export type Thinking = {
 export type TicketMade = {
   "ticket": string;
   "expires_at": string;
+};
+
+export type TimelineAnswer = {
+  "task_id": string;
+  "status": string;
+  "created_at": string;
+  "groups": Array<GroupShown>;
+  "waited_seconds": number;
+  "worked_seconds": number;
+  "complete": boolean;
 };
 
 export type Times = {
