@@ -25,7 +25,13 @@ def python_packages(name: str) -> Path:
 
 def node_package(name: str) -> Path:
     """Return the folder of an npm package; without it, or without node, skip the test."""
-    return _require(_NODE_MODULES / name) if shutil.which("node") else _require(Path("node"))
+    require_node()
+    return _require(_NODE_MODULES / name)
+
+
+def require_node() -> None:
+    """Without node, skip the test."""
+    _require(Path(shutil.which("node") or "node"))
 
 
 def _require(path: Path) -> Path:

@@ -1,0 +1,32 @@
+import './browser.mjs';
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import * as format from '../../gateway/web/core/format.js';
+
+const NOW = Date.parse('2026-11-29T12:00:00Z');
+const ago = (seconds) => new Date(NOW - seconds * 1000).toISOString();
+
+test('durations are those of the command line', () => {
+  const durations = [null, 0, 0.0421, 0.999, 1, 9.94, 59.9, 60, 192, 3600, 86_399, 86_400, 180_000];
+  assert.deepEqual(durations.map(format.duration), [
+    '–', '0ms', '42ms', '999ms', '1.0s', '9.9s', '59s', '1m', '3m 12s', '1h', '23h 59m', '1d', '2d 2h',
+  ]);
+});
+
+test('times are told from now, before and after', () => {
+  const times = [0, 4.9, 5, 61, 7200, -90, -200_000].map((seconds) => format.relative(ago(seconds), NOW));
+  assert.deepEqual(times, ['now', 'now', '10s ago', '1m ago', '2h ago', 'in 1m', 'in 2d']);
+});
+
+test('numbers are short where they are large', () => {
+  assert.deepEqual([0, 9_999, 12_400, 123_456, 7_600_000].map(format.short), ['0', '9,999', '12.4k', '123k', '7.6M']);
+  assert.deepEqual([0, 999, 1000, 25_300_000, 4e12, 9e18].map(format.bytes), ['0 B', '999 B', '1.0 kB', '25 MB', '4.0 TB', '9000000 TB']);
+  assert.deepEqual([0, 0.0042, 0.1, 12.345].map(format.cost), ['$0.00', '$0.0042', '$0.10', '$12.35']);
+  assert.equal(format.number(null), '–');
+});
+
+test('a first line ends at a line feed or at its limit', () => {
+  assert.equal(format.firstLine('\n  one\ntwo'), 'one');
+  assert.equal(format.firstLine('abcdef', 4), 'abc…');
+});
