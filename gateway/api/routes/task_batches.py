@@ -21,6 +21,7 @@ ROUTES = Routes("tasks")
 class Batch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to do, and to which tasks: either `ids` or `filter`."""
 
+    #: what to do with them
     action: BatchAction
     #: the ids of up to 500 tasks, or any unique part of each
     ids: Annotated[list[fields.RunId], Meta(min_length=1, max_length=MAX_BATCH_RUNS)] | None = None
@@ -31,6 +32,7 @@ class Batch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class RefusedTask(Struct, frozen=True, kw_only=True):
     """A task that is as it was."""
 
+    #: its id
     id: str
     #: the reason, for people
     why: str

@@ -15,6 +15,7 @@ ROUTES = Routes("tasks")
 class TimelineAnswer(Struct, frozen=True, kw_only=True):
     """What happened in a task, as groups of events."""
 
+    #: its id
     task_id: str
     #: status of the task
     status: str

@@ -23,8 +23,9 @@ class GroupShown(Struct, frozen=True, kw_only=True):
     ended_at: str | None
     #: running, waiting, ok, error or denied
     status: str
-    #: numbers of its first and last event; null if the log has none of it
+    #: number of its first event; null if the log has none of it
     first_event: int | None
+    #: number of its last event; null if the log has none of it
     last_event: int | None
     #: more about it, such as the arguments of a tool; at most 1,000 characters
     detail: str | None
