@@ -26,7 +26,7 @@ async def test_sessions_are_filtered_renamed_and_opened(moongate: Serving, dashb
     await expect(rows).to_have_count(1)
     await expect(rows).to_contain_text("about the website")
     await rows.get_by_role("button", name="Rename").click()
-    await page.get_by_label("Title").fill("The new site")
+    await page.get_by_role("textbox", name="Title").fill("The new site")
     await page.get_by_role("button", name="Save").click()
     await expect(rows).to_contain_text("The new site")
 
