@@ -1,8 +1,8 @@
 // @ts-check
 /** The schedules: what each does and when, how its last times went, and what happened at each of them. */
 
-import { can, get, newKey, post, remove } from '../core/api.js';
-import { duration, firstLine, number, relative, zoned } from '../core/format.js';
+import { ApiError, can, get, newKey, post, remove } from '../core/api.js';
+import { cost, duration, firstLine, number, relative, zoned } from '../core/format.js';
 import { each, html, only } from '../core/html.js';
 import { liveList } from '../core/list.js';
 import { onChanges } from '../core/live.js';
@@ -26,7 +26,7 @@ const FIRES = 30;
 const LATE = 60;
 const LOAD_PAUSE_MS = 500;
 const COLUMNS = /** @type {const} */ (['status', 'time', 'ago', 'note', 'run']);
-const BUDGETS = ['runs', 'tokens', 'cost'];
+const BUDGETS = /** @type {const} */ (['runs', 'tokens', 'cost']);
 
 /** @param {{params: Record<string, string>}} place */
 export function page({ params }) {
@@ -34,6 +34,7 @@ export function page({ params }) {
 }
 
 function all() {
+  /** @type {Set<string>} */
   const gone = new Set();
   /** @type {import('../core/list.js').LiveList<any>} */
   const found = liveList({
@@ -45,8 +46,13 @@ function all() {
     },
     loadOne: async (id) => {
       if (gone.has(id)) return null;
-      const [{ job }, { runs }] = await Promise.all([get(`/api/cron/${id}`), get(`/api/cron/${id}/runs`, { limit: FIRES })]);
-      return { ...job, fires: runs.reverse() };
+      try {
+        const [{ job }, { runs }] = await Promise.all([get(`/api/cron/${id}`), get(`/api/cron/${id}/runs`, { limit: FIRES })]);
+        return { ...job, fires: runs.reverse() };
+      } catch (error) {
+        if (error instanceof ApiError && error.status === 404) return null; // deleted meanwhile
+        throw error;
+      }
     },
     refOf: ({ topic, ref, state }) => {
       if (topic === 'run') return found.rows.peek().find((job) => job.fires.some((/** @type {any} */ fire) => fire.run_id === ref))?.id ?? '';
@@ -69,18 +75,18 @@ function all() {
     if (found.state() === 'failed') return failed(found.error(), found.reload);
     if (isEmpty()) return empty('schedules', t('schedules.empty'), { command: 'gateway cron add "0 9 * * 1-5" "…"', action: can('write') ? button(t('schedules.add'), add, { kind: 'primary', icon: 'plus' }) : null });
     return shown().length ? null : empty('search', t('schedules.none'));
-  }}<ul class="schedules panel live-data" ?hidden=${() => shown().length === 0}>${each(shown, (job) => job.id, (job) => row(job, found.reload))}</ul>
+  }}<ul class="schedules panel live-data" ?hidden=${() => shown().length === 0}>${each(shown, (job) => job.id, (job) => row(job, found.reload, gone))}</ul>
     ${() => found.hasMore() && button(t('schedules.load.more'), found.loadMore)}</div>`;
 }
 
-/** @param {() => any} job @param {() => unknown} load */
-function row(job, load) {
+/** @param {() => any} job @param {() => unknown} load @param {Set<string>} gone */
+function row(job, load, gone) {
   return html`<li class="schedule"><div class="schedule-what"><h2><a href=${link(`/schedules/${job().id}`)}>${() => nameOf(job())}</a>${() => state(job())}</h2>
       ${() => job().name && html`<p class="one-line">${firstLine(job().prompt)}</p>`}<p class="muted one-line">${() => whoAndWhere(job())}</p>
       ${() => !job().enabled && job().reason && html`<p class="schedule-reason">${job().reason}</p>`}</div>
     <div class="schedule-when">${() => due(job())}</div>
     ${coming(job)}<div class="schedule-past">${() => (job().fires.length ? bars(() => job().fires.map((/** @type {any} */ fire) => toBar(fire, job().timezone))) : html`<span class="muted">${t('schedules.fires.none')}</span>`)}
-      <p class="muted schedule-trouble">${() => trouble(job())}</p><div class="schedule-act">${() => actions(job(), load)}</div></div></li>`;
+      <p class="muted schedule-trouble">${() => trouble(job())}</p><div class="schedule-act">${actions(job, load, gone)}</div></div></li>`;
 }
 
 /** @param {any} job */
@@ -144,27 +150,40 @@ function toBar(fire, zone) {
   return { status: statusOf(fire), at: null, label: [zoned(fire.scheduled_for, zone), fire.error && firstLine(fire.error, 120)].filter(Boolean).join(' · '), href: fire.run_id ? link(`/runs/${fire.run_id}`) : undefined };
 }
 
-/** @param {any} job @param {() => unknown} load @param {{words?: boolean}} [options] `words`: say in words what the first two do */
-function actions(job, load, { words = false } = {}) {
+/**
+ * @param {() => any} job
+ * @param {() => unknown} load
+ * @param {Set<string>} gone ids that nobody asks for any more: a deleted schedule is added
+ * @param {{words?: boolean}} [options] `words`: say in words what the first three do
+ */
+function actions(job, load, gone, { words = false } = {}) {
   if (!can('write')) return null;
+  const { id } = job();
+  const isEnabled = computed(() => job().enabled);
   let key = newKey();
   const run = async () => {
-    const { run_id: id } = await post('/api/cron/trigger', { job_id: job.id }, { key });
+    const { run_id: made } = await post('/api/cron/trigger', { job_id: id }, { key });
     key = newKey();
-    go(link(`/runs/${id}`));
+    go(link(`/runs/${made}`));
   };
-  const toggle = async () => (await post(`/api/cron/${job.id}/toggle`, { enabled: !job.enabled }), load());
-  const edit = () => editSchedule(job).then((saved) => saved && load());
-  const copy = () => editSchedule(job, { isCopy: true }).then((saved) => saved && (go(link('/schedules')), load()));
+  const toggle = async () => (await post(`/api/cron/${id}/toggle`, { enabled: !isEnabled() }), load());
+  const edit = () => editSchedule(job()).then((saved) => saved && load());
+  const copy = () => editSchedule(job(), { isCopy: true }).then((saved) => saved && (go(link('/schedules')), load()));
   const drop = async () => {
-    if (!(await confirm(t('schedules.delete', { name: nameOf(job) }), t('schedules.delete.sure'), t('delete')))) return;
+    if (!(await confirm(t('schedules.delete', { name: nameOf(job()) }), t('schedules.delete.sure'), t('delete')))) return;
+    gone.add(id);
+    try {
+      await remove(`/api/cron/${id}`);
+    } catch (error) {
+      gone.delete(id);
+      throw error;
+    }
     go(link('/schedules'));
-    await remove(`/api/cron/${job.id}`);
     load();
   };
   const small = /** @type {const} */ ({ kind: 'plain', iconOnly: true });
   const first = words ? {} : small;
-  return html`${button(t('schedules.run'), run, { ...first, icon: 'bolt' })}${button(job.enabled ? t('schedules.pause') : t('schedules.resume'), toggle, { ...first, icon: job.enabled ? 'pause' : 'play' })}
+  return html`${button(t('schedules.run'), run, { ...first, icon: 'bolt' })}${() => button(isEnabled() ? t('schedules.pause') : t('schedules.resume'), toggle, { ...first, icon: isEnabled() ? 'pause' : 'play' })}
     ${button(t('edit'), edit, { ...first, icon: 'edit' })}${button(t('schedules.copy'), copy, { ...small, icon: 'copy' })}${button(t('delete'), drop, { ...small, icon: 'trash' })}`;
 }
 
@@ -172,10 +191,12 @@ function actions(job, load, { words = false } = {}) {
 function details(id) {
   const job = signal(/** @type {any} */ (null));
   const problem = signal(/** @type {Error | null} */ (null));
+  /** @type {Set<string>} */
+  const gone = new Set();
   let isAsked = false;
-  const load = () => {
+  const load = async () => {
     isAsked = false;
-    return get(`/api/cron/${encodeURIComponent(id)}`).then((answer) => (job.set(answer.job), problem.set(null)), (error) => problem.set(error));
+    if (!gone.has(id)) await get(`/api/cron/${encodeURIComponent(id)}`).then((answer) => (job.set(answer.job), problem.set(null)), (error) => problem.set(error));
   };
   /** @type {import('../core/list.js').LiveList<any>} */
   const fires = liveList({
@@ -183,7 +204,7 @@ function details(id) {
     keyOf: (fire) => fire.scheduled_for,
     load: async (cursor) => {
       const { runs, next_cursor: next } = await get(`/api/cron/${encodeURIComponent(id)}/runs`, { limit: PAGE, cursor });
-      return { rows: runs, next };
+      return { rows: await addErrors(id, runs), next };
     },
     refOf: (change) => (isMine(change) ? id : ''),
   });
@@ -197,22 +218,38 @@ function details(id) {
     else if (changes.some(isMine)) soon();
   }, soon);
   load();
+  const isThere = computed(() => job() !== null);
   return html`<div class="stack"><p><a href=${link('/schedules')}>${icon('back')} ${t('schedules.back')}</a></p>
-    ${() => (job() ? about(job(), load) : problem() ? failed(problem(), load) : loading(4))}${() => job() && html`<h2>${t('schedules.fires')}</h2>`}${history(fires, job)}</div>`;
+    ${() => (isThere() ? about(job, load, gone) : problem() ? failed(problem(), load) : loading(4))}${() => isThere() && html`<h2>${t('schedules.fires')}</h2>`}${history(fires, job)}</div>`;
 }
 
-/** @param {any} job @param {() => unknown} load */
-function about(job, load) {
-  const fact = (/** @type {string} */ name, /** @type {unknown} */ value) => (value ? html`<div><dt>${t(/** @type {any} */ (name))}</dt><dd>${value}</dd></div>` : null);
-  const limits = job.budget && BUDGETS.filter((name) => job.budget[name] !== null).map((name) => `${number(job.budget[name])} ${t(/** @type {any} */ (`schedules.budget.${name}`))}`).join(', ');
-  return html`<section class="panel live-data"><header class="schedule-head"><h2>${nameOf(job)}</h2>${state(job)}${copyableId(job.id)}<span class="space"></span><div class="line">${actions(job, load, { words: true })}</div></header>
-      ${!job.enabled && job.reason ? html`<p class="schedule-reason">${job.reason}</p>` : null}<div class="schedule-about"><div class="stack"><p class="plain-text schedule-prompt">${job.prompt}</p>${job.attachments.length ? html`<p class="line">${job.attachments.map(fileLink)}</p>` : null}
-      <dl class="schedule-facts">${fact('schedules.when', due(job))}${fact('schedules.agent', job.agentId ?? t('schedules.agent.none'))}${fact('schedules.model', job.model)}
-        ${fact('schedules.session', job.session ? `${job.session}${job.fresh ? ` (${t('schedules.session.each')})` : ''}` : t(job.fresh ? 'schedules.session.fresh' : 'schedules.session.own'))}
-        ${fact('schedules.channel', job.deliver && `${job.deliver.channel} ${job.deliver.chat_id}`)}${fact('schedules.webhook', job.webhook)}${fact('schedules.misfire', t(/** @type {any} */ (`schedules.misfire.${job.misfire}`)))}${fact('schedules.overlap', t(/** @type {any} */ (`schedules.overlap.${job.overlap}`)))}
-        ${fact('schedules.fact.max_age', job.max_age !== null && duration(job.max_age))}${fact('schedules.fact.jitter', job.jitter > 0 && t('schedules.fact.jitter.most', { time: duration(job.jitter) }))}${fact('schedules.fact.timeout', job.timeout !== null && duration(job.timeout))}
-        ${fact('schedules.max_failures', job.max_failures ? number(job.max_failures) : t('schedules.never'))}${fact('schedules.budget', limits)}${fact('schedules.fact.trouble', trouble(job))}${fact('schedules.fact.created', time(job.created_at))}</dl></div>
-      <div class="schedule-next"><h3>${t('schedules.next')}</h3>${nextTimes(job, job.enabled ? job.next_runs : [])}</div></div></section>`;
+/** Return fires with the errors of their runs. @param {string} id of the schedule @param {any[]} fires newest first */
+async function addErrors(id, fires) {
+  if (!fires.some((fire) => fire.run_status === 'failed')) return fires;
+  const until = new Date(Date.parse(fires[0].at) + 1000 * LATE).toISOString();
+  const { tasks } = await get('/api/tasks', { label: `schedule=${id}`, status: 'failed', until, limit: PAGE });
+  const errors = new Map(tasks.map((/** @type {any} */ run) => [run.id, run.error]));
+  return fires.map((fire) => ({ ...fire, error: fire.error ?? errors.get(fire.run_id) ?? null }));
+}
+
+/** @param {() => any} job @param {() => unknown} load @param {Set<string>} gone */
+function about(job, load, gone) {
+  return html`<section class="panel live-data"><header class="schedule-head"><h2>${() => nameOf(job())}</h2>${() => state(job())}${copyableId(job().id)}<span class="space"></span><div class="line">${actions(job, load, gone, { words: true })}</div></header>
+      ${() => !job().enabled && job().reason && html`<p class="schedule-reason">${job().reason}</p>`}<div class="schedule-about"><div class="stack"><p class="plain-text schedule-prompt" tabindex="0">${() => job().prompt}</p>
+      ${() => job().attachments.length > 0 && html`<p class="line">${job().attachments.map(fileLink)}</p>`}<dl class="schedule-facts">${() => facts(job())}</dl></div>
+      <div class="schedule-next"><h3>${t('schedules.next')}</h3>${() => nextTimes(job(), job().enabled ? job().next_runs : [])}</div></div></section>`;
+}
+
+/** @param {any} job */
+function facts(job) {
+  const fact = (/** @type {keyof typeof import('../strings/en.js').default} */ name, /** @type {unknown} */ value) => (value ? html`<div><dt>${t(name)}</dt><dd>${value}</dd></div>` : null);
+  const limits = job.budget && BUDGETS.filter((name) => job.budget[name] !== null).map((name) => (name === 'cost' ? cost(job.budget.cost) : `${number(job.budget[name])} ${t(`now.budget.${name}`)}`)).join(', ');
+  return html`${fact('schedules.when', due(job))}${fact('schedules.agent', job.agentId ?? t('schedules.agent.none'))}${fact('schedules.model', job.model)}
+    ${fact('schedules.session', job.session ? `${job.session}${job.fresh ? ` (${t('schedules.session.each')})` : ''}` : t(job.fresh ? 'schedules.session.fresh' : 'schedules.session.own'))}
+    ${fact('schedules.channel', job.deliver && `${job.deliver.channel} ${job.deliver.chat_id}`)}${fact('schedules.webhook', job.webhook)}
+    ${fact('schedules.misfire', t(/** @type {any} */ (`schedules.misfire.${job.misfire}`)))}${fact('schedules.fact.max_age', job.max_age !== null && duration(job.max_age))}${fact('schedules.overlap', t(/** @type {any} */ (`schedules.overlap.${job.overlap}`)))}
+    ${fact('schedules.fact.jitter', job.jitter > 0 && t('schedules.fact.jitter.most', { time: duration(job.jitter) }))}${fact('schedules.fact.timeout', job.timeout !== null && duration(job.timeout))}
+    ${fact('schedules.max_failures', job.max_failures ? number(job.max_failures) : t('schedules.never'))}${fact('schedules.budget', limits)}${fact('schedules.fact.trouble', trouble(job))}${fact('schedules.fact.created', time(job.created_at))}`;
 }
 
 /** @param {import('../core/list.js').LiveList<any>} fires @param {() => any} job */
