@@ -2,7 +2,7 @@ import './browser.mjs';
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
-import { me } from '../../gateway/web/core/api.js';
+import { ApiError, me } from '../../gateway/web/core/api.js';
 import { liveList } from '../../gateway/web/core/list.js';
 import * as live from '../../gateway/web/core/live.js';
 import { scope } from '../../gateway/web/core/signals.js';
@@ -127,4 +127,56 @@ test('a list that cannot be loaded says so, and can be loaded again', async () =
   await list.reload();
   assert.equal(list.state(), 'ready');
   assert.equal(ids(list), 'g f e');
+});
+
+test('a row that left the list is gone, though a new row came at the same time', async () => {
+  all = ['c', 'b', 'a'].map((id) => row(id));
+  const list = await open();
+  all = ['d', 'c', 'b'].map((id) => row(id));
+  await tell('d', 'a');
+  assert.equal(ids(list), 'd c b');
+});
+
+test('an older row that changed is loaded again, though a new row came at the same time', async () => {
+  const list = await open();
+  await list.loadMore();
+  all = ['h', 'g', 'f', 'e', 'd', 'b', 'a'].map((id) => row(id, id === 'd' ? 'changed' : id));
+  await tell('h', 'd', 'c');
+  assert.equal(ids(list), 'h g f e d b');
+  assert.equal(list.rows()[4].text, 'changed');
+});
+
+test('asking for older rows many times while they come loads one page', async () => {
+  const list = await open();
+  await Promise.all(Array.from({ length: 50 }, () => list.loadMore()));
+  assert.equal(ids(list), 'g f e d c b');
+  await list.loadMore();
+  assert.deepEqual(asked, ['e', 'b']);
+});
+
+test('a change that could not be loaded is tried again', async () => {
+  let fails = false;
+  const list = await open({ loadOne: async (id) => {
+    if (fails) throw new Error('no answer');
+    return loadOne(id);
+  } });
+  fails = true;
+  all[1] = row('f', 'changed');
+  await tell('f');
+  assert.equal(list.rows()[1].text, 'f');
+  fails = false;
+  await pause();
+  await pause();
+  assert.equal(list.rows()[1].text, 'changed');
+});
+
+test('a row that does not exist any more is gone, and the others are loaded', async () => {
+  const list = await open({ loadOne: async (id) => {
+    if (id === 'g') throw new ApiError(404, 'NOT_FOUND', 'gone');
+    return loadOne(id);
+  } });
+  all[1] = row('f', 'changed');
+  await tell('g', 'f');
+  assert.equal(ids(list), 'f e');
+  assert.equal(list.rows()[0].text, 'changed');
 });

@@ -1,8 +1,9 @@
 // @ts-check
 /** Lists that stay right while things change: pages of rows by cursor, new rows at the front, changed rows in place. */
 
+import { ApiError } from './api.js';
 import { onChanges } from './live.js';
-import { signal } from './signals.js';
+import { onCleanup, signal } from './signals.js';
 
 /**
  * @template T
@@ -19,6 +20,8 @@ import { signal } from './signals.js';
 /** changed rows that are asked for one by one; for more, the first page is loaded again */
 const MOST_SINGLE_ROWS = 4;
 const SHORTEST_PAUSE_MS = 500;
+/** between two tries while the gateway does not answer */
+const LONGEST_PAUSE_MS = 10_000;
 
 /**
  * Return a list that follows the change feed until the scope around this call ends.
@@ -42,9 +45,13 @@ export function liveList({ topics, load, keyOf, loadOne, refOf = (change) => cha
   let cursor = null;
   /** @type {Promise<void> | null} */
   let loading = null;
+  /** @type {Promise<void> | null} the older rows that are on their way */
+  let loadingMore = null;
   /** @type {Set<string>} */
   const changed = new Set();
   let pausing = false;
+  let pauseMs = SHORTEST_PAUSE_MS;
+  let isEnded = false;
 
   /** @param {() => Promise<void>} work one load at a time: answers must not overtake each other */
   const alone = (work) => {
@@ -62,40 +69,50 @@ export function liveList({ topics, load, keyOf, loadOne, refOf = (change) => cha
     cursor = page.next;
   });
 
-  const loadMore = () => (cursor === null ? Promise.resolve() : alone(async () => {
+  /** Each call while older rows are on their way is for the same ones: scrolling asks many times. */
+  const loadMore = () => (loadingMore ??= cursor === null ? Promise.resolve() : alone(async () => {
     if (cursor === null) return;
     const page = await load(cursor);
     const known = new Set(rows.peek().map(keyOf));
     rows.update((all) => [...all, ...page.rows.filter((row) => !known.has(keyOf(row)))]);
     cursor = page.next;
-  }));
+  })).finally(() => (loadingMore = null));
 
-  /** Load the first page again, and keep the older rows that are shown. */
-  const refresh = () => alone(async () => {
+  /** Load the first page again, and keep the older rows that are shown and have not changed. @param {string[]} keys of what has changed */
+  const refresh = async (keys) => {
     const page = await load(null);
     const oldest = page.rows.at(-1);
     const fresh = new Set(page.rows.map(keyOf));
-    const at = oldest ? rows.peek().findIndex((row) => keyOf(row) === keyOf(oldest)) : -1;
-    if (at < 0) {
+    const at = oldest && page.next !== null ? rows.peek().findIndex((row) => keyOf(row) === keyOf(oldest)) : -1;
+    const older = at < 0 ? [] : rows.peek().slice(at + 1).filter((row) => !fresh.has(keyOf(row)));
+    const stale = new Set(keys);
+    const changedOlder = older.map(keyOf).filter((key) => stale.has(key));
+    if (at < 0 || (changedOlder.length && !(loadOne && changedOlder.length <= MOST_SINGLE_ROWS))) {
       rows.set(page.rows);
       cursor = page.next;
-    } else rows.update((all) => [...page.rows, ...all.slice(at + 1).filter((row) => !fresh.has(keyOf(row)))]);
-  });
+      return;
+    }
+    rows.set([...page.rows, ...older]);
+    if (loadOne) await replaceRows(changedOlder, loadOne);
+  };
 
   const takeChanges = async () => {
-    if (pausing || changed.size === 0) return;
+    if (pausing || changed.size === 0 || isEnded) return;
     pausing = true;
     const keys = [...changed];
     changed.clear();
     const known = new Set(rows.peek().map(keyOf));
     const isFew = loadOne && keys.length <= MOST_SINGLE_ROWS && keys.every((key) => known.has(key));
-    await (isFew ? alone(() => replaceRows(keys, /** @type {any} */ (loadOne))) : refresh());
-    setTimeout(() => ((pausing = false), takeChanges()), SHORTEST_PAUSE_MS);
+    await alone(() => (isFew ? replaceRows(keys, /** @type {any} */ (loadOne)) : refresh(keys)));
+    // What could not be loaded is still to be done: else old rows would be shown as if they were live.
+    if (error.peek()) for (const key of keys) changed.add(key);
+    pauseMs = error.peek() ? Math.min(2 * pauseMs, LONGEST_PAUSE_MS) : SHORTEST_PAUSE_MS;
+    setTimeout(() => ((pausing = false), takeChanges()), pauseMs);
   };
 
   /** @param {string[]} keys @param {(key: string) => Promise<T | null>} loadRow */
   const replaceRows = async (keys, loadRow) => {
-    const found = new Map(await Promise.all(keys.map(async (key) => /** @type {const} */ ([key, await loadRow(key)]))));
+    const found = new Map(await Promise.all(keys.map(async (key) => /** @type {const} */ ([key, await loadRow(key).catch(nullIfGone)]))));
     rows.update((all) => all.flatMap((row) => {
       const next = found.get(keyOf(row));
       return next === undefined ? [row] : next === null ? [] : [next];
@@ -108,6 +125,13 @@ export function liveList({ topics, load, keyOf, loadOne, refOf = (change) => cha
     if (gone.size) alone(async () => rows.update((all) => all.filter((row) => !gone.has(keyOf(row)))));
     takeChanges();
   }, reload);
+  onCleanup(() => (isEnded = true));
   reload();
   return { rows, state, error, hasMore: () => (rows(), cursor !== null), loadMore, reload };
+}
+
+/** @param {unknown} problem @returns {null} a row that is not there any more */
+function nullIfGone(problem) {
+  if (problem instanceof ApiError && problem.status === 404) return null;
+  throw problem;
 }
