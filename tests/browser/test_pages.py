@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import quote
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, ViewportSize, expect
+from playwright.async_api import ViewportSize
 
 from tests.support import clients
 from tests.support.browser import Dashboard
+from tests.support.dashboard_pages import PHONE, ROWS, SCREEN, PageRow, find_address, wait_complete
 from tests.support.inprocess import Serving
 from tests.support.showcase import open_showcase
 
-WEB = Path(__file__).parents[2] / "gateway" / "web"
-PHONE: ViewportSize = {"width": 390, "height": 844}
-SCREEN: ViewportSize = {"width": 1440, "height": 900}
 SMALL_PHONE: ViewportSize = {"width": 320, "height": 640}
 
 
-class PageRow(NamedTuple):
-    """A row of PAGES in core/router.js."""
-
-    name: str
-    pattern: str
-
-
-ROWS = [
-    PageRow(*found)
-    for found in re.findall(r"{ name: '(\w+)', pattern: '([^']+)'", (WEB / "core" / "router.js").read_text())
-    if (WEB / "pages" / f"{found[0]}.js").exists() and found[1] != "/runs/:id"
-]
 by_page = pytest.mark.parametrize("row", ROWS, ids=[row.pattern for row in ROWS])
 
 
@@ -43,33 +26,6 @@ async def showcase(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
     """A gateway with something to show on each page. No test changes it."""
     async with open_showcase(tmp_path_factory.mktemp("showcase")) as served:
         yield served
-
-
-#: where a page with a part of the address finds it: a path of the API, a list in its answer, a field
-PARTS = {
-    "/chat/:session": ("/api/sessions", "sessions", "key"),
-    "/runs/:id": ("/api/tasks?status=succeeded&agent=atlas", "tasks", "id"),
-    "/board/:project": ("/api/projects", "projects", "slug"),
-    "/schedules/:id": ("/api/cron", "jobs", "id"),
-    "/deliveries/:id": ("/api/deliveries", "deliveries", "id"),
-    "/agents/:id": ("/api/agents", "agents", "id"),
-}
-
-
-async def find_address(served: Serving, row: PageRow) -> str:
-    """Return the address of a page with something to show."""
-    if row.pattern not in PARTS:
-        return f"{row.pattern}?q=archive" if row.name == "search" else row.pattern
-    path, name, field = PARTS[row.pattern]
-    async with served.client.get(path) as answer:
-        value = (await answer.json())[name][0][field]
-    return re.sub(r":\w+", quote(value, safe=""), row.pattern)
-
-
-async def wait_complete(page: Page) -> None:
-    """Wait until a page has its heading, and has loaded what it shows."""
-    await expect(page.get_by_role("heading", level=1)).not_to_be_empty()
-    await expect(page.locator("#content .loading")).to_have_count(0)
 
 
 @by_page

@@ -27,6 +27,7 @@ from gateway.domain.generation import GenerationRecord
 from gateway.domain.permission import PermissionQuestion
 from gateway.domain.ports.backend import Abilities, AgentHealth, Turn, TurnOutput
 from gateway.domain.sample import Sample
+from gateway.engine.execution import recorder
 from gateway.engine.execution.owner import Owner
 from gateway.errors import AgentError
 from gateway.process import identity
@@ -49,6 +50,8 @@ SETTINGS: dict[str, Any] = {
     "inbound": {"github": {"secret": "a-secret-of-the-showcase-of-some-length"}},
     "cron": {"timezone": "UTC"},
 }  # fmt: skip
+#: seconds in which an event is usually written: its time is that of its write
+_WRITE_SECONDS = 0.02
 #: hours since the model server of `scout` went away
 SCOUT_IS_DOWN_HOURS = 7
 HOUR = 3_600_000
@@ -110,6 +113,7 @@ class Actor:
                 await turn.ask_permission(step.does)
             else:
                 yield step.does
+                await asyncio.sleep(_WRITE_SECONDS)
 
 
 @asynccontextmanager
@@ -127,6 +131,7 @@ async def open_showcase(home: Path) -> AsyncIterator[Serving]:
         return Abilities(tells_tokens=True, tells_cost=agent.backend == "acp")
 
     with ExitStack() as patched:
+        patched.enter_context(mock.patch.object(recorder, "GATHER_SECONDS", 0))
         for kind in (acp, command, openai):
             scripted = msgspec.structs.replace(kind.BACKEND, open=open_actor, describe=describe)
             patched.enter_context(mock.patch.object(kind, "BACKEND", scripted))
@@ -164,6 +169,9 @@ class _Filler:
             if asked.steps:
                 await until(lambda prompt=asked.prompt: prompt in self._waiting, "the agent is at work")  # type: ignore[misc]
         self._clock.go_back_to(0)
+        for job in jobs:  # the scheduler has not seen that time went on
+            for enabled in (False, True):
+                await self._post(f"/api/cron/{job}/toggle", {"enabled": enabled})
         await self._post("/api/tokens", {"name": "phone", "scope": "read"})
         await self._post("/api/tokens", {"name": "team-board", "scope": "write"})
         await self._add_trend()
@@ -203,11 +211,19 @@ class _Filler:
         return str((await self._post("/api/tasks", body))["task"]["id"])
 
     async def _finish(self, asked: Asked) -> None:
-        assert await self._served.engine.wait_for_run(await self._submit(asked), PATIENCE)
+        run = await self._submit(asked)
+        assert await self._served.engine.wait_for_run(run, PATIENCE)
+        while asked.webhook and not (await self._get(f"/api/deliveries?task={run}"))["deliveries"][0]["attempt"]:
+            await asyncio.sleep(_WRITE_SECONDS)
 
     async def _trigger(self, job: str) -> None:
         fired = await self._post("/api/cron/trigger", {"job_id": job})
         assert await self._served.engine.wait_for_run(fired["run_id"], PATIENCE)
+
+    async def _get(self, path: str) -> Any:
+        async with self._served.client.get(path) as answer:
+            assert answer.status == 200, f"{path}: {await answer.text()}"
+            return await answer.json()
 
     async def _post(self, path: str, body: Any) -> Any:
         async with self._served.client.post(path, json=body) as answer:
@@ -235,10 +251,11 @@ class _Filler:
     async def _add_trend(self) -> None:
         """Store samples of a day."""
         store, now = self._served.engine._store, times.wall_clock()
-        for minutes in range(24 * 60, 0, -3):
+        samples = []
+        for minutes in range(24 * 60, 0, -1):
             day = math.sin(minutes / 229) ** 2
             wave = day * (1 + 0.3 * math.sin(minutes / 11))
-            await store.samples.add(
+            samples.append(
                 Sample(
                     at=now - minutes * MINUTE,
                     running=round(6 * wave),
@@ -252,6 +269,7 @@ class _Filler:
                     database_bytes=round(41e6 + (1440 - minutes) * 9e3),
                 )
             )
+        await asyncio.gather(*map(store.samples.add, samples))
 
 
 @asynccontextmanager
