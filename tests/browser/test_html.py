@@ -49,7 +49,7 @@ async def test_text_is_never_markup_wherever_it_stands(script: Script) -> None:
         place.append(html`<textarea .value=${bad}></textarea><a href=${'/x'}>${bad}</a>`);
         await settle();
         return [place.querySelectorAll('img').length, globalThis.ran ?? 0,
-                place.querySelector('p').textContent === bad.repeat(4), 
+                place.querySelector('p').textContent === bad.repeat(4),
                 place.querySelector('p').title === bad, place.querySelector('textarea').value === bad];
     """)
 

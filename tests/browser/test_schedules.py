@@ -126,7 +126,9 @@ async def test_a_schedule_that_failed_too_often_says_why_it_stopped(moongate: Se
         assert answer.status == 200
     await expect(page.locator(".schedule-reason")).to_contain_text("no more paper")
     await expect(page.get_by_text("Stopped", exact=True)).to_be_visible()
-    await expect(page.locator(".fires-table .row", has_text="Failed")).to_contain_text("Started by hand · no more paper")
+    await expect(page.locator(".fires-table .row", has_text="Failed")).to_contain_text(
+        "Started by hand · no more paper"
+    )
 
 
 async def test_expressions_come_back_as_the_choice_that_made_them(moongate: Serving, dashboard: Dashboard) -> None:

@@ -92,6 +92,7 @@ class Dashboard:
         self._browser = browser
         self._contexts: list[BrowserContext] = []
         self._hosts: set[str] = set()
+        self._strangers: set[str] = set()
         self._expected: Counter[tuple[int, str]] = Counter()
         self._may_lose_connection = False
         self._names = itertools.count(1)
@@ -140,6 +141,11 @@ class Dashboard:
         """
         self._expected[status, path] += times
 
+    def allow_stranger(self, host: str) -> None:
+        """Let pages of another host be opened; what goes wrong on them does not matter, but what they are answered."""
+        self._hosts.add(host)
+        self._strangers.add(host)
+
     def expect_lost_connection(self) -> None:
         """Let requests of this test stay without an answer: its gateway or its network goes away."""
         self._may_lose_connection = True
@@ -156,6 +162,8 @@ class Dashboard:
 
     def _note_console(self, message: ConsoleMessage) -> None:
         if message.type not in ("error", "warning") or _TOLD_BY_REQUESTS.match(message.text):
+            return
+        if message.page is not None and urlsplit(message.page.url).netloc in self._strangers:
             return
         if not (self._may_lose_connection and _LOST.search(message.text)):
             self.troubles.append(f"console {message.type}: {message.text} ({message.location.get('url', '')})")
@@ -179,6 +187,8 @@ class Dashboard:
 
     def _note_failure(self, request: Request) -> None:
         reason = request.failure or ""
+        if urlsplit(request.frame.url).netloc in self._strangers:
+            return
         # A page that is left or closed aborts what it no longer needs.
         if "net::ERR_ABORTED" not in reason and not self._may_lose_connection:
             self.troubles.append(f"no answer to {request.method} {request.url}: {reason}")

@@ -54,9 +54,11 @@ export function start() {
   const look = () => (document.hidden ? pause() : open());
   document.addEventListener('visibilitychange', look);
   window.addEventListener('online', look);
+  window.addEventListener('offline', lose);
   onCleanup(() => {
     document.removeEventListener('visibilitychange', look);
     window.removeEventListener('online', look);
+    window.removeEventListener('offline', lose);
   });
   look();
 }
