@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -138,9 +138,13 @@ def _field_names(found: Any) -> tuple[str, ...]:
 
 
 def _list_choices(found: Any) -> list[str]:
+    """Return the words that a field may have."""
     if isinstance(found, type) and issubclass(found, Enum):
         return [str(member.value) for member in found]
-    return [str(choice) for choice in get_args(found)]
+    if get_origin(found) is Literal:
+        return [str(choice) for choice in get_args(found)]
+    inside = [choice for part in get_args(found) for choice in _list_choices(part)]  # of a list, or of several types
+    return list(dict.fromkeys(inside))
 
 
 def _find_field_type(struct: Any, path: str) -> Any:

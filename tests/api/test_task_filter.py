@@ -47,6 +47,15 @@ async def test_a_filter_that_cannot_be_read_is_refused(moongate: Serving, query:
     assert (answer.status, answer.body["error"]["code"]) == (400, "INVALID_REQUEST")
 
 
+async def test_who_names_no_status_is_told_which_there_are(moongate: Serving) -> None:
+    known = "one of held, queued, running, succeeded, failed, cancelled."
+    asked = await ask(moongate, "GET", "/api/tasks?status=x,held")
+    sent = await ask(moongate, "POST", "/api/tasks/batch", {"action": "cancel", "filter": {"status": ["x"]}})
+
+    assert asked.message == f'query: status[0]: unknown value "x"; {known}'
+    assert sent.message == f'filter.status[0]: unknown value "x"; {known}'
+
+
 async def test_tasks_are_found_by_words_of_prompt_and_answer_in_every_status(moongate: Serving) -> None:
     await done(moongate, (await submit(moongate, "Count the Lemons"))["id"])
     await done(moongate, (await submit(moongate, "@@ fail lemonade"))["id"])
