@@ -114,7 +114,8 @@ class Doctor:
         try:
             async with asyncio.timeout(DOCTOR_TIMEOUT_SECONDS):
                 child = await self._children.spawn_child(
-                    [sys.executable, "-m", "cli.main", "doctor", "--json"],
+                    # -P: a module of the working directory, which anyone may have written, is not imported.
+                    [sys.executable, "-P", "-m", "cli.main", "doctor", "--json"],
                     cwd=self._find_directory(),
                     env=self._environ,
                 )

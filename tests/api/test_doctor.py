@@ -67,7 +67,19 @@ async def test_findings_are_shown_with_their_causes_and_remedies(moongate: Servi
     answer = await ask(moongate, "GET", "/api/doctor")
 
     assert (answer.status, answer.body["ok"], answer.body["findings"]) == (200, True, [FOUND])
-    assert [start.partition(" ")[2] for start in script.starts] == ["-m cli.main doctor --json"]
+    assert [start.partition(" ")[2] for start in script.starts] == ["-P -m cli.main doctor --json"]
+
+
+async def test_the_doctor_imports_no_module_of_the_directory_in_which_the_gateway_runs(
+    moongate: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent may work there, and write what it likes."""
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "__init__.py").touch()
+    (tmp_path / "cli" / "main.py").write_text("import json; print(json.dumps({'findings': []}))")
+    monkeypatch.chdir(tmp_path)
+
+    assert (await ask(moongate, "GET", "/api/doctor")).body["findings"] != []
 
 
 async def test_an_error_among_the_findings_is_told(moongate: Serving, script: Script) -> None:
