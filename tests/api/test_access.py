@@ -64,13 +64,14 @@ def test_the_public_routes_are_exactly_these() -> None:
 
 
 def test_every_scope_is_as_documented() -> None:
-    """read = GET but logs, tickets, and signing in and out; write = the rest, but what is for admins.
+    """read = GET but logs and the doctor, tickets, rendering, and signing in and out; write = the rest, but what is for
+    admins.
 
-    admin = tokens, logs, changes of agents, who is let in, unreadable rows, imports, and the gateway itself
+    admin = tokens, logs, the doctor, changes of agents, who is let in, unreadable rows, imports, and the gateway itself
     """
     for route in GUARDED:
         admin = route.path.startswith(
-            ("/api/tokens", "/api/logs", "/api/gateway", "/api/channels/", "/api/import")
+            ("/api/tokens", "/api/logs", "/api/doctor", "/api/gateway", "/api/channels/", "/api/import")
         ) or (
             (
                 route.path in ("/api/agents", "/api/agents/{id}", "/agents", "/agents/", "/agents/{id}")
@@ -84,6 +85,7 @@ def test_every_scope_is_as_documented() -> None:
             "/mcp",
             "/api/dashboard/codes",
             "/api/dashboard/sign-out",
+            "/api/render",  # it keeps nothing
         )
         expected = Scope.ADMIN if admin else Scope.READ if reads else Scope.WRITE
         assert route.scope is expected, name(route)
