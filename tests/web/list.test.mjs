@@ -101,6 +101,28 @@ test('a new row comes to the front, and the older rows stay', async () => {
   assert.equal(ids(list), 'h g f e d c b');
 });
 
+test('a list of one page keeps no row that belongs to it no more', async () => {
+  all = ['b', 'a'].map((id) => row(id));
+  const list = await open();
+  all = [row('c'), row('b')];
+  await tell('a', 'c');
+  assert.equal(ids(list), 'c b');
+});
+
+test('an older row that changed while new ones came is loaded alone', async () => {
+  const list = await open();
+  await list.loadMore();
+  all = [row('h'), ...all.filter(({ id }) => id !== 'c')];
+  await tell('c', 'h');
+  assert.equal(ids(list), 'h g f e d b');
+});
+
+test('a row that the gateway does not know any more is gone', async () => {
+  const list = await open({ loadOne: async () => { throw new ApiError(404, 'NOT_FOUND', 'gone'); } });
+  await tell('f');
+  assert.equal(ids(list), 'g e');
+});
+
 test('many changes are one load in each half second', async () => {
   const list = await open();
   const many = Array.from({ length: 500 }, (_, n) => `new${n}`);
