@@ -7,6 +7,11 @@ import { onCleanup, signal } from './signals.js';
 
 /** what is bound now, the newest last @type {import('./signals.js').Signal<Binding[]>} */
 export const bindings = signal(/** @type {Binding[]} */ ([]));
+/** into what a person types */
+const FIELDS = 'input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]';
+/** what these keys press or choose by themselves */
+const CONTROLS = 'a[href], button, summary, input, select';
+const OF_CONTROLS = ['Enter', ' '];
 const IS_MAC = navigator.platform.startsWith('Mac');
 
 /**
@@ -34,7 +39,8 @@ window.addEventListener('keydown', (event) => {
   if (event.defaultPrevented || event.isComposing) return;
   const pressed = name(event);
   const two = Date.now() - firstAt < 1000 ? `${first} ${pressed}` : '';
-  const isTyping = event.target instanceof Element && event.target.closest('input, textarea, select, [contenteditable]') !== null;
+  const isTyping = isInside(event, FIELDS);
+  if (OF_CONTROLS.includes(pressed) && isInside(event, CONTROLS)) return;
   const found = bindings.peek().findLast(({ keys, always }) => (keys === pressed || keys === two) && (always || !isTyping));
   [first, firstAt] = [isTyping ? '' : pressed, Date.now()];
   const isInDialog = document.querySelector('dialog[open]') !== null;
@@ -42,6 +48,9 @@ window.addEventListener('keydown', (event) => {
   event.preventDefault();
   found.act(event);
 });
+
+/** @param {KeyboardEvent} event @param {string} selector */
+const isInside = (event, selector) => event.target instanceof Element && event.target.closest(selector) !== null;
 
 /** @param {KeyboardEvent} event */
 function name(event) {
