@@ -11,6 +11,7 @@ import { effect, signal, untracked } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { badge, button, copy, copyableId, empty, failed, loading, statusName, time } from '../parts/basics.js';
 import { icon } from '../parts/icon.js';
+import { searchField } from '../parts/search_field.js';
 import { segments } from '../parts/segments.js';
 import { table } from '../parts/table.js';
 import { say } from '../parts/toast.js';
@@ -19,7 +20,6 @@ export const title = () => t('deliveries.title');
 export const styles = ['deliveries'];
 const PAGE = 100;
 const COUNT_PAUSE_MS = 1000;
-const TYPING_PAUSE_MS = 300;
 const STATUSES = ['dead', 'pending', 'sending', 'delivered'];
 const COLUMNS = /** @type {const} */ (['status', 'kind', 'address', 'attempt', 'created', 'next']);
 
@@ -45,15 +45,9 @@ function all(query) {
   };
   onChanges(['delivery'], soon, soon);
   effect(() => (read(), void count()));
-  /** @type {ReturnType<typeof setTimeout>} */
-  let timer;
-  const type = (/** @type {Event} */ event) => {
-    clearTimeout(timer);
-    timer = setTimeout(() => change({ text: /** @type {HTMLInputElement} */ (event.target).value.trim() }), TYPING_PAUSE_MS);
-  };
-  const choice = (/** @type {string} */ status) => /** @type {[string, string]} */ ([status, `${status ? statusName(status) : t('deliveries.all')}${counts() && status ? ` ${short(counts()?.[/** @type {'dead'} */ (status)] ?? 0)}` : ''}`]);
-  return html`<div class="stack"><div class="line">${() => segments(t('deliveries.which'), ['', ...STATUSES].map(choice), () => read().status, (status) => change({ status }))}
-      <input class="deliveries-find" type="search" aria-label=${t('deliveries.find')} placeholder=${t('deliveries.find')} value=${untracked(read).text} @input=${type}></div>
+  const label = (/** @type {string} */ status) => (status ? () => `${statusName(status)} ${counts() ? short(counts()?.[/** @type {'dead'} */ (status)] ?? 0) : ''}` : t('deliveries.all'));
+  return html`<div class="stack"><div class="line deliveries-choose">${segments(t('deliveries.which'), ['', ...STATUSES].map((status) => [status, label(status)]), () => read().status, (status) => change({ status }))}
+      ${searchField(t('deliveries.find'), () => read().text, (text) => change({ text }))}</div>
     ${() => {
       const { status, text } = read();
       return untracked(() => list(status, text));

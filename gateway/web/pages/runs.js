@@ -3,16 +3,17 @@
 
 import { can, get, newKey, post } from '../core/api.js';
 import { duration, firstLine, relative, secondsBetween, short } from '../core/format.js';
-import { html, only } from '../core/html.js';
+import { html } from '../core/html.js';
 import { bindKey } from '../core/keyboard.js';
 import { liveList } from '../core/list.js';
 import { onChanges } from '../core/live.js';
 import { go, link } from '../core/router.js';
-import { effect, signal, untracked } from '../core/signals.js';
+import { computed, effect, signal, untracked } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { badge, button, empty, failed, loading, statusName, time } from '../parts/basics.js';
 import { confirm, openDialog } from '../parts/dialog.js';
 import { icon } from '../parts/icon.js';
+import { searchField } from '../parts/search_field.js';
 import { table } from '../parts/table.js';
 import { say } from '../parts/toast.js';
 
@@ -20,7 +21,6 @@ export const title = () => t('runs.title');
 export const styles = ['runs'];
 const PAGE = 100;
 const COUNT_PAUSE_MS = 1000;
-const TYPING_PAUSE_MS = 300;
 const COLUMNS = /** @type {const} */ (['status', 'input', 'agent', 'source', 'created', 'took']);
 const STATUSES = ['held', 'queued', 'running', 'succeeded', 'failed', 'cancelled'];
 const SOURCES = ['message', 'agent', 'task', 'assign', 'background', 'cron', 'hook', 'webhook', 'openai', 'mcp'];
@@ -39,7 +39,7 @@ export function page({ query }) {
   get('/api/agents').then((answer) => agents.set(answer.agents), () => {});
   return html`<div class="runs-page">
     <aside class="filters" aria-label=${t('runs.filter')}>${states(read, change)}<div class="fields">${fields(read, change, agents)}</div></aside>
-    <section class="runs-list">${searchField(read, change, agents)}${() => {
+    <section class="runs-list">${searchLine(read, change, agents)}${() => {
       const filter = read();
       return untracked(() => list(filter));
     }}</section></div>`;
@@ -86,26 +86,26 @@ function states(read, change) {
 /** @param {() => Filter} read @param {(changes: Filter) => void} change @param {() => any[]} agents */
 function fields(read, change, agents) {
   const choose = (/** @type {string} */ name) => (/** @type {Event} */ event) => change({ [name]: /** @type {HTMLSelectElement} */ (event.target).value });
-  const select = (/** @type {string} */ name, /** @type {() => [string, string][]} */ options) => html`<label class="field"><span class="field-label">${t(/** @type {any} */ (`runs.filter.${name}`))}</span>
-    ${() => html`<select .value=${untracked(read)[name] ?? ''} @change=${choose(name)}><option value="">${t('runs.any')}</option>${options().map(([value, label]) => html`<option value=${value}>${label}</option>`)}</select>`}</label>`;
+  const select = (/** @type {string} */ name, /** @type {() => [string, string][]} */ options) => {
+    const present = () => read()[name] ?? '';
+    // What the address has may be none of them, such as an agent that was deleted.
+    const all = computed(() => (!present() || options().some(([value]) => value === present()) ? options() : [...options(), [present(), present()]]));
+    return html`<label class="field"><span class="field-label">${t(/** @type {any} */ (`runs.filter.${name}`))}</span>
+      ${() => html`<select .value=${present} @change=${choose(name)}><option value="">${t('runs.any')}</option>${all().map(([value, label]) => html`<option value=${value}>${label}</option>`)}</select>`}</label>`;
+  };
   const text = (/** @type {string} */ name, /** @type {string} */ hint) => html`<label class="field"><span class="field-label">${t(/** @type {any} */ (`runs.filter.${name}`))}</span>
     <input type="text" placeholder=${hint} .value=${() => read()[name] ?? ''} spellcheck="false" @change=${choose(name)}></label>`;
-  return html`${select('agent', () => agents().map((agent) => [agent.slug, agent.name]))}
-    ${select('source', () => SOURCES.map((name) => [name, name]))}
-    ${select('age', () => Object.keys(AGES).map((name) => [name, t(/** @type {any} */ (`runs.age.${name}`))]))}
+  /** @type {[string, string][]} */
+  const sources = SOURCES.map((name) => [name, name]);
+  /** @type {[string, string][]} */
+  const ages = Object.keys(AGES).map((name) => [name, t(/** @type {any} */ (`runs.age.${name}`))]);
+  return html`${select('agent', () => agents().map((agent) => [agent.slug, agent.name]))}${select('source', () => sources)}${select('age', () => ages)}
     ${text('label', 'project=site')}${text('session', 'main:webchat:…')}`;
 }
 
 /** The field for words, and on small screens the button for the other filters. @param {() => Filter} read @param {(changes: Filter) => void} change @param {() => any[]} agents */
-function searchField(read, change, agents) {
-  /** @type {ReturnType<typeof setTimeout>} */
-  let timer;
-  const type = (/** @type {Event} */ event) => {
-    clearTimeout(timer);
-    const text = /** @type {HTMLInputElement} */ (event.target).value.trim();
-    timer = setTimeout(() => change({ text }), TYPING_PAUSE_MS);
-  };
-  const input = only(html`<input type="search" aria-label=${t('runs.search')} placeholder=${t('runs.search')} value=${untracked(read).text ?? ''} @input=${type}>`);
+function searchLine(read, change, agents) {
+  const input = searchField(t('runs.search'), () => read().text ?? '', (text) => change({ text }));
   bindKey('f', t('runs.search'), () => input.focus());
   const others = () => openDialog(t('runs.filter'), () => html`<div class="form">${fields(read, change, agents)}</div>`);
   const used = () => FILTERS.filter((name) => name !== 'status' && name !== 'text' && read()[name]);

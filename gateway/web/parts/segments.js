@@ -5,7 +5,7 @@ import { html } from '../core/html.js';
 
 /**
  * @param {string} label
- * @param {[value: string, text: string][]} choices
+ * @param {[value: string, text: string | (() => string)][]} choices
  * @param {() => string} chosen
  * @param {(value: string) => void} choose
  */
