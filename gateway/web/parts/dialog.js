@@ -7,6 +7,8 @@ import { t } from '../core/text.js';
 import { button, complain } from './basics.js';
 import { icon } from './icon.js';
 
+let opened = 0;
+
 /**
  * Show a dialog.
  * @template T
@@ -19,10 +21,11 @@ export function openDialog(title, content, { wide = false, side = false } = {}) 
   return new Promise((resolve) => {
     /** @type {T | undefined} */
     let value;
+    const titleId = `dialog-title-${++opened}`; // one may be open above another
     const [dialog, end] = scope(() => {
       const close = (/** @type {T | undefined} */ given) => ((value = given), /** @type {HTMLDialogElement} */ (dialog).close());
-      return /** @type {HTMLDialogElement} */ (only(html`<dialog class=${side ? 'side' : wide ? 'wide' : ''} aria-labelledby="dialog-title">
-        <header><h2 id="dialog-title">${title}</h2>
+      return /** @type {HTMLDialogElement} */ (only(html`<dialog class=${side ? 'side' : wide ? 'wide' : ''} aria-labelledby=${titleId}>
+        <header><h2 id=${titleId}>${title}</h2>
           <button type="button" class="button plain icon-only" aria-label=${t('close')} @click=${() => close(undefined)}>${icon('close')}</button></header>
         <div class="dialog-body">${content(close)}</div></dialog>`));
     });
