@@ -83,7 +83,7 @@ function piece(one) {
   }
   if (one.kind === 'tool') return toolRow(one);
   if (one.kind === 'permission') {
-    return html`<div>${() => (one.request().answer ? html`<div class="given">${icon(one.request().answer === 'deny' ? 'cancelled' : 'check')}<span>${one.request().action}</span>${answered(one.request())}</div>` : permissionCard(one.request()))}</div>`;
+    return html`<div>${() => (one.request().answer ? html`<div class="given">${icon(one.request().answer === 'deny' ? 'cancelled' : 'check')}<span>${one.request().action}</span>${answered(one.request())}</div>` : permissionCard(() => one.request()))}</div>`;
   }
   if (one.kind === 'file') return html`<div class="files">${fileLink(one.data)}</div>`;
   if (one.kind === 'again') return html`<p class="remark muted">${icon('retry')}<span>${one.data.reason ? t('chat.again.why', { n: one.data.attempt, why: one.data.reason }) : t('chat.again', { n: one.data.attempt })}</span></p>`;

@@ -1,14 +1,14 @@
 // @ts-check
 /** A project as a board: its runs are cards, which move by themselves while agents work, and by hand to start or stop them. */
 
-import { can, get, newKey, patch, post, remove } from '../core/api.js';
+import { ApiError, can, get, newKey, patch, post, remove } from '../core/api.js';
 import { cost, firstLine, relative } from '../core/format.js';
 import { each, html, trusted } from '../core/html.js';
 import { bindKey } from '../core/keyboard.js';
 import { liveList } from '../core/list.js';
 import { onChanges } from '../core/live.js';
 import { go, link } from '../core/router.js';
-import { computed, effect, signal } from '../core/signals.js';
+import { computed, effect, signal, untracked } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { badge, button, complain, empty, failed, fileLink, loading } from '../parts/basics.js';
 import { confirm, field, openDialog, openForm } from '../parts/dialog.js';
@@ -18,6 +18,7 @@ import { permissionCard } from '../parts/permission.js';
 export const title = () => t('board.title');
 export const styles = ['board', 'code'];
 const MOST_CARDS = 200;
+const MOST_TURNS = 50;
 const FINAL = ['succeeded', 'failed', 'cancelled'];
 /** @typedef {'planned' | 'queued' | 'running' | 'needs' | 'done' | 'failed'} Column */
 const COLUMNS = /** @type {const} */ (['planned', 'queued', 'running', 'needs', 'done', 'failed']);
@@ -27,7 +28,7 @@ const ICONS = { planned: 'held', queued: 'queued', running: 'running', needs: 'w
 /** @param {{params: Record<string, string>}} place */
 export function page({ params }) {
   const projects = liveList({
-    topics: ['project', 'run'],
+    topics: ['project'],
     keyOf: (one) => one.slug,
     load: async () => ({ rows: (await get('/api/projects')).projects, next: null }),
   });
@@ -36,18 +37,22 @@ export function page({ params }) {
     if (!slug && projects.rows().length) go(link(`/board/${encodeURIComponent(projects.rows()[0].slug)}`), { replace: true });
   });
   const project = computed(() => projects.rows().find((one) => one.slug === slug));
-  return html`<div class="board-page"><header class="line">${() => projects.rows().length > 0 && html`<label><span class="hidden-text">${t('board.project')}</span>
-      <select class="board-choose" .value=${slug ?? ''} @change=${(/** @type {Event} */ event) => go(link(`/board/${encodeURIComponent(/** @type {HTMLSelectElement} */ (event.target).value)}`))}>
-        ${projects.rows().map((one) => html`<option value=${one.slug}>${one.name}</option>`)}</select></label>`}
-      ${() => can('write') && project() && html`${button(t('board.edit'), () => editProject(project(), projects.reload), { kind: 'plain', icon: 'edit', iconOnly: true })}
+  const isKnown = computed(() => project() !== undefined);
+  const hasAny = computed(() => projects.rows().length > 0);
+  const choose = (/** @type {Event} */ event) => go(link(`/board/${encodeURIComponent(/** @type {HTMLSelectElement} */ (event.target).value)}`));
+  return html`<div class="board-page"><header class="line">${() => hasAny() && html`<label><span class="hidden-text">${t('board.project')}</span>
+      <select class="board-choose" .value=${isKnown() ? slug : ''} @change=${choose}>${isKnown() ? null : html`<option value="">–</option>`}
+        ${each(projects.rows, (one) => one.slug, (one) => html`<option value=${one().slug}>${() => one().name}</option>`)}</select></label>`}
+      ${() => can('write') && isKnown() && html`${button(t('board.edit'), () => editProject(project(), projects.reload), { kind: 'plain', icon: 'edit', iconOnly: true })}
         ${button(t('board.delete'), () => dropProject(project()), { kind: 'plain', icon: 'trash', iconOnly: true })}`}<span class="space"></span>
       ${can('write') ? button(t('board.new'), () => editProject(null, projects.reload), { icon: 'plus' }) : null}</header>
     ${() => project()?.note && html`<p class="muted board-note">${project()?.note}</p>`}
     ${() => {
       if (projects.state() === 'loading') return loading(4);
       if (projects.state() === 'failed') return failed(projects.error(), projects.reload);
-      return projects.rows().length ? null : empty('board', t('board.empty'));
-    }}${slug ? board(slug) : null}</div>`;
+      if (slug && !isKnown()) return empty('board', t('board.gone', { slug }));
+      return hasAny() ? null : empty('board', t('board.empty'), { command: 'gateway projects create NAME' });
+    }}${() => (slug && isKnown() ? board(slug) : null)}</div>`;
 }
 
 /** @param {string} slug */
@@ -70,6 +75,8 @@ function board(slug) {
   const of = (/** @type {Column} */ name) => cards.rows().filter((run) => columnOf(run) === name && !(run.parent && known().has(run.parent)));
   const dragged = signal(/** @type {any} */ (null));
   const add = () => addCard(slug, null);
+  // A pointer that moves drags nothing: a card that was gone before it was dropped does not tell its end.
+  const release = () => dragged.peek() && dragged.set(null);
   if (can('write')) bindKey('n', t('board.add'), add);
   const column = (/** @type {Column} */ name) => {
     const fits = () => dragged() !== null && moveFor(dragged(), columnOf(dragged()), name) !== null;
@@ -86,7 +93,7 @@ function board(slug) {
       <ul>${each(() => of(name), (run) => run.id, (run) => cardOf(run, () => children().get(run().id) ?? [], dragged, slug))}</ul></section>`;
   };
   return html`${() => (cards.state() === 'failed' ? failed(cards.error(), cards.reload) : cards.state() === 'loading' && loading(6))}
-    <div class="columns live-data" ?hidden=${() => cards.state() !== 'ready'} tabindex="0" role="group" aria-label=${t('board.title')}>${COLUMNS.map(column)}</div>`;
+    <div class="columns live-data" @pointermove=${release} ?hidden=${() => cards.state() !== 'ready'} tabindex="0" role="group" aria-label=${t('board.title')}>${COLUMNS.map(column)}</div>`;
 }
 
 /**
@@ -173,36 +180,69 @@ async function addCard(slug, parent) {
 function openCard(id, slug) {
   return openDialog(t('board.card'), (close) => {
     const details = signal(/** @type {any} */ (null));
-    const messages = signal(/** @type {any[]} */ ([]));
+    const turns = signal(/** @type {any[]} */ ([]));
     const problem = signal(/** @type {Error | null} */ (null));
     const load = async () => {
       try {
         const found = await get(`/api/tasks/${id}`);
+        turns.set(await loadTurns(found.task.session));
         details.set(found);
-        const talk = await get(`/api/sessions/${encodeURIComponent(found.task.session)}/history`, { limit: 50, render: 'html' }).catch(() => ({ messages: [] }));
-        messages.set(talk.messages);
       } catch (error) {
         problem.set(/** @type {Error} */ (error));
       }
     };
     onChanges(['run', 'permission'], (changes) => changes.some(({ ref, session }) => ref.startsWith(id) || session === details.peek()?.task.session) && load(), load);
     load();
-    return html`${() => (details() ? null : problem() ? failed(problem(), load) : loading(3))}${() => details() && cardDetails(details(), slug, close)}
-      <ul class="talk-list">${each(messages, (one) => `${one.run_id} ${one.role} ${one.at}`, (one) => message(one()))}</ul>${() => details() && can('write') && talkForm(details().task)}`;
+    const isLoaded = computed(() => details() !== null);
+    return html`${() => (isLoaded() ? null : problem() ? failed(problem(), load) : loading(3))}${() => isLoaded() && untracked(() => html`${cardDetails(details, slug, close)}
+      <ul class="talk-list">${each(turns, (one) => one.key, (one) => (one().task ? turnOutside(one) : message(one())))}</ul>${can('write') ? talkForm(details().task) : null}`)}`;
   }, { side: true });
 }
 
-/** @param {any} found @param {string} slug @param {() => void} close */
-function cardDetails({ task, permissions }, slug, close) {
-  const column = /** @type {Column} */ ({ held: 'planned', queued: 'queued', running: 'running', succeeded: 'done' }[/** @type {string} */ (task.status)] ?? 'failed');
-  const start = moveFor(task, column, 'queued');
-  const stop = moveFor(task, column, 'failed');
-  return html`<div class="line">${badge(task.status)}<span class="muted">${task.agentId}</span><span class="space"></span>
-      ${can('write') && start ? button(column === 'planned' ? t('run.release') : t('run.retry'), start, { kind: 'primary', icon: 'play' }) : null}
-      ${can('write') && stop ? button(t('run.cancel'), stop, { kind: 'danger', icon: 'stop' }) : null}
-      ${can('write') ? button(t('board.part'), () => addCard(slug, task.id), { icon: 'plus' }) : null}
-      <a class="button plain" href=${link(`/runs/${task.id}`)} @click=${() => close()}>${t('board.run')}</a></div>
-    ${permissions.map((/** @type {any} */ one) => permissionCard(one))}${task.status === 'held' ? html`<p class="plain-text message user">${task.input}</p>` : null}${task.error ? html`<p class="card-error">${task.error}</p>` : null}`;
+/** Return what was said in a session, and its runs that are not in the transcript, by time. @param {string} session */
+async function loadTurns(session) {
+  const [said, ran] = await Promise.all([
+    get(`/api/sessions/${encodeURIComponent(session)}/history`, { limit: MOST_TURNS, render: 'html' }).catch(nullIfGone),
+    get('/api/tasks', { session, limit: MOST_TURNS }),
+  ]);
+  const messages = /** @type {any[]} */ (said?.messages ?? []).map((one) => ({ ...one, key: `${one.run_id} ${one.role} ${one.at}` }));
+  const known = new Set(messages.map((one) => one.run_id));
+  const others = /** @type {any[]} */ (ran.tasks).filter((task) => !known.has(task.id)).map((task) => ({ task, key: task.id, at: task.created_at }));
+  return [...messages, ...others].sort((a, b) => new Date(a.at).getTime() - new Date(b.at).getTime());
+}
+
+/** A session that has no transcript yet is none. @param {unknown} error */
+function nullIfGone(error) {
+  if (error instanceof ApiError && error.status === 404) return null;
+  throw error;
+}
+
+/** What was asked in a run that is not in the transcript, or not yet. @param {() => any} turn */
+function turnOutside(turn) {
+  const { input, attachments } = turn().task;
+  const status = computed(() => turn().task.status);
+  const error = computed(() => turn().task.error);
+  return html`<li class="talk-turn"><div class="message user"><p class="plain-text">${input}</p>${attachments.length ? html`<div class="line">${attachments.map(fileLink)}</div>` : null}</div>
+    <p class="line muted">${() => badge(status())}${() => error() && html`<span class="card-error">${error()}</span>`}</p></li>`;
+}
+
+/** @param {() => any} details @param {string} slug @param {() => void} close */
+function cardDetails(details, slug, close) {
+  const task = () => details().task;
+  const status = computed(() => task().status);
+  const isAsked = computed(() => task().cancel_requested);
+  const column = () => /** @type {Column} */ ({ held: 'planned', queued: 'queued', running: 'running', succeeded: 'done' }[/** @type {string} */ (status())] ?? 'failed');
+  const { id, agentId: agent } = untracked(task);
+  const move = (/** @type {Column} */ to) => moveFor({ id, status: status() }, column(), to);
+  return html`<div class="line">${() => badge(status())}<span class="muted">${agent}</span><span class="space"></span>
+      ${() => {
+        const [start, stop] = [move('queued'), move('failed')];
+        if (!can('write')) return null;
+        return html`${start ? button(column() === 'planned' ? t('run.release') : t('run.retry'), start, { kind: 'primary', icon: 'play' }) : null}
+          ${stop ? button(t('run.cancel'), stop, { kind: 'danger', icon: 'stop', disabled: isAsked }) : null}`;
+      }}${can('write') ? button(t('board.part'), () => addCard(slug, id), { icon: 'plus' }) : null}
+      <a class="button plain" href=${link(`/runs/${id}`)} @click=${() => close()}>${t('board.run')}</a></div>
+    ${each(() => details().permissions, (one) => one.id, (one) => permissionCard(one))}`;
 }
 
 /** @param {any} one */
@@ -214,18 +254,27 @@ function message(one) {
 /** @param {any} task */
 function talkForm(task) {
   let key = newKey();
+  let isSending = false;
   const send = async (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
     const form = /** @type {HTMLFormElement} */ (event.currentTarget);
     const input = /** @type {HTMLTextAreaElement} */ (form.elements.namedItem('input'));
-    if (!input.value.trim()) return;
+    if (!input.value.trim() || isSending) return;
+    isSending = true;
     try {
       await post('/api/tasks', { input: input.value, session: task.session, agentId: task.agentId, labels: { card: task.id } }, { key });
       input.value = '';
       key = newKey();
     } catch (error) {
       complain(error);
+    } finally {
+      isSending = false;
     }
   };
-  return html`<form class="talk-form" @submit=${send}><textarea name="input" rows="2" aria-label=${t('board.say')} placeholder=${t('board.say')}></textarea><button type="submit" class="button primary icon-only" aria-label=${t('board.say')}>${icon('send')}</button></form>`;
+  const press = (/** @type {KeyboardEvent} */ event) => {
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    /** @type {HTMLTextAreaElement} */ (event.currentTarget).form?.requestSubmit();
+  };
+  return html`<form class="talk-form" @submit=${send}><textarea name="input" rows="2" @keydown=${press} aria-label=${t('board.say')} placeholder=${t('board.say')}></textarea><button type="submit" class="button primary icon-only" aria-label=${t('board.say')}>${icon('send')}</button></form>`;
 }

@@ -40,7 +40,7 @@ export function page() {
     <section class="now-needs" aria-labelledby="now-needs" aria-live="polite"><h2 id="now-needs">${t('now.needs')}</h2>
       ${() => (asked.state() === 'failed' ? failed(asked.error(), asked.reload) : asked.state() === 'loading' && loading(1))}
       ${() => isCalm() && html`<p class="calm">${icon('succeeded')}${t('now.calm')}</p>`}
-      <div class="needs">${each(asked.rows, (one) => `${one.task}/${one.id}`, (one) => permissionCard(one(), { head: whose(one()) }))}</div>
+      <div class="needs">${each(asked.rows, (one) => `${one.task}/${one.id}`, (one) => permissionCard(one, { head: whose(one()) }))}</div>
       ${() => about.broken().map((job) => html`<div class="need">${icon('failed')}<span><a href=${link(`/schedules/${job.id}`)}>${job.name}</a> ${job.enabled ? t('now.failing', { n: job.failures }) : job.reason}</span></div>`)}
       ${each(dead.rows, (one) => one.id, (one) => deadLetter(one()))}</section>
     <div class="now-columns"><div class="stack">

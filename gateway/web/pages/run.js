@@ -98,7 +98,7 @@ function content(details, groups, times) {
       <span class="space"></span>${actions(task)}</div>
       ${() => task().error && html`<p class="run-error" role="alert">${icon('failed')}<span>${task().error}</span></p>`}
       ${() => task().waits && html`<p class="muted">${t('run.waits', { why: task().waits.why })}</p>`}</header>
-    ${each(() => details().permissions, (one) => one.id, (one) => permissionCard(one()))}
+    ${each(() => details().permissions, (one) => one.id, (one) => permissionCard(one))}
     ${facts(task, times)}
     <div class="run-columns"><section class="panel"><header><h2>${t('timeline')}</h2><span class="space"></span><span class="muted">${() => times() && t('run.times', { waited: duration(times().waited_seconds), worked: duration(times().worked_seconds) })}</span></header>
       ${timeline(groups, { chosen })}${() => times() && !times().complete && html`<p class="muted">${t('run.timeline.cut')}</p>`}

@@ -4,7 +4,7 @@
 import { can, newKey, post } from '../core/api.js';
 import { duration, now } from '../core/format.js';
 import { html } from '../core/html.js';
-import { signal } from '../core/signals.js';
+import { computed, signal } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { button, time } from './basics.js';
 import { field } from './dialog.js';
@@ -14,20 +14,22 @@ import { icon } from './icon.js';
 const SOON_SECONDS = 60;
 
 /**
- * Return a request. It says who answered when somebody has, here or elsewhere.
- * @param {any} request a PermissionShown
+ * Return a request. It says who answered when somebody has, here or elsewhere; until then, what is typed into it stays.
+ * @param {() => any} read the present PermissionShown
  * @param {{head?: Node | null}} [options] `head`: what stands above, such as whose agent asks
  */
-export function permissionCard(request, { head = null } = {}) {
-  const given = signal(request);
+export function permissionCard(read, { head = null } = {}) {
+  const request = read();
+  const mine = signal(/** @type {any} */ (null));
+  const given = computed(() => (read().answer ? read() : mine()));
   const key = newKey(); // the same for each try: an answer counts once
   const answer = async (/** @type {string} */ choice, /** @type {any} */ content = undefined) => {
     const path = `/api/tasks/${request.task}/permissions/${request.id}`;
-    given.set((await post(path, { answer: choice, ...(content && { content }) }, { key: `${key}${choice}` })).permission);
+    mine.set((await post(path, { answer: choice, ...(content && { content }) }, { key: `${key}${choice}` })).permission);
   };
   return html`<article class="permission" data-status="waiting">${head}
     <p class="permission-what">${icon('waiting')}<strong>${request.question?.message ?? request.action}</strong></p>
-    ${() => (given().answer ? answered(given()) : html`${expiry(request)}${can('write') ? choices(request, answer) : html`<p class="muted">${t('permission.read.only')}</p>`}`)}</article>`;
+    ${() => (given() ? answered(given()) : html`${expiry(request)}${can('write') ? choices(request, answer) : html`<p class="muted">${t('permission.read.only')}</p>`}`)}</article>`;
 }
 
 /** @param {any} request */

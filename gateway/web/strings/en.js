@@ -196,6 +196,7 @@ export default {
   'board.delete': 'Delete the project',
   'board.delete.sure': '{name} goes from the board. Its runs stay.',
   'board.empty': 'No project yet. A project is a board of runs: agents move the cards while they work.',
+  'board.gone': 'There is no project {slug}.',
   'board.name': 'Name',
   'board.slug': 'Short name',
   'board.slug.hint': 'Runs belong to it by the label project. Empty: made from the name.',
