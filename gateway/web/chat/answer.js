@@ -86,7 +86,7 @@ export function makeAnswer(run) {
 /**
  * Take all events of a run that were not taken yet, up to its end or that of the scope around this call. A lost
  * connection goes on where it was; while the page is hidden there is none.
- * @param {Answer} answer
+ * @param {Pick<Answer, 'run' | 'take' | 'last' | 'isEnded'>} answer
  */
 export function follow(answer) {
   /** @type {EventSource | null} */

@@ -10,7 +10,7 @@ import { signal } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { icon } from './icon.js';
 
-/** @typedef {{kind: string, title: string, attempt: number, started_at: string, ended_at: string | null, status: string, first_event: number, last_event: number, detail: string | null, error: string | null}} Group */
+/** @typedef {{kind: string, title: string, attempt: number, started_at: string, ended_at: string | null, status: string, first_event: number | null, last_event: number | null, detail: string | null, error: string | null}} Group */
 
 /** @type {Record<string, string>} */
 const ICONS = { wait: 'queued', attempt: 'play', tool: 'tool', permission: 'waiting', text: 'chat', thinking: 'thinking', delivery: 'deliveries', file: 'file', log: 'system' };
@@ -19,7 +19,7 @@ const NARROWEST_PERCENT = 0.6;
 
 /**
  * @param {() => Group[]} groups oldest first
- * @param {{chosen: import('../core/signals.js').Signal<number | null>}} options `chosen`: the first event of the chosen group
+ * @param {{chosen: import('../core/signals.js').Signal<string | null>}} options `chosen`: the key of the chosen group
  */
 export function timeline(groups, { chosen }) {
   const range = () => {
@@ -35,13 +35,16 @@ export function timeline(groups, { chosen }) {
     const width = Math.max(NARROWEST_PERCENT, (end - start) * 100);
     return `left:${Math.min(100 - width, start * 100)}%;width:${width}%`;
   };
-  const row = (/** @type {() => Group} */ read) => html`<li><button type="button" class="step" aria-pressed=${() => String(chosen() === read().first_event)}
-    data-kind=${read().kind} data-status=${() => read().status} @click=${() => chosen.update((at) => (at === read().first_event ? null : read().first_event))}>
+  const row = (/** @type {() => Group} */ read) => html`<li><button type="button" class="step" aria-pressed=${() => String(chosen() === groupKey(read()))}
+    data-kind=${read().kind} data-status=${() => read().status} @click=${() => chosen.update((key) => (key === groupKey(read()) ? null : groupKey(read())))}>
     <span class="step-name">${icon(ICONS[read().kind] ?? 'more')}<span>${() => read().title}</span>${() => (read().status === 'error' ? html`<span class="step-mark">${icon('failed')}<span class="hidden-text">${t('timeline.error')}</span></span>` : null)}</span>
     <span class="step-track"><span class="step-bar" .style=${() => place(read())}></span></span>
     <span class="step-time number">${() => duration(secondsBetween(read().started_at, read().ended_at))}</span></button></li>`;
-  return html`<ol class="timeline" aria-label=${t('timeline')}>${each(groups, (one) => `${one.kind} ${one.first_event} ${one.started_at} ${one.title}`, row)}</ol>`;
+  return html`<ol class="timeline" aria-label=${t('timeline')}>${each(groups, groupKey, row)}</ol>`;
 }
 
-/** @returns {import('../core/signals.js').Signal<number | null>} */
-export const nothingChosen = () => signal(/** @type {number | null} */ (null));
+/** Return what tells a group from the others of its run, and stays while it goes on. @param {Group} one */
+export const groupKey = (one) => `${one.kind} ${one.first_event} ${one.started_at} ${one.title}`;
+
+/** @returns {import('../core/signals.js').Signal<string | null>} */
+export const nothingChosen = () => signal(/** @type {string | null} */ (null));
