@@ -10,7 +10,7 @@ import { signal } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { badge, button, empty, failed, loading } from '../parts/basics.js';
 import { bars } from '../parts/bars.js';
-import { confirm, field, openForm } from '../parts/dialog.js';
+import { confirm, field, openDialog, openForm } from '../parts/dialog.js';
 import { icon } from '../parts/icon.js';
 import { addCommand } from '../parts/palette.js';
 
@@ -100,7 +100,7 @@ function choices(label, all) {
 /** @param {() => any} agent @param {() => any[] | null} agents @param {() => unknown} load */
 function actions(agent, agents, load) {
   if (!can('admin')) return null;
-  if (agent().base === null) return html`<span class="muted">${icon('lock')} ${t('agents.configured')}</span>`;
+  if (agent().base === null) return button(t('agents.configured'), explain, { kind: 'plain', icon: 'lock' });
   const path = `/api/agents/${encodeURIComponent(agent().id)}`;
   const toggle = async () => (await put(path, { is_enabled: !agent().is_enabled }), load());
   const drop = async () => (await confirm(t('agents.delete', { name: agent().name }), t('agents.delete.sure'), t('delete'))) && (await remove(path), load());
@@ -108,12 +108,16 @@ function actions(agent, agents, load) {
     ${button(t('edit'), () => edit(agent(), agents() ?? [], load), { kind: 'plain', icon: 'edit', iconOnly: true })}${button(t('delete'), drop, { kind: 'plain', icon: 'trash', iconOnly: true })}`;
 }
 
+/** Say how an agent of the config file is changed: not here. */
+const explain = () => openDialog(t('agents.configured.title'), (close) => html`<p>${t('agents.configured.how')}</p><p><code>gateway config path</code></p>
+  <p>${t('agents.configured.then')} <a href=${link('/system')} @click=${() => close()}>${t('system.title')}</a></p>`);
+
 /** Add an agent, or change one. @param {any} agent null for a new one @param {any[]} agents @param {() => unknown} load */
 async function edit(agent, agents, load) {
   const bases = agents.filter((one) => one.base === null);
   const key = newKey();
   const limit = (/** @type {string} */ name) => field(t(/** @type {any} */ (`agents.budget.${name}`)), html`<input type="number" name=${name} min="0" step=${name === 'cost' ? '0.01' : '1'} value=${agent?.budget?.[name] ?? ''}>`);
-  const fields = html`${field(t('agents.slug'), html`<input name="slug" required pattern="[A-Za-z0-9][A-Za-z0-9._:@\-]*" maxlength="50" value=${agent?.slug ?? ''} spellcheck="false" autofocus>`, t('agents.slug.hint'))}
+  const fields = html`${field(t('agents.slug'), html`<input name="slug" required pattern="[A-Za-z0-9][A-Za-z0-9._:@\\-]*" maxlength="50" value=${agent?.slug ?? ''} spellcheck="false" autofocus>`, t('agents.slug.hint'))}
     ${field(t('agents.name'), html`<input name="name" maxlength="100" value=${agent?.name ?? ''}>`)}
     ${field(t('agents.base'), html`<select name="base" .value=${agent?.base ?? bases.find((one) => one.is_default)?.id ?? bases[0]?.id ?? ''}>${bases.map((one) => html`<option value=${one.id}>${one.name} (${one.backend})</option>`)}</select>`, t('agents.base.hint'))}
     ${field(t('agents.model'), html`<input name="model" maxlength="100" value=${agent?.model ?? ''} spellcheck="false">`, t('agents.model.hint'))}

@@ -136,7 +136,7 @@ async function editProject(project, reload) {
   const key = newKey();
   let made = '';
   const fields = html`${field(t('board.name'), html`<input name="name" required maxlength="100" value=${project?.name ?? ''} autofocus>`)}
-    ${project ? null : field(t('board.slug'), html`<input name="slug" maxlength="50" pattern="[A-Za-z0-9][A-Za-z0-9._:@\-]*" spellcheck="false">`, t('board.slug.hint'))}
+    ${project ? null : field(t('board.slug'), html`<input name="slug" maxlength="50" pattern="[A-Za-z0-9][A-Za-z0-9._:@\\-]*" spellcheck="false">`, t('board.slug.hint'))}
     ${field(t('board.note'), html`<textarea name="note" maxlength="4000" .value=${project?.note ?? ''}></textarea>`, t('board.note.hint'))}`;
   const saved = await openForm(project ? t('board.edit') : t('board.new'), fields, t('save'), async (data) => {
     const [name, note] = [String(data.get('name')).trim(), String(data.get('note') ?? '')];

@@ -126,7 +126,7 @@ function tokens() {
   const add = async () => {
     const key = newKey();
     let secret = '';
-    const fields = html`${field(t('system.token.name'), html`<input name="name" required maxlength="64" pattern="[A-Za-z0-9][A-Za-z0-9._:@\-]*" spellcheck="false" autofocus>`)}
+    const fields = html`${field(t('system.token.name'), html`<input name="name" required maxlength="64" pattern="[A-Za-z0-9][A-Za-z0-9._:@\\-]*" spellcheck="false" autofocus>`)}
       ${field(t('system.token.scope'), html`<select name="scope">${['read', 'write', 'admin'].map((scope) => html`<option value=${scope}>${t(/** @type {any} */ (`scope.${scope}`))}</option>`)}</select>`)}
       ${field(t('system.token.days'), html`<input name="days" type="number" min="1" max="36500">`, t('system.token.days.hint'))}`;
     const saved = await openForm(t('system.token.add'), fields, t('system.token.add'), async (data) => {

@@ -1,0 +1,95 @@
+"""The gateway itself in the browser: restarts, the doctor, tokens and the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from harness.live_gateway import Live
+from tests.api.client import ask
+from tests.browser.elsewhere import section
+from tests.support.browser import Dashboard
+from tests.support.inprocess import Serving
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    """A gateway with its own processes."""
+    started = Live(tmp_path / "home").start()
+    yield started
+    started.close()
+
+
+async def test_an_open_page_goes_on_over_a_restart_and_does_nothing_twice(live: Live, dashboard: Dashboard) -> None:
+    dashboard.expect_lost_connection()
+    page = await dashboard(live, "/runs")
+    other = await dashboard(live, "/system")
+    await expect(other.locator(".system-facts")).to_contain_text("1")
+    call = lambda *given: asyncio.to_thread(live.call, *given)  # noqa: E731
+    await call("POST", "/api/tasks", {"input": "before"})
+    await expect(page.locator(".rows .row")).to_have_count(1)
+
+    await other.get_by_role("button", name="Restart").click()
+    await other.get_by_role("dialog").get_by_role("button", name="Restart").click()
+    await expect(other.get_by_text("Generation 2 serves")).to_be_visible()
+    await expect(other.get_by_role("dialog")).to_have_count(0)
+    await call("POST", "/api/tasks", {"input": "after"})
+
+    await expect(page.locator(".rows .row")).to_have_count(2)
+    await expect(page.locator(".rows .row").first).to_contain_text("after")
+    await expect(page.locator(".live")).to_have_text("Live")
+    await expect(other.locator(".generations li")).to_have_count(2)
+    found = await call("GET", "/api/tasks")
+    assert [one["input"] for one in found.body["tasks"]] == ["after", "before"]
+
+
+async def test_a_token_is_made_shown_once_and_revoked(moongate: Serving, dashboard: Dashboard) -> None:
+    page = await dashboard(moongate, "/system")
+    tokens = section(page, "Who may come in")
+    await tokens.get_by_role("button", name="Make a token").click()
+    form = page.get_by_role("dialog")
+    await form.get_by_label("Name").fill("phone")
+    await form.get_by_label("What it may do").select_option("read")
+    await form.get_by_role("button", name="Make a token").click()
+    await expect(form).to_contain_text("It is shown only now")
+    secret = await form.locator("pre").inner_text()
+    await form.get_by_role("button", name="Close").last.click()
+    row = tokens.locator("li").filter(has_text="phone")
+    await expect(row).to_contain_text("May look")
+    assert (await ask(moongate, "GET", "/api/me", token=secret)).body["scope"] == "read"
+
+    await row.get_by_role("button", name="Revoke").click()
+    await form.get_by_role("button", name="Revoke").click()
+
+    await expect(row).to_have_count(0)
+    assert (await ask(moongate, "GET", "/api/me", token=secret)).status == 401
+
+
+async def test_the_doctor_says_what_it_finds(moongate: Serving, dashboard: Dashboard) -> None:
+    page = await dashboard(moongate, "/system")
+    doctor = section(page, "Doctor")
+
+    await doctor.get_by_role("button", name="Examine").click()
+
+    await expect(doctor.locator(".findings li").first).to_be_visible()
+
+
+async def test_the_log_grows_and_is_filtered(live: Live, dashboard: Dashboard) -> None:
+    page = await dashboard(live, "/system")
+    await page.get_by_role("heading", name="Log", exact=True).click()
+    lines = page.get_by_role("log").locator("p")
+    await expect(lines.filter(has_text="generation")).not_to_have_count(0)
+
+    await asyncio.to_thread(live.call, "POST", "/api/tasks", {"input": "@@ fail the disk is full"})
+    await expect(lines.filter(has_text="the disk is full").first).to_be_visible()
+    await page.get_by_role("searchbox", name="Words in the lines").fill("disk is full")
+    await expect(lines.filter(has_not_text="disk is full")).to_have_count(0)
+    await page.get_by_role("searchbox", name="Words in the lines").fill("")
+    await page.get_by_role("button", name="warning", exact=True).click()
+
+    await expect(lines.filter(has_text="the disk is full").first).to_be_visible()
+    await expect(page.locator(".log p[data-level=info]")).to_have_count(0)
