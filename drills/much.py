@@ -42,9 +42,9 @@ def is_kept(
         strict: whether to check the times and the memory.
     """
     live = Live(directory / "home", _AGENTS)
-    specs = [_spec(number, number % sessions) for number in range(runs)]
+    specs = [make_spec(number, number % sessions) for number in range(runs)]
     began = time.monotonic()
-    asyncio.run(_fill(live.home / "data" / "moongate.db", specs))
+    asyncio.run(fill_store(live.home / "data" / "moongate.db", specs))
     filled = time.monotonic() - began
     try:
         began = time.monotonic()
@@ -76,7 +76,7 @@ def is_kept(
 # --- filling ----------------------------------------------------------------------------------
 
 
-def _spec(number: int, session: int) -> RunSpec:
+def make_spec(number: int, session: int) -> RunSpec:
     agent = "other" if session % OTHER == 0 else "main"
     return RunSpec(
         source=Source.TASK,
@@ -88,7 +88,7 @@ def _spec(number: int, session: int) -> RunSpec:
     )
 
 
-async def _fill(database: Path, specs: list[RunSpec]) -> None:
+async def fill_store(database: Path, specs: list[RunSpec]) -> None:
     """Submit runs and end them, as an engine does: through the store's own methods."""
     database.parent.mkdir(parents=True)
     store = SqliteStore(database, clock=wall_clock)

@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
+from harness.chromium import open_chromium
 from harness.waiting import PATIENCE
-from tests.support.browser import Dashboard, find_chromium, open_chromium
+from tests.support.browser import Dashboard, require_chromium
 from tests.support.inprocess import Serving, serving
 
 _HERE = Path(__file__).parent
@@ -32,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 async def chromium() -> AsyncIterator[Browser]:
     """The Chromium of this worker."""
     expect.set_options(timeout=PATIENCE * 1000)
-    async with open_chromium(find_chromium()) as browser:
+    async with open_chromium(require_chromium()) as browser:
         yield browser
 
 

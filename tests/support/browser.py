@@ -9,10 +9,7 @@ import fnmatch
 import itertools
 import os
 import re
-import shutil
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -26,19 +23,14 @@ from playwright.async_api import (
     Request,
     Response,
     WebError,
-    async_playwright,
     expect,
 )
 
+from harness.chromium import find_chromium
 from harness.waiting import PATIENCE
 
 #: milliseconds that Playwright waits for what a test expects
 _PATIENCE_MS = PATIENCE * 1000
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-_SWITCHES = [
-    "--no-sandbox",  # containers often have no user namespaces; it opens only our own pages
-    "--disable-gpu",
-]
 #: what Chromium says on the console about an answer or its absence: the requests themselves are watched
 _TOLD_BY_REQUESTS = re.compile(r"Failed to load resource: ")
 #: what the console says when a page cannot be reached
@@ -57,28 +49,17 @@ class Served(Protocol):
     def token(self) -> str: ...
 
 
-def find_chromium() -> str:
+def require_chromium() -> str:
     """Return the path of Chromium; without it, skip the test.
 
     Raises:
         Failed: all tests must run.
     """
-    found = os.environ.get("MOONGATE_TEST_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
+    found = find_chromium()
     if found is None:
         reason = "Chromium is not installed: apt install chromium, or set MOONGATE_TEST_CHROMIUM to the program"
         (pytest.fail if os.environ.get("MOONGATE_TEST_ALL") else pytest.skip)(reason)
     return str(found)
-
-
-@asynccontextmanager
-async def open_chromium(program: str) -> AsyncIterator[Browser]:
-    """Start Chromium. It ends when this process does, however that ends: it reads from a pipe that closes then."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=_SWITCHES, timeout=_PATIENCE_MS)
-        try:
-            yield browser
-        finally:
-            await browser.close()
 
 
 class Dashboard:

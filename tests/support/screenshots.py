@@ -16,7 +16,8 @@ from pathlib import Path
 
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.support.browser import Dashboard, find_chromium, open_chromium
+from harness.chromium import open_chromium
+from tests.support.browser import Dashboard, require_chromium
 from tests.support.dashboard_pages import PHONE, ROWS, SCREEN, PageRow, find_address, wait_complete
 from tests.support.inprocess import Serving
 from tests.support.showcase import open_showcase
@@ -66,7 +67,7 @@ async def take_pictures(wanted: list[str]) -> None:
     """Take the pictures with these names, or all."""
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
-        async with open_showcase(Path(home)) as served, open_chromium(find_chromium()) as browser:
+        async with open_showcase(Path(home)) as served, open_chromium(require_chromium()) as browser:
             for scheme in ("light", "dark"):
                 for size in (SCREEN, PHONE):
                     dashboard = Dashboard(browser)
