@@ -25,12 +25,17 @@ class ErrorAnswer(Struct, frozen=True):
     error: Complaint
 
 
+#: what a browser may do with an answer that is no page, such as an error that it shows: nothing
+ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
+
+
 def build_common_headers(request: str) -> dict[str, str]:
     """Return the headers of every answer to the request with that id."""
     return {
         "X-Request-Id": request,
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
+        "Content-Security-Policy": ANSWER_POLICY,
         "Server": "moongate",
     }
 

@@ -72,6 +72,9 @@ _PREFLIGHT_HEADERS = {
     "Access-Control-Max-Age": "600",
 }
 
+#: common headers that files and pages have with another value
+_HEADERS_OF_FILES = (hdrs.CACHE_CONTROL, "Content-Security-Policy")
+
 _REQUEST_ID = web.RequestKey("id", str)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -273,10 +276,9 @@ class ApiServer:
 
     async def _add_common_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every answer."""
-        common = errors.build_common_headers(request.get(_REQUEST_ID, ""))
-        if hdrs.CACHE_CONTROL in response.headers:  # of a file, which never changes
-            del common[hdrs.CACHE_CONTROL]
-        response.headers.update(common)
+        for name, value in errors.build_common_headers(request.get(_REQUEST_ID, "")).items():
+            if not (name in _HEADERS_OF_FILES and name in response.headers):
+                response.headers[name] = value
         if RENEWED_COOKIE in request:
             response.headers.setdefault(hdrs.SET_COOKIE, request[RENEWED_COOKIE])
         origin = request.headers.get("Origin")

@@ -475,6 +475,7 @@ async def test_answers_and_refusals_have_an_id_and_guards(moongate: Serving) -> 
         assert answer.headers["X-Request-Id"]
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
         assert answer.headers["Server"] == "moongate"
         assert answer.headers["Content-Type"] == "application/json"
     assert len({answer.headers["X-Request-Id"] for answer in answers}) == len(answers)

@@ -328,7 +328,7 @@ async def test_a_picture_is_shown_and_everything_else_is_saved(moongate: Serving
         disposition = answer.headers["Content-Disposition"].partition(";")[0]
         assert (answer.headers["Content-Type"], disposition) == expected
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+        assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'; frame-ancestors 'none'"
         assert answer.body == content
         saved = await download(moongate, file["id"], "?download=true")
         assert saved.headers["Content-Disposition"].startswith("attachment;")

@@ -13,6 +13,7 @@ from aiohttp import hdrs, http_exceptions, web
 from msgspec import Meta, Struct
 
 from gateway.api import body, paging, views
+from gateway.api.errors import ANSWER_POLICY
 from gateway.api.file_response import WatchedFileResponse
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
@@ -28,7 +29,7 @@ ROUTES = Routes("files")
 MULTIPART_PIECE_BYTES, MAX_FIELD_BYTES = 64 * 1024, 64 * 1024
 FORM_EXAMPLE = "curl -F file=@report.pdf …"
 #: what pages of this gateway's origin may do with a downloaded file: nothing
-FILE_POLICY = "sandbox; default-src 'none'"
+FILE_POLICY = f"sandbox; {ANSWER_POLICY}"
 
 
 class Upload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
