@@ -348,7 +348,7 @@ async def test_a_file_is_kept_by_browsers_and_asked_for_again_by_its_hash(moonga
 
     assert first.headers["ETag"] == tag
     assert first.headers["Cache-Control"] == "private, max-age=3600, immutable"
-    assert first.headers["Vary"] == "Authorization"
+    assert first.headers["Vary"] == "Authorization, Cookie"
     assert "Last-Modified" not in first.headers
     for condition in (tag, f"W/{tag}", f'"other", {tag}', "*"):
         again = await download(moongate, file["id"], If_None_Match=condition)

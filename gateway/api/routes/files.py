@@ -132,7 +132,7 @@ async def download_file(call: Call[Nothing, View]) -> web.StreamResponse:
             hdrs.CONTENT_DISPOSITION: make_disposition("inline" if shown else "attachment", file.name),
             "Content-Security-Policy": FILE_POLICY,
             hdrs.CACHE_CONTROL: "private, max-age=3600, immutable",
-            hdrs.VARY: hdrs.AUTHORIZATION,
+            hdrs.VARY: f"{hdrs.AUTHORIZATION}, {hdrs.COOKIE}",
         },
     )
 
