@@ -17,6 +17,7 @@ import { effect, onCleanup, scope, signal } from './signals.js';
 /** @type {Map<TemplateStringsArray, {content: DocumentFragment, places: Place[]}>} */
 const templates = new Map();
 const MARK = 'mg-value-';
+const UNSAFE = /(?![\t\n])[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 const SVG = 'http://www.w3.org/2000/svg';
 
 /** @type {{createHTML: (text: string) => any}} the one policy of this page: see its Content-Security-Policy */
@@ -183,7 +184,16 @@ function toNodes(value) {
   if (Array.isArray(value)) return value.flatMap(toNodes);
   if (value instanceof DocumentFragment) return [...value.childNodes];
   if (value instanceof Node) return [/** @type {ChildNode} */ (value)];
-  return [document.createTextNode(String(value))];
+  return [document.createTextNode(showable(String(value)))];
+}
+
+/**
+ * Return a text with U+FFFD in place of controls and of marks that change its direction: with them, what an agent asks
+ * to do would look like something else. The same characters as in gateway/security/unsafe_text.py.
+ * @param {string} text
+ */
+export function showable(text) {
+  return text.replaceAll('\r\n', '\n').replace(UNSAFE, '\ufffd');
 }
 
 /** @param {Element} element @param {string} name @param {unknown} value */

@@ -2,7 +2,7 @@
 /** Markdown of agents, as the gateway renders it; while it is being written, its finished paragraphs. */
 
 import { post } from '../core/api.js';
-import { html, only, trusted } from '../core/html.js';
+import { html, only, showable, trusted } from '../core/html.js';
 import { t } from '../core/text.js';
 import { button, copy } from './basics.js';
 
@@ -52,7 +52,7 @@ export function growingMarkdown() {
     rendered = to;
     if (isWhole) for (const node of [...element.childNodes]) if (node !== plain) node.remove();
     plain.before(prose(markup));
-    tail.data = text.slice(to);
+    tail.data = showable(text.slice(to));
     plain.hidden = to === text.length;
   };
   const renderSoon = () => {
@@ -70,7 +70,7 @@ export function growingMarkdown() {
     text: () => text,
     append: (more) => {
       text += more;
-      tail.appendData(more);
+      tail.appendData(showable(more));
       plain.hidden = false;
       renderSoon();
     },
