@@ -5,15 +5,23 @@ import { afterEach, beforeEach, mock, test } from 'node:test';
 import { me } from '../../gateway/web/core/api.js';
 import * as live from '../../gateway/web/core/live.js';
 import { scope } from '../../gateway/web/core/signals.js';
-import { Feed } from './browser.mjs';
+import { Feed, settle } from './browser.mjs';
 
 const MINUTE = 60_000;
 let end = () => {};
 let told = [];
 let again = 0;
 
+/** what the gateway answers to requests: a status, or null for no answer */
+let status = 200;
+globalThis.fetch = async () => {
+  if (status === null) throw new TypeError('no answer');
+  return new Response('{}', { status });
+};
+
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout', 'Date'], now: Date.now() });
+  status = 200;
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: Date.now() });
   me.set({ name: 'owner', scope: 'admin', expires_at: null, signed_in: 'cookie' });
   told = [];
   again = 0;
@@ -24,6 +32,7 @@ beforeEach(() => {
 });
 
 afterEach(() => {
+  mock.timers.tick(100);
   end();
   document.hidden = false;
   mock.timers.reset();
@@ -32,6 +41,11 @@ afterEach(() => {
 /** the number of a change later than all before: the module remembers the last one over the tests */
 let seq = 0;
 const next = () => ++seq;
+
+async function beQuiet() {
+  for (let n = 0; n < 4; n++) mock.timers.tick(10_000);
+  for (let n = 0; n < 5; n++) await settle();
+}
 
 function show(hidden) {
   document.hidden = hidden;
@@ -137,4 +151,52 @@ test('nobody who is not signed in has a connection', () => {
   show(true);
   show(false);
   assert.equal(Feed.opened.length, count);
+});
+
+test('a gateway with an older database than before is told from its first change on', () => {
+  Feed.last.open();
+  seq += 100;
+  Feed.last.tell(next());
+  again = 0;
+  Feed.last.fail();
+  Feed.last.open();
+  assert.equal(again, 0);
+  Feed.last.tell(seq - 50);
+  assert.equal(again, 1);
+  Feed.last.tell(seq - 49);
+  mock.timers.tick(100);
+  assert.deepEqual(told, [[seq, seq - 50, seq - 49]]);
+  Feed.last.tell(next());
+});
+
+test('a connection is opened again after the computer has slept', () => {
+  Feed.last.open();
+  Feed.last.tell(next());
+  const count = Feed.opened.length;
+  mock.timers.setTime(Date.now() + 5 * MINUTE);
+  mock.timers.tick(10_000);
+  assert.equal(Feed.opened.length, count + 1);
+  assert.equal(Feed.last.url, `/api/events?after=${seq}`);
+});
+
+test('a connection that tells nothing is looked at: one that is dead is lost', async () => {
+  Feed.last.open();
+  Feed.last.tell(next());
+  const count = Feed.opened.length;
+  await beQuiet();
+  assert.equal(Feed.opened.length, count + 1);
+  Feed.last.open();
+  status = null;
+  await beQuiet();
+  assert.equal(live.state(), 'lost');
+  mock.timers.tick(500);
+  assert.equal(Feed.opened.length, count + 2);
+});
+
+test('whose token was revoked is not signed in any more', async () => {
+  Feed.last.open();
+  status = 401;
+  Feed.last.fail({ closed: true });
+  for (let n = 0; n < 5; n++) await settle();
+  assert.equal(me(), null);
 });

@@ -6,7 +6,7 @@
  * closes it. What came meanwhile is told in groups, at most one each 100 ms: a thousand changes are one group.
  */
 
-import { me } from './api.js';
+import { ApiError, get, me } from './api.js';
 import { onCleanup, signal } from './signals.js';
 
 /** @typedef {{seq: number, topic: string, ref: string, state: string, agent: string, session: string, at: number}} Change */
@@ -17,6 +17,10 @@ const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 10_000;
 /** a page that was away for longer loads what it shows again: the gateway keeps only so many changes */
 const LONGEST_CATCH_UP_MS = 10 * 60_000;
+const WATCH_MS = 10_000;
+/** a connection that told nothing for so long may be dead without the browser knowing: the gateway is asked */
+const LONGEST_SILENCE_MS = 30_000;
+const ASK_TIMEOUT_MS = 10_000;
 
 /** `connecting`, `live`, `lost` (it tries again), or `paused` (the page is hidden) */
 export const state = signal('connecting');
@@ -32,6 +36,10 @@ let last = null;
 /** @type {Change[]} */
 let group = [];
 let seenAt = Date.now();
+let askedAt = 0;
+let watchedAt = 0;
+/** nothing came yet since the connection was opened */
+let isFirst = true;
 let retryMs = FIRST_RETRY_MS;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let retry;
@@ -55,7 +63,10 @@ export function start() {
   document.addEventListener('visibilitychange', look);
   window.addEventListener('online', look);
   window.addEventListener('offline', lose);
+  askedAt = watchedAt = Date.now();
+  const timer = setInterval(watch, WATCH_MS);
   onCleanup(() => {
+    clearInterval(timer);
     document.removeEventListener('visibilitychange', look);
     window.removeEventListener('online', look);
     window.removeEventListener('offline', lose);
@@ -74,6 +85,25 @@ function close() {
   source = null;
 }
 
+/** Find out whether the connection is still there. */
+async function watch() {
+  const hasSlept = Date.now() - watchedAt > 2 * WATCH_MS;
+  watchedAt = Date.now();
+  if (document.hidden || state.peek() !== 'live') return;
+  if (hasSlept) return open(); // the computer slept: what the connection was then is no sign of what it is now
+  if (Date.now() - Math.max(seenAt, askedAt) < LONGEST_SILENCE_MS) return;
+  askedAt = Date.now();
+  const asked = source;
+  const answers = await isThere();
+  if (source !== asked || document.hidden) return;
+  if (answers) return last === null ? undefined : open();
+  close();
+  lose();
+}
+
+/** Return whether the gateway answers. Who is not signed in any more gets the page to sign in. */
+const isThere = () => get('/api/me', {}, { timeout: ASK_TIMEOUT_MS }).then(() => true, (error) => !(error instanceof ApiError && error.status === 0));
+
 function open() {
   if (document.hidden || !me.peek()) return;
   close();
@@ -82,6 +112,7 @@ function open() {
   source = opened;
   opened.onopen = () => {
     retryMs = FIRST_RETRY_MS;
+    isFirst = true;
     state.set('live');
     lostAt.set(null);
     seenAt = Date.now();
@@ -94,15 +125,20 @@ function open() {
 function lose() {
   state.set('lost');
   if (lostAt.peek() === null) lostAt.set(Date.now());
-  if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself, after `Last-Event-ID`
+  if (source && source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself, after `Last-Event-ID`
   close();
+  isThere();
   retry = setTimeout(open, retryMs);
   retryMs = Math.min(2 * retryMs, LONGEST_RETRY_MS);
 }
 
 /** @param {Change} change */
 function take(change) {
-  if (last !== null && change.seq <= last) return;
+  if (last !== null && change.seq <= last) {
+    if (!isFirst) return;
+    for (const reader of readers) reader.again(); // the gateway has an older database than before
+  }
+  isFirst = false;
   last = change.seq;
   seenAt = Date.now();
   if (group.push(change) === 1) setTimeout(tell, GROUP_MS);
