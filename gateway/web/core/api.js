@@ -1,6 +1,7 @@
 // @ts-check
 /** Requests to the gateway's API. The browser adds the cookie; each write says that it comes from this page. */
 
+import { takeServerTime } from './format.js';
 import { signal } from './signals.js';
 
 /** @typedef {import('../api.js').Me} Me */
@@ -63,6 +64,7 @@ export async function request(method, path, { query = {}, body, file, key, signa
     if (signal?.aborted) throw error;
     throw new ApiError(0, 'NO_ANSWER', 'The gateway does not answer.');
   }
+  takeServerTime(answer.headers.get('Date'));
   const data = await answer.json().catch(() => null);
   if (answer.ok) return data;
   if (answer.status === 401) me.set(null);

@@ -3,9 +3,21 @@
 
 import { onCleanup, signal } from './signals.js';
 
-/** milliseconds since 1970 UTC, each second: what reads it is shown again. Only a visible page counts. */
+/** milliseconds since 1970 UTC by the gateway's clock, each second: what reads it is shown again. Only a visible page counts. */
 export const now = signal(Date.now());
-setInterval(() => !document.hidden && now.set(Date.now()), 1000);
+setInterval(() => !document.hidden && now.set(Date.now() + ahead), 1000);
+/** milliseconds that the gateway's clock is ahead of the browser's: its times are compared with its own clock */
+let ahead = 0;
+/** the gateway tells its time in whole seconds, and the answer takes a while */
+const SMALLEST_SKEW_MS = 2000;
+
+/** Take the gateway's time as an answer tells it. @param {string | null} date as in the header `Date` */
+export function takeServerTime(date) {
+  const found = date ? Date.parse(date) + 500 - Date.now() : NaN;
+  if (!(Math.abs(found - ahead) > SMALLEST_SKEW_MS)) return;
+  ahead = Math.abs(found) > SMALLEST_SKEW_MS ? found : 0;
+  now.set(Date.now() + ahead);
+}
 
 const LANGUAGE = 'en';
 const EXACT = new Intl.DateTimeFormat(LANGUAGE, { dateStyle: 'medium', timeStyle: 'long' });

@@ -2,7 +2,7 @@
 /** All runs, newest first; the filter is in the address. Chosen ones, or all that match, are cancelled or retried at once. */
 
 import { can, get, newKey, post } from '../core/api.js';
-import { duration, firstLine, relative, secondsBetween, short } from '../core/format.js';
+import { duration, firstLine, now, relative, secondsBetween, short } from '../core/format.js';
 import { html } from '../core/html.js';
 import { bindKey } from '../core/keyboard.js';
 import { liveList } from '../core/list.js';
@@ -48,7 +48,7 @@ export function page({ query }) {
 /** @param {Filter} filter @returns {Record<string, any>} what the API is asked with */
 function toQuery({ age, ...rest }) {
   const span = AGES[/** @type {keyof typeof AGES} */ (age)];
-  return span ? { ...rest, since: new Date(Date.now() - span).toISOString() } : rest;
+  return span ? { ...rest, since: new Date(now.peek() - span).toISOString() } : rest;
 }
 
 /** @param {() => Filter} read @param {(changes: Filter) => void} change */

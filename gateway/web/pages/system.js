@@ -2,7 +2,7 @@
 /** The gateway itself: how it is, restarts, trends, what the doctor finds, its log, and who may come in. */
 
 import { can, get, newKey, post, remove } from '../core/api.js';
-import { bytes, clock, duration, every, exact, number, relative, secondsBetween } from '../core/format.js';
+import { bytes, clock, duration, every, exact, now, number, relative, secondsBetween } from '../core/format.js';
 import { each, html } from '../core/html.js';
 import { state as liveState } from '../core/live.js';
 import { effect, onCleanup, signal } from '../core/signals.js';
@@ -92,7 +92,7 @@ function trends() {
   const found = signal(/** @type {any} */ (null));
   const load = async () => {
     const wanted = span();
-    const answer = await get('/api/samples', { since: new Date(Date.now() - SPANS[wanted]).toISOString(), points: 240 }).catch(() => null);
+    const answer = await get('/api/samples', { since: new Date(now.peek() - SPANS[wanted]).toISOString(), points: 240 }).catch(() => null);
     if (answer && wanted === span.peek()) found.set(answer);
   };
   effect(() => (span(), void load()));
