@@ -1,7 +1,7 @@
 // @ts-check
 /** The page itself: sign-in, menu, the bar at the top, and the page that the address names. */
 
-import { can, get, loadMe, me, post } from './core/api.js';
+import { ApiError, can, get, loadMe, me, post } from './core/api.js';
 import { relative } from './core/format.js';
 import { html, only } from './core/html.js';
 import { bindKey } from './core/keyboard.js';
@@ -96,7 +96,10 @@ function showPages(content) {
   let endPage = null;
   const query = signal(new URLSearchParams());
   const at = signal(/** @type {Record<string, string>} */ ({}));
-  onCleanup(() => endPage?.());
+  onCleanup(() => {
+    shown = ''; // what is still on its way is for nobody
+    endPage?.();
+  });
   effect(() => {
     const found = match(address());
     if (!found) return go(link('/'), { replace: true });
@@ -118,8 +121,9 @@ function showPages(content) {
       scrollTo(0, 0);
       content.focus({ preventScroll: true });
     }).catch((error) => {
-      content.replaceChildren(failed(error, () => location.reload()));
-      reportError(error);
+      if (key !== shown) return;
+      content.replaceChildren(failed(error, reload));
+      if (!(error instanceof ApiError)) reportError(error);
     }));
   });
 }
@@ -132,13 +136,20 @@ async function load(name) {
     sessionStorage.removeItem('reloaded');
     return module;
   } catch (error) {
-    // After an upgrade, the files of the version that this page has are gone.
-    if (error instanceof TypeError && !sessionStorage.getItem('reloaded')) {
-      sessionStorage.setItem('reloaded', '1');
-      location.reload();
-    }
+    if (!(error instanceof TypeError) || sessionStorage.getItem('reloaded')) throw error;
+    await reload(); // after an upgrade, the files of the version that this page has are gone
+    sessionStorage.setItem('reloaded', '1');
     throw error;
   }
+}
+
+/**
+ * Load everything again, but only from a gateway that answers: else the browser would show an error in place of this page.
+ * @throws {ApiError} it does not answer
+ */
+async function reload() {
+  await get('/api/me');
+  location.reload();
 }
 
 /** @param {string} name @returns {Promise<void>} */
