@@ -118,6 +118,7 @@ function showPages(content) {
       heading.set(module.title(found.place.params));
       document.title = `${heading.peek()} · Moongate`;
       content.replaceChildren(node);
+      document.querySelector('.menu [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
       scrollTo(0, 0);
       content.focus({ preventScroll: true });
     }).catch((error) => {

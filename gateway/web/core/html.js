@@ -127,7 +127,8 @@ function parse(strings, isSvg) {
     text += (inTag ? `"${MARK}${n - 1}"` : `<!--${MARK}${n - 1}-->`) + strings[n];
   }
   const template = document.createElement('template');
-  template.innerHTML = policy.createHTML(isSvg ? `<svg xmlns="${SVG}">${text.trim()}</svg>` : text.trim());
+  text = text.replace(/^\s*\n\s*|\s*\n\s*$/g, ''); // a new line is how the code is written; a space is between words
+  template.innerHTML = policy.createHTML(isSvg ? `<svg xmlns="${SVG}">${text}</svg>` : text);
   if (isSvg) template.content.firstElementChild?.replaceWith(...template.content.firstElementChild.childNodes);
   /** @type {Place[]} */
   const places = [];

@@ -23,7 +23,9 @@ const NARROWEST_PERCENT = 0.6;
  */
 export function timeline(groups, { chosen }) {
   const range = () => {
-    const all = groups();
+    // What is delivered hours later would leave no room for the run itself.
+    const own = groups().filter(({ kind }) => kind !== 'delivery');
+    const all = own.length ? own : groups();
     const from = Math.min(...all.map((one) => new Date(one.started_at).getTime()));
     const to = Math.max(...all.map((one) => (one.ended_at ? new Date(one.ended_at).getTime() : now())));
     return { from, span: Math.max(1, to - from) };
