@@ -62,14 +62,14 @@ export function start() {
   const look = () => (document.hidden ? pause() : open());
   document.addEventListener('visibilitychange', look);
   window.addEventListener('online', look);
-  window.addEventListener('offline', lose);
+  window.addEventListener('offline', ask);
   askedAt = watchedAt = Date.now();
   const timer = setInterval(watch, WATCH_MS);
   onCleanup(() => {
     clearInterval(timer);
     document.removeEventListener('visibilitychange', look);
     window.removeEventListener('online', look);
-    window.removeEventListener('offline', lose);
+    window.removeEventListener('offline', ask);
   });
   look();
 }
@@ -86,12 +86,16 @@ function close() {
 }
 
 /** Find out whether the connection is still there. */
-async function watch() {
+function watch() {
   const hasSlept = Date.now() - watchedAt > 2 * WATCH_MS;
   watchedAt = Date.now();
   if (document.hidden || state.peek() !== 'live') return;
   if (hasSlept) return open(); // the computer slept: what the connection was then is no sign of what it is now
-  if (Date.now() - Math.max(seenAt, askedAt) < LONGEST_SILENCE_MS) return;
+  if (Date.now() - Math.max(seenAt, askedAt) > LONGEST_SILENCE_MS) ask();
+}
+
+/** Ask the gateway whether it is there: a computer without a network may still reach one on itself. */
+async function ask() {
   askedAt = Date.now();
   const asked = source;
   const answers = await isThere();
