@@ -41,7 +41,8 @@ window.addEventListener('keydown', (event) => {
   const two = Date.now() - firstAt < 1000 ? `${first} ${pressed}` : '';
   const isTyping = isInside(event, FIELDS);
   if (OF_CONTROLS.includes(pressed) && isInside(event, CONTROLS)) return;
-  const found = bindings.peek().findLast(({ keys, always }) => (keys === pressed || keys === two) && (always || !isTyping));
+  const bound = (/** @type {string} */ wanted) => bindings.peek().findLast(({ keys, always }) => keys === wanted && (always || !isTyping));
+  const found = (two && bound(two)) || bound(pressed); // `g r` is not `r`
   [first, firstAt] = [isTyping ? '' : pressed, Date.now()];
   const isInDialog = document.querySelector('dialog[open]') !== null;
   if (!found || (isInDialog && !found.always)) return;
