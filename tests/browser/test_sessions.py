@@ -51,3 +51,23 @@ async def test_a_busy_session_is_deleted_only_after_asking_once_more(moongate: S
     await expect(page.get_by_text("A session begins with the first message")).to_be_visible()
     async with moongate.client.get(f"/api/tasks/{run}") as answer:
         assert (await answer.json())["task"]["status"] == "cancelled"
+
+
+async def test_a_session_that_cannot_be_loaded_for_a_moment_stays_in_the_list(
+    moongate: Serving, dashboard: Dashboard
+) -> None:
+    await submit(moongate, "about the backup", "main:webchat:one")
+    page = await dashboard(moongate, "/sessions")
+    rows = page.locator(".sessions-table .rows .row")
+    await expect(rows).to_have_count(1)
+    await expect(page.locator(".live[data-state=live]")).to_be_visible()
+    dashboard.expect_refusals(503, "/api/sessions/*")
+    await page.route("**/api/sessions/*", lambda route: route.fulfill(status=503, json={}), times=1)
+
+    async with (
+        page.expect_response(lambda answer: answer.status == 503),
+        moongate.client.patch("/api/sessions/main:webchat:one", json={"title": "Backups"}) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+
+    await expect(rows).to_contain_text("Backups")

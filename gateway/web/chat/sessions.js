@@ -22,10 +22,10 @@ export async function loadSessions(query) {
   return { rows: await Promise.all(sessions.map((/** @type {any} */ one) => (isUntitled(one) && left-- > 0 ? addTitle(one) : one))), next };
 }
 
-/** Load one session; null if it is gone. @param {string} key */
+/** Load one session. @param {string} key @throws {ApiError} it is gone, or the gateway does not answer */
 export async function loadSession(key) {
-  const { session } = await get(`/api/sessions/${encodeURIComponent(key)}`, { limit: 1 }).catch(() => ({ session: null }));
-  return session && isUntitled(session) ? addTitle(session) : session;
+  const { session } = await get(`/api/sessions/${encodeURIComponent(key)}`, { limit: 1 });
+  return isUntitled(session) ? addTitle(session) : session;
 }
 
 /** A session gets its title at the end of its first run. @param {any} session */
