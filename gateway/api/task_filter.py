@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
 from gateway.api import fields
 from gateway.api.routing import Call
-from gateway.domain import times
 from gateway.domain.run import RunFilter, Source, Status
 from gateway.domain.search import MAX_QUERY_CHARACTERS, parse_terms
 from gateway.domain.session import SessionKey
-from gateway.errors import InvalidRequest, SessionNotFound
+from gateway.errors import SessionNotFound
 
 
 class TaskFilter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +30,7 @@ class TaskFilter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: only tasks with these words in their prompt or answer, written as for `GET /api/search`
     text: Annotated[str, Meta(min_length=1, max_length=MAX_QUERY_CHARACTERS)] | None = None
     #: only tasks that were created at this time or later; RFC 3339 with a time zone
-    since: Annotated[datetime, Meta(tz=True)] | None = None
+    since: fields.Moment | None = None
     #: only tasks that were created before this time; RFC 3339 with a time zone
     until: fields.Moment | None = None
 
@@ -60,7 +58,7 @@ async def read_filter(call: Call[Any, Any], asked: TaskFilter) -> RunFilter:
         source=asked.source,
         parent=None if asked.parent is None else (await call.engine.get_run(asked.parent)).id,
         text=() if asked.text is None else parse_terms(asked.text, field="text"),
-        since=parse_time("since", asked.since),
+        since=None if asked.since is None else fields.parse_moment("since", asked.since),
         until=None if asked.until is None else fields.parse_moment("until", asked.until),
     )
 
@@ -78,11 +76,3 @@ async def _find_session_key(call: Call[Any, Any], name: str) -> str:
         if SessionKey.parse_key(name) is None:
             raise
         return name
-
-
-def parse_time(field_name: str, given: datetime | None) -> int | None:
-    """Return a time in milliseconds since 1970 UTC."""
-    try:
-        return None if given is None else times.to_milliseconds(given.astimezone(UTC))
-    except OverflowError:
-        raise InvalidRequest(f"{field_name}: must lie in the years 1 to 9999, in UTC.") from None

@@ -26,6 +26,7 @@ class RenderedMarkup(Struct, frozen=True, kw_only=True):
 @ROUTES.add("POST", "/api/render", scope=Scope.READ, body=Markup, answer=RenderedMarkup)
 async def render(call: Call[Markup, Nothing]) -> RenderedMarkup:
     """Render Markdown as HTML that is safe to put into a page. Words of code have the classes of Pygments."""
+    call.read_idempotency_key()  # the same text is rendered in the same way: a good key changes nothing
     (made,) = await call.server.rendered_texts.render_texts([call.body.text])
     assert made is not None, "one text that fits is always rendered"
     return RenderedMarkup(html=made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from gateway.api import fields, paging, sse, views
 from gateway.api.attachments import Attachments, WantsFiles, limit_body_with_files, receive_attachments
 from gateway.api.routing import Call, Nothing, Routes
-from gateway.api.task_filter import StatusFilter, TaskFilter, parse_time, read_filter
+from gateway.api.task_filter import StatusFilter, TaskFilter, read_filter
 from gateway.domain import ids, times
 from gateway.domain.address_policy import MAX_WEBHOOK_URL_CHARACTERS
 from gateway.domain.delivery import DeliveryFilter
@@ -184,7 +184,7 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
             timeout=wanted.timeout,
             priority=wanted.priority,
             held=wanted.held,
-            run_at=parse_time("run_at", wanted.run_at),
+            run_at=_parse_time("run_at", wanted.run_at),
             labels=wanted.labels,
             parent=parent,
             deliver=deliver,
@@ -284,6 +284,14 @@ async def _stream_task_events(call: Call[Nothing, After], run: Run, after: int) 
     async with aclosing(call.engine.watch_run(run.id, after)) as events:
         async for event in events:
             yield sse.encode_event(event)
+
+
+def _parse_time(field_name: str, given: datetime | None) -> int | None:
+    """Return a time in milliseconds since 1970 UTC."""
+    try:
+        return None if given is None else times.to_milliseconds(given.astimezone(UTC))
+    except OverflowError:
+        raise InvalidRequest(f"{field_name}: must lie in the years 1 to 9999, in UTC.") from None
 
 
 def _render_task_answer(call: Call[Any, Any], run: Run) -> TaskAnswer:
