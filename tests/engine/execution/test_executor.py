@@ -80,8 +80,8 @@ async def test_a_run_without_an_answer_has_no_reason_for_its_end(tmp_path: Path)
 @pytest.mark.parametrize(
     ("then", "error"),
     [
-        (None, "the agent did not finish within 0.2 s; its last remark: it tries again (7): Rate limit"),
-        (Text(delta="hello"), "the agent did not finish within 0.2 s."),
+        (None, "the agent did not finish within 2 s; its last remark: it tries again (7): Rate limit"),
+        (Text(delta="hello"), "the agent did not finish within 2 s."),
     ],
 )
 async def test_a_run_that_is_not_done_in_time_says_what_the_agent_said_last(
@@ -94,7 +94,7 @@ async def test_a_run_that_is_not_done_in_time_says_what_the_agent_said_last(
         await asyncio.Event().wait()
 
     async with staged(tmp_path, act) as stage:
-        run = await stage.do(timeout=0.2)
+        run = await stage.do(timeout=2)  # long enough for the remark on a busy machine
 
     assert (run.outcome, run.error) == (Outcome.TIMEOUT, error)
 
