@@ -74,6 +74,16 @@ async def test_the_same_key_changes_the_same_tasks_once(moongate: Serving) -> No
     assert (other.status, other.body["error"]["code"]) == (409, "CONFLICT")
 
 
+async def test_a_task_that_a_batch_names_twice_is_retried_once(moongate: Serving) -> None:
+    failed = (await done(moongate, (await submit(moongate, "@@ fail"))["id"]))["id"]
+    answer = await change(moongate, {"action": "retry", "ids": [failed[4:], failed, "nothing", failed[6:]]})
+
+    assert answer.body["changed"] == [failed[4:]]
+    assert [one["id"] for one in answer.body["refused"]] == ["nothing"]
+    retries = [one for one in (await ask(moongate, "GET", "/api/tasks")).body["tasks"] if one["retry_of"]]
+    assert len(retries) == 1
+
+
 @pytest.mark.parametrize(
     "more", [{}, {"ids": ["x"], "filter": {}}, {"ids": []}, {"ids": ["x"] * 501}, {"filter": {"x": 1}}]
 )

@@ -91,8 +91,18 @@ class RunBatches:
             found = await self._store.runs.list_ids(which, MAX_BATCH_RUNS + 1) if statuses else ()
             chosen = RunBatch(ids=tuple(found[-MAX_BATCH_RUNS:]), has_more=len(found) > MAX_BATCH_RUNS)
         else:
-            chosen = RunBatch(ids=tuple(dict.fromkeys(wanted)))
+            chosen = RunBatch(ids=await self._keep_one_of_each(wanted))
         return chosen if key is None else await self._store.runs.remember_batch(chosen, key)
+
+    async def _keep_one_of_each(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Return ids as they are given, without those of a run that an earlier one names: parts of an id are good."""
+        kept: dict[str, str] = {}
+        for given in dict.fromkeys(wanted):
+            try:
+                kept.setdefault((await self._store.runs.get(given)).id, given)
+            except GatewayError:  # the change says why
+                kept.setdefault(given, given)
+        return tuple(kept.values())
 
     async def _change(self, action: BatchAction, run_id: str, key: IdempotencyKey | None) -> str | None:
         """Change one run. Returns why that is refused; None if it is done."""
