@@ -159,3 +159,21 @@ async def test_what_an_agent_asks_is_shown_in_the_order_in_which_it_is_written(
         await expect(page.locator(".permission-what")).to_have_text("remove \N{REPLACEMENT CHARACTER}sgol dlo")
         assert OVERRIDE not in await page.locator("#content").inner_text()
         await dashboard.close()
+
+
+@pytest.mark.parametrize("place", ["runs", "deliveries"])
+async def test_an_address_of_a_page_leads_requests_to_no_other_path(
+    moongate: Serving, dashboard: Dashboard, place: str
+) -> None:
+    """Else a link could show an agent's file as a run, whose markup is trusted and whose buttons do anything."""
+    page = await dashboard(moongate)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(moongate.url)))
+
+    for made_up in ("..%2Fme", "%252e%252e%2Fme%3F", "..%5Cme%23"):
+        await page.goto("about:blank")
+        await page.goto(f"{moongate.url}/#/{place}/{made_up}")
+        await expect(page.get_by_role("heading", level=1)).not_to_be_empty()  # by then it has asked
+
+    assert asked.count("/api/me") == 3  # a page that is opened asks who is signed in
+    assert [path for path in asked if path.startswith("/api/me") and path != "/api/me"] == []

@@ -40,6 +40,8 @@ export function can(scope) {
  * @throws {ApiError}
  */
 export async function request(method, path, { query = {}, body, file, key, signal, timeout = TIMEOUT_MS } = {}) {
+  // An id of an address, such as `../tokens?`, must not make another path of it: a link may come from anyone.
+  if (new URL(path, 'http://gateway').pathname !== path) throw new ApiError(404, 'NOT_FOUND', 'There is nothing at this address.');
   const set = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== '');
   const text = new URLSearchParams(set.map(([name, value]) => [name, String(value)])).toString();
   /** @type {Record<string, string>} */
