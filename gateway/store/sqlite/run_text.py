@@ -15,8 +15,8 @@ from gateway.store.sqlite.search import match_expression
 
 #: messages that match, and prompts without a transcript, that are looked at: the newest
 MAX_FOUND_MESSAGES, MAX_SCANNED_PROMPTS = 5_000, 2_000
-#: characters of a prompt that are looked at
-MAX_SCANNED_CHARACTERS = 65_536
+#: characters that are looked at of one prompt, and of all: Python reads them
+MAX_SCANNED_CHARACTERS, MAX_SCANNED_CHARACTERS_OF_ALL = 65_536, 2_000_000
 _WITHOUT_TRANSCRIPT = (Status.HELD, Status.QUEUED, Status.RUNNING, Status.CANCELLED)
 
 
@@ -36,27 +36,31 @@ def find_runs(reader: Reader, terms: tuple[SearchTerm, ...]) -> FoundText:
         (match_expression(terms), MAX_FOUND_MESSAGES),
     )
     messages = [seq for (seq,) in rows]
-    prompts, scanned = _scan_prompts(reader, terms)
-    complete = len(messages) < MAX_FOUND_MESSAGES and scanned < MAX_SCANNED_PROMPTS
-    return FoundText(tuple({*messages, *prompts}), complete)
+    prompts, all_scanned = _scan_prompts(reader, terms)
+    return FoundText(tuple({*messages, *prompts}), all_scanned and len(messages) < MAX_FOUND_MESSAGES)
 
 
-def _scan_prompts(reader: Reader, terms: tuple[SearchTerm, ...]) -> tuple[list[int], int]:
-    """Return the runs without a transcript that have the words, and how many were looked at."""
+def _scan_prompts(reader: Reader, terms: tuple[SearchTerm, ...]) -> tuple[list[int], bool]:
+    """Return the runs without a transcript that have the words, and whether all such runs were looked at."""
     arms = " UNION ALL ".join(
         "SELECT seq FROM runs INDEXED BY runs_status WHERE status = ?" for _ in _WITHOUT_TRANSCRIPT
     )
     rows: Any = reader.execute(
         f"SELECT seq,"
         f" CAST(iif(json_valid(spec), substr(json_extract(spec, '$.input'), 1, {MAX_SCANNED_CHARACTERS}), '') AS BLOB)"
-        f" FROM runs WHERE seq IN ({arms} ORDER BY seq DESC LIMIT {MAX_SCANNED_PROMPTS})",
+        f" FROM runs WHERE seq IN ({arms} ORDER BY seq DESC LIMIT {MAX_SCANNED_PROMPTS}) ORDER BY seq DESC",
         _WITHOUT_TRANSCRIPT,
     )
-    found, count = [], 0
-    for seq, prompt in rows:
+    found: list[int] = []
+    count = characters = 0
+    for seq, encoded in rows:
+        prompt = encoded.decode(errors="replace")
         count += 1
+        characters += len(prompt)
+        if characters > MAX_SCANNED_CHARACTERS_OF_ALL:
+            return found, False
         if reader.limit is not None:
             reader.limit.check()
-        if match_terms(prompt.decode(errors="replace"), terms):
+        if match_terms(prompt, terms):
             found.append(seq)
-    return found, count
+    return found, count < MAX_SCANNED_PROMPTS
