@@ -3,7 +3,8 @@
  * Which page is shown: the fragment of the address, `#/runs/01J…?status=failed`. Servers never get to see it.
  *
  * Each row is a page: its pattern, its module, which is loaded when it is first shown, and whether it stands in the menu. A
- * module exports `title(params)` and `page({params, at, query})`, which returns its content; `style`, if it has one of its own.
+ * module exports `title(params)` and `page({params, at, query})`, which returns its content; `styles`, the names of
+ * its files in `style/`, if it has some.
  */
 
 import { signal } from './signals.js';
