@@ -16,6 +16,8 @@ import { segments } from '../parts/segments.js';
 export const title = () => t('usage.title');
 export const styles = ['usage', 'now'];
 const LOAD_PAUSE_MS = 2000;
+/** schedules that are shown by their names; others by their ids, like those that are gone */
+const MOST_NAMED = 200;
 const DAY_MS = 86_400_000;
 /** days before today: the first and the last one of a span */
 const SPANS = /** @type {Record<string, [number, number]>} */ ({ today: [0, 0], yesterday: [1, 1], week: [6, 0], month: [29, 0], quarter: [89, 0] });
@@ -23,7 +25,7 @@ const SPANS = /** @type {Record<string, [number, number]>} */ ({ today: [0, 0], 
 /** @param {{query: import('../core/signals.js').Signal<URLSearchParams>}} place */
 export function page({ query }) {
   const span = () => (query().get('span') ?? 'month') in SPANS ? query().get('span') ?? 'month' : 'month';
-  const found = signal(/** @type {{day: any, agent: any, schedule: any} | null} */ (null));
+  const found = signal(/** @type {{day: any, agent: any, schedule: any, names: Map<string, string>} | null} */ (null));
   const problem = signal(/** @type {Error | null} */ (null));
   let isAsked = false;
   const load = async () => {
@@ -33,8 +35,9 @@ export function page({ query }) {
       // The gateway counts days in its own zone: its `until` is its today.
       const { until } = await get('/api/usage', { by: 'day' });
       const [first, last] = SPANS[wanted].map((days) => new Date(Date.parse(until) - days * DAY_MS).toISOString().slice(0, 10));
-      const [day, agent, schedule] = await Promise.all(['day', 'agent', 'schedule'].map((by) => get('/api/usage', { by, since: first, until: last })));
-      if (wanted === span()) found.set({ day, agent, schedule });
+      const usage = (/** @type {string} */ by) => get('/api/usage', { by, since: first, until: last });
+      const [day, agent, schedule, { jobs }] = await Promise.all([usage('day'), usage('agent'), usage('schedule'), get('/api/cron', { limit: MOST_NAMED })]);
+      if (wanted === span()) found.set({ day, agent, schedule, names: new Map(jobs.map((job) => [job.id, job.name])) });
       problem.set(null);
     } catch (error) {
       problem.set(/** @type {Error} */ (error));
@@ -50,8 +53,8 @@ export function page({ query }) {
     ${() => (found() ? report(/** @type {any} */ (found())) : problem() ? failed(problem(), load) : loading(5))}</div>`;
 }
 
-/** @param {{day: any, agent: any, schedule: any}} found */
-function report({ day, agent, schedule }) {
+/** @param {{day: any, agent: any, schedule: any, names: Map<string, string>}} found */
+function report({ day, agent, schedule, names }) {
   const sum = (/** @type {string} */ name) => day.usage.reduce((/** @type {number} */ all, /** @type {any} */ one) => all + one[name], 0);
   if (day.usage.length === 0) return html`${empty('usage', t('usage.empty', { since: day.since, until: day.until }), { command: 'gateway usage' })}${budgets(day)}`;
   const isOneDay = day.since === day.until;
@@ -62,7 +65,7 @@ function report({ day, agent, schedule }) {
     ${sum('unpriced') > 0 ? html`<p class="muted">${t('usage.unpriced', { n: number(sum('unpriced')) })}</p>` : null}
     ${isOneDay ? null : html`<div class="usage-plots">${plot('cost', (one) => one.cost, cost)}${plot('tokens', (one) => one.input + one.output, short)}${plot('runs', (one) => one.runs, number)}</div>`}
     ${rows(t('usage.by.agent'), agent.usage, (one) => html`<a href=${link('/runs', { agent: one.slug ?? one.name })}>${one.slug ?? one.name}</a>`)}
-    ${schedule.usage.length ? rows(t('usage.by.schedule'), schedule.usage, (one) => html`<a href=${link(`/schedules/${one.name}`)}>${one.name}</a>`) : null}${budgets(day)}
+    ${schedule.usage.length ? rows(t('usage.by.schedule'), schedule.usage, (one) => html`<a href=${link(`/schedules/${one.name}`)}>${names.get(one.name) || one.name}</a>`) : null}${budgets(day)}
     <p class="muted">${t('usage.zone', { zone: day.timezone })}</p>`;
 }
 
