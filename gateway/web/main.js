@@ -83,6 +83,9 @@ function account() {
   const leave = async () => {
     await post('/api/dashboard/sign-out');
     me.set(null);
+    await null; // pages end, and keep their drafts
+    // Whoever signs in next in this browser must not send what this person wrote.
+    for (const name of Object.keys(localStorage)) if (name.startsWith('chat.')) localStorage.removeItem(name);
   };
   return html`<details class="account"><summary aria-label=${t('account')}>${icon('user')}</summary><div class="popup">
     <p><strong>${me()?.name}</strong></p><p class="muted">${t(/** @type {any} */ (`scope.${me()?.scope}`))}</p>

@@ -68,10 +68,12 @@ async def test_a_token_can_be_typed_in_and_a_wrong_one_is_refused_in_words(
 async def test_a_browser_that_signs_out_is_signed_out_in_all_its_windows(
     moongate: Serving, dashboard: Dashboard
 ) -> None:
-    page = await dashboard(moongate)
+    page = await dashboard(moongate, "/chat")
+    await page.get_by_placeholder("Write a message").fill("a draft that the next person must not send")
     await page.locator("details.account summary").click()
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_role("textbox")).to_be_visible()
+    assert await page.evaluate("localStorage.getItem('chat.drafts')") is None
 
     dashboard.expect_refusals(401, "/api/me")
     await page.reload()
