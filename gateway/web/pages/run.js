@@ -171,8 +171,8 @@ function facts(task, times) {
   const tokens = () => (task().usage.tokens_known || task().usage.input ? t('run.tokens', { input: short(task().usage.input), output: short(task().usage.output) }) : t('run.unknown'));
   const took = () => (task().started_at ? duration(secondsBetween(task().started_at, task().finished_at)) : '–');
   const { agentId: agent, model, source, submitted_by: by, session, labels } = task();
-  return html`<dl class="facts panel">${fact('agent', html`<a href=${link(`/agents/${encodeURIComponent(agent)}`)}>${agent}</a>${model ? html` <span class="muted">${model}</span>` : null}`)}
-    ${fact('from', html`${source}${by ? html` <span class="muted">${t('run.by', { name: by })}</span>` : null}`)}
+  return html`<dl class="facts panel">${fact('agent', html`<a href=${link(`/agents/${encodeURIComponent(agent)}`)}>${agent}</a> ${model ? html`<span class="muted">${model}</span>` : null}`)}
+    ${fact('from', html`${source} ${by ? html`<span class="muted">${t('run.by', { name: by })}</span>` : null}`)}
     ${fact('attempt', () => t('run.attempts', { n: task().attempt, most: task().max_attempts }))}
     ${fact('took', took)}
     ${fact('tokens', tokens)}
