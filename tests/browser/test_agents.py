@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.api.client import ask
 from tests.browser.elsewhere import call, submit
@@ -44,6 +44,24 @@ async def test_an_agent_is_added_edited_disabled_and_deleted(moongate: Serving, 
     await form.get_by_role("button", name="Delete").click()
     await expect(author).to_have_count(0)
     assert [one["id"] for one in (await call(moongate, "GET", "/api/agents"))["agents"]] == ["main"]
+
+
+async def test_an_agent_is_added_before_the_others_are_shown(moongate: Serving, dashboard: Dashboard) -> None:
+    page = await dashboard(moongate, "/runs")
+    held: list[Route] = []
+    await page.route("**/api/agents/outcomes*", lambda route: held.append(route))
+    await page.goto(f"{moongate.url}/#/agents")
+    await page.get_by_role("button", name="Add an agent").click()
+    form = page.get_by_role("dialog")
+    await expect(form.get_by_role("combobox", name="Builds on")).to_have_value("main")
+    await form.get_by_label("Short name").fill("writer")
+    await form.get_by_role("button", name="Save").click()
+    await expect(form).to_have_count(0)
+    for route in held:
+        await route.continue_()
+    await page.unroute("**/api/agents/outcomes*")
+
+    await expect(agent(page, "writer")).to_be_visible()
 
 
 async def test_an_agent_that_cannot_be_saved_keeps_what_was_typed(moongate: Serving, dashboard: Dashboard) -> None:

@@ -42,7 +42,8 @@ export function page({ params }) {
   };
   onChanges(['agent', 'run'], soon, soon);
   load();
-  const add = () => edit(null, agents.peek() ?? [], load);
+  // Without its bases, the form would have nothing to build on.
+  const add = async () => edit(null, agents.peek() ?? (await get('/api/agents')).agents, load);
   if (can('admin')) addCommand(t('agents.add'), 'plus', add);
   return html`<div class="stack">${can('admin') ? html`<div class="line"><span class="space"></span>${button(t('agents.add'), add, { kind: 'primary', icon: 'plus' })}</div>` : null}
     ${() => {
