@@ -11,13 +11,10 @@ from typing import Any
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
+from harness.waiting import PATIENCE
 from tests.browser.elsewhere import call, list_tasks, read_task, submit
 from tests.support.browser import Dashboard, shown
 from tests.support.inprocess import Serving, serving
-
-#: the page is longer than it was, or has the first run
-GROWN = r"""before => document.documentElement.scrollHeight > before
-    || /run 0\D/.test(document.querySelector('.rows').innerText)"""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -111,15 +108,16 @@ async def test_chosen_runs_are_cancelled_and_all_that_match_run_again(moongate: 
 async def test_scrolling_loads_page_after_page_and_the_keys_move_select_and_open(
     moongate: Serving, dashboard: Dashboard
 ) -> None:
-    await asyncio.gather(*(submit(moongate, f"run {n}", held=True) for n in range(250)))
+    for n in range(250):  # one after the other: the list has their order
+        await submit(moongate, f"run {n}", held=True)
     page = await dashboard(moongate, "/runs")
     await expect(rows(page).first).to_be_visible()
     last = rows(page).filter(has_text=re.compile(r"run 0$|run 0\D"))
 
-    while not await last.count():
-        before = await page.evaluate("document.documentElement.scrollHeight")
-        await page.mouse.wheel(0, 100_000)
-        await page.wait_for_function(GROWN, arg=before)
+    async with asyncio.timeout(PATIENCE):
+        while not await last.count():
+            await page.mouse.wheel(0, 100_000)
+            await page.evaluate("() => new Promise(requestAnimationFrame)")
     await expect(page.get_by_role("table")).to_have_attribute("aria-rowcount", "250")
     assert await rows(page).count() < 100, "only the rows in sight are in the document"
 
