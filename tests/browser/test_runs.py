@@ -13,7 +13,7 @@ from playwright.async_api import Locator, Page, expect
 
 from harness.waiting import PATIENCE
 from tests.browser.elsewhere import call, list_tasks, read_task, submit
-from tests.support.browser import Dashboard, shown
+from tests.support.browser import Dashboard
 from tests.support.inprocess import Serving, serving
 
 
@@ -129,7 +129,7 @@ async def test_scrolling_loads_page_after_page_and_the_keys_move_select_and_open
     await expect(page.locator(".row.current")).to_contain_text("run 248")
     await page.keyboard.press("Enter")
     await expect(page).to_have_url(re.compile("/runs/[0-9A-Z]{26}"))
-    await shown(page, await page.locator("h1").inner_text())
+    await expect(page.locator("h1")).to_have_text(re.compile("^Run [0-9A-Z]{6}$"))
     await expect(page.locator(".message.user")).to_have_text("run 248")
 
 
