@@ -75,6 +75,7 @@ class Dashboard:
         self._hosts: set[str] = set()
         self._strangers: set[str] = set()
         self._expected: Counter[tuple[int, str]] = Counter()
+        self._possible: set[tuple[int, str]] = set()
         self._may_lose_connection = False
         self._names = itertools.count(1)
         self.troubles: list[str] = []
@@ -122,6 +123,10 @@ class Dashboard:
         """
         self._expected[status, path] += times
 
+    def allow_refusals(self, status: int, path: str) -> None:
+        """Let such answers be refusals, if they come: what is asked for may be gone a moment before."""
+        self._possible.add((status, path))
+
     def allow_stranger(self, host: str) -> None:
         """Let pages of another host be opened; what goes wrong on them does not matter, but what they are answered."""
         self._hosts.add(host)
@@ -164,7 +169,9 @@ class Dashboard:
             if left and status == response.status and fnmatch.fnmatch(urlsplit(response.url).path, path):
                 self._expected[status, path] -= 1
                 return
-        self.troubles.append(f"{response.status} from {response.request.method} {response.url}")
+        asked = urlsplit(response.url).path
+        if not any(status == response.status and fnmatch.fnmatch(asked, path) for status, path in self._possible):
+            self.troubles.append(f"{response.status} from {response.request.method} {response.url}")
 
     def _note_failure(self, request: Request) -> None:
         reason = request.failure or ""
