@@ -197,6 +197,15 @@ async def test_a_retried_run_is_in_the_transcript_once(store: Store) -> None:
     assert await said(store) == [("user", "hello"), ("assistant", "done")]
 
 
+async def test_a_session_has_its_title_as_soon_as_its_first_message_is_accepted(store: Store) -> None:
+    await store.runs.accept(spec(text="  Tidy up\nthe attic  "))
+    await store.runs.accept(spec(text="and the cellar"))
+
+    session = await store.sessions.find(str(KEY))
+    assert session is not None
+    assert (session.title, session.message_count) == ("Tidy up the attic", 0)
+
+
 async def test_a_long_first_message_makes_a_short_title(store: Store) -> None:
     await finish(store, await running(store, text="word " * 100))
 

@@ -78,7 +78,7 @@ def accept_run(
     files.check_stored(tx, spec.attachments, staged)
     files.store_staged(tx, staged)
     interrupted = () if spec.held else _apply_session_mode(tx, spec.session, mode)
-    _touch_session(tx, spec.session)
+    _touch_session(tx, spec)
     status = Status.HELD if spec.held else Status.QUEUED
     delayed = spec.run_at is not None and spec.run_at > tx.now
     tx.execute(
@@ -130,17 +130,17 @@ def release_run(tx: Transaction, run_id: str, busy: SessionMode, key: Idempotenc
         return AcceptedRun(run, is_new=False)
     domain.apply_move(run.status, Move.RELEASE)
     interrupted = _apply_session_mode(tx, run.spec.session, busy)
-    _touch_session(tx, run.spec.session)
+    _touch_session(tx, run.spec)
     released = move_run(tx, run, Move.RELEASE)
     advance_lane(tx, run.spec.session)
     idempotency.save_key(tx, key, run.id)
     return AcceptedRun(released, is_new=True, interrupted_runs=interrupted)
 
 
-def _touch_session(tx: Transaction, session: str) -> None:
-    key = SessionKey.parse_key(session)
+def _touch_session(tx: Transaction, spec: RunSpec) -> None:
+    key = SessionKey.parse_key(spec.session)
     assert key is not None, "the API makes session keys"
-    sessions.touch_session(tx, key)
+    sessions.touch_session(tx, key, spec.input or ", ".join(file.name for file in spec.attachments))
 
 
 def _apply_session_mode(tx: Transaction, session: str, busy: SessionMode) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ _encode_json = msgspec.json.Encoder().encode
 _decode_files = msgspec.json.Decoder(tuple[File, ...]).decode
 #: characters of the first message that become a session's title
 MAX_TITLE_CHARACTERS = 80
+#: characters of it that are looked at: what begins with many spaces is rare
+MAX_READ_FOR_TITLE = 1000
 #: messages that one statement writes: SQLite limits the values of a statement
 MAX_MESSAGES_PER_INSERT = 500
 #: characters after which a history ends, counted from its newest message
@@ -55,16 +57,23 @@ def _decode_session(row: Sequence[Any]) -> Session:
     )
 
 
-def touch_session(tx: Transaction, key: SessionKey) -> None:
-    """Create a session, or mark it as used now."""
-    text = str(key)
+def touch_session(tx: Transaction, key: SessionKey, first_words: str = "") -> None:
+    """Create a session, or mark it as used now.
+
+    Args:
+        first_words: the text that becomes its title if it has none.
+    """
+    text, title = str(key), _shorten_title(first_words)
     next_ = "(SELECT coalesce(max(touched), 0) + 1 FROM sessions)"
-    tx.execute(f"UPDATE sessions SET updated = ?, touched = {next_} WHERE key = ?", (tx.now, text))
+    tx.execute(
+        f"UPDATE sessions SET updated = ?, touched = {next_}, title = iif(title = '', ?, title) WHERE key = ?",
+        (tx.now, title, text),
+    )
     if tx.changes_made() == 0:
         tx.execute(
-            "INSERT INTO sessions (key, agent, channel, chat, touched, after_run, created, updated)"
-            f" VALUES (?, ?, ?, ?, {next_}, (SELECT coalesce(max(seq), 0) FROM runs), ?, ?)",
-            (text, *key, tx.now, tx.now),
+            "INSERT INTO sessions (key, agent, channel, chat, title, touched, after_run, created, updated)"
+            f" VALUES (?, ?, ?, ?, ?, {next_}, (SELECT coalesce(max(seq), 0) FROM runs), ?, ?)",
+            (text, *key, title, tx.now, tx.now),
         )
         event_log.note_session(tx, text, key.agent, "created")
 
@@ -151,15 +160,13 @@ def write_round(
         said.append(Message(role=Role.ASSISTANT, content=reply, at=tx.now, run=run.id, files=tuple(made)))
     row = tx.execute("SELECT 1 FROM sessions WHERE key = ? AND after_run < ?", (run.spec.session, run.seq)).fetchone()
     if row is not None:
-        title = run.spec.input or ", ".join(file.name for file in run.spec.attachments)
-        write_messages(tx, run.spec.session, said, title=title)
+        write_messages(tx, run.spec.session, said)
 
 
-def write_messages(tx: Transaction, session: str, said: Sequence[Message], *, title: str | None = None) -> None:
+def write_messages(tx: Transaction, session: str, said: Sequence[Message]) -> None:
     """Add messages to the transcript of a session that is there; their numbers follow those that it has.
 
-    Args:
-        title: the text that becomes the title if the session has none; the first message when not given.
+    The first one becomes the title of a session without one, such as one that is imported.
     """
     last: Any = tx.execute("SELECT last_n FROM sessions WHERE key = ?", (session,)).get
     for begin in range(0, len(said), MAX_MESSAGES_PER_INSERT):
@@ -178,7 +185,7 @@ def write_messages(tx: Transaction, session: str, said: Sequence[Message], *, ti
                 row: Any = tx.execute("SELECT id FROM transcript WHERE session = ? AND n = ?", (session, n)).get
                 files.use_files(tx, one.files, message=row)
         last += len(rows)
-    first = said[0].content if title is None and said else title or ""
+    first = said[0].content if said else ""
     tx.execute(
         "UPDATE sessions SET last_n = ?, title = iif(title = '', ?, title), updated = ? WHERE key = ?",
         (last, _shorten_title(first), tx.now, session),
@@ -190,8 +197,9 @@ def _encode_files(message: Message) -> str | None:
 
 
 def _shorten_title(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_TITLE_CHARACTERS else line[: MAX_TITLE_CHARACTERS - 1] + "…"
+    line = " ".join(text[:MAX_READ_FOR_TITLE].split())
+    is_whole = len(line) <= MAX_TITLE_CHARACTERS and len(text) <= MAX_READ_FOR_TITLE
+    return line if is_whole else line[: MAX_TITLE_CHARACTERS - 1] + "…"
 
 
 def find_session(reader: Reader, key: str) -> Session | None:

@@ -8,34 +8,16 @@ import { t } from '../core/text.js';
 import { confirm, field, openForm } from '../parts/dialog.js';
 import { say } from '../parts/toast.js';
 
-const LONGEST_TITLE = 200;
-
-/** runs among which the first of a new session is looked for */
-const MOST_QUEUED = 20;
-/** sessions without a title that are asked for their first words, in one page of them */
-const MOST_UNTITLED = 10;
+const LONGEST_TITLE = 100;
 
 /** Load a page of sessions. @param {Record<string, any>} query */
 export async function loadSessions(query) {
   const { sessions, next_cursor: next } = await get('/api/sessions', query);
-  let left = MOST_UNTITLED;
-  return { rows: await Promise.all(sessions.map((/** @type {any} */ one) => (isUntitled(one) && left-- > 0 ? addTitle(one) : one))), next };
+  return { rows: sessions, next };
 }
 
 /** Load one session. @param {string} key @throws {ApiError} it is gone, or the gateway does not answer */
-export async function loadSession(key) {
-  const { session } = await get(`/api/sessions/${encodeURIComponent(key)}`, { limit: 1 });
-  return isUntitled(session) ? addTitle(session) : session;
-}
-
-/** A session gets its title at the end of its first run. @param {any} session */
-const isUntitled = (session) => !session.title && session.active > 0;
-
-/** Return a session with its first words as its title. @param {any} session */
-async function addTitle(session) {
-  const { tasks } = await get('/api/tasks', { session: session.key, limit: MOST_QUEUED }).catch(() => ({ tasks: [] }));
-  return { ...session, title: tasks.at(-1)?.input ?? '' };
-}
+export const loadSession = async (key) => (await get(`/api/sessions/${encodeURIComponent(key)}`, { limit: 1 })).session;
 
 /** Return the title of a session; an empty text if it has none yet. @param {any} session a SessionShown, or null */
 export const sessionTitle = (session) => firstLine(session?.title ?? '', 80);
