@@ -6,6 +6,7 @@ import { relative } from './core/format.js';
 import { html, only } from './core/html.js';
 import { bindKey } from './core/keyboard.js';
 import * as live from './core/live.js';
+import { loadOnChanges } from './core/reload.js';
 import { address, go, link, match, PAGES } from './core/router.js';
 import { effect, onCleanup, scope, signal, untracked } from './core/signals.js';
 import { t } from './core/text.js';
@@ -170,17 +171,11 @@ function loadStyle(name) {
 
 /** Count what waits for a person; the menu and the title of the tab show it. */
 function watchAttention() {
-  let asked = false;
   const count = async () => {
-    asked = false;
     const [runs, deliveries] = await Promise.all([get('/api/tasks/counts'), get('/api/deliveries/counts')]).catch(() => [null, null]);
     if (runs && deliveries) waiting.set(runs.waiting_for_person + deliveries.dead);
   };
-  const soon = () => {
-    if (!asked) setTimeout(count, REFRESH_ATTENTION_MS);
-    asked = true;
-  };
-  live.onChanges(['permission', 'delivery'], soon, soon);
+  loadOnChanges(['permission', 'delivery'], count, REFRESH_ATTENTION_MS);
   count();
   effect(() => void (document.title = `${waiting() ? `(${waiting()}) ` : ''}${heading()} · Moongate`));
 }

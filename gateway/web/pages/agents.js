@@ -4,12 +4,13 @@
 import { can, get, newKey, post, put, remove } from '../core/api.js';
 import { duration, number } from '../core/format.js';
 import { each, html } from '../core/html.js';
-import { onChanges } from '../core/live.js';
+import { loadOnChanges } from '../core/reload.js';
 import { go, link } from '../core/router.js';
 import { signal } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { badge, button, empty, failed, loading } from '../parts/basics.js';
 import { bars } from '../parts/bars.js';
+import { budgetFields, limitWords, readBudget } from '../parts/budgets.js';
 import { confirm, field, openDialog, openForm } from '../parts/dialog.js';
 import { icon } from '../parts/icon.js';
 import { addCommand } from '../parts/palette.js';
@@ -17,16 +18,13 @@ import { addCommand } from '../parts/palette.js';
 export const title = () => t('agents.title');
 export const styles = ['agents'];
 const LOAD_PAUSE_MS = 1000;
-const BUDGETS = /** @type {const} */ (['runs', 'tokens', 'cost']);
 
 /** @param {{params: Record<string, string>}} place */
 export function page({ params }) {
   const agents = signal(/** @type {any[] | null} */ (null));
   const outcomes = signal(/** @type {Record<string, any[]>} */ ({}));
   const problem = signal(/** @type {Error | null} */ (null));
-  let isAsked = false;
   const load = async () => {
-    isAsked = false;
     try {
       const [found, last] = await Promise.all([get('/api/agents'), get('/api/agents/outcomes', { each: 30 })]);
       agents.set(found.agents);
@@ -36,11 +34,7 @@ export function page({ params }) {
       problem.set(/** @type {Error} */ (error));
     }
   };
-  const soon = () => {
-    if (!isAsked) setTimeout(load, LOAD_PAUSE_MS);
-    isAsked = true;
-  };
-  onChanges(['agent', 'run'], soon, soon);
+  loadOnChanges(['agent', 'run'], load, LOAD_PAUSE_MS);
   load();
   // Without its bases, the form would have nothing to build on.
   const add = async () => edit(null, agents.peek() ?? (await get('/api/agents')).agents, load);
@@ -69,7 +63,7 @@ function card(agent, outcomes, agents, load, shown) {
       ${fact('slots', () => t('now.slots', { n: agent().current_tasks, most: agent().max_concurrent }))}
       ${fact('queued', () => (agent().queued ? html`<a href=${link('/runs', { agent: agent().slug, status: 'queued' })}>${number(agent().queued)}</a>` : '0'))}
       ${fact('timeout', () => duration(agent().timeout))}${fact('files', () => (agent().accepts === null ? t('run.unknown') : agent().accepts.map((/** @type {string} */ kind) => t(/** @type {any} */ (`agents.files.${kind}`))).join(', ') || t('agents.files.none')))}
-      ${() => agent().budget && fact('budget', () => BUDGETS.filter((name) => agent().budget[name] !== null).map((name) => `${number(agent().budget[name])} ${t(/** @type {any} */ (`agents.budget.${name}`))}`).join(', '))}</dl>
+      ${() => agent().budget && fact('budget', () => limitWords(agent().budget))}</dl>
     <p class="line"><span class="muted">${t('agents.last')}</span>${() => bars(() => outcomes().map((one) => ({ status: one.status, at: one.finished_at, label: duration(one.seconds), href: link(`/runs/${one.task}`) })))}
       ${() => outcomes().length === 0 && html`<span class="muted">${t('agents.last.none')}</span>`}<span class="space"></span>
       <a href=${link('/runs', { agent: agent().slug })}>${t('agents.runs')}</a></p>
@@ -117,20 +111,18 @@ const explain = () => openDialog(t('agents.configured.title'), (close) => html`<
 async function edit(agent, agents, load) {
   const bases = agents.filter((one) => one.base === null);
   const key = newKey();
-  const limit = (/** @type {string} */ name) => field(t(/** @type {any} */ (`agents.budget.${name}`)), html`<input type="number" name=${name} min="0" step=${name === 'cost' ? '0.01' : '1'} value=${agent?.budget?.[name] ?? ''}>`);
   const fields = html`${field(t('agents.slug'), html`<input name="slug" required pattern="[A-Za-z0-9][A-Za-z0-9._:@\\-]*" maxlength="50" value=${agent?.slug ?? ''} spellcheck="false" autofocus>`, t('agents.slug.hint'))}
     ${field(t('agents.name'), html`<input name="name" maxlength="100" value=${agent?.name ?? ''}>`)}
     ${field(t('agents.base'), html`<select name="base" .value=${agent?.base ?? bases.find((one) => one.is_default)?.id ?? bases[0]?.id ?? ''}>${bases.map((one) => html`<option value=${one.id}>${one.name} (${one.backend})</option>`)}</select>`, t('agents.base.hint'))}
     ${field(t('agents.model'), html`<input name="model" maxlength="100" value=${agent?.model ?? ''} spellcheck="false">`, t('agents.model.hint'))}
     ${field(t('agents.prompt'), html`<textarea name="prompt" .value=${agent?.system_prompt ?? ''}></textarea>`, t('agents.prompt.hint'))}
     ${field(t('agents.most'), html`<input type="number" name="most" min="1" max="1024" required value=${agent?.max_concurrent ?? 1}>`)}
-    <fieldset class="field"><legend class="field-label">${t('agents.budget')}</legend><span class="hint">${t('agents.budget.hint')}</span><div class="agent-budget">${BUDGETS.map(limit)}</div></fieldset>`;
+    ${budgetFields(t('agents.budget'), agent?.budget, t('agents.budget.hint'))}`;
   const saved = await openForm(agent ? t('agents.edit', { name: agent.name }) : t('agents.add'), fields, t('save'), async (data) => {
     const text = (/** @type {string} */ name) => String(data.get(name) ?? '').trim();
-    const limits = Object.fromEntries(BUDGETS.flatMap((name) => (text(name) ? [[name, Number(text(name))]] : [])));
     const body = {
       slug: text('slug'), ...(text('name') && { name: text('name') }), base: text('base'), model: text('model') || null,
-      system_prompt: text('prompt') || null, max_concurrent: Number(text('most')), budget: Object.keys(limits).length ? limits : null,
+      system_prompt: text('prompt') || null, max_concurrent: Number(text('most')), budget: readBudget(data),
     };
     if (agent) await put(`/api/agents/${encodeURIComponent(agent.id)}`, body);
     else await post('/api/agents', body, { key });

@@ -6,7 +6,7 @@ import { cost, firstLine, relative } from '../core/format.js';
 import { each, html, trusted } from '../core/html.js';
 import { bindKey } from '../core/keyboard.js';
 import { liveList } from '../core/list.js';
-import { onChanges } from '../core/live.js';
+import { loadOnChanges } from '../core/reload.js';
 import { go, link } from '../core/router.js';
 import { computed, effect, signal, untracked } from '../core/signals.js';
 import { t } from '../core/text.js';
@@ -18,6 +18,7 @@ import { permissionCard } from '../parts/permission.js';
 export const title = () => t('board.title');
 export const styles = ['board', 'code'];
 const MOST_CARDS = 200;
+const LOAD_PAUSE_MS = 500;
 const MOST_TURNS = 50;
 const FINAL = ['succeeded', 'failed', 'cancelled'];
 /** @typedef {'planned' | 'queued' | 'running' | 'needs' | 'done' | 'failed'} Column */
@@ -66,7 +67,7 @@ function board(slug) {
   });
   const asking = signal(/** @type {Set<string>} */ (new Set()));
   const loadAsking = () => get('/api/permissions', { waiting: true, limit: 100 }).then((answer) => asking.set(new Set(answer.permissions.map((/** @type {any} */ one) => one.task))), () => {});
-  onChanges(['permission'], loadAsking, loadAsking);
+  loadOnChanges(['permission'], loadAsking, LOAD_PAUSE_MS);
   loadAsking();
   const columnOf = (/** @type {any} */ run) => /** @type {Column} */ (run.status === 'running' && asking().has(run.id) ? 'needs'
     : { held: 'planned', queued: 'queued', running: 'running', succeeded: 'done' }[/** @type {string} */ (run.status)] ?? 'failed');
@@ -103,7 +104,7 @@ function board(slug) {
  * @param {Column} to
  * @returns {(() => Promise<unknown>) | null}
  */
-export function moveFor(run, from, to) {
+function moveFor(run, from, to) {
   if (from === to) return null;
   if (to === 'queued' || to === 'running') {
     if (from === 'planned') return () => post(`/api/tasks/${run.id}/release`);
@@ -150,7 +151,7 @@ async function editProject(project, reload) {
 }
 
 /** Return a short name made from a longer one. @param {string} name */
-export function toSlug(name) {
+function toSlug(name) {
   const plain = name.normalize('NFKD').toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-+|-+$/g, '');
   return plain.slice(0, 50) || `project-${newKey().slice(0, 6)}`;
 }
@@ -191,7 +192,7 @@ function openCard(id, slug) {
         problem.set(/** @type {Error} */ (error));
       }
     };
-    onChanges(['run', 'permission'], (changes) => changes.some(({ ref, session }) => ref.startsWith(id) || session === details.peek()?.task.session) && load(), load);
+    loadOnChanges(['run', 'permission'], load, LOAD_PAUSE_MS, (changes) => changes.some(({ ref, session }) => ref.startsWith(id) || session === details.peek()?.task.session));
     load();
     const isLoaded = computed(() => details() !== null);
     return html`${() => (isLoaded() ? null : problem() ? failed(problem(), load) : loading(3))}${() => isLoaded() && untracked(() => html`${cardDetails(details, slug, close)}

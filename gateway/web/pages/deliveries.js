@@ -5,7 +5,7 @@ import { can, get, newKey, post } from '../core/api.js';
 import { duration, exact, short } from '../core/format.js';
 import { html } from '../core/html.js';
 import { liveList } from '../core/list.js';
-import { onChanges } from '../core/live.js';
+import { loadOnChanges } from '../core/reload.js';
 import { go, link } from '../core/router.js';
 import { effect, signal, untracked } from '../core/signals.js';
 import { t } from '../core/text.js';
@@ -20,6 +20,7 @@ export const title = () => t('deliveries.title');
 export const styles = ['deliveries'];
 const PAGE = 100;
 const COUNT_PAUSE_MS = 1000;
+const LOAD_PAUSE_MS = 500;
 const STATUSES = ['dead', 'pending', 'sending', 'delivered'];
 const COLUMNS = /** @type {const} */ (['status', 'kind', 'address', 'attempt', 'created', 'next']);
 
@@ -33,17 +34,12 @@ function all(query) {
   const read = () => ({ status: query().get('status') ?? '', text: query().get('text') ?? '' });
   const change = (/** @type {Record<string, string>} */ changes) => go(link('/deliveries', { ...untracked(read), ...changes }), { replace: true });
   const counts = signal(/** @type {import('../api.js').Counted | null} */ (null));
-  let isAsked = false;
   const count = async () => {
-    isAsked = false;
     const { text } = untracked(read);
-    counts.set(await get('/api/deliveries/counts', { text }).catch(() => null));
+    const found = await get('/api/deliveries/counts', { text }).catch(() => null);
+    if (text === untracked(read).text) counts.set(found);
   };
-  const soon = () => {
-    if (!isAsked) setTimeout(count, COUNT_PAUSE_MS);
-    isAsked = true;
-  };
-  onChanges(['delivery'], soon, soon);
+  loadOnChanges(['delivery'], count, COUNT_PAUSE_MS);
   effect(() => (read(), void count()));
   const label = (/** @type {string} */ status) => (status ? () => `${statusName(status)} ${counts() ? short(counts()?.[/** @type {'dead'} */ (status)] ?? 0) : ''}` : t('deliveries.all'));
   return html`<div class="stack"><div class="line deliveries-choose">${segments(t('deliveries.which'), ['', ...STATUSES].map((status) => [status, label(status)]), () => read().status, (status) => change({ status }))}
@@ -127,7 +123,7 @@ function details(id) {
   const problem = signal(/** @type {Error | null} */ (null));
   const load = () => get(`/api/deliveries/${id}`).then((answer) => (found.set(answer), problem.set(null)), (error) => problem.set(error));
   const key = newKey();
-  onChanges(['delivery'], (changes) => changes.some(({ ref }) => ref === id) && load(), load);
+  loadOnChanges(['delivery'], load, LOAD_PAUSE_MS, (changes) => changes.some(({ ref }) => ref === id));
   load();
   const again = async () => (await post(`/api/deliveries/${id}/retry`, {}, { key: `${key}${found.peek()?.delivery.attempt}` }), load());
   const fact = (/** @type {string} */ name, /** @type {unknown} */ value) => html`<div><dt>${t(/** @type {any} */ (`deliveries.column.${name}`))}</dt><dd>${value}</dd></div>`;

@@ -5,15 +5,15 @@ import { can, get, post } from '../core/api.js';
 import { clock, cost, duration, every, firstLine, now, number, relative, secondsBetween } from '../core/format.js';
 import { each, html } from '../core/html.js';
 import { liveList } from '../core/list.js';
-import { onChanges } from '../core/live.js';
+import { loadOnChanges } from '../core/reload.js';
 import { link } from '../core/router.js';
 import { signal } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { badge, button, failed, loading, time } from '../parts/basics.js';
 import { bars } from '../parts/bars.js';
+import { budgetList } from '../parts/budgets.js';
 import { icon } from '../parts/icon.js';
 import { permissionCard } from '../parts/permission.js';
-import { ring } from '../parts/ring.js';
 
 export const title = () => t('now.title');
 export const styles = ['now'];
@@ -97,26 +97,19 @@ function overview() {
   const agents = signal(/** @type {any[]} */ ([]));
   const outcomes = signal(/** @type {Record<string, any[]>} */ ({}));
   const channels = signal(/** @type {any[]} */ ([]));
-  const budgets = signal(/** @type {any[]} */ ([]));
   const usage = signal(/** @type {any} */ (null));
-  let isAsked = false;
   const load = async () => {
-    isAsked = false;
     /** @type {[string, Record<string, any>, (answer: any) => void][]} */
     const parts = [
       ['/api/cron', { limit: 100 }, (answer) => jobs.set(answer.jobs)],
       ['/api/agents', {}, (answer) => agents.set(answer.agents)],
       ['/api/agents/outcomes', { each: 30 }, (answer) => outcomes.set(answer.agents)],
       ['/api/channels', {}, (answer) => channels.set(answer.channels)],
-      ['/api/usage', { by: 'day' }, (answer) => (budgets.set(answer.budgets), usage.set(answer))],
+      ['/api/usage', { by: 'day' }, usage.set],
     ];
     await Promise.all(parts.map(([path, query, set]) => get(path, query).then(set, () => {})));
   };
-  const soon = () => {
-    if (!isAsked) setTimeout(load, LOAD_PAUSE_MS);
-    isAsked = true;
-  };
-  onChanges(['run', 'schedule', 'agent', 'delivery'], soon, soon);
+  loadOnChanges(['run', 'schedule', 'agent', 'delivery'], load, LOAD_PAUSE_MS);
   every(SLOW_REFRESH_MS, load);
   load();
   const next = () => jobs().filter((job) => job.enabled && job.next_run).sort((a, b) => a.next_run.localeCompare(b.next_run)).slice(0, 6);
@@ -131,7 +124,7 @@ function overview() {
       <ul class="now-health">${channels().filter((one) => one.state !== 'unconfigured').map((one) => html`<li>${badge(one.state === 'ready' ? 'ok' : 'failed', '')}<span>${one.name}</span><span class="muted">${one.last_error ?? one.detail}</span><span class="space"></span>
         ${one.recent?.length ? bars(() => one.recent.map((/** @type {any} */ sent) => ({ status: sent.ok ? 'ok' : 'failed', at: sent.at, label: '' }))) : null}</li>`)}</ul></section>`}
     ${() => usage() && html`<section class="panel"><header><h2>${t('now.today')}</h2><span class="space"></span><a href=${link('/usage')}>${t('usage.title')}</a></header>${today(usage())}
-      <ul class="now-budgets">${budgets().map(budget)}</ul></section>`}`;
+      ${budgetList(usage().budgets, { onlyWorst: true })}</section>`}`;
   return { broken, panels };
 }
 
@@ -142,14 +135,4 @@ const toBar = (outcome) => ({ status: outcome.status, at: outcome.finished_at, l
 function today(usage) {
   const day = usage.usage.at(-1)?.name === usage.until ? usage.usage.at(-1) : { runs: 0, input: 0, output: 0, cost: 0 };
   return html`<p class="now-today"><span><strong class="number">${number(day.runs)}</strong> ${t('now.today.runs')}</span><span><strong class="number">${number(day.input + day.output)}</strong> ${t('now.today.tokens')}</span><span><strong class="number">${cost(day.cost)}</strong></span></p>`;
-}
-
-/** @param {any} one a budget and what is left of it */
-function budget(one) {
-  const shares = ['runs', 'tokens', 'cost'].filter((name) => one.limits[name] !== null).map((name) => ({ name, used: one.used[name] ?? 0, limit: one.limits[name] }));
-  const worst = shares.reduce((a, b) => (b.used / b.limit > a.used / a.limit ? b : a), shares[0]);
-  if (!worst) return null;
-  const show = (/** @type {number} */ n) => (worst.name === 'cost' ? cost(n) : number(n));
-  const text = t('now.budget', { name: one.name, used: show(worst.used), limit: show(worst.limit), what: t(/** @type {any} */ (`now.budget.${worst.name}`)) });
-  return html`<li>${ring(() => worst.used / worst.limit, text)}<span>${text}</span></li>`;
 }

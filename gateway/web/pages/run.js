@@ -6,7 +6,7 @@ import { can, get, newKey, post } from '../core/api.js';
 import { cost, duration, exact, number, secondsBetween, short, shortId } from '../core/format.js';
 import { each, html } from '../core/html.js';
 import { bindKey } from '../core/keyboard.js';
-import { onChanges } from '../core/live.js';
+import { loadOnChanges } from '../core/reload.js';
 import { go, link } from '../core/router.js';
 import { computed, effect, signal, untracked } from '../core/signals.js';
 import { t } from '../core/text.js';
@@ -35,7 +35,7 @@ export function page({ params }) {
   const times = signal(/** @type {{waited_seconds: number, worked_seconds: number, complete: boolean} | null} */ (null));
   const problem = signal(/** @type {Error | null} */ (null));
 
-  const load = coalesced(async () => {
+  const load = async () => {
     try {
       const [found, line] = await Promise.all([get(`/api/tasks/${id}`, { render: 'html' }), get(`/api/tasks/${id}/timeline`)]);
       details.set(found);
@@ -45,14 +45,14 @@ export function page({ params }) {
     } catch (error) {
       problem.set(/** @type {Error} */ (error));
     }
-  });
-  onChanges(['run', 'permission', 'delivery'], (changes) => {
+  };
+  const loadSoon = loadOnChanges(['run', 'permission', 'delivery'], load, LOAD_PAUSE_MS, (changes) => {
     const known = new Set(details.peek()?.deliveries.map((one) => one.id));
-    if (changes.some(({ topic, ref }) => ref.split('/')[0] === id || (topic === 'delivery' && (known.has(ref) || isFinal())))) load();
-  }, load);
+    return changes.some(({ topic, ref }) => ref.split('/')[0] === id || (topic === 'delivery' && (known.has(ref) || isFinal())));
+  });
   const isFinal = () => FINAL.includes(details.peek()?.task.status ?? '');
-  const written = watch(id, details, load);
-  load();
+  const written = watch(id, details, loadSoon);
+  loadSoon();
   return html`${() => {
     if (problem() && !details()) return failed(problem(), load);
     return details() ? null : loading(6);
@@ -63,20 +63,6 @@ export function page({ params }) {
 function computedNode(when, make) {
   const shown = computed(when);
   return () => (shown() ? untracked(make) : null);
-}
-
-/** Return a function that works at most once each half second: calls in between are one. @param {() => Promise<void>} work */
-function coalesced(work) {
-  let isBusy = false;
-  let isAsked = false;
-  const run = async () => {
-    if (isBusy) return void (isAsked = true);
-    isBusy = true;
-    isAsked = false;
-    await work();
-    setTimeout(() => ((isBusy = false), isAsked && run()), LOAD_PAUSE_MS);
-  };
-  return run;
 }
 
 /**

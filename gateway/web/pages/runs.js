@@ -6,7 +6,7 @@ import { duration, firstLine, now, relative, secondsBetween, short } from '../co
 import { html } from '../core/html.js';
 import { bindKey } from '../core/keyboard.js';
 import { liveList } from '../core/list.js';
-import { onChanges } from '../core/live.js';
+import { loadOnChanges } from '../core/reload.js';
 import { go, link } from '../core/router.js';
 import { computed, effect, signal, untracked } from '../core/signals.js';
 import { t } from '../core/text.js';
@@ -54,23 +54,14 @@ function toQuery({ age, ...rest }) {
 /** @param {() => Filter} read @param {(changes: Filter) => void} change */
 function states(read, change) {
   const counts = signal(/** @type {{counts: Record<string, number>, waiting_for_person: number, exact: boolean} | null} */ (null));
-  let asked = false;
+  const which = computed(() => JSON.stringify({ ...read(), status: undefined }));
   const count = async () => {
-    asked = false;
-    const { status, ...rest } = untracked(read);
-    counts.set(await get('/api/tasks/counts', toQuery(rest)).catch(() => null));
+    const wanted = untracked(which);
+    const found = await get('/api/tasks/counts', toQuery(JSON.parse(wanted))).catch(() => null);
+    if (wanted === untracked(which)) counts.set(found);
   };
-  const soon = () => {
-    if (!asked) setTimeout(count, COUNT_PAUSE_MS);
-    asked = true;
-  };
-  let before = '';
-  effect(() => {
-    const { status, ...rest } = read();
-    if (JSON.stringify(rest) !== before) count();
-    before = JSON.stringify(rest);
-  });
-  onChanges(['run', 'permission'], soon, soon);
+  effect(() => (which(), void count()));
+  loadOnChanges(['run', 'permission'], count, COUNT_PAUSE_MS);
   const shown = (/** @type {string} */ status) => {
     const found = counts();
     if (!found) return '';

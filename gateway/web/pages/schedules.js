@@ -2,15 +2,16 @@
 /** The schedules: what each does and when, how its last times went, and what happened at each of them. */
 
 import { ApiError, can, get, newKey, post, remove } from '../core/api.js';
-import { cost, duration, firstLine, number, relative, zoned } from '../core/format.js';
+import { duration, firstLine, number, relative, zoned } from '../core/format.js';
 import { each, html, only } from '../core/html.js';
 import { liveList } from '../core/list.js';
-import { onChanges } from '../core/live.js';
+import { loadOnChanges } from '../core/reload.js';
 import { go, link } from '../core/router.js';
 import { computed, effect, onCleanup, signal } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { badge, button, copyableId, empty, failed, fileLink, loading, statusName, time } from '../parts/basics.js';
 import { bars } from '../parts/bars.js';
+import { limitWords } from '../parts/budgets.js';
 import { confirm } from '../parts/dialog.js';
 import { icon } from '../parts/icon.js';
 import { addCommand } from '../parts/palette.js';
@@ -26,7 +27,6 @@ const FIRES = 30;
 const LATE = 60;
 const LOAD_PAUSE_MS = 500;
 const COLUMNS = /** @type {const} */ (['status', 'time', 'ago', 'note', 'run']);
-const BUDGETS = /** @type {const} */ (['runs', 'tokens', 'cost']);
 
 /** @param {{params: Record<string, string>}} place */
 export function page({ params }) {
@@ -193,9 +193,7 @@ function details(id) {
   const problem = signal(/** @type {Error | null} */ (null));
   /** @type {Set<string>} */
   const gone = new Set();
-  let isAsked = false;
   const load = async () => {
-    isAsked = false;
     if (!gone.has(id)) await get(`/api/cron/${encodeURIComponent(id)}`).then((answer) => (job.set(answer.job), problem.set(null)), (error) => problem.set(error));
   };
   /** @type {import('../core/list.js').LiveList<any>} */
@@ -209,14 +207,11 @@ function details(id) {
     refOf: (change) => (isMine(change) ? id : ''),
   });
   const isMine = (/** @type {import('../core/live.js').Change} */ { topic, ref, state: to }) => (topic === 'run' ? fires.rows.peek().some((fire) => fire.run_id === ref) : ref === id && to !== 'deleted');
-  const soon = () => {
-    if (!isAsked) setTimeout(load, LOAD_PAUSE_MS);
-    isAsked = true;
-  };
-  onChanges(['schedule', 'run'], (changes) => {
-    if (changes.some(({ topic, ref, state: to }) => topic === 'schedule' && ref === id && to === 'deleted')) go(link('/schedules'), { replace: true });
-    else if (changes.some(isMine)) soon();
-  }, soon);
+  const isDeleted = (/** @type {import('../core/live.js').Change} */ { topic, ref, state: to }) => topic === 'schedule' && ref === id && to === 'deleted';
+  loadOnChanges(['schedule', 'run'], load, LOAD_PAUSE_MS, (changes) => {
+    if (changes.some(isDeleted)) go(link('/schedules'), { replace: true });
+    return !changes.some(isDeleted) && changes.some(isMine);
+  });
   load();
   const isThere = computed(() => job() !== null);
   return html`<div class="stack"><p><a href=${link('/schedules')}>${icon('back')} ${t('schedules.back')}</a></p>
@@ -243,7 +238,7 @@ function about(job, load, gone) {
 /** @param {any} job */
 function facts(job) {
   const fact = (/** @type {keyof typeof import('../strings/en.js').default} */ name, /** @type {unknown} */ value) => (value ? html`<div><dt>${t(name)}</dt><dd>${value}</dd></div>` : null);
-  const limits = job.budget && BUDGETS.filter((name) => job.budget[name] !== null).map((name) => (name === 'cost' ? cost(job.budget.cost) : `${number(job.budget[name])} ${t(`now.budget.${name}`)}`)).join(', ');
+  const limits = job.budget && limitWords(job.budget);
   return html`${fact('schedules.when', due(job))}${fact('schedules.agent', job.agentId ?? t('schedules.agent.none'))}${fact('schedules.model', job.model)}
     ${fact('schedules.session', job.session ? `${job.session}${job.fresh ? ` (${t('schedules.session.each')})` : ''}` : t(job.fresh ? 'schedules.session.fresh' : 'schedules.session.own'))}
     ${fact('schedules.channel', job.deliver && `${job.deliver.channel} ${job.deliver.chat_id}`)}${fact('schedules.webhook', job.webhook)}

@@ -4,17 +4,17 @@
 import { get } from '../core/api.js';
 import { cost, number, short } from '../core/format.js';
 import { html } from '../core/html.js';
-import { onChanges } from '../core/live.js';
+import { loadOnChanges } from '../core/reload.js';
 import { go, link } from '../core/router.js';
 import { effect, signal } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { empty, failed, loading } from '../parts/basics.js';
+import { budgetList } from '../parts/budgets.js';
 import { plotColumns } from '../parts/plot.js';
-import { ring } from '../parts/ring.js';
 import { segments } from '../parts/segments.js';
 
 export const title = () => t('usage.title');
-export const styles = ['usage', 'now'];
+export const styles = ['usage'];
 const LOAD_PAUSE_MS = 2000;
 /** schedules that are shown by their names; others by their ids, like those that are gone */
 const MOST_NAMED = 200;
@@ -27,9 +27,7 @@ export function page({ query }) {
   const span = () => (query().get('span') ?? 'month') in SPANS ? query().get('span') ?? 'month' : 'month';
   const found = signal(/** @type {{day: any, agent: any, schedule: any, names: Map<string, string>} | null} */ (null));
   const problem = signal(/** @type {Error | null} */ (null));
-  let isAsked = false;
   const load = async () => {
-    isAsked = false;
     const wanted = span();
     try {
       // The gateway counts days in its own zone: its `until` is its today.
@@ -43,11 +41,7 @@ export function page({ query }) {
       problem.set(/** @type {Error} */ (error));
     }
   };
-  const soon = () => {
-    if (!isAsked) setTimeout(load, LOAD_PAUSE_MS);
-    isAsked = true;
-  };
-  onChanges(['run'], soon, soon);
+  loadOnChanges(['run'], load, LOAD_PAUSE_MS);
   effect(() => (span(), load(), undefined));
   return html`<div class="stack">${segments(t('usage.span'), Object.keys(SPANS).map((name) => [name, t(/** @type {any} */ (`usage.span.${name}`))]), span, (name) => go(link('/usage', { span: name }), { replace: true }))}
     ${() => (found() ? report(/** @type {any} */ (found())) : problem() ? failed(problem(), load) : loading(5))}</div>`;
@@ -89,11 +83,5 @@ function rows(heading, all, name) {
 
 /** @param {any} day */
 function budgets(day) {
-  const named = /** @type {any[]} */ (day.budgets).flatMap((one) => ['runs', 'tokens', 'cost'].filter((what) => one.limits[what] !== null).map((what) => ({ one, what })));
-  if (named.length === 0) return null;
-  return html`<section class="panel"><header><h2>${t('usage.budgets')}</h2></header><ul class="now-budgets">${named.map(({ one, what }) => {
-    const show = (/** @type {number} */ n) => (what === 'cost' ? cost(n) : number(n));
-    const text = t('now.budget', { name: one.name, used: show(one.used[what] ?? 0), limit: show(one.limits[what]), what: t(/** @type {any} */ (`now.budget.${what}`)) });
-    return html`<li>${ring(() => (one.used[what] ?? 0) / one.limits[what], text)}<span>${text}</span></li>`;
-  })}</ul></section>`;
+  return day.budgets.length ? html`<section class="panel"><header><h2>${t('usage.budgets')}</h2></header>${budgetList(day.budgets)}</section>` : null;
 }

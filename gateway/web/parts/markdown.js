@@ -87,7 +87,7 @@ export function growingMarkdown() {
  * beginning of something else.
  * @param {string} text @param {number} from
  */
-export function findBreak(text, from) {
+function findBreak(text, from) {
   let found = from;
   let fence = '';
   let wasEmpty = false;

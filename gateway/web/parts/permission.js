@@ -83,7 +83,7 @@ function choiceField(one) {
 }
 
 /** Return the answers of a form by the names of the fields. @param {any[]} fields @param {FormData} data */
-export function readContent(fields, data) {
+function readContent(fields, data) {
   /** @type {Record<string, any>} */
   const content = {};
   for (const one of fields) {

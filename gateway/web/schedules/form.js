@@ -6,6 +6,7 @@ import { relative, zoned } from '../core/format.js';
 import { html, only } from '../core/html.js';
 import { computed, effect, onCleanup, signal } from '../core/signals.js';
 import { t } from '../core/text.js';
+import { budgetFields, readBudget } from '../parts/budgets.js';
 import { field, openForm } from '../parts/dialog.js';
 import { segments } from '../parts/segments.js';
 import { browserZone, dayName, describe, knowsZone, KINDS, listZones, makeExpression, readExpression, WEEK } from './timing.js';
@@ -15,7 +16,6 @@ const SHOWN_TIMES = 5;
 const HOUR = 3600;
 const MINUTE = 60;
 const UNITS = ['m', 'h', 'd', 's'];
-const BUDGETS = /** @type {const} */ (['runs', 'tokens', 'cost']);
 
 /**
  * Make a schedule, or change one.
@@ -167,11 +167,10 @@ function delivery(job, channels) {
 function more(job, isNew) {
   const choices = (/** @type {string} */ name, /** @type {string[]} */ all, /** @type {string} */ value) => field(t(/** @type {any} */ (`schedules.${name}`)), html`<select name=${name} .value=${value}>${all.map((one) => html`<option value=${one}>${t(/** @type {any} */ (`schedules.${name}.${one || 'auto'}`))}</option>`)}</select>`, '', name);
   const amount = (/** @type {string} */ name, /** @type {unknown} */ value, { least = 0, step = 'any' } = {}) => field(t(/** @type {any} */ (`schedules.${name}`)), html`<input type="number" name=${name} min=${least} step=${step} value=${value ?? ''}>`, t(/** @type {any} */ (`schedules.${name}.hint`)), name);
-  const limit = (/** @type {string} */ name) => field(t(/** @type {any} */ (`schedules.budget.${name}`)), html`<input type="number" name=${name} min=${name === 'cost' ? '0.01' : '1'} step=${name === 'cost' ? 'any' : '1'} value=${job?.budget?.[name] ?? ''}>`);
   const folded = only(html`<details class="schedule-more"><summary>${t('schedules.more')}</summary><div class="form">
     ${choices('misfire', ['skip', 'once', 'all'], job?.misfire ?? 'once')}${choices('overlap', [...(isNew && !job ? [''] : []), 'queue_one', 'queue', 'skip', 'replace'], job?.overlap ?? '')}
     <div class="schedule-pair">${amount('max_age', scale(job?.max_age, 1 / HOUR))}${amount('jitter', job?.jitter || '')}${amount('timeout', scale(job?.timeout, 1 / MINUTE))}${amount('max_failures', job?.max_failures, { step: '1' })}</div>
-    <fieldset class="field"><legend class="field-label">${t('schedules.budget')}</legend><div class="schedule-budget">${BUDGETS.map(limit)}</div><p class="form-error" data-problem="budget" role="alert"></p></fieldset>
+    ${budgetFields(t('schedules.budget'), job?.budget)}
     ${field(t('schedules.secret'), html`<input name="webhook_secret" autocomplete="off" spellcheck="false" placeholder="whsec_…">`, t('schedules.secret.hint'), 'webhook_secret')}</div></details>`);
   folded.addEventListener('invalid', () => folded.setAttribute('open', ''), true); // else the browser could not show what is wrong
   return folded;
@@ -191,7 +190,6 @@ function readBody(data, job, { expression, zone }) {
   const text = (/** @type {string} */ name) => String(data.get(name) ?? '').trim();
   const amount = (/** @type {string} */ name) => (text(name) ? Number(text(name)) : null);
   const conversationKind = text('conversation');
-  const limits = Object.fromEntries(BUDGETS.map((name) => [name, amount(name)]));
   return {
     name: text('name'),
     prompt: String(data.get('prompt') ?? ''),
@@ -210,7 +208,7 @@ function readBody(data, job, { expression, zone }) {
     jitter: amount('jitter') ?? 0,
     timeout: scale(amount('timeout'), MINUTE) ?? null,
     max_failures: amount('max_failures') ?? (job ? 0 : null),
-    budget: Object.values(limits).some((value) => value !== null) ? limits : null,
+    budget: readBudget(data),
   };
 }
 
