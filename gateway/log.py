@@ -11,7 +11,8 @@ import logging
 import queue
 import sys
 import threading
-from collections.abc import Iterable, Iterator, MutableMapping
+import time
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -39,6 +40,8 @@ with _block_import("rich"):
 MAX_QUEUED_LINES = 10_000
 #: characters that are logged of a value from outside
 MAX_VALUE_CHARS = 2_000
+#: seconds in which a library's record is left out that repeats the last one, and characters that tell it does
+REPEATED_RECORD_SECONDS, MAX_COMPARED_CHARS = 1.0, 40
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 _LEVEL_NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -161,10 +164,22 @@ def _shorten_values(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
     return event
 
 
-class _StandardLogHandler(logging.Handler):
-    """Takes records of libraries that log with the standard library."""
+class StandardLogHandler(logging.Handler):
+    """Takes records of libraries that log with the standard library.
+
+    One that repeats the last one within a second is left out: without file descriptors, asyncio logs each connection
+    that it cannot accept.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._last: tuple[object, ...] = ()
+        self._last_at = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self._repeats_last(record):
+            return
         log = structlog.get_logger()
         known = record.levelname.lower() if record.levelname.lower() in _LEVEL_NUMBERS else "error"
         log.log(
@@ -174,10 +189,21 @@ class _StandardLogHandler(logging.Handler):
             exc_info=record.exc_info if record.exc_info and record.exc_info[0] else None,
         )
 
+    def _repeats_last(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is like the last one; addresses and times later in its message do not matter."""
+        error = record.exc_info[1] if record.exc_info else None
+        beginning = record.getMessage()[:MAX_COMPARED_CHARS]
+        said = (record.name, record.levelno, beginning, type(error), str(error)[:MAX_VALUE_CHARS])
+        now, before, before_at = self._clock(), self._last, self._last_at
+        if said == before and now - before_at < REPEATED_RECORD_SECONDS:
+            return True
+        self._last, self._last_at = said, now
+        return False
+
 
 def _take_over_standard_logging(level: int) -> None:
     root = logging.getLogger()
-    root.handlers[:] = [_StandardLogHandler()]
+    root.handlers[:] = [StandardLogHandler()]
     root.setLevel(max(level, logging.WARNING))
 
 
