@@ -42,6 +42,7 @@ async function begin() {
 async function show(person) {
   const body = /** @type {HTMLElement} */ (document.getElementById('app'));
   if (!person) {
+    for (const dialog of document.querySelectorAll('dialog')) dialog.close();
     const { signIn } = await import('./pages/sign_in.js');
     body.replaceChildren(scope(signIn)[0]);
     return;

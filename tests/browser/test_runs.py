@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from harness.waiting import PATIENCE
 from tests.browser.elsewhere import call, list_tasks, read_task, submit
@@ -103,6 +103,33 @@ async def test_chosen_runs_are_cancelled_and_all_that_match_run_again(moongate: 
     await page.get_by_role("dialog").get_by_role("button", name="Run again").click()
     await expect(page.get_by_text("2 begin again.")).to_be_visible()
     assert len(await list_tasks(moongate)) == 6
+
+
+async def test_a_retry_whose_answer_is_lost_is_done_once_when_it_is_asked_for_again(
+    moongate: Serving, dashboard: Dashboard
+) -> None:
+    await submit(moongate, "@@ fail for once")
+    page = await dashboard(moongate, "/runs")
+    dashboard.expect_lost_connection()
+    lost: list[str] = []
+
+    async def lose_answer(route: Route) -> None:
+        if lost:
+            await route.continue_()
+            return
+        await route.fetch()  # the gateway gets it, the page is not told
+        lost.append(route.request.url)
+        await route.abort()
+
+    await page.route("**/api/tasks/batch", lose_answer)
+    await rows(page).get_by_role("checkbox").check()
+    for _ in range(2):
+        await page.get_by_role("button", name="Run again").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Run again").click()
+    await expect(page.get_by_text("1 begin again.")).to_be_visible()
+
+    assert len(lost) == 1
+    assert len(await list_tasks(moongate)) == 2
 
 
 async def test_scrolling_loads_page_after_page_and_the_keys_move_select_and_open(

@@ -20,6 +20,8 @@ import { say } from '../parts/toast.js';
 export const title = () => t('runs.title');
 export const styles = ['runs'];
 const PAGE = 100;
+/** runs that one request cancels or retries: the gateway takes no more */
+const MOST_AT_ONCE = 500;
 const COUNT_PAUSE_MS = 1000;
 const COLUMNS = /** @type {const} */ (['status', 'input', 'agent', 'source', 'created', 'took']);
 const STATUSES = ['held', 'queued', 'running', 'succeeded', 'failed', 'cancelled'];
@@ -146,6 +148,14 @@ function list(filter) {
 function actions(selected, filter, query) {
   const done = signal(0);
   const busy = signal(false);
+  /** @type {Map<string, string>} the keys of requests whose answer did not come: the same ones are not done twice */
+  const keys = new Map();
+  const send = async (/** @type {string} */ text, /** @type {any} */ body) => {
+    if (!keys.has(text)) keys.set(text, newKey());
+    const answer = await post('/api/tasks/batch', body, { key: keys.get(text), timeout: 120_000 });
+    keys.delete(text);
+    return answer;
+  };
   const act = async (/** @type {'cancel' | 'retry'} */ action, /** @type {boolean} */ all) => {
     const count = selected.peek().size;
     const text = all ? t(`runs.${action}.all.sure`) : t(`runs.${action}.sure`, { n: count });
@@ -153,13 +163,14 @@ function actions(selected, filter, query) {
     busy.set(true);
     done.set(0);
     let refused = 0;
+    const ids = [...selected.peek()];
     try {
-      let which = all ? { filter: query } : { ids: [...selected.peek()] };
-      for (let more = true; more;) {
-        const answer = await post('/api/tasks/batch', { action, ...which }, { key: newKey(), timeout: 120_000 });
+      for (let from = 0, more = true; more; from += MOST_AT_ONCE) {
+        const body = { action, ...(all ? { filter: query } : { ids: ids.slice(from, from + MOST_AT_ONCE) }) };
+        const answer = await send(JSON.stringify(body), body);
         done.update((n) => n + answer.changed.length);
         refused += answer.refused.length;
-        more = answer.more && answer.changed.length > 0;
+        more = all ? answer.more && answer.changed.length > 0 : from + MOST_AT_ONCE < ids.length;
       }
       say(t(`runs.${action}.done`, { n: done.peek() }) + (refused ? ` ${t('runs.refused', { n: refused })}` : ''), refused && !done.peek() ? 'error' : '');
       selected.set(new Set());

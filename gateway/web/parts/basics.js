@@ -42,8 +42,9 @@ export async function copy(text) {
     field.value = text;
     (document.querySelector('dialog[open]') ?? document.body).append(field);
     field.select();
-    document.execCommand('copy');
+    const isCopied = document.execCommand('copy');
     field.remove();
+    if (!isCopied) return say(t('copied.not'), 'error');
   }
   say(t('copied'));
 }

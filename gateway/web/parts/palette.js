@@ -30,6 +30,7 @@ function pageCommands() {
 
 /** Open the palette. */
 export function openPalette() {
+  if (document.querySelector('dialog[open]')) return Promise.resolve(); // what is open there comes first
   return openDialog(t('palette'), (close) => {
     const text = signal('');
     const at = signal(0);

@@ -8,6 +8,7 @@ export default {
   cancel: 'Cancel',
   close: 'Close',
   copied: 'Copied',
+  'copied.not': 'The browser did not let this page copy.',
   copy: 'Copy',
   'copy.id': '{id} · click to copy',
   delete: 'Delete',
