@@ -26,7 +26,8 @@ LONG = 400_000
 #: makes one row of each table unreadable
 _DAMAGES = {
     "task": "UPDATE runs SET spec = '{' WHERE seq = (SELECT min(seq) FROM runs WHERE status = 'succeeded')",
-    "event": "UPDATE events SET data = '{' WHERE (run, n) = (SELECT run, n FROM events ORDER BY run DESC, n LIMIT 1)",
+    # of the second run: the schedule that is made afterwards may have fired already
+    "event": "UPDATE events SET data = '{' WHERE n = 1 AND run = (SELECT seq FROM runs ORDER BY seq LIMIT 1 OFFSET 1)",
     "schedule": "UPDATE schedules SET spec = json_set(spec, '$.misfire', 'never') WHERE id = 'bad'",
     "message": "UPDATE transcript SET role = 'x' WHERE id = (SELECT min(id) FROM transcript)",
     "agent": "UPDATE agents SET budget = 'x'",
