@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -235,6 +236,54 @@ async def test_pictures_go_with_a_message_and_what_is_too_large_is_said_before(
     shown = turn(page, "What is this?")
     await expect(shown.locator(".bubble img")).to_have_attribute("alt", "chart.png")
     await expect(shown.locator(".answer")).to_contain_text("chart.png")
+
+
+async def test_a_message_that_is_sent_while_its_file_is_on_the_way_goes_with_it(
+    moongate: Serving, dashboard: Dashboard
+) -> None:
+    page = await dashboard(moongate, f"/chat/{SESSION}")
+    arrived = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await arrived.wait()
+        await route.continue_()
+
+    await page.route(re.compile(r"/api/files\?"), hold)
+    note = {"name": "note.txt", "mimeType": "text/plain", "buffer": b"a note"}
+    await page.locator("input[type=file]").set_input_files(files=[note])  # type: ignore[list-item]
+    await say(page, "Read this")
+    await expect(page.get_by_text("Sent when the files have arrived")).to_be_visible()
+    await expect(write_field(page)).to_have_value("Read this")
+    assert await list_inputs(moongate) == []
+    arrived.set()
+
+    await expect(turn(page, "Read this").locator(".asked .file")).to_contain_text("note.txt")
+    await expect(write_field(page)).to_have_value("")
+    assert await list_inputs(moongate) == ["Read this"]
+
+
+async def test_a_message_whose_file_is_not_stored_stays_in_the_field(moongate: Serving, dashboard: Dashboard) -> None:
+    page = await dashboard(moongate, f"/chat/{SESSION}")
+    refused = json.dumps({"error": {"code": "storage_full", "message": "The disk is full."}})
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=507, body=refused, content_type="application/json")
+
+    dashboard.expect_refusals(507, "/api/files*")
+    await page.route(re.compile(r"/api/files\?name="), refuse)
+    note = {"name": "note.txt", "mimeType": "text/plain", "buffer": b"a note"}
+    await page.locator("input[type=file]").set_input_files(files=[note])  # type: ignore[list-item]
+    await say(page, "Read this")
+    await expect(page.locator(".attached-file")).to_contain_text("The disk is full.")
+    await expect(page.get_by_text("Sent when the files have arrived")).to_have_count(0)
+    await write_field(page).press("Enter")
+    await expect(page.get_by_role("alert").first).to_contain_text("A file was not stored.")
+    await expect(write_field(page)).to_have_value("Read this")
+    assert await list_inputs(moongate) == []
+
+    await page.get_by_role("button", name="Remove note.txt").click()
+    await write_field(page).press("Enter")
+    await expect(turn(page, "Read this").locator(".answer")).to_have_text("echo: Read this")
 
 
 async def test_files_are_dropped_into_the_chat_and_come_back_from_the_agent(

@@ -4,7 +4,7 @@
 import { each, html, only } from '../core/html.js';
 import { bindKey } from '../core/keyboard.js';
 import { bytes } from '../core/format.js';
-import { computed, onCleanup, signal } from '../core/signals.js';
+import { computed, effect, onCleanup, signal, untracked } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { button, complain } from '../parts/basics.js';
 import { icon } from '../parts/icon.js';
@@ -27,7 +27,13 @@ export function composer(name, send, { extra = null, tools = () => null } = {}) 
   const text = signal(draft.text);
   const files = signal(draft.files.map(storedUpload));
   const isOver = signal(false);
-  const isReady = computed(() => (text().trim() !== '' || files().length > 0) && files().every((one) => one.stored() !== null));
+  /** how many choices of files wait for the limits */
+  const choices = signal(0);
+  const isEmpty = computed(() => text().trim() === '' && files().length === 0 && choices() === 0);
+  const isReady = computed(() => !isEmpty() && choices() === 0 && files().every((one) => one.stored() !== null));
+  const hasFailed = computed(() => files().some((one) => one.error() !== ''));
+  /** whether the message goes as soon as its files have arrived */
+  const isDue = signal(false);
 
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let saving;
@@ -47,9 +53,12 @@ export function composer(name, send, { extra = null, tools = () => null } = {}) 
     field.style.height = 'auto';
     field.style.height = `${Math.min(HIGHEST_PIXELS, field.scrollHeight + 2)}px`;
   };
-  const type = () => (text.set(field.value), fit(), saveSoon());
+  const type = () => (isDue.set(false), text.set(field.value), fit(), saveSoon());
   const submit = () => {
-    if (!isReady()) return;
+    if (isEmpty()) return;
+    if (hasFailed()) return say(t('chat.file.remove'), 'error');
+    isDue.set(!isReady());
+    if (isDue.peek()) return;
     try {
       send(text.peek(), files.peek().flatMap((one) => one.stored.peek() ?? []));
     } catch (error) {
@@ -61,6 +70,11 @@ export function composer(name, send, { extra = null, tools = () => null } = {}) 
     save();
     fit();
   };
+  effect(() => {
+    if (!isDue()) return;
+    if (hasFailed()) isDue.set(false);
+    else if (isReady()) untracked(submit);
+  });
   const press = (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || !(HAS_KEYBOARD || event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
@@ -69,9 +83,13 @@ export function composer(name, send, { extra = null, tools = () => null } = {}) 
 
   const attach = async (/** @type {File[]} */ added) => {
     if (added.length === 0) return;
+    choices.update((n) => n + 1);
     const refusal = await loadLimits().then((limits) => explainRefusal(added, files.peek(), limits), () => '');
-    if (refusal) return say(refusal, 'error');
-    files.update((all) => [...all, ...added.map((file) => upload(file, saveSoon))]);
+    if (refusal) {
+      isDue.set(false);
+      say(refusal, 'error');
+    } else files.update((all) => [...all, ...added.map((file) => upload(file, saveSoon))]);
+    choices.update((n) => n - 1);
   };
   const detach = (/** @type {import('./uploads.js').Upload} */ one) => {
     one.stop();
@@ -97,7 +115,8 @@ export function composer(name, send, { extra = null, tools = () => null } = {}) 
     ${() => files().length > 0 && html`<ul class="attached" aria-label=${t('chat.files')}>${each(files, (one) => one.id, (read) => attachedFile(read(), detach))}</ul>`}
     ${field}${choose}
     <div class="composer-line">${button(t('chat.attach'), () => choose.click(), { kind: 'plain', icon: 'attach', iconOnly: true })}${extra}<span class="space"></span>
-      ${tools}<button type="submit" class="button primary icon-only" aria-label=${t('chat.send')} title=${t('chat.send')} ?disabled=${() => !isReady()}>${icon('send')}</button></div></form>`);
+      ${() => isDue() && html`<span class="muted" role="status">${t('chat.due')}</span>`}
+      ${tools}<button type="submit" class="button primary icon-only" aria-label=${t('chat.send')} title=${t('chat.send')} ?disabled=${isEmpty}>${icon('send')}</button></div></form>`);
 
   /** Take files that are dropped anywhere on an element. @param {HTMLElement} place */
   const takeDrops = (place) => {
