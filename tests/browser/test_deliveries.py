@@ -56,5 +56,10 @@ async def test_several_dead_letters_are_sent_again(moongate: Serving, dashboard:
         await expect(rows(page)).to_have_count(2)
         await page.get_by_role("searchbox").fill("/hook/2")
         await expect(rows(page)).to_have_count(1)
-        assert len(receiver.requests) == 5
-        assert (await call(moongate, "GET", "/api/deliveries/counts"))["delivered"] == 2
+        await page.get_by_role("searchbox").fill("")
+        await page.get_by_role("button", name="All").click()
+        await rows(page).filter(has_text="/hook/1").get_by_role("button", name="Send again").click()
+        await expect(page.get_by_role("button", name="Delivered 3")).to_be_visible()
+        await expect(rows(page).get_by_role("button", name="Send again")).to_have_count(0)
+        assert len(receiver.requests) == 6
+        assert (await call(moongate, "GET", "/api/deliveries/counts"))["delivered"] == 3

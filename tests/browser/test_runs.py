@@ -132,7 +132,7 @@ async def test_a_retry_whose_answer_is_lost_is_done_once_when_it_is_asked_for_ag
     await run_again(page)
     await expect(page.get_by_role("alert")).to_be_visible()  # until then, the button takes no second press
     await run_again(page)
-    await expect(page.get_by_text("1 begin again.")).to_be_visible()
+    await expect(page.get_by_text("1 begins again.")).to_be_visible()
 
     assert len(lost) == 1
     assert len(await list_tasks(moongate)) == 2
@@ -178,4 +178,4 @@ async def test_enter_presses_the_button_that_has_the_focus_and_not_the_row(
     await page.get_by_role("region").get_by_role("button", name="Cancel", exact=True).focus()
     await page.keyboard.press("Enter")
 
-    await expect(page.get_by_role("dialog")).to_contain_text("1 runs end now")
+    await expect(page.get_by_role("dialog")).to_contain_text("One run ends now")

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import * as format from '../../gateway/web/core/format.js';
+import { t } from '../../gateway/web/core/text.js';
 
 const NOW = Date.parse('2026-11-29T12:00:00Z');
 const ago = (seconds) => new Date(NOW - seconds * 1000).toISOString();
@@ -41,4 +42,9 @@ test('times are compared with the clock of the gateway, however the one of the b
   assert.ok(Math.abs(format.now() - slow) < 2000);
   format.takeServerTime(new Date().toUTCString());
   assert.ok(Math.abs(format.now() - Date.now()) < 1000);
+});
+
+test('a text has the form of its number', () => {
+  assert.deepEqual([0, 1, 2].map((n) => t('deliveries.sent', { n })), ['0 are sent again.', '1 is sent again.', '2 are sent again.']);
+  assert.deepEqual([1, 5].map((n) => t('schedules.every.m', { n })), ['Every minute', 'Every 5 minutes']);
 });

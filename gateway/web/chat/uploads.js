@@ -32,7 +32,7 @@ export function explainRefusal(added, before, most) {
   const large = added.find((one) => one.size > most.size);
   if (large) return t('chat.file.large', { name: large.name, size: bytes(large.size), most: bytes(most.size) });
   const all = [...before, ...added];
-  if (all.length > most.per_message) return t('chat.file.many', { most: most.per_message });
+  if (all.length > most.per_message) return t('chat.file.many', { n: most.per_message });
   const sum = all.reduce((total, one) => total + one.size, 0);
   return sum > most.message_size ? t('chat.file.together', { size: bytes(sum), most: bytes(most.message_size) }) : '';
 }

@@ -114,7 +114,10 @@ function cell(name, one) {
   if (name === 'address') return html`<a href=${link(`/deliveries/${one().id}`)}>${one().address}</a>${() => one().error && html`<span class="muted"> · ${one().error}</span>`}`;
   if (name === 'attempt') return () => one().attempt;
   if (name === 'created') return time(one().created_at);
-  return () => (one().next_at ? time(one().next_at) : html`<span class="muted">–</span>`);
+  return () => {
+    if (one().status === 'dead' && can('write')) return button(t('deliveries.again'), () => post(`/api/deliveries/${one().id}/retry`), { kind: 'plain', icon: 'retry', iconOnly: true });
+    return one().next_at ? time(one().next_at) : html`<span class="muted">–</span>`;
+  };
 }
 
 /** @param {string} id */

@@ -134,5 +134,5 @@ const toBar = (outcome) => ({ status: outcome.status, at: outcome.finished_at, l
 /** @param {any} usage */
 function today(usage) {
   const day = usage.usage.at(-1)?.name === usage.until ? usage.usage.at(-1) : { runs: 0, input: 0, output: 0, cost: 0 };
-  return html`<p class="now-today"><span><strong class="number">${number(day.runs)}</strong> ${t('now.today.runs')}</span><span><strong class="number">${number(day.input + day.output)}</strong> ${t('now.today.tokens')}</span><span><strong class="number">${cost(day.cost)}</strong></span></p>`;
+  return html`<p class="now-today"><span><strong class="number">${number(day.runs)}</strong> ${t('now.today.runs', { n: day.runs })}</span><span><strong class="number">${number(day.input + day.output)}</strong> ${t('now.today.tokens', { n: day.input + day.output })}</span><span><strong class="number">${cost(day.cost)}</strong></span></p>`;
 }

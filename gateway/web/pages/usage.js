@@ -56,7 +56,7 @@ function report({ day, agent, schedule, names }) {
     html`<div class="panel">${plotColumns(t(/** @type {any} */ (`usage.${name}`)), allDays(day).map((one) => ({ label: one.name, value: value(one) })), format)}</div>`;
   return html`<dl class="usage-sums panel"><div><dt>${t('usage.cost')}</dt><dd>${cost(sum('cost'))}</dd></div><div><dt>${t('usage.runs')}</dt><dd>${number(sum('runs'))}</dd></div>
       <div><dt>${t('usage.input')}</dt><dd>${short(sum('input'))}</dd></div><div><dt>${t('usage.cached')}</dt><dd>${short(sum('cached'))}</dd></div><div><dt>${t('usage.output')}</dt><dd>${short(sum('output'))}</dd></div></dl>
-    ${sum('unpriced') > 0 ? html`<p class="muted">${t('usage.unpriced', { n: number(sum('unpriced')) })}</p>` : null}
+    ${sum('unpriced') > 0 ? html`<p class="muted">${t('usage.unpriced', { n: sum('unpriced') })}</p>` : null}
     ${isOneDay ? null : html`<div class="usage-plots">${plot('cost', (one) => one.cost, cost)}${plot('tokens', (one) => one.input + one.output, short)}${plot('runs', (one) => one.runs, number)}</div>`}
     ${rows(t('usage.by.agent'), agent.usage, (one) => html`<a href=${link('/runs', { agent: one.slug ?? one.name })}>${one.slug ?? one.name}</a>`)}
     ${schedule.usage.length ? rows(t('usage.by.schedule'), schedule.usage, (one) => html`<a href=${link(`/schedules/${one.name}`)}>${names.get(one.name) || one.name}</a>`) : null}${budgets(day)}

@@ -82,7 +82,7 @@ export function describe(expression, zone) {
 }
 
 /** @param {number} count @param {string} unit */
-const tellEvery = (count, unit) => t(/** @type {any} */ (count === 1 ? `schedules.each.${unit}` : `schedules.every.${unit}`), { n: count });
+const tellEvery = (count, unit) => t(/** @type {any} */ (`schedules.every.${unit}`), { n: count });
 
 /** @param {string} minutes @param {string} hours */
 function tellTime(minutes, hours) {
