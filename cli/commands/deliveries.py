@@ -86,14 +86,14 @@ def show_delivery(id_: str | None, last: bool) -> None:
     if current_invocation().json:
         output.print_json(found)
     else:
-        _print_delivery(found["delivery"])
+        _print_delivery(found["delivery"], found["attempts"])
         _print_attempts(found["attempts"])
 
 
 @COMMAND.command("retry")
 @add_id_argument("delivery")
 def retry_delivery(id_: str | None, last: bool) -> None:
-    """Send a dead or pending delivery now. It keeps its id and its count of tries.
+    """Send a dead or pending delivery now. It keeps its id, and has all its tries again.
 
     \b
     Example:
@@ -113,7 +113,7 @@ def _describe_receiver(delivery: dict[str, Any]) -> str:
     return output.shorten_text(address if delivery["kind"] == "webhook" else f"{delivery['kind']}:{address}", 50)
 
 
-def _print_delivery(delivery: dict[str, Any]) -> None:
+def _print_delivery(delivery: dict[str, Any], attempts: list[dict[str, Any]]) -> None:
     output.print_fields(
         [
             (name, value)
@@ -124,7 +124,7 @@ def _print_delivery(delivery: dict[str, Any]) -> None:
                 ("Kind", delivery["kind"]),
                 ("Address", delivery["address"]),
                 ("Format", delivery["format"]),
-                ("Tries", delivery["attempt"]),
+                ("Tries", attempts[-1]["number"] if attempts else delivery["attempt"]),
                 ("Next try", output.format_time(delivery["next_at"])),
                 ("Error", delivery["error"] or ""),
                 ("Created", output.format_time(delivery["created_at"])),

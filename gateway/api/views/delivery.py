@@ -24,7 +24,7 @@ class DeliveryShown(Struct, frozen=True, kw_only=True):
     address: str
     #: the format of its body
     format: str
-    #: attempts so far
+    #: attempts since it was made, or since it was last sent again by hand
     attempt: int
     #: when the next attempt is; null if there is none
     next_at: str | None

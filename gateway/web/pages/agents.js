@@ -18,6 +18,8 @@ import { addCommand } from '../parts/palette.js';
 export const title = () => t('agents.title');
 export const styles = ['agents'];
 const LOAD_PAUSE_MS = 1000;
+/** in the order in which they are told */
+const FILE_KINDS = /** @type {const} */ (['image', 'audio', 'pdf', 'other']);
 
 /** @param {{params: Record<string, string>}} place */
 export function page({ params }) {
@@ -62,7 +64,7 @@ function card(agent, outcomes, agents, load, shown) {
     <dl class="agent-facts">${fact('backend', () => agent().backend)}${fact('model', () => agent().model ?? t('agents.model.own'))}
       ${fact('slots', () => t('now.slots', { n: agent().current_tasks, most: agent().max_concurrent }))}
       ${fact('queued', () => (agent().queued ? html`<a href=${link('/runs', { agent: agent().slug, status: 'queued' })}>${number(agent().queued)}</a>` : '0'))}
-      ${fact('timeout', () => duration(agent().timeout))}${fact('files', () => (agent().accepts === null ? t('run.unknown') : agent().accepts.map((/** @type {string} */ kind) => t(/** @type {any} */ (`agents.files.${kind}`))).join(', ') || t('agents.files.none')))}
+      ${fact('timeout', () => duration(agent().timeout))}${fact('files', () => (agent().accepts === null ? t('run.unknown') : FILE_KINDS.filter((kind) => agent().accepts.includes(kind)).map((kind) => t(`agents.files.${kind}`)).join(', ') || t('agents.files.none')))}
       ${() => agent().budget && fact('budget', () => limitWords(agent().budget))}</dl>
     <p class="line"><span class="muted">${t('agents.last')}</span>${() => bars(() => outcomes().map((one) => ({ status: one.status, at: one.finished_at, label: duration(one.seconds), href: link(`/runs/${one.task}`) })))}
       ${() => outcomes().length === 0 && html`<span class="muted">${t('agents.last.none')}</span>`}<span class="space"></span>

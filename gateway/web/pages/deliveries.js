@@ -137,7 +137,7 @@ function details(id) {
         ${can('write') && ['dead', 'pending'].includes(one.status) ? button(t('deliveries.again'), again, { kind: 'primary', icon: 'retry' }) : null}</header>
       <dl class="delivery-facts">${fact('kind', one.kind)}${fact('address', html`<span class="address">${one.address}</span> ${button(t('deliveries.copy'), () => copy(one.address), { kind: 'plain', icon: 'copy', iconOnly: true })}`)}
         ${fact('format', one.format)}${fact('created', time(one.created_at))}${one.next_at ? fact('next', time(one.next_at)) : null}${one.finished_at ? fact('finished', time(one.finished_at)) : null}</dl></section>
-      <section class="panel"><header><h2>${t('deliveries.attempts', { n: one.attempt })}</h2></header>${attempts.length === 0 ? html`<p class="muted">${t('deliveries.attempts.none')}</p>` : null}
+      <section class="panel"><header><h2>${t('deliveries.attempts', { n: attempts.at(-1)?.number ?? one.attempt })}</h2></header>${attempts.length === 0 ? html`<p class="muted">${t('deliveries.attempts.none')}</p>` : null}
       <ol class="attempts">${attempts.toReversed().map((attempt) => html`<li>${badge(attempt.error === null ? 'delivered' : 'failed', '')}<span class="number">${attempt.number}</span><time datetime=${attempt.at}>${exact(attempt.at)}</time>
         <span class="muted number">${attempt.seconds === null ? t('deliveries.interrupted') : duration(attempt.seconds)}</span><span>${attempt.http_status ? `HTTP ${attempt.http_status}` : ''}</span><span class="muted">${attempt.error ?? ''}</span></li>`)}</ol></section>`;
   }}</div>`;
