@@ -102,3 +102,14 @@ async def test_runs_come_go_and_are_cancelled_and_run_again(moongate: Serving, d
     await expect(failed.locator("li")).to_have_count(2)
     await work.get_by_role("button", name="Cancel").click()
     await expect(work.get_by_text("No agent is at work.")).to_be_visible()
+
+
+async def test_what_comes_next_is_told_by_the_name_or_the_prompt_of_its_schedule(
+    moongate: Serving, dashboard: Dashboard
+) -> None:
+    named = {"name": "backup", "prompt": "Make a backup", "schedule": "every 1h"}
+    for job in (named, {"prompt": "Say good morning\nto all", "schedule": "every 2h"}):
+        await call(moongate, "POST", "/api/cron/create", job)
+    page = await dashboard(moongate, "/")
+
+    await expect(page.locator(".now-next a")).to_have_text(["backup", "Say good morning"])

@@ -14,6 +14,7 @@ import { bars } from '../parts/bars.js';
 import { budgetList } from '../parts/budgets.js';
 import { icon } from '../parts/icon.js';
 import { permissionCard } from '../parts/permission.js';
+import { jobName } from '../schedules/job_name.js';
 
 export const title = () => t('now.title');
 export const styles = ['now'];
@@ -41,7 +42,7 @@ export function page() {
       ${() => (asked.state() === 'failed' ? failed(asked.error(), asked.reload) : asked.state() === 'loading' && loading(1))}
       ${() => isCalm() && html`<p class="calm">${icon('succeeded')}${t('now.calm')}</p>`}
       <div class="needs">${each(asked.rows, (one) => `${one.task}/${one.id}`, (one) => permissionCard(one, { head: whose(one()) }))}</div>
-      ${() => about.broken().map((job) => html`<div class="need">${icon('failed')}<span><a href=${link(`/schedules/${job.id}`)}>${job.name}</a> ${job.enabled ? t('now.failing', { n: job.failures }) : job.reason}</span></div>`)}
+      ${() => about.broken().map((job) => html`<div class="need">${icon('failed')}<span><a href=${link(`/schedules/${job.id}`)}>${jobName(job)}</a> ${job.enabled ? t('now.failing', { n: job.failures }) : job.reason}</span></div>`)}
       ${each(dead.rows, (one) => one.id, (one) => deadLetter(one()))}</section>
     <div class="now-columns"><div class="stack">
       <section class="panel"><header><h2>${t('now.running')}</h2><span class="space"></span><a href=${link('/runs', { status: 'running' })}>${t('now.all')}</a></header>${runRows(running, t('now.running.none'))}</section>
@@ -116,7 +117,7 @@ function overview() {
   const broken = () => jobs().filter((job) => job.failures > 0 || (!job.enabled && job.reason));
   const panels = () => html`
     <section class="panel"><header><h2>${t('now.next')}</h2><span class="space"></span><a href=${link('/schedules')}>${t('now.all')}</a></header>
-      ${() => next().length === 0 && html`<p class="muted">${t('now.next.none')}</p>`}<ul class="now-next">${each(next, (job) => job.id, (job) => html`<li><a href=${link(`/schedules/${job().id}`)}>${() => job().name}</a><span class="space"></span><span class="muted">${() => clock(job().next_run)}</span><span class="number">${() => (now(), relative(job().next_run))}</span></li>`)}</ul></section>
+      ${() => next().length === 0 && html`<p class="muted">${t('now.next.none')}</p>`}<ul class="now-next">${each(next, (job) => job.id, (job) => html`<li><a href=${link(`/schedules/${job().id}`)}>${() => jobName(job())}</a><span class="space"></span><span class="muted">${() => clock(job().next_run)}</span><span class="number">${() => (now(), relative(job().next_run))}</span></li>`)}</ul></section>
     <section class="panel"><header><h2>${t('agents.title')}</h2><span class="space"></span><a href=${link('/agents')}>${t('now.all')}</a></header>
       <ul class="now-health">${each(agents, (agent) => agent.id, (agent) => html`<li>${() => badge(agent().status, '')}<a href=${link(`/agents/${encodeURIComponent(agent().id)}`)}>${() => agent().name}</a>
         <span class="muted">${() => t('now.slots', { n: agent().current_tasks, most: agent().max_concurrent })}</span><span class="space"></span>${() => bars(() => (outcomes()[agent().id] ?? []).map(toBar))}</li>`)}</ul></section>

@@ -17,6 +17,7 @@ import { icon } from '../parts/icon.js';
 import { addCommand } from '../parts/palette.js';
 import { table } from '../parts/table.js';
 import { editSchedule } from '../schedules/form.js';
+import { jobName } from '../schedules/job_name.js';
 import { describe } from '../schedules/timing.js';
 
 export const title = () => t('schedules.title');
@@ -81,7 +82,7 @@ function all() {
 
 /** @param {() => any} job @param {() => unknown} load @param {Set<string>} gone */
 function row(job, load, gone) {
-  return html`<li class="schedule"><div class="schedule-what"><h2><a href=${link(`/schedules/${job().id}`)}>${() => nameOf(job())}</a>${() => state(job())}</h2>
+  return html`<li class="schedule"><div class="schedule-what"><h2><a href=${link(`/schedules/${job().id}`)}>${() => jobName(job())}</a>${() => state(job())}</h2>
       ${() => job().name && html`<p class="one-line">${firstLine(job().prompt)}</p>`}<p class="muted one-line">${() => whoAndWhere(job())}</p>
       ${() => !job().enabled && job().reason && html`<p class="schedule-reason">${job().reason}</p>`}</div>
     <div class="schedule-when">${() => due(job())}</div>
@@ -120,9 +121,6 @@ function nextTimes(job, times) {
   return html`<p><strong class="number">${() => relative(first)}</strong> <time datetime=${first}>${zoned(first, job.timezone)}</time></p>
     ${later.length ? html`<ol class="muted" aria-label=${t('schedules.next')}>${later.map((at) => html`<li><time datetime=${at}>${zoned(at ?? '', job.timezone)}</time></li>`)}</ol>` : null}`;
 }
-
-/** @param {any} job */
-const nameOf = (job) => job.name || firstLine(job.prompt, 80);
 
 /** @param {any} job */
 function state(job) {
@@ -170,7 +168,7 @@ function actions(job, load, gone, { words = false } = {}) {
   const edit = () => editSchedule(job()).then((saved) => saved && load());
   const copy = () => editSchedule(job(), { isCopy: true }).then((saved) => saved && (go(link('/schedules')), load()));
   const drop = async () => {
-    if (!(await confirm(t('schedules.delete', { name: nameOf(job()) }), t('schedules.delete.sure'), t('delete')))) return;
+    if (!(await confirm(t('schedules.delete', { name: jobName(job()) }), t('schedules.delete.sure'), t('delete')))) return;
     gone.add(id);
     try {
       await remove(`/api/cron/${id}`);
@@ -229,7 +227,7 @@ async function addErrors(id, fires) {
 
 /** @param {() => any} job @param {() => unknown} load @param {Set<string>} gone */
 function about(job, load, gone) {
-  return html`<section class="panel live-data"><header class="schedule-head"><h2>${() => nameOf(job())}</h2>${() => state(job())}${copyableId(job().id)}<span class="space"></span><div class="line">${actions(job, load, gone, { words: true })}</div></header>
+  return html`<section class="panel live-data"><header class="schedule-head"><h2>${() => jobName(job())}</h2>${() => state(job())}${copyableId(job().id)}<span class="space"></span><div class="line">${actions(job, load, gone, { words: true })}</div></header>
       ${() => !job().enabled && job().reason && html`<p class="schedule-reason">${job().reason}</p>`}<div class="schedule-about"><div class="stack"><p class="plain-text schedule-prompt" tabindex="0">${() => job().prompt}</p>
       ${() => job().attachments.length > 0 && html`<p class="line">${job().attachments.map(fileLink)}</p>`}<dl class="schedule-facts">${() => facts(job())}</dl></div>
       <div class="schedule-next"><h3>${t('schedules.next')}</h3>${() => nextTimes(job(), job().enabled ? job().next_runs : [])}</div></div></section>`;

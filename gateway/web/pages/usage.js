@@ -12,6 +12,7 @@ import { empty, failed, loading } from '../parts/basics.js';
 import { budgetList } from '../parts/budgets.js';
 import { plotColumns } from '../parts/plot.js';
 import { segments } from '../parts/segments.js';
+import { jobName } from '../schedules/job_name.js';
 
 export const title = () => t('usage.title');
 export const styles = ['usage'];
@@ -35,7 +36,7 @@ export function page({ query }) {
       const [first, last] = SPANS[wanted].map((days) => new Date(Date.parse(until) - days * DAY_MS).toISOString().slice(0, 10));
       const usage = (/** @type {string} */ by) => get('/api/usage', { by, since: first, until: last });
       const [day, agent, schedule, { jobs }] = await Promise.all([usage('day'), usage('agent'), usage('schedule'), get('/api/cron', { limit: MOST_NAMED })]);
-      if (wanted === span()) found.set({ day, agent, schedule, names: new Map(jobs.map((job) => [job.id, job.name])) });
+      if (wanted === span()) found.set({ day, agent, schedule, names: new Map(jobs.map((job) => [job.id, jobName(job)])) });
       problem.set(null);
     } catch (error) {
       problem.set(/** @type {Error} */ (error));

@@ -9,6 +9,7 @@ import { t } from '../core/text.js';
 import { budgetFields, readBudget } from '../parts/budgets.js';
 import { field, openForm } from '../parts/dialog.js';
 import { segments } from '../parts/segments.js';
+import { jobName } from './job_name.js';
 import { browserZone, dayName, describe, knowsZone, KINDS, listZones, makeExpression, readExpression, WEEK } from './timing.js';
 
 const TYPING_PAUSE_MS = 300;
@@ -32,7 +33,7 @@ export async function editSchedule(job, { isCopy = false } = {}) {
   const key = newKey();
   /** @type {any} */
   let saved = null;
-  const name = isCopy ? t('schedules.copy.of', { name: job.name || job.id }) : job?.name ?? '';
+  const name = isCopy ? t('schedules.copy.of', { name: jobName(job) }) : job?.name ?? '';
   /** @type {ReturnType<typeof when> | undefined} */
   let times;
   const fields = () => {
