@@ -108,12 +108,12 @@ async def test_a_search_whose_client_goes_away_ends(moongate: Serving, monkeypat
 
 async def test_a_search_that_takes_too_long_says_so(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "search_messages", count_slowly)
-    monkeypatch.setattr(database, "SEARCH_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(database, "SEARCH_TIMEOUT_SECONDS", 1.0)
 
     answer = await ask(moongate, "GET", "/api/search?q=hi")
 
     assert (answer.status, answer.code) == (504, "TIMEOUT")
-    assert "took longer than 0.05 s" in answer.message
+    assert "took longer than 1 s" in answer.message
 
 
 async def test_a_search_has_a_limit_for_its_rows_too(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
