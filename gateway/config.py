@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -515,14 +516,18 @@ class Setting(NamedTuple):
     env: tuple[str, ...]
 
 
-def list_settings(struct: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:
-    """Yield all settings in the order of their declaration."""
-    hints = get_type_hints(struct, include_extras=True)
+@cache
+def list_settings() -> tuple[Setting, ...]:
+    """Return all settings in the order of their declaration."""
+    return tuple(_find_settings(Settings, ""))
+
+
+def _find_settings(struct: type[Struct], prefix: str) -> Iterator[Setting]:
     for known in msgspec.structs.fields(struct):
-        hint = hints[known.name]
+        hint = known.type
         name = prefix + known.encode_name
         if isinstance(hint, type) and issubclass(hint, Struct):
-            yield from list_settings(hint, f"{name}.")
+            yield from _find_settings(hint, f"{name}.")
             continue
         default = known.default_factory() if known.default is msgspec.NODEFAULT else known.default
         meta = get_args(hint)[1]
