@@ -40,6 +40,12 @@ TRY_EVERYTHING = """async ([url, picture]) => {
     return results;
 }"""
 
+#: frames some addresses, and waits until each has come, or what Chromium shows in its place
+FRAME = """async (urls) => {
+    await Promise.all(urls.map((src) => new Promise((onload) =>
+        document.body.append(Object.assign(document.createElement('iframe'), { src, onload })))));
+}"""
+
 
 @asynccontextmanager
 async def other_site() -> AsyncIterator[str]:
@@ -71,13 +77,8 @@ async def test_a_page_of_another_port_reads_and_changes_nothing(
             page = await context.new_page()
             await page.goto(address)
             results = await page.evaluate(TRY_EVERYTHING, [moongate.url, picture])
-            await page.evaluate(
-                "(url) => { for (const path of ['/', '/api/tasks']) document.body.append("
-                "Object.assign(document.createElement('iframe'), { src: url + path })); }",
-                moongate.url,
-            )
+            await page.evaluate(FRAME, [f"{moongate.url}/", f"{moongate.url}/api/tasks"])
             await expect(page.locator("iframe")).to_have_count(2)
-            await page.wait_for_load_state("networkidle")
             framed = [frame.url for frame in page.frames if frame.url.startswith(moongate.url)]
         mine = await context.new_page()
         await mine.goto(f"{moongate.url}/api/me")
