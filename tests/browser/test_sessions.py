@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.async_api import expect
 
+from tests.api.client import done
 from tests.support.browser import Dashboard, shown
 from tests.support.inprocess import Serving
 
@@ -50,8 +51,7 @@ async def test_a_busy_session_is_deleted_only_after_asking_once_more(moongate: S
 
     await expect(row).to_have_count(0)
     await expect(page.get_by_text("A session begins with the first message")).to_be_visible()
-    async with moongate.client.get(f"/api/tasks/{run}") as answer:
-        assert (await answer.json())["task"]["status"] == "cancelled"
+    assert (await done(moongate, run))["status"] == "cancelled"
 
 
 async def test_a_session_that_cannot_be_loaded_for_a_moment_stays_in_the_list(
