@@ -42,6 +42,8 @@ class AttemptFiles:
         self._outbox: OutboxDirectory | None = None
         #: how many files are stored: those of rounds that have ended
         self._stored = 0
+        #: whether something was in the outbox
+        self._is_filled = False
         #: what was kept of the outbox, and whether something in it could not be
         self._kept: list[FoundFile] = []
         self._left_some = False
@@ -63,7 +65,8 @@ class AttemptFiles:
             self._workspace = Path(workspace)
             outbox = OutboxDirectory(self._workspace, self._run, is_shared=is_shared)
             try:
-                await asyncio.to_thread(outbox.prepare, keep=is_continued)
+                if not outbox.is_prepared:
+                    await asyncio.to_thread(outbox.prepare, keep=is_continued)
                 self._outbox = outbox
             except OSError as error:
                 why = error.strerror or error
@@ -113,6 +116,7 @@ class AttemptFiles:
         Raises nothing for what the agent has done there: its answer counts in any case.
         """
         if self._outbox is not None and not self._outbox.is_empty:
+            self._is_filled = True
             found, problems = await asyncio.to_thread(self._outbox.list_files)
             self._problems += [f"outbox: {problem}." for problem in problems]
             for file in found:
@@ -159,7 +163,7 @@ class AttemptFiles:
         """Remove from the outbox what is stored with the end of the run. The only copy of something else stays."""
         if self._left_some:
             await asyncio.to_thread(remove_found, self._kept)
-        elif self._outbox is not None and self._outbox.needs_clearing:
+        elif self._outbox is not None and (self._is_filled or self._outbox.is_shared):
             await asyncio.to_thread(self._outbox.clear)
 
     async def close(self) -> None:

@@ -141,6 +141,14 @@ class OutboxDirectory:
         raise FileNotFoundError(errno.ENOENT, f"{self.path.parent} is removed again and again")
 
     @property
+    def is_prepared(self) -> bool:
+        """Whether it is there, and empty, as most runs find it."""
+        try:
+            return stat.S_ISDIR(os.lstat(self.path).st_mode) and self.is_empty
+        except OSError:
+            return False
+
+    @property
     def is_empty(self) -> bool:
         """Whether the agent has left nothing there."""
         try:
@@ -148,11 +156,6 @@ class OutboxDirectory:
                 return next(scan, None) is None
         except OSError:
             return True
-
-    @property
-    def needs_clearing(self) -> bool:
-        """Whether something of it is to be removed."""
-        return self.is_shared or not self.is_empty
 
     def list_files(self) -> tuple[list[FoundFile], list[str]]:
         """Return the files in it, by name, and what is wrong with other entries. Links are not followed."""

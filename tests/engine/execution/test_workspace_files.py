@@ -151,6 +151,21 @@ def test_what_is_no_file_is_told_of_and_not_opened(outbox: OutboxDirectory, secr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
+@pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
+def test_an_outbox_is_prepared_when_it_is_an_empty_directory_and_no_link(
+    outbox: OutboxDirectory, tmp_path: Path
+) -> None:
+    assert outbox.is_prepared
+    (outbox.path / "left").touch()
+    assert not outbox.is_prepared
+    (outbox.path / "left").unlink()
+    outbox.path.rmdir()
+    assert not outbox.is_prepared
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    outbox.path.symlink_to(elsewhere)
+    assert not outbox.is_prepared
+
+
 def test_an_outbox_that_the_agent_has_replaced_by_a_link_is_not_followed(outbox: OutboxDirectory, secret: Path) -> None:
     outbox.path.rmdir()
     outbox.path.symlink_to(secret)
