@@ -200,7 +200,8 @@ class Executor:
             return _find_named_workspace(agent.workspace)
         own = self._workspaces / await self._store.workspaces.open(session)
         try:
-            own.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not own.is_dir():
+                own.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise Unavailable(f"cannot create the workspace {own}: {error.strerror}.") from error
         return str(own)
