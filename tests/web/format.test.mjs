@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import * as format from '../../gateway/web/core/format.js';
+import { scope } from '../../gateway/web/core/signals.js';
 import { t } from '../../gateway/web/core/text.js';
 
 const NOW = Date.parse('2026-11-29T12:00:00Z');
@@ -47,4 +48,22 @@ test('times are compared with the clock of the gateway, however the one of the b
 test('a text has the form of its number', () => {
   assert.deepEqual([0, 1, 2].map((n) => t('deliveries.sent', { n })), ['0 are sent again.', '1 is sent again.', '2 are sent again.']);
   assert.deepEqual([1, 5].map((n) => t('schedules.every.m', { n })), ['Every minute', 'Every 5 minutes']);
+});
+
+test('what is done again and again is done one at a time', async () => {
+  let now = 0;
+  let most = 0;
+  const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+  const alive = setTimeout(() => {}, 60_000); // intervals keep no process alive
+  await new Promise((done) => {
+    let calls = 0;
+    const [, end] = scope(() => format.every(1, async () => {
+      most = Math.max(most, ++now);
+      await pause(5);
+      now--;
+      if (++calls === 3) done(end());
+    }));
+  });
+  clearTimeout(alive);
+  assert.equal(most, 1);
 });

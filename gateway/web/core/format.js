@@ -100,8 +100,17 @@ export function firstLine(text, most = 200) {
   return line.length > most ? `${line.slice(0, most - 1)}…` : line;
 }
 
-/** Call a function again and again while the scope around this call lasts, and the page is visible. @param {number} ms @param {() => void} act */
+/** Call a function again and again, one call at a time, while the scope around this call lasts and the page is visible. @param {number} ms @param {() => unknown} act */
 export function every(ms, act) {
-  const timer = setInterval(() => !document.hidden && act(), ms);
+  let isBusy = false;
+  const timer = setInterval(async () => {
+    if (document.hidden || isBusy) return;
+    isBusy = true;
+    try {
+      await act();
+    } finally {
+      isBusy = false;
+    }
+  }, ms);
   onCleanup(() => clearInterval(timer));
 }

@@ -58,18 +58,20 @@ async function restart() {
   await openDialog(t('system.restart'), (close) => {
     const words = signal(t('system.restart.starting', { n: before + 1 }));
     const began = Date.now();
+    let timer = 0;
+    let isLeft = false;
     const look = async () => {
       const found = await get('/health').catch(() => null);
+      if (isLeft) return;
       if (found?.generation && found.generation !== before) {
         say(t('system.restart.done', { n: found.generation, time: duration((Date.now() - began) / 1000) }));
         close();
       } else if (Date.now() - began > LONGEST_RESTART_MS) {
         words.set(t('system.restart.long'));
-        clearInterval(timer);
-      }
+      } else timer = setTimeout(look, RESTART_LOOK_MS); // an answer may take longer than the pause
     };
-    const timer = setInterval(look, RESTART_LOOK_MS);
-    onCleanup(() => clearInterval(timer));
+    look();
+    onCleanup(() => ((isLeft = true), clearTimeout(timer)));
     return html`<p role="status" class="line">${badge('running', '')}<span>${words}</span></p>`;
   });
 }
