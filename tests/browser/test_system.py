@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from harness.live_gateway import Live
 from tests.api.client import ask
@@ -33,16 +33,23 @@ async def test_an_open_page_goes_on_over_a_restart_and_does_nothing_twice(live: 
     await call("POST", "/api/tasks", {"input": "before"})
     await expect(page.locator(".rows .row")).to_have_count(1)
 
+    async def answer_slowly(route: Route) -> None:
+        await asyncio.sleep(1.2)  # longer than the pause between two looks
+        await route.continue_()
+
+    await other.route("**/health", answer_slowly)
     await other.get_by_role("button", name="Restart").click()
     await other.get_by_role("dialog").get_by_role("button", name="Restart").click()
     await expect(other.get_by_text("Generation 2 serves")).to_be_visible()
     await expect(other.get_by_role("dialog")).to_have_count(0)
+    await other.unroute_all(behavior="ignoreErrors")
     await call("POST", "/api/tasks", {"input": "after"})
 
     await expect(page.locator(".rows .row")).to_have_count(2)
     await expect(page.locator(".rows .row").first).to_contain_text("after")
     await expect(page.locator(".live")).to_have_text("Live")
     await expect(other.locator(".generations li")).to_have_count(2)
+    await expect(other.get_by_text("Generation 2 serves")).to_have_count(1)
     found = await call("GET", "/api/tasks")
     assert [one["input"] for one in found.body["tasks"]] == ["after", "before"]
 
