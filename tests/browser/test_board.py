@@ -133,3 +133,7 @@ async def test_a_sub_task_stands_in_its_card(moongate: Serving, dashboard: Dashb
     await expect(page.locator(".board-card")).to_have_count(1)
     part, *_ = await list_tasks(moongate)
     assert part["parent"] == parent
+
+    await submit(moongate, "paint the wall", labels=SITE, parent=parent, held=True)
+    await expect(whole).to_contain_text("1 of 2 sub-tasks done")
+    await expect(whole.get_by_role("button", name="paint the door")).to_be_visible()  # what was opened stays open

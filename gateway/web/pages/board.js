@@ -120,6 +120,7 @@ function cardOf(run, parts, dragged, slug) {
     setTimeout(() => dragged.set(run())); // the browser takes its picture of the card first
   };
   const labels = () => Object.entries(run().labels).filter(([name]) => name !== 'project');
+  const hasParts = computed(() => parts().length > 0); // so that what a person has opened stays open while parts change
   const done = () => parts().filter((one) => one.status === 'succeeded').length;
   const open = () => openCard(run().id, slug);
   return html`<li class="card board-card" draggable=${can('write') ? 'true' : null} @dragstart=${begin} @dragend=${() => dragged.set(null)}>
@@ -128,8 +129,8 @@ function cardOf(run, parts, dragged, slug) {
       ${() => run().usage.cost > 0 && html`<span class="number">${cost(run().usage.cost)}</span>`}${() => run().status === 'cancelled' && html`<span>${t('status.cancelled')}</span>`}
       ${() => labels().map(([name, value]) => html`<span class="tag">${name}${value ? `=${value}` : ''}</span>`)}</p>
     ${() => run().status === 'failed' && run().error && html`<p class="card-error">${firstLine(run().error, 120)}</p>`}
-    ${() => parts().length > 0 && html`<details class="parts"><summary>${t('board.parts', { done: done(), all: parts().length })}</summary><ul>${parts().map((part) => html`<li>${badge(part.status, '')}
-      <button type="button" class="card-title" @click=${() => openCard(part.id, slug)}>${firstLine(part.input, 80)}</button></li>`)}</ul></details>`}</li>`;
+    ${() => hasParts() && html`<details class="parts"><summary>${() => t('board.parts', { done: done(), all: parts().length })}</summary><ul>${each(parts, (part) => part.id, (part) => html`<li>${() => badge(part().status, '')}
+      <button type="button" class="card-title" @click=${() => openCard(part().id, slug)}>${() => firstLine(part().input, 80)}</button></li>`)}</ul></details>`}</li>`;
 }
 
 /** @param {any} project null for a new one @param {() => unknown} reload */
