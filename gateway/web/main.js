@@ -85,7 +85,7 @@ function account() {
   const leave = async () => {
     await post('/api/dashboard/sign-out');
     me.set(null);
-    await null; // pages end, and keep their drafts
+    await new Promise((done) => setTimeout(done)); // pages end, and keep their drafts
     // Whoever signs in next in this browser must not send what this person wrote.
     for (const name of Object.keys(localStorage)) if (name.startsWith('chat.')) localStorage.removeItem(name);
   };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -9,6 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import Page, expect
 
+from harness.waiting import PATIENCE
 from tests.support.browser import Dashboard, make_code, shown
 from tests.support.dashboard_pages import ROWS, find_address, wait_complete
 from tests.support.inprocess import TOKEN, Serving
@@ -65,15 +67,22 @@ async def test_a_token_can_be_typed_in_and_a_wrong_one_is_refused_in_words(
     await shown(page, "Now")
 
 
+async def wait_for_draft(page: Page, *, there: bool) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while await page.evaluate("localStorage.getItem('chat.drafts') !== null") is not there:
+            await asyncio.sleep(0.02)
+
+
 async def test_a_browser_that_signs_out_is_signed_out_in_all_its_windows(
     moongate: Serving, dashboard: Dashboard
 ) -> None:
     page = await dashboard(moongate, "/chat")
     await page.get_by_placeholder("Write a message").fill("a draft that the next person must not send")
+    await wait_for_draft(page, there=True)
     await page.locator("details.account summary").click()
     await page.get_by_role("button", name="Sign out").click()
-    await expect(page.get_by_role("textbox")).to_be_visible()
-    assert await page.evaluate("localStorage.getItem('chat.drafts')") is None
+    await expect(page.get_by_label("Or paste a token")).to_be_visible()
+    await wait_for_draft(page, there=False)
 
     dashboard.expect_refusals(401, "/api/me")
     await page.reload()
