@@ -144,7 +144,7 @@ class OutboxDirectory:
     def is_prepared(self) -> bool:
         """Whether it is there, and empty, as most runs find it."""
         try:
-            return stat.S_ISDIR(os.lstat(self.path).st_mode) and self.is_empty
+            return stat.S_ISDIR(os.lstat(self.path).st_mode) and not self._has_entries()
         except OSError:
             return False
 
@@ -152,10 +152,13 @@ class OutboxDirectory:
     def is_empty(self) -> bool:
         """Whether the agent has left nothing there."""
         try:
-            with os.scandir(self.path) as scan:
-                return next(scan, None) is None
+            return not self._has_entries()
         except OSError:
             return True
+
+    def _has_entries(self) -> bool:
+        with os.scandir(self.path) as scan:
+            return next(scan, None) is not None
 
     def list_files(self) -> tuple[list[FoundFile], list[str]]:
         """Return the files in it, by name, and what is wrong with other entries. Links are not followed."""

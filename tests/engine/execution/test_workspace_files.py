@@ -151,7 +151,6 @@ def test_what_is_no_file_is_told_of_and_not_opened(outbox: OutboxDirectory, secr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
-@pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
 def test_an_outbox_is_prepared_when_it_is_an_empty_directory_and_no_link(
     outbox: OutboxDirectory, tmp_path: Path
 ) -> None:
@@ -166,6 +165,19 @@ def test_an_outbox_is_prepared_when_it_is_an_empty_directory_and_no_link(
     assert not outbox.is_prepared
 
 
+def test_an_outbox_that_cannot_be_read_is_not_prepared(
+    outbox: OutboxDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    assert not outbox.is_prepared
+    assert outbox.is_empty, "there is nothing that could be kept"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
 def test_an_outbox_that_the_agent_has_replaced_by_a_link_is_not_followed(outbox: OutboxDirectory, secret: Path) -> None:
     outbox.path.rmdir()
     outbox.path.symlink_to(secret)
