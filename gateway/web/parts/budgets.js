@@ -21,14 +21,14 @@ export function budgetList(budgets, { onlyWorst = false } = {}) {
   });
   return html`<ul class="budgets">${shares.map((one) => {
     const show = (/** @type {number} */ n) => (one.what === 'cost' ? cost(n) : number(n));
-    const text = t('budget', { name: one.name, used: show(one.used), limit: show(one.limit), what: t(`budget.${one.what}`) });
+    const text = t('budget', { name: one.name, used: show(one.used), limit: show(one.limit), what: t(`budget.${one.what}`, { n: one.limit }) });
     return html`<li>${ring(() => partOf(one), text)}<span>${text}</span></li>`;
   })}</ul>`;
 }
 
 /** Return the limits of a day in words: `60 runs, $5.00`. @param {import('../api.js').BudgetShown} budget */
 export const limitWords = (budget) => LIMITED.filter((what) => budget[what] !== null)
-  .map((what) => (what === 'cost' ? cost(budget.cost ?? 0) : `${number(budget[what])} ${t(`budget.${what}`)}`)).join(', ');
+  .map((what) => (what === 'cost' ? cost(budget.cost ?? 0) : `${number(budget[what])} ${t(`budget.${what}`, { n: budget[what] ?? 0 })}`)).join(', ');
 
 /**
  * Return the fields of a form for the limits of a day.

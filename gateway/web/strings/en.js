@@ -59,8 +59,8 @@ export default {
   'status.triggered': 'Started by hand',
 
   budget: '{name}: {used} of {limit} {what} today',
-  'budget.runs': 'runs',
-  'budget.tokens': 'tokens',
+  'budget.runs': { one: 'run', other: 'runs' },
+  'budget.tokens': { one: 'token', other: 'tokens' },
   'budget.cost': '',
   'budget.field.runs': 'Runs',
   'budget.field.tokens': 'Tokens',
