@@ -40,7 +40,7 @@ def config(model_url: str) -> dict[str, Any]:
 
 def environment(home: Path) -> dict[str, str]:
     """Return an environment that keeps opencode offline and out of the user's home directory."""
-    home.mkdir(parents=True, exist_ok=True)
+    _provide_plugin_package(home / ".config" / "opencode")
     return {
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home / ".config"),
@@ -71,10 +71,21 @@ def agent_over_acp(model_url: str, directory: Path) -> dict[str, Any]:
     return installed.make_acp_entry("opencode-acp", [installed.program("opencode"), "acp"], env)
 
 
+def _provide_plugin_package(directory: Path) -> None:
+    """Have the lock file of a directory with settings list the package for plugins, as after opencode's first start.
+
+    Otherwise each opencode asks npm's registry for it and installs it; no test has a plugin.
+    """
+    (directory / "node_modules").mkdir(parents=True, exist_ok=True)
+    wanted = {"dependencies": {"@opencode-ai/plugin": OPENCODE_VERSION}}
+    (directory / "package.json").write_text(json.dumps(wanted))
+    (directory / "package-lock.json").write_text(json.dumps({"lockfileVersion": 3, "packages": {"": wanted}}))
+
+
 def home(directory: Path, model_url: str) -> Path:
     """Make a home directory in which opencode has the scripted model, as a user would set it up."""
     settings = directory / ".config" / "opencode" / "opencode.json"
-    settings.parent.mkdir(parents=True)
+    settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text(json.dumps(config(model_url)))
     return directory
 
