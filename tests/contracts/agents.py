@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
-import psutil
 import pytest
 
 from gateway.backends import describe_agent
@@ -23,6 +22,7 @@ from gateway.domain.event import Permission, Tool, ToolEnd
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.ports.backend import Offering
 from gateway.errors import AgentError
+from gateway.process import identity
 from harness.waiting import PATIENCE, until
 from tests.contracts.backends import BackendContract, Stage
 from tests.contracts.real_agents import Ability, RealAgent
@@ -164,7 +164,7 @@ class AgentContract(BackendContract):
             await until(lambda: number.exists() and number.read_text().strip(), "the command runs")
             pid = int(number.read_text())
             began = time.monotonic()
-        await until(lambda: not psutil.pid_exists(pid), "the command has ended")
+        await until(lambda: identity.identify_process(pid) is None, "the command has ended")
 
         assert time.monotonic() - began < MAX_CANCEL_SECONDS
         assert (await stage.ask(stage.subject.say("next"), session)).answer == "next"

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
-import psutil
 import pytest
 
 from gateway.backends.acp.options import Options
 from gateway.domain.agent import Agent
+from gateway.process import identity
 from tests.contracts.backends import BackendContract, Subject
 from tests.support import scripted_acp
 
@@ -43,7 +43,8 @@ class Scripted(Subject):
 
     def working(self) -> bool:
         """Return whether a living process has reported that it is working."""
-        return any(psutil.pid_exists(int(file.name.partition("-")[2])) for file in self._directory.glob("*/busy-*"))
+        pids = [int(file.name.partition("-")[2]) for file in self._directory.glob("*/busy-*")]
+        return any(identity.identify_process(pid) is not None for pid in pids)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the scripted agent uses signals and fork")

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from harness.waiting import PATIENCE
+from gateway.process import identity
+from harness.waiting import PATIENCE, until_sync
 from tests.support import installed
 
 _PROGRAM = Path(__file__).with_name("editor.mjs")
@@ -52,11 +51,11 @@ class Editor:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        agent = psutil.Process(self.pid) if psutil.pid_exists(self.pid) else None
+        agent = identity.identify_process(self.pid)
         self._process.kill()
         self._process.wait(PATIENCE)
         if agent is not None:
-            agent.wait(PATIENCE)  # the closed pipe ends it
+            until_sync(lambda: not identity.is_alive(agent), "the closed pipe ends it")
         for reader in self._readers:
             reader.join(PATIENCE)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
