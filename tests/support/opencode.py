@@ -41,6 +41,8 @@ def config(model_url: str) -> dict[str, Any]:
 def environment(home: Path) -> dict[str, str]:
     """Return an environment that keeps opencode offline and out of the user's home directory."""
     _provide_plugin_package(home / ".config" / "opencode")
+    models = home / "models.json"
+    models.write_text("{}")
     return {
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home / ".config"),
@@ -48,6 +50,7 @@ def environment(home: Path) -> dict[str, str]:
         "XDG_STATE_HOME": str(home / ".local" / "state"),
         "XDG_CACHE_HOME": str(home / ".cache"),
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        "OPENCODE_MODELS_PATH": str(models),  # or it prepares thousands of models that no test uses, for each workspace
         "OPENCODE_DISABLE_AUTOUPDATE": "1",
     }
 
