@@ -100,13 +100,17 @@ def test_who_gives_up_a_call_gets_no_answer_and_the_task_goes_on(shell: Shell) -
         program.stdin.flush()
         assert next_line(program.stdout)["method"] == "notifications/progress"
         program.stdin.write('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}\n')
-        out, _ = program.communicate(line("ping", 2), timeout=PATIENCE)
-    [task] = shell("tasks", "list", "--session", "main:mcp:given up", "--json").json["tasks"]
-    until_sync(lambda: shell("tasks", "permissions", task["id"], "--json").json["permissions"], "it asks")
-    assert shell("tasks", "answer", task["id"], "p1", "allow").code == 0
-    assert shell("tasks", "watch", task["id"]).code == 0
+        program.stdin.write(line("ping", 2))
+        program.stdin.flush()
+        while "id" not in (first := next_line(program.stdout)):
+            pass
+        [task] = shell("tasks", "list", "--session", "main:mcp:given up", "--json").json["tasks"]
+        until_sync(lambda: shell("tasks", "permissions", task["id"], "--json").json["permissions"], "it asks")
+        assert shell("tasks", "answer", task["id"], "p1", "allow").code == 0
+        assert shell("tasks", "watch", task["id"]).code == 0
+        out, _ = program.communicate(line("ping", 3), timeout=PATIENCE)
 
-    assert [answer["id"] for answer in map(json.loads, out.splitlines()) if "id" in answer] == [2]
+    assert [first["id"], *(answer["id"] for answer in map(json.loads, out.splitlines()) if "id" in answer)] == [2, 3]
     history = shell("sessions", "show", "given up", "--json").json
     assert history["messages"][-1]["content"] == "allow"
 
