@@ -16,7 +16,7 @@ import pytest
 
 from gateway.backends import echo
 from harness.live_gateway import Live
-from tests.support import installed, ports
+from tests.support import installed, ports, prepared_database
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
 
@@ -36,6 +36,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose agents are not installed, before its fixtures start them."""
     for mark in item.iter_markers("agents"):
         installed.require(*mark.args)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prepared_databases() -> Iterator[None]:
+    """Has new databases copied from one, which the migrations have made."""
+    with prepared_database.copied():
+        yield
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import stat
@@ -20,11 +21,18 @@ from gateway.store.sqlite import opening
 from gateway.store.sqlite.opening import Migration
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import claim_one, finish, spec
+from tests.support import prepared_database
 
 KNOWN = opening.read_migrations()
 FIRST = KNOWN[0]
 GOOD = Migration(len(KNOWN) + 1, "9998_more.sql", "CREATE TABLE more (x INTEGER) STRICT")
 BAD = Migration(len(KNOWN) + 2, "9999_bad.sql", "CREATE TABLE half (x INTEGER) STRICT; INSERT INTO nowhere VALUES (1)")
+
+
+@pytest.fixture(autouse=True)
+def migrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the migrations make new databases here, as they do outside of tests."""
+    monkeypatch.setattr(opening, "_apply_migrations", prepared_database.apply_migrations)
 
 
 @pytest.fixture
@@ -369,3 +377,20 @@ def test_migrations_have_consecutive_numbers() -> None:
     numbers = [migration.number for migration in opening.read_migrations()]
 
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_database_that_tests_copy_is_as_the_migrations_make_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def describe(made: Path) -> object:
+        with contextlib.closing(opening.open_writer(made, lambda: 1_700_000_000_000)) as database:
+            schema = list(database.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY 1, 2"))
+            rows = {
+                name: list(database.execute(f'SELECT * FROM "{name}"')) for kind, name, *_ in schema if kind == "table"
+            }
+            pragmas = "application_id", "user_version", "page_size", "encoding", "journal_mode", "auto_vacuum"
+            return schema, rows, [database.pragma(name) for name in pragmas], stat.S_IMODE(made.stat().st_mode)
+
+    migrated = describe(path)
+    monkeypatch.undo()
+
+    assert opening._apply_migrations is not prepared_database.apply_migrations
+    assert describe(path.with_name("copied.db")) == migrated
