@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -11,8 +12,10 @@ from collections.abc import Sequence
 from gateway.api.markup import MAX_MARKUP_CHARACTERS, render_markup
 from gateway.errors import Unavailable
 
-#: characters of HTML that are kept
-MAX_KEPT_HTML_CHARACTERS = 4 << 20
+#: bytes of memory for the HTML that is kept
+MAX_KEPT_HTML_BYTES = 4 << 20
+#: bytes of memory that each kept text takes beside its HTML: its digest, and its place in the dictionary
+KEPT_TEXT_OVERHEAD_BYTES = 256
 #: seconds of a processor after which the rest of an answer's texts stays as it is
 MAX_ANSWER_CPU_SECONDS = 1.0
 #: seconds that a request waits for those before it
@@ -25,7 +28,8 @@ class RenderedTexts:
     Parsing holds Python's lock, so a second thread would make nothing faster, and the rest of the gateway slower.
     """
 
-    def __init__(self, max_kept: int = MAX_KEPT_HTML_CHARACTERS) -> None:
+    def __init__(self, max_kept: int = MAX_KEPT_HTML_BYTES) -> None:
+        """Args: max_kept: bytes of memory for what is kept, as `measure_kept_text` counts them."""
         self._max_kept = max_kept
         self._kept: OrderedDict[bytes, str] = OrderedDict()
         self._size = 0
@@ -67,8 +71,13 @@ class RenderedTexts:
         found = self._kept.pop(digest, None)
         if found is None:
             found = render_markup(text)
-            self._size += len(found)
+            self._size += measure_kept_text(found)
         self._kept[digest] = found
         while self._size > self._max_kept:
-            self._size -= len(self._kept.popitem(last=False)[1])
+            self._size -= measure_kept_text(self._kept.popitem(last=False)[1])
         return found
+
+
+def measure_kept_text(html: str) -> int:
+    """Return the bytes of memory that a kept text takes: of many short ones, the text is the smaller part."""
+    return sys.getsizeof(html) + KEPT_TEXT_OVERHEAD_BYTES

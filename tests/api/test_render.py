@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import tracemalloc
 
 import pytest
 
 from gateway.api import rendered_texts
 from gateway.api.markup import MAX_MARKUP_CHARACTERS
-from gateway.api.rendered_texts import RenderedTexts
+from gateway.api.rendered_texts import RenderedTexts, measure_kept_text
 from gateway.errors import Unavailable
 from tests.api.client import ask, done, submit, token
 from tests.support.inprocess import Serving
@@ -66,7 +68,7 @@ async def test_only_html_can_be_asked_for(moongate: Serving) -> None:
 async def test_a_text_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rendered: list[str] = []
     monkeypatch.setattr(rendered_texts, "render_markup", lambda text: rendered.append(text) or text.upper())
-    texts = RenderedTexts(max_kept=4)
+    texts = RenderedTexts(max_kept=sum(map(measure_kept_text, ["A", "", "B"])))
 
     assert await texts.render_texts(["a", None, "a", ""]) == ["A", None, "A", ""]
     assert await texts.render_texts(["b", "a"]) == ["B", "A"]
@@ -75,6 +77,23 @@ async def test_a_text_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     await texts.render_texts(["a"])
     await texts.render_texts(["b"])
     assert rendered == ["a", "", "b", "ccc", "b"]
+
+
+async def test_many_short_texts_take_no_more_memory_than_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendered_texts, "render_markup", lambda text: f"<p>{text}</p>")
+    room = 100_000
+    texts = RenderedTexts(max_kept=room)
+    tracemalloc.start()
+    try:
+        for first in range(0, 5_000, 100):
+            await texts.render_texts([str(first + number) for number in range(100)])
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 2 * room
+    assert texts._kept
 
 
 async def test_an_answer_that_takes_long_has_the_rest_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
