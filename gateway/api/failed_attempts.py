@@ -51,6 +51,7 @@ class FailedAttempts:
             0, or the seconds until the address may try again if it has made too many attempts.
         """
         now, key = self._clock(), _rate_limit_key(address)
+        self._forget_expired(now)
         attempts = self._attempts.setdefault(key, deque(maxlen=self._at_most or MAX_FAILED_ATTEMPTS))
         self._attempts.move_to_end(key)
         if len(self._attempts) > MAX_REMEMBERED_ADDRESSES:
@@ -63,6 +64,14 @@ class FailedAttempts:
         recent = sum(now - at < FAILED_ATTEMPT_WINDOW_SECONDS for at in attempts)
         self._log_attempt(now, address=address, method=method, path=path[:MAX_LOGGED_PATH_CHARACTERS], attempts=recent)
         return 0
+
+    def _forget_expired(self, now: float) -> None:
+        """Forget the addresses without an attempt that still counts; who was silent for longest comes first."""
+        while self._attempts:
+            attempts = next(iter(self._attempts.values()))
+            if attempts and now - attempts[-1] < FAILED_ATTEMPT_WINDOW_SECONDS:
+                return
+            self._attempts.popitem(last=False)
 
     def _log_attempt(self, now: float, **about: object) -> None:
         if _is_full(self._logged, now):

@@ -64,6 +64,21 @@ def test_the_address_that_was_silent_for_longest_is_forgotten_first(
     assert counted.count_attempt("192.0.2.2", "GET", "/") == 0
 
 
+def test_addresses_are_forgotten_when_their_attempts_no_longer_count(told: Told) -> None:
+    clock = Stopped()
+    counted = FailedAttempts(clock)
+    for number in range(100):
+        counted.count_attempt(f"203.0.113.{number}", "GET", "/")
+    clock.now += FAILED_ATTEMPT_WINDOW_SECONDS / 2
+    for _ in range(MAX_FAILED_ATTEMPTS):
+        counted.count_attempt("192.0.2.7", "GET", "/")
+    clock.now += FAILED_ATTEMPT_WINDOW_SECONDS / 2
+    counted.count_attempt("198.51.100.1", "GET", "/")
+
+    assert list(counted._attempts) == ["192.0.2.7", "198.51.100.1"]
+    assert counted.count_attempt("192.0.2.7", "GET", "/") > 0, "its newer attempts still count"
+
+
 def test_attempts_that_were_not_logged_are_told_once(told: Told) -> None:
     clock = Stopped()
     counted = FailedAttempts(clock)
