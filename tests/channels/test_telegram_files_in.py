@@ -7,11 +7,12 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from gateway.channels.telegram import waiting
+from gateway.channels.telegram.channel import TelegramChannel
 from gateway.domain.page import Page
 from gateway.domain.run import Run, RunFilter
 from harness.waiting import until
@@ -466,6 +467,24 @@ async def test_a_failing_file_does_not_hold_up_other_chats(
     await telegram.say_in_group(GROUP, "Hello")
 
     await telegram.answered(GROUP, "echo: Ada: Hello")
+
+
+async def test_a_chat_whose_messages_are_gone_is_forgotten_with_its_pause(
+    moongate: Serving, telegram: Telegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "SUBMIT_RETRY_SECONDS", (3600.0, 3600.0))
+    photo = telegram.keep(JPEG, width=1)
+    telegram.broken.add(photo["file_id"])
+    await telegram.say(7, "", photo=[photo], caption="Look")
+    bot, context = (
+        cast("TelegramChannel", moongate.engine.channels._opened.chat_channels["telegram"])._waiting,
+        moongate.engine.channels._contexts["telegram"],
+    )
+    await until(lambda: "7" in bot._failed, "its submission has failed")
+    await context.save_notes(dict.fromkeys(await context.list_notes("waits:")))  # another process has submitted it
+    bot._changed.set()
+
+    await until(lambda: not bot._failed, "it is forgotten")
 
 
 async def test_files_that_fail_in_many_chats_do_not_hold_up_those_of_another(

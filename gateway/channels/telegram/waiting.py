@@ -132,7 +132,8 @@ class WaitingMessages:
                 self._changed.clear()
                 # Before it receives, the bot does not know its name, which tells whether it is addressed.
                 waiting = [] if self._receiving_since is None else await _list_messages(None, context)
-                for chat in dict.fromkeys(incoming.read_address(one.first) for one in waiting):
+                chats = dict.fromkeys(incoming.read_address(one.first) for one in waiting)
+                for chat in chats:
                     _, not_before = self._failed.get(chat, (0.0, 0.0))
                     if chat in self._tasks or time.monotonic() < not_before:
                         continue
@@ -140,6 +141,7 @@ class WaitingMessages:
                         self._tasks[chat] = asyncio.create_task(self._submit_complete(chat, context))
                 numbers = {one.number for one in waiting}
                 self._parts = {number: seen for number, seen in self._parts.items() if number in numbers}
+                self._failed = {chat: pause for chat, pause in self._failed.items() if chat in chats}
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(ALBUM_QUIET_SECONDS / 4 if waiting else MAX_NOTES_AGE_SECONDS):
                         await self._changed.wait()
