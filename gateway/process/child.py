@@ -18,6 +18,7 @@ import sys
 from asyncio.subprocess import SubprocessStreamProtocol
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol, cast
+from weakref import WeakValueDictionary
 
 from gateway.errors import AgentError, ConfigError, Exhausted
 from gateway.process import identity, orphans, scratch
@@ -56,6 +57,8 @@ STDERR_TAIL_BYTES = 8 * 1024
 
 #: variables that say where a program keeps its files
 _HOME_VARIABLES = ("HOME", "XDG_DATA_HOME")
+#: homes that are known to be set up; of one too many, the next start counts as its first
+MAX_SETTLED_HOMES = 256
 
 #: variable that says where a program built with Bun unpacks its libraries; not TMPDIR, because the
 #: program's commands also store files there that they need later
@@ -282,8 +285,8 @@ class Children:
         self._environ = dict(environ)
         self._scratch = scratch
         #: homes that a program has set up, and a lock for each home's first start
-        self._settled: set[tuple[str | None, ...]] = set()
-        self._first: dict[tuple[str | None, ...], asyncio.Lock] = {}
+        self._settled: dict[tuple[str | None, ...], None] = {}
+        self._first: WeakValueDictionary[tuple[str | None, ...], asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.asynccontextmanager
     async def first_start(self, program: str, env: Mapping[str, str]) -> AsyncIterator[bool]:
@@ -302,7 +305,9 @@ class Children:
             if home in self._settled:
                 await alone.aclose()
             yield home not in self._settled
-            self._settled.add(home)
+            self._settled[home] = None
+            if len(self._settled) > MAX_SETTLED_HOMES:
+                del self._settled[next(iter(self._settled))]
 
     def make_environment(self, own: Mapping[str, str], depth: int = 0) -> dict[str, str]:
         """Return the environment of a child with these variables of its own.

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import AgentError, ConfigError, Exhausted
+from gateway.process import child as process_child
 from gateway.process import identity, orphans
 from gateway.process.child import (
     OUTPUT_BUFFER_BYTES,
@@ -115,6 +116,23 @@ async def test_a_child_gets_its_directory(children: Children, tmp_path: Path) ->
 
 
 # --- starting ---------------------------------------------------------------------------------
+
+
+async def test_only_so_many_homes_are_remembered_and_no_lock_is(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_child, "MAX_SETTLED_HOMES", 3)
+    for number in range(5):
+        async with children.first_start("agent", {"HOME": f"/home/{number}"}) as is_first:
+            assert is_first
+    with pytest.raises(OSError, match="no luck"):
+        async with children.first_start("agent", {"HOME": "/home/broken"}):
+            raise OSError("no luck")
+    async with children.first_start("agent", {"HOME": "/home/4"}) as is_first:
+        assert not is_first
+
+    assert [home for _, home, _ in children._settled] == ["/home/2", "/home/3", "/home/4"]
+    assert not children._first
 
 
 async def test_a_missing_program_is_named(children: Children) -> None:
