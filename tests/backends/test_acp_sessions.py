@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.backends.acp.backend import OFFER_SECONDS
 from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import KNOWN_AGENTS, AgentPreset
+from gateway.domain import newest
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.permission import Answer
 from gateway.errors import AgentError
+from harness.waiting import until
 from tests.support.acp import SCRIPTED_ACP_COMMAND, Rig, ref, text
 
 CLAUDE_MODES = "auto,default,acceptEdits,plan"
@@ -350,6 +353,21 @@ async def test_what_an_agent_offers_is_known_from_its_last_session(rig: Rig, mon
     assert [mode.id for mode in offer.modes or ()] == ["build", "plan"]
     assert (offer.takes_model("huge"), later.takes_model("huge")) == (False, True)
     assert later.models == offer.models
+
+
+async def test_what_is_known_of_agents_that_were_changed_is_forgotten(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(newest, "MAX_NEWEST_VALUES", 1)
+    await rig.again()
+    rig.but("--models", "auto,pro", idle_stop=0.01)
+    for number in range(3):
+        rig.agent = msgspec.structs.replace(rig.agent, env={"CHANGED": str(number)})
+        await rig.ask("Hello")
+    await until(lambda: not rig.backend._timers, "no process is idle")
+    last = {rig.backend._process_key(rig.agent, 0)}
+
+    assert (set(rig.backend._offers), set(rig.backend._taken), rig.backend._idle) == (last, last, {})
 
 
 async def test_models_beside_an_option_are_offered_as_well_as_those_of_the_option(rig: Rig) -> None:

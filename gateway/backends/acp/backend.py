@@ -25,6 +25,7 @@ from gateway.backends.acp.options import Options
 from gateway.backends.acp.presets import KnownAgent
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Log
+from gateway.domain.newest import NewestValues
 from gateway.domain.offer import Offer, OtherModels
 from gateway.domain.ports.backend import Abilities, AgentHealth, FileKind, SessionRef, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
@@ -61,9 +62,9 @@ class AcpBackend:
         self._running: set[AgentConnection] = set()
         self._closing: set[asyncio.Task[None]] = set()
         #: what agents offer and until when that is new, by the keys of their processes
-        self._offers: dict[bytes, tuple[Offer, float]] = {}
+        self._offers: NewestValues[bytes, tuple[Offer, float]] = NewestValues()
         #: which files agents take, by the keys of their processes
-        self._taken: dict[bytes, frozenset[FileKind]] = {}
+        self._taken: NewestValues[bytes, frozenset[FileKind]] = NewestValues()
 
     async def __aenter__(self) -> AcpBackend:
         return self
@@ -220,8 +221,7 @@ class AcpBackend:
         if not usable:
             return None
         chosen = next((each for each in usable if session in each.loaded_sessions), usable[-1])
-        kept.remove(chosen)
-        self._timers.pop(chosen).cancel()
+        self._remove_idle(key, chosen)
         return chosen
 
     def _keep_idle(self, key: bytes, connection: AgentConnection, options: Options) -> None:
@@ -234,9 +234,14 @@ class AcpBackend:
             self._end_idle(key, kept[0])
 
     def _end_idle(self, key: bytes, connection: AgentConnection) -> None:
-        self._idle[key].remove(connection)
-        self._timers.pop(connection).cancel()
+        self._remove_idle(key, connection)
         self._start_closing(connection)
+
+    def _remove_idle(self, key: bytes, connection: AgentConnection) -> None:
+        self._timers.pop(connection).cancel()
+        self._idle[key].remove(connection)
+        if not self._idle[key]:  # an agent that was changed or deleted never comes back to its key
+            del self._idle[key]
 
     def _start_closing(self, connection: AgentConnection) -> None:
         self._running.discard(connection)

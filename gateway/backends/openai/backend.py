@@ -31,6 +31,7 @@ from gateway.backends.openai.plan import Plan
 from gateway.backends.openai.request_body import ReadFile
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Text, Thinking
+from gateway.domain.newest import NewestValues
 from gateway.domain.offer import Offer, make_choices
 from gateway.domain.ports.backend import AgentHealth, FileKind, NewFile, Turn, TurnOutput, read_no_file
 from gateway.errors import AgentError, GatewayError
@@ -47,7 +48,7 @@ class OpenAIBackend:
         self._environ = resources.environ
         self._budgets, self._inputs = ContextBudgets(), ModelInputs()
         #: the models of each server, by its URL
-        self._offers: dict[str, Offer] = {}
+        self._offers: NewestValues[str, Offer] = NewestValues()
 
     async def __aenter__(self) -> OpenAIBackend:
         self._session = aiohttp.ClientSession(

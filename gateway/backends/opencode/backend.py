@@ -38,6 +38,7 @@ from gateway.config import Config
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.candidate import Candidate
 from gateway.domain.event import Log
+from gateway.domain.newest import NewestValues
 from gateway.domain.offer import Offer
 from gateway.domain.ports.backend import AgentHealth, FileKind, SessionRef, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError, TimedOut
@@ -50,6 +51,8 @@ _FOREIGN_RULES = (
     " `permissions` only answers what it asks."
 )
 
+#: servers that are known, at most, if so many are not in use: an unused one is only how to start it
+MAX_KNOWN_SERVERS = 256
 #: seconds for a server to answer a health check
 _HEALTH_TIMEOUT_SECONDS = 3.0
 #: seconds for `opencode --version`, and seconds that a good and a bad result are kept
@@ -66,9 +69,9 @@ class OpencodeBackend:
         self._acp = AcpBackend(resources)
         self._offers = Offers()
         #: newer programs by version and command: what stands for one that is driven over ACP, None over its server
-        self._driven_over: dict[tuple[str, ...], AcpProgram | None] = {}
+        self._driven_over: NewestValues[tuple[str, ...], AcpProgram | None] = NewestValues()
         #: results of `opencode --version` by command and PATH, and until when each is kept
-        self._versions: dict[tuple[str, ...], tuple[float, AgentHealth]] = {}
+        self._versions: NewestValues[tuple[str, ...], tuple[float, AgentHealth]] = NewestValues()
 
     async def __aenter__(self) -> OpencodeBackend:
         return self
@@ -164,8 +167,15 @@ class OpencodeBackend:
             shape = [options.command, options.config, options.start_timeout, options.idle_stop]
             key = msgspec.json.encode([shape, self._build_environment(agent, depth)], order="deterministic")
         if key not in self._servers:
+            self._forget_unused_servers()
             self._servers[key] = self._make_server(agent, depth)
         return self._servers[key]
+
+    def _forget_unused_servers(self) -> None:
+        """Make room for another server: an agent that was changed or deleted never comes back to its own."""
+        unused = [key for key, shared in self._servers.items() if shared.is_unused]
+        for key in unused[: max(0, len(self._servers) - MAX_KNOWN_SERVERS + 1)]:
+            del self._servers[key]
 
     def _make_server(self, agent: Agent, depth: int) -> SharedServer:
         options: Options = agent.options

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.backends.opencode.api import OpencodeApi
 from gateway.domain.agent import Agent
+from gateway.domain.newest import NewestValues
 from gateway.domain.offer import Offer, OtherModels, make_choices
 from gateway.errors import AgentError
 
@@ -21,7 +22,7 @@ class Offers:
 
     def __init__(self) -> None:
         #: by the agents' ids: the offer, and until when it is new
-        self._known: dict[str, tuple[Offer, float]] = {}
+        self._known: NewestValues[str, tuple[Offer, float]] = NewestValues()
 
     def find(self, agent: Agent) -> Offer | None:
         """Return what an agent offers; after a while, it may take models that it did not list."""

@@ -95,6 +95,12 @@ class SharedServer:
         connection = self._connection
         return connection if connection is not None and connection.loss_reason is None else None
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether it could as well be made anew: no turn has it, none is about to, and no process runs."""
+        tasks = (self._idle_timer, self._opening, *self._closing)
+        return not self._users and self._connection is None and all(task is None or task.done() for task in tasks)
+
     async def close(self) -> None:
         for task in (self._idle_timer, self._opening):
             if task is not None:
