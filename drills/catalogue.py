@@ -87,7 +87,7 @@ DRILLS = [
         partial(much.is_kept, sessions=10_000, runs=100_000, calls=100, limit=500, strict=True),
     ),
     Row("hostile agents", hostile.agents, partial(hostile.agents, megabytes=1000, strict=True)),
-    Row("work for a long time", soak.goes_on, partial(soak.goes_on, rounds=30, seconds=60.0, strict=True)),
+    Row("work for a long time", soak.goes_on, partial(soak.goes_on, rounds=120, seconds=60.0, pace=0.01, strict=True)),
     Row("no descriptors left", descriptors.none_left),
     Row("two writers on one store", writers.two, partial(writers.two, seconds=20.0, share=0.2)),
     Row("readers who take nothing", streams.stalled_readers, partial(streams.stalled_readers, back=20, strict=True)),

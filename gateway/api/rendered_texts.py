@@ -14,7 +14,7 @@ from gateway.errors import Unavailable
 
 #: bytes of memory for the HTML that is kept
 MAX_KEPT_HTML_BYTES = 4 << 20
-#: bytes of memory that each kept text takes beside its HTML: its digest, and its place in the dictionary
+#: bytes of memory that each kept text takes in addition to its HTML: its digest, and its place in the dictionary
 KEPT_TEXT_OVERHEAD_BYTES = 256
 #: seconds of a processor after which the rest of an answer's texts stays as it is
 MAX_ANSWER_CPU_SECONDS = 1.0

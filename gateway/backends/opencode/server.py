@@ -97,7 +97,7 @@ class SharedServer:
 
     @property
     def is_unused(self) -> bool:
-        """Whether it could as well be made anew: no turn has it, none is about to, and no process runs."""
+        """Whether nothing is lost with it: no turn has it or waits for it, and it has no connection."""
         tasks = (self._idle_timer, self._opening, *self._closing)
         return not self._users and self._connection is None and all(task is None or task.done() for task in tasks)
 
