@@ -17,6 +17,9 @@ from gateway.config import ConfigSources
 from gateway.control_channel import ControlChannel, Message, MessageType
 from gateway.supervisor.signals import KILL_SIGNAL
 
+#: settings of glibc's malloc for a serving process: one heap for all threads. With one for each thread, each keeps as
+#: much free memory as its thread has once used; others ignore these settings
+MALLOC_SETTINGS = {"MALLOC_ARENA_MAX": "1"}
 #: exit code of a generation whose configuration cannot be used
 BAD_CONFIG_EXIT_CODE = 78
 #: bytes of one read of the log, and reads in one turn: together they empty the largest pipe, so that
@@ -130,7 +133,7 @@ class Generation:
             with config_handover.open_handover(sources) as handover:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "gateway.serve", str(listener.fileno()), str(line.fileno()), str(number)],
-                    env={**env, config_handover.CONFIG_DESCRIPTOR_VARIABLE: str(handover)},
+                    env={**MALLOC_SETTINGS, **env, config_handover.CONFIG_DESCRIPTOR_VARIABLE: str(handover)},
                     stdin=subprocess.DEVNULL,
                     stdout=writer,
                     stderr=writer,

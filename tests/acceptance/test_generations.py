@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,21 @@ def test_restarts_crashes_and_stops_are_told_apart(live: Callable[..., Live]) ->
     newest, *_, oldest = wait_recorded(one, None, "the gateway stops: SIGTERM", "crashed", restarted)
     assert newest["generation"] == oldest["generation"] == 1
     assert newest["instance"] != oldest["instance"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells what a process was given")
+@pytest.mark.parametrize("given", [None, "3"])
+def test_the_threads_of_a_serving_process_share_one_heap_unless_told_otherwise_and_agents_are_told_nothing(
+    live: Callable[..., Live], given: str | None
+) -> None:
+    agent = {"id": "main", "backend": "command", "command": ["sh", "-c", 'echo "heaps: $MALLOC_ARENA_MAX."']}
+    env = {} if given is None else {"MALLOC_ARENA_MAX": given}
+    one = live(config={"agents": {"list": [agent]}}, env=env).start()
+    told = Path(f"/proc/{one.generation.pid}/environ").read_bytes().split(b"\0")
+    reply = one.call("POST", "/api/agent", {"message": "Hello"}).body["reply"]
+
+    assert f"MALLOC_ARENA_MAX={given or 1}".encode() in told
+    assert reply.strip() == "heaps: ."
 
 
 def test_a_gateway_without_a_supervisor_records_its_restarts(live: Callable[..., Live]) -> None:
