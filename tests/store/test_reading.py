@@ -12,6 +12,7 @@ import pytest
 from gateway.errors import TimedOut, Unavailable
 from gateway.store.sqlite import database as module
 from gateway.store.sqlite.database import Database, Reader, Transaction
+from gateway.store.sqlite.opening import READER_CACHE_KIBIBYTES
 from harness.waiting import PATIENCE, until
 from tests.store.databases import open_database
 
@@ -84,6 +85,29 @@ def count_slowly(reader: Reader) -> int:
     """Count to a number that takes SQLite minutes."""
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1 << 40) SELECT count(*) FROM n"
     return int(reader.execute(endless).get)
+
+
+async def test_a_reader_keeps_only_some_pages_of_a_large_table_in_memory(database: Database) -> None:
+    value, count = "x" * 1000, 5 * READER_CACHE_KIBIBYTES
+    await database.write(
+        lambda tx: (
+            tx.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+                " INSERT INTO notes (scope, name, value) SELECT 's', i, ? FROM n",
+                (count, value),
+            ).get
+        )
+    )
+
+    def read_all(reader: Reader) -> int:
+        return int(reader.execute("SELECT sum(length(value)) FROM notes").get)
+
+    size = await database.read(read_all)
+    [reader] = [one for one in database._readers._connections if one.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0]]
+    kept, _ = reader.status(apsw.SQLITE_DBSTATUS_CACHE_USED)
+
+    assert size > 4 * READER_CACHE_KIBIBYTES * 1024
+    assert READER_CACHE_KIBIBYTES * 1024 / 2 < kept < READER_CACHE_KIBIBYTES * 1024 * 1.3  # SQLite adds what it needs
 
 
 async def test_a_read_that_takes_too_long_is_ended(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

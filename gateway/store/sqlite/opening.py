@@ -30,6 +30,10 @@ NETWORK_FILE_SYSTEMS = re.compile(
     r"|fuse\.(ceph|davfs2?|gcsfuse|glusterfs|juicefs|rclone|s3fs|sshfs))$"
 )
 
+#: kibibytes of pages that a reader keeps in memory. Each commit makes it read all of them again, so a larger cache is
+#: only filled and emptied: in the memory of each thread, as much as it once held stays behind
+READER_CACHE_KIBIBYTES = 512
+
 _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
@@ -110,6 +114,7 @@ def open_reader(path: Path) -> apsw.Connection:
     """Open a read-only connection to a database that is already open for writing."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(5000)
+    connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIBIBYTES}")
     _keep_plans(connection)
     add_functions(connection)
     return connection
