@@ -22,8 +22,8 @@ from gateway.engine.resources.sign_ins import SignedIn
 from gateway.engine.resources.tokens import Tokens
 from gateway.errors import Forbidden, InvalidRequest, Misdirected, RateLimited, Unauthorized
 
-#: allowed Host headers that are remembered
-MAX_REMEMBERED_HOSTS = 256
+#: allowed Host headers that are remembered, and characters of one: an IPv6 address may have a zone of any length
+MAX_REMEMBERED_HOSTS, MAX_REMEMBERED_HOST_CHARACTERS = 256, 300
 #: requests with an old cookie that one address may send in a minute: a page that is signed out tries a few times
 MAX_STALE_COOKIES = 100
 
@@ -67,7 +67,7 @@ class RequestGuard:
             raise Misdirected(
                 f"this gateway does not answer for the host {host[:100]!r}.", remedy="Add it to gateway.allowed_hosts."
             )
-        if len(self._good_hosts) < MAX_REMEMBERED_HOSTS:
+        if len(self._good_hosts) < MAX_REMEMBERED_HOSTS and len(host) <= MAX_REMEMBERED_HOST_CHARACTERS:
             self._good_hosts.add(host)
 
     def check_origin(self, request: web.Request, *, is_page: bool = False) -> None:

@@ -208,6 +208,15 @@ async def test_only_so_many_hosts_are_remembered_and_the_others_are_answered_too
     assert guard._good_hosts == {f"10.1.2.{number}" for number in range(3)}
 
 
+async def test_a_host_that_is_far_too_long_is_answered_and_not_remembered(moongate: Serving) -> None:
+    guard = auth.RequestGuard(moongate.engine.tokens)
+    hosts = [f"[fe80::1%{'z' * length}]" for length in (10, 8000)]
+    for host in hosts:
+        guard.check_host(make_mocked_request("GET", "/health", {"Host": host}))
+
+    assert guard._good_hosts == {hosts[0]}
+
+
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 FOREIGN = [
     "https://evil.example",
