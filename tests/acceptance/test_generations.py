@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway.supervisor.generation import MALLOC_SETTINGS
 from harness.live_gateway import Live
 from harness.waiting import until_sync
 
@@ -52,18 +53,18 @@ def test_restarts_crashes_and_stops_are_told_apart(live: Callable[..., Live]) ->
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells what a process was given")
-@pytest.mark.parametrize("given", [None, "3"])
-def test_the_threads_of_a_serving_process_share_one_heap_unless_told_otherwise_and_agents_are_told_nothing(
-    live: Callable[..., Live], given: str | None
+@pytest.mark.parametrize("env", [{}, {"MALLOC_ARENA_MAX": "3"}])
+def test_a_serving_process_gets_settings_for_its_memory_unless_told_otherwise_and_agents_get_none(
+    live: Callable[..., Live], env: dict[str, str]
 ) -> None:
-    agent = {"id": "main", "backend": "command", "command": ["sh", "-c", 'echo "heaps: $MALLOC_ARENA_MAX."']}
-    env = {} if given is None else {"MALLOC_ARENA_MAX": given}
+    agent = {"id": "main", "backend": "command", "command": ["sh", "-c", "env"]}
     one = live(config={"agents": {"list": [agent]}}, env=env).start()
     told = Path(f"/proc/{one.generation.pid}/environ").read_bytes().split(b"\0")
     reply = one.call("POST", "/api/agent", {"message": "Hello"}).body["reply"]
 
-    assert f"MALLOC_ARENA_MAX={given or 1}".encode() in told
-    assert reply.strip() == "heaps: ."
+    assert {f"{name}={value}".encode() for name, value in {**MALLOC_SETTINGS, **env}.items()} < set(told)
+    assert "PATH=" in reply
+    assert "MALLOC" not in reply
 
 
 def test_a_gateway_without_a_supervisor_records_its_restarts(live: Callable[..., Live]) -> None:
