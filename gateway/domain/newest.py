@@ -7,11 +7,11 @@ from typing import TypeVar
 #: values that are kept, unless a dictionary is made for more or fewer
 MAX_NEWEST_VALUES = 256
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-class NewestValues(dict[Key, Value]):
+class NewestValues(dict[K, V]):
     """A dictionary of the values that were set last. For each new one too many, the value that was set first goes.
 
     Set values by `values[key] = value` only: the other ways to change a dictionary keep no limit.
@@ -21,7 +21,7 @@ class NewestValues(dict[Key, Value]):
         super().__init__()
         self._most = MAX_NEWEST_VALUES if most is None else most
 
-    def __setitem__(self, key: Key, value: Value) -> None:
+    def __setitem__(self, key: K, value: V) -> None:
         self.pop(key, None)  # it goes to the end
         super().__setitem__(key, value)
         if len(self) > self._most:
