@@ -114,7 +114,8 @@ def open_reader(path: Path) -> apsw.Connection:
     """Open a read-only connection to a database that is already open for writing."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(5000)
-    connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIBIBYTES}")
+    with contextlib.suppress(apsw.Error):  # it reads the schema; if that is damaged, the first read says so
+        connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIBIBYTES}")
     _keep_plans(connection)
     add_functions(connection)
     return connection
