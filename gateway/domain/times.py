@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 #: returns the current time in milliseconds since 1970 UTC; tests pass one of their own
 Clock = Callable[[], int]
 
+#: milliseconds
+MINUTE_MILLISECONDS, HOUR_MILLISECONDS = 60_000, 3_600_000
+
 
 def wall_clock() -> int:
     """Return the current time of this machine in milliseconds since 1970 UTC."""

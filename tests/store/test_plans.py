@@ -239,10 +239,12 @@ async def test_a_list_with_two_filters_walks_the_shorter_index(
 
 
 async def test_counting_and_finding_use_indexes(
-    store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch, clock: SteppedClock
 ) -> None:
+    await store.runs.accept(spec())
+    await finish(store, await claim_one(store))
     with plans.noted(monkeypatch):
-        await store.runs.count_totals(0)
+        await store.runs.count_totals(clock.now)
         await store.owners.list()
         await store.sessions.find("main:test:a")
         await store.runs.next_due_at()
@@ -255,6 +257,34 @@ async def test_counting_and_finding_use_indexes(
     assert [line for line in plans.lines if HISTORY.search(line)] == []
     assert "runs_finished" in " ".join(plans.lines)
     assert [line for line in plans.lines if LARGE.search(line)] == []
+
+
+async def test_whole_minutes_of_ended_runs_are_counted_without_a_look_at_the_runs(
+    store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch, clock: SteppedClock
+) -> None:
+    await store.runs.accept(spec())
+    await finish(store, await claim_one(store))
+    with plans.noted(monkeypatch):
+        counted = await store.runs.count_totals(clock.now // 60_000 * 60_000)
+
+    assert counted.ended["succeeded"] == 1
+    assert [line for line in plans.lines if "FROM runs" in line] == []
+
+
+def test_a_row_that_is_deleted_finds_the_rows_that_refer_to_it_by_an_index(tmp_path: Path) -> None:
+    path = tmp_path / "moongate.db"
+    opening.open_writer(path, lambda: 0).close()
+    scans: list[str] = []
+    with contextlib.closing(opening.open_reader(path)) as connection:
+        keys: Any = connection.execute(
+            "SELECT name, key.\"from\" FROM sqlite_schema, pragma_foreign_key_list(name) AS key WHERE type = 'table'"
+        ).fetchall()
+        for table, column in keys:
+            plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT 1 FROM {table} WHERE {column} = ?", ("x",))
+            scans += [f"{table}.{column}" for *_, step in plan if "SCAN" in str(step)]
+
+    assert ("labels", "run") in keys
+    assert scans == []
 
 
 @pytest.mark.parametrize("reads_only", [False, True])

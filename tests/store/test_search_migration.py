@@ -10,8 +10,7 @@ import pytest
 from gateway.domain import search
 from gateway.domain.page import Page
 from gateway.domain.search import SearchQuery
-from gateway.store.sqlite import opening
-from gateway.store.sqlite import search as sqlite_search
+from gateway.store.sqlite import opening, pieces
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import claim_one, done, finish, spec
 
@@ -69,7 +68,7 @@ async def test_older_messages_are_reindexed_by_character_step_by_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "moongate.db"
-    monkeypatch.setattr(sqlite_search, "REINDEX_STEP_MESSAGES", 3)
+    monkeypatch.setattr(pieces, "MAX_PIECE_SECONDS", 0.0)  # one message in each step
     await made_before("search_by_character", path, monkeypatch)
     connection = apsw.Connection(str(path))
     for at, texts in enumerate((["東京に行く", "a fox", "京都と東京"], ["北京", "東京"], ["last"])):
@@ -87,8 +86,9 @@ async def test_older_messages_are_reindexed_by_character_step_by_step(
     store = SqliteStore(path)
     check(path)
     before = await found(store, "東京")
-    await store.sessions.reindex_message_batch()
-    check(path)
+    for _ in range(3):
+        await store.sessions.reindex_message_batch()
+        check(path)
     between = await found(store, "東京")
     await store.sessions.delete("main:x:b", force=False)
     check(path)

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from gateway.api import views
 from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.times import MINUTE_MILLISECONDS
 from gateway.domain.token import Scope
 
 ROUTES = Routes("work")
@@ -23,7 +24,7 @@ class Work(Struct, frozen=True, kw_only=True):
     queued: int
     #: queued runs of agents that are disabled or gone, by agent
     stranded: dict[str, int]
-    #: runs that ended in the last 24 hours
+    #: runs that ended in the last 24 hours, from the minute in which those began
     ended: int
     #: deliveries that are pending, and that are dead letters
     pending_deliveries: int
@@ -37,7 +38,9 @@ class Work(Struct, frozen=True, kw_only=True):
 async def work(call: Call[Nothing, Nothing]) -> Work:
     """Show what the gateway has to do, and what it did."""
     engine = call.engine
-    runs = await engine.count_totals(since=call.server.clock() - LAST_DAY_MILLISECONDS)
+    # Whole minutes are counted without a look at each run.
+    day_ago = call.server.clock() - LAST_DAY_MILLISECONDS
+    runs = await engine.count_totals(since=day_ago // MINUTE_MILLISECONDS * MINUTE_MILLISECONDS)
     deliveries = await engine.deliveries.count_undelivered()
     return Work(
         running=runs.running,

@@ -157,6 +157,7 @@ class Database:
         self._readers = ReaderPool(path, "store-reader", READER_CONNECTIONS)
         #: what may take long has a reader of its own, so that no other read waits for it
         self._slow_reader = ReaderPool(path, "store-slow-reader", 1)
+        self._housekeeping_reader = ReaderPool(path, "store-housekeeping", 1)
         self._thread = threading.Thread(target=self._run_writer, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -205,6 +206,14 @@ class Database:
                 f"other searches have kept the database busy for {2 * seconds:g} s.", remedy="Try again later."
             ) from None
 
+    async def read_for_housekeeping(self, query: Callable[[Reader], T]) -> T:
+        """Run a query that nobody waits for, on a connection of its own: no search waits for it.
+
+        Raises:
+            TimedOut: it took longer than `HOUSEKEEPING_READ_TIMEOUT_SECONDS`.
+        """
+        return await self._read_in(self._housekeeping_reader, query, HOUSEKEEPING_READ_TIMEOUT_SECONDS)
+
     async def _read_in(self, pool: ReaderPool, query: Callable[[Reader], T], seconds: float) -> T:
         if self._closed:
             raise Unavailable("the gateway is stopping.")
@@ -234,6 +243,7 @@ class Database:
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._readers.close)
         await asyncio.to_thread(self._slow_reader.close)
+        await asyncio.to_thread(self._housekeeping_reader.close)
         self._connection.close()  # the last connection to close: it moves the write-ahead log into the database
 
     def _run_query(self, query: Callable[[Reader], T], connection: apsw.Connection, limit: TimeLimit) -> T:

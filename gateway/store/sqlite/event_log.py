@@ -12,6 +12,7 @@ from gateway.domain.run import Run
 from gateway.domain.unreadable import RowKind
 from gateway.store.sqlite import setting_aside
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.pieces import Piece, delete_some
 from gateway.store.sqlite.unreadable import DECODING_ERRORS
 
 _decode = msgspec.json.Decoder(AnyEventData).decode
@@ -120,16 +121,22 @@ def last_change(reader: Reader) -> int:
     return found or 0
 
 
-def prune_changes(tx: Transaction, keep: int) -> None:
-    """Delete all but the newest changes."""
-    tx.execute("DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ?", (keep,))
-
-
-def prune_events(tx: Transaction, run: int, most: int) -> int:
-    """Delete up to `most` of a run's events, oldest first, but never the last one. Returns the number."""
-    tx.execute(
-        "DELETE FROM events WHERE run = ?1 AND n IN (SELECT n FROM events WHERE run = ?1"
-        " AND n < (SELECT last_event FROM runs WHERE seq = ?1) ORDER BY n LIMIT ?2)",
-        (run, most),
+def prune_changes(tx: Transaction, keep: int) -> bool:
+    """Delete some of the changes that are not among the newest. Returns whether there may be more."""
+    return delete_some(
+        tx,
+        "DELETE FROM changes WHERE seq IN (SELECT seq FROM changes"
+        " WHERE seq <= (SELECT max(seq) FROM changes) - :kept ORDER BY seq LIMIT :rows)",
+        {"kept": keep},
     )
-    return tx.changes_made()
+
+
+def prune_events(tx: Transaction, run: int, piece: Piece) -> bool:
+    """Delete a run's events, oldest first, but never the last one. Returns whether there may be more of them."""
+    return delete_some(
+        tx,
+        "DELETE FROM events WHERE run = :run AND n IN (SELECT n FROM events WHERE run = :run"
+        " AND n < (SELECT last_event FROM runs WHERE seq = :run) ORDER BY n LIMIT :rows)",
+        {"run": run},
+        piece,
+    )

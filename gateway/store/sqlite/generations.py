@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.domain.generation import MAX_END_REASON_CHARACTERS, MAX_GENERATIONS_KEPT, GenerationRecord
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.pieces import delete_some
 
 _GENERATION_COLUMNS = "owner, generation, version, started, ready, ended, reason"
 
@@ -51,6 +52,11 @@ def list_generations(reader: Reader, limit: int) -> list[GenerationRecord]:
     return [_decode_generation(row) for row in rows]
 
 
-def prune_generations(tx: Transaction) -> None:
-    """Delete all but the newest records."""
-    tx.execute("DELETE FROM generations WHERE seq <= (SELECT max(seq) FROM generations) - ?", (MAX_GENERATIONS_KEPT,))
+def prune_generations(tx: Transaction) -> bool:
+    """Delete some of the records that are not among the newest. Returns whether there may be more."""
+    return delete_some(
+        tx,
+        "DELETE FROM generations WHERE seq IN (SELECT seq FROM generations"
+        " WHERE seq <= (SELECT max(seq) FROM generations) - :kept ORDER BY seq LIMIT :rows)",
+        {"kept": MAX_GENERATIONS_KEPT},
+    )

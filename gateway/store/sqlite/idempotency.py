@@ -8,6 +8,7 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.run import RunBatch
 from gateway.errors import Conflict
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.pieces import delete_some
 
 _decode_batch = msgspec.json.Decoder(RunBatch).decode
 
@@ -61,5 +62,10 @@ def delete_keys_of_token(tx: Transaction, name: str) -> None:
     )
 
 
-def prune_keys(tx: Transaction) -> None:
-    tx.execute("DELETE FROM idempotency WHERE expires <= ?", (tx.now,))
+def prune_keys(tx: Transaction) -> bool:
+    return delete_some(
+        tx,
+        "DELETE FROM idempotency WHERE (scope, key) IN (SELECT scope, key FROM idempotency INDEXED BY"
+        " idempotency_expires WHERE expires <= :now ORDER BY expires LIMIT :rows)",
+        {"now": tx.now},
+    )

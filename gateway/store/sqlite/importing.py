@@ -13,7 +13,7 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.run import Run, Status
 from gateway.domain.session import Message, SessionKey
 from gateway.errors import Unavailable
-from gateway.store.sqlite import event_log, idempotency, notes, run_queries, sessions, tally
+from gateway.store.sqlite import end_counts, event_log, idempotency, notes, run_queries, sessions, tally
 from gateway.store.sqlite.database import Transaction
 
 encode_json = msgspec.json.Encoder().encode
@@ -56,6 +56,8 @@ def import_run(tx: Transaction, run: Run, key: IdempotencyKey, *, dry_run: bool 
     for name, value in stored.spec.labels.items():
         tx.execute("INSERT INTO labels (name, value, run) VALUES (?, ?, ?)", (name, value, seq))
     tally.move_count(tx, stored.spec, stored.status)
+    if stored.finished is not None:
+        end_counts.count_end(tx, stored.status, stored.finished)
     event_log.append_events(tx, seq, stored.id, 0, [_first_event(stored)])
     event_log.note_run(tx, stored)
     idempotency.save_key(tx, key, stored.id)

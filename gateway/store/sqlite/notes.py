@@ -9,6 +9,7 @@ from typing import Any
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Unreadable
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.pieces import delete_some
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 _NOT_EXPIRED = "(expires IS NULL OR expires > ?)"
@@ -61,5 +62,10 @@ def save_notes(
     return True
 
 
-def prune_notes(tx: Transaction) -> None:
-    tx.execute("DELETE FROM notes WHERE expires <= ?", (tx.now,))
+def prune_notes(tx: Transaction) -> bool:
+    return delete_some(
+        tx,
+        "DELETE FROM notes WHERE (scope, name) IN (SELECT scope, name FROM notes INDEXED BY notes_expires"
+        " WHERE expires <= :now ORDER BY expires LIMIT :rows)",
+        {"now": tx.now},
+    )

@@ -11,9 +11,10 @@ from __future__ import annotations
 from gateway.domain.run import FINAL_STATUSES, Status
 from gateway.store.sqlite import event_log, sessions
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.pieces import Piece, delete_some
 
-#: how many runs or sessions one transaction deletes, and how many of their rows
-MAX_PRUNED_AT_ONCE, MAX_DELETED_ROWS = 20, 500
+#: how many runs or sessions are looked for at once; a transaction deletes as many of them as its time allows
+MAX_PRUNED_AT_ONCE = 100
 
 _OPEN_STATUSES = ", ".join(f"'{status}'" for status in Status if status not in FINAL_STATUSES)
 _HAS_UNDELIVERED = (
@@ -82,23 +83,23 @@ def find_old_dead_letters(reader: Reader, before: int) -> list[int]:
 
 
 def delete_logs(tx: Transaction, seqs: list[int]) -> list[str]:
-    """Delete all events of these runs but the last, as many as fit one transaction. Returns the runs that are done."""
-    room, done = MAX_DELETED_ROWS, []
+    """Delete all events of these runs but the last, as many as fit one piece. Returns the runs that are done."""
+    piece, done = Piece(), []
     for seq in seqs:
-        room -= event_log.prune_events(tx, seq, room)
-        if room <= 0:
+        if event_log.prune_events(tx, seq, piece):
             break
         row = tx.execute("UPDATE runs SET logged = 0 WHERE seq = ? RETURNING id", (seq,)).fetchone()
         done += [str(row[0])] if row else []
+        if not piece.has_time():
+            break
     return done
 
 
 def delete_runs(tx: Transaction, seqs: list[int]) -> list[str]:
-    """Delete these runs, as many as fit one transaction. Returns the deleted ones."""
-    room, gone = MAX_DELETED_ROWS, []
+    """Delete these runs, as many as fit one piece. Returns the deleted ones."""
+    piece, gone = Piece(), []
     for seq in seqs:
-        room -= event_log.prune_events(tx, seq, room)
-        if room <= 0:
+        if event_log.prune_events(tx, seq, piece):
             break
         row = tx.execute(
             f"DELETE FROM runs WHERE seq = ? AND NOT {_HAS_UNDELIVERED} RETURNING id, status, source || ' ' || status",
@@ -107,27 +108,35 @@ def delete_runs(tx: Transaction, seqs: list[int]) -> list[str]:
         if row is not None:
             tx.execute("UPDATE tally SET n = n - 1 WHERE status IN (?, ?)", row[1:])
             gone.append(str(row[0]))
+        if not piece.has_time():
+            break
     return gone
 
 
 def delete_dead_letters(tx: Transaction, seqs: list[int], before: int) -> None:
-    """Delete these dead letters, except those that were retried since."""
+    """Delete these dead letters, as many as fit one piece, except those that were retried since."""
+    piece = Piece()
     for seq in seqs:
         tx.execute("DELETE FROM deliveries WHERE seq = ? AND status = 'dead' AND finished <= ?", (seq, before))
+        if not piece.has_time():
+            break
 
 
 def delete_sessions(tx: Transaction, keys: list[str], before: int) -> None:
-    """Delete these sessions, their oldest messages first, as many rows as fit one transaction."""
-    room = MAX_DELETED_ROWS
+    """Delete these sessions, their oldest messages first, as many rows as fit one piece."""
+    piece = Piece()
     for key in keys:
         unused = f"SELECT 1 FROM sessions WHERE key = ? AND updated <= ? AND NOT ({_SESSION_IS_BUSY})"
         if tx.execute(unused, (key, before)).fetchone() is None:
             continue
-        tx.execute(
-            "DELETE FROM transcript WHERE id IN (SELECT id FROM transcript WHERE session = ? ORDER BY n LIMIT ?)",
-            (key, room),
-        )
-        room -= tx.changes_made()
-        if room <= 0:
+        if delete_some(
+            tx,
+            "DELETE FROM transcript"
+            " WHERE id IN (SELECT id FROM transcript WHERE session = :key ORDER BY n LIMIT :rows)",
+            {"key": key},
+            piece,
+        ):
             break
         sessions.delete_session(tx, key)
+        if not piece.has_time():
+            break

@@ -15,7 +15,6 @@ from gateway.domain.page import Page
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.queue import BackgroundCounts, GatewayCounts
 from gateway.domain.run import (
-    FINAL_STATUSES,
     MAX_LISTED_TEXT_CHARACTERS,
     FinishReason,
     Outcome,
@@ -28,7 +27,7 @@ from gateway.domain.run import (
 )
 from gateway.domain.unreadable import RowKind
 from gateway.errors import RunNotFound, Unreadable
-from gateway.store.sqlite import id_lookup, idempotency, run_filter
+from gateway.store.sqlite import end_counts, id_lookup, idempotency, run_filter
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
@@ -247,13 +246,11 @@ def next_due_at(reader: Reader) -> int | None:
 
 def count_totals(reader: Reader, since: int) -> GatewayCounts:
     now = dict(reader.execute("SELECT status, n FROM tally"))
-    since_then = "SELECT status, count(*) FROM runs INDEXED BY runs_finished WHERE finished >= ? GROUP BY status"
-    ended = dict(reader.execute(since_then, (since,)))
     number: Any = reader.execute("SELECT count(*) FROM sessions").get
     return GatewayCounts(
         queued=now.get(Status.QUEUED, 0),
         running=now.get(Status.RUNNING, 0),
-        ended={status: ended.get(status, 0) for status in sorted(FINAL_STATUSES)},
+        ended=end_counts.count_ended(reader, since),
         sessions=number,
     )
 

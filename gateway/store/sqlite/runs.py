@@ -34,6 +34,7 @@ from gateway.errors import AgentBusy, Unavailable, Unreadable
 from gateway.store.sqlite import (
     agents,
     deliveries,
+    end_counts,
     event_log,
     files,
     idempotency,
@@ -209,6 +210,7 @@ def move_run(
     tally.move_count(tx, run.spec, status, before=run.status)
     event_log.note_run(tx, moved)
     if status.is_final:
+        end_counts.count_end(tx, status, tx.now)
         deliveries.create_deliveries(tx, moved)
         schedules.record_run_end(tx, moved)
         if run.spec.ephemeral:

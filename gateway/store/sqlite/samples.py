@@ -12,6 +12,7 @@ from gateway.domain.sample import (
     StoreMeasure,
 )
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.pieces import delete_some
 
 #: a sample counts the runs of at most so many milliseconds: the time before nobody has looked at
 MAX_COUNTED_MILLISECONDS = 2 * SAMPLE_INTERVAL_MILLISECONDS
@@ -94,6 +95,10 @@ def list_samples(reader: Reader, since: int, until: int, step: int) -> list[Samp
     ]
 
 
-def prune_samples(tx: Transaction) -> None:
-    """Delete samples that are too old."""
-    tx.execute("DELETE FROM samples WHERE at < ?", (tx.now - SAMPLE_LIFETIME_MILLISECONDS,))
+def prune_samples(tx: Transaction) -> bool:
+    """Delete some samples that are too old. Returns whether there may be more."""
+    return delete_some(
+        tx,
+        "DELETE FROM samples WHERE at IN (SELECT at FROM samples WHERE at < :before ORDER BY at LIMIT :rows)",
+        {"before": tx.now - SAMPLE_LIFETIME_MILLISECONDS},
+    )

@@ -18,6 +18,7 @@ from gateway.errors import Conflict, ScheduleNotFound, Unreadable
 from gateway.store.sqlite import event_log, files, idempotency
 from gateway.store.sqlite.bounded import LimitedRows
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.pieces import delete_some
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 #: schedules that can be stored
@@ -216,8 +217,13 @@ def note_change(tx: Transaction, schedule: Schedule, state: str) -> None:
     event_log.note_schedule(tx, schedule.id, state, schedule.spec.agent or "")
 
 
-def prune_fires(tx: Transaction) -> None:
-    tx.execute("DELETE FROM fires INDEXED BY fires_at WHERE at < ?", (tx.now - FIRE_RETENTION_MS,))
+def prune_fires(tx: Transaction) -> bool:
+    return delete_some(
+        tx,
+        "DELETE FROM fires WHERE (schedule, scheduled_for) IN (SELECT schedule, scheduled_for FROM fires INDEXED BY"
+        " fires_at WHERE at < :before ORDER BY at LIMIT :rows)",
+        {"before": tx.now - FIRE_RETENTION_MS},
+    )
 
 
 # --- reading ----------------------------------------------------------------------------------

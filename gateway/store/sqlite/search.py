@@ -5,6 +5,7 @@ Triggers in the migrations keep the index up to date.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +15,11 @@ from gateway.domain.session import Role
 from gateway.domain.unreadable import RowKind
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.excerpts import MATCH_BEGIN, MATCH_END, cut_excerpt
+from gateway.store.sqlite.pieces import Piece
 from gateway.store.sqlite.unreadable import decode_rows
 
 #: characters of a message that are indexed; the migrations use the same number
 MAX_INDEXED_CHARACTERS = 65536
-#: one step of reindexing ends after this many messages, or after this many characters
-REINDEX_STEP_MESSAGES, REINDEX_STEP_CHARACTERS = 200, 65536
 
 
 def search_messages(reader: Reader, query: SearchQuery, page: Page) -> list[SearchHit]:
@@ -74,30 +74,28 @@ def _quote_term(term: SearchTerm) -> str:
 
 
 def reindex_message_batch(tx: Transaction) -> bool:
-    """Index some old messages by single characters. Returns False when there are none left."""
+    """Index as many old messages by single characters as fit one piece. Returns False when there are none left."""
     found: Any = tx.execute("SELECT next, last FROM respacing").fetchone()
     next_, last = found
     if next_ > last:
         return False
     rows: Any = tx.execute(
         f"SELECT id, CAST(substr(content, 1, {MAX_INDEXED_CHARACTERS}) AS BLOB) FROM transcript"
-        f" WHERE id BETWEEN ? AND ? ORDER BY id LIMIT {REINDEX_STEP_MESSAGES}",
+        " WHERE id BETWEEN ? AND ? ORDER BY id",
         (next_, last),
-    ).fetchall()
-    done, size = last, 0
+    )
+    done, piece = last, Piece()
     for id_, data in rows:
-        try:
-            content = data.decode()
-        except UnicodeDecodeError:  # it stays indexed as it is
-            continue
-        if (apart := separate_characters(content)) != content:
-            tx.execute("INSERT INTO words (words, rowid, content) VALUES ('delete', ?, ?)", (id_, content))
-            tx.execute("INSERT INTO words (rowid, content) VALUES (?, ?)", (id_, apart))
-            size += len(content)
-        if size >= REINDEX_STEP_CHARACTERS:
+        with contextlib.suppress(UnicodeDecodeError):  # it stays indexed as it is
+            _reindex_message(tx, id_, data.decode())
+        if not piece.has_time():
             done = id_
             break
-    else:
-        done = rows[-1][0] if len(rows) == REINDEX_STEP_MESSAGES else last
     tx.execute("UPDATE respacing SET next = ?", (done + 1,))
     return True
+
+
+def _reindex_message(tx: Transaction, id_: int, content: str) -> None:
+    if (apart := separate_characters(content)) != content:
+        tx.execute("INSERT INTO words (words, rowid, content) VALUES ('delete', ?, ?)", (id_, content))
+        tx.execute("INSERT INTO words (rowid, content) VALUES (?, ?)", (id_, apart))

@@ -6,6 +6,7 @@ into a method that runs it on the database; its other parameters and its result 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -25,6 +26,7 @@ from gateway.store.sqlite import (
     claiming,
     database,
     deliveries,
+    end_counts,
     event_log,
     files,
     firing,
@@ -34,6 +36,7 @@ from gateway.store.sqlite import (
     notes,
     outcomes,
     permissions,
+    pieces,
     processes,
     projects,
     pruning,
@@ -262,18 +265,26 @@ class SqliteRetentionStore(NounStore):
     """Looks for what is old with a reader, and deletes it in a short transaction."""
 
     async def prune_expired(self) -> None:
-        prunes = (
+        prunes: tuple[Callable[[Transaction], bool], ...] = (
             idempotency.prune_keys,
             notes.prune_notes,
             schedules.prune_fires,
             usage.prune_usage,
             samples.prune_samples,
             generations.prune_generations,
+            end_counts.merge_minutes,
+            lambda tx: event_log.prune_changes(tx, MAX_CHANGES_KEPT),
         )
         for prune in prunes:
-            await self.database.write(prune)
+            await self._prune_in_pieces(prune)
         await self.database.read(self.database.unreadable.forget_missing)
-        await self.database.write(lambda tx: event_log.prune_changes(tx, MAX_CHANGES_KEPT))
+
+    async def _prune_in_pieces(self, prune: Callable[[Transaction], bool]) -> None:
+        more = True
+        while more:
+            more = await self.database.write(prune)
+            if more:
+                await asyncio.sleep(pieces.PIECE_PAUSE_SECONDS)
 
     async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
         old = await self._find(lambda reader: pruning.find_old_logs(reader, before, newest))
@@ -292,7 +303,7 @@ class SqliteRetentionStore(NounStore):
         return await self._delete(lambda tx: pruning.delete_dead_letters(tx, old, before)) if old else Pruned(False)
 
     async def _find(self, query: Callable[[Reader], list[R]]) -> list[R]:
-        return await self.database.read_slowly(query, database.HOUSEKEEPING_READ_TIMEOUT_SECONDS)
+        return await self.database.read_for_housekeeping(query)
 
     async def _delete(self, delete: Callable[[Transaction], list[str] | None]) -> Pruned:
         """Delete what a reader has found. If nothing is deleted, there is no more: to look again would not help."""

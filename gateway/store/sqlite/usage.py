@@ -18,6 +18,7 @@ from gateway.domain.event import AnyEventData, Usage
 from gateway.domain.queue import RunLimits
 from gateway.domain.run import Run, Status
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.pieces import delete_some
 
 #: days for which usage is kept
 USAGE_RETENTION_DAYS = 400
@@ -108,9 +109,12 @@ def _add_to_day(
     )
 
 
-def prune_usage(tx: Transaction) -> None:
-    tx.execute(
-        "DELETE FROM usage INDEXED BY usage_day WHERE day < ?", (tx.days.day_before(tx.now, USAGE_RETENTION_DAYS),)
+def prune_usage(tx: Transaction) -> bool:
+    return delete_some(
+        tx,
+        "DELETE FROM usage WHERE (agent, day, schedule) IN (SELECT agent, day, schedule FROM usage INDEXED BY"
+        " usage_day WHERE day < :first ORDER BY day LIMIT :rows)",
+        {"first": tx.days.day_before(tx.now, USAGE_RETENTION_DAYS)},
     )
 
 
