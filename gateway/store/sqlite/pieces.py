@@ -16,7 +16,7 @@ MAX_PIECE_SECONDS = 0.002
 #: seconds between two pieces
 PIECE_PAUSE_SECONDS = 0.02
 #: rows that are deleted between two looks at the time
-ROWS_BETWEEN_LOOKS = 20
+ROWS_BETWEEN_LOOKS = 5
 
 
 class Piece:
