@@ -22,7 +22,7 @@ from gateway.domain.schedule import FirePlan, PlannedRun, Schedule, ScheduleSpec
 from gateway.domain.search import SearchQuery, SearchTerm
 from gateway.domain.session import SessionFilter
 from gateway.errors import DeliveryNotFound
-from gateway.store.sqlite import lanes, opening
+from gateway.store.sqlite import lanes, opening, run_filter, sessions
 from gateway.store.sqlite.database import Database
 from gateway.store.sqlite.readers import TimeLimit
 from gateway.store.sqlite.store import SqliteStore
@@ -236,6 +236,53 @@ async def test_a_list_with_two_filters_walks_the_shorter_index(
     listing = [line for line in plans.lines if "json_set" in line]
     assert set(re.findall(r"INDEX (runs_\w+)", " ".join(line.partition("--")[0] for line in listing))) == {index}
     assert [line for line in listing if "TEMP B-TREE" in line.partition("--")[0]] == []
+
+
+@pytest.mark.parametrize(
+    ("label", "most", "walked"),
+    [
+        ("a=b", 1000, "SEARCH labels USING PRIMARY KEY (name=? AND value=?)"),
+        ("a=b", 1, "SEARCH labels USING PRIMARY KEY (name=? AND value=?)"),
+        ("a", 1000, "SEARCH labels USING PRIMARY KEY (name=?)"),
+        ("a", 1, "SCAN labels USING COVERING INDEX labels_run"),
+    ],
+)
+async def test_labelled_runs_are_walked_newest_first(
+    store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch, label: str, most: int, walked: str
+) -> None:
+    monkeypatch.setattr(run_filter, "_BEYOND", most + 1)
+    monkeypatch.setattr(run_filter, "MAX_COUNTED_RUNS", most)
+    made = [await store.runs.accept(spec(labels={"a": "b", "c": "d"})) for _ in range(3)]
+    await store.runs.accept(spec(labels={"c": "b"}))
+    with plans.noted(monkeypatch):
+        listed = await store.runs.list(RunFilter(label=label), Page())
+        both = await store.runs.list(RunFilter(label=label, session="main:test:a"), Page(before=3))
+
+    assert [run.seq for run in listed] == [one.run.seq for one in reversed(made)]
+    assert [run.seq for run in both] == [2, 1]
+    listing = [line.partition("   --")[0] for line in plans.lines if "json_set" in line]
+    assert walked in listing
+    assert ("USE TEMP B-TREE FOR ORDER BY" in listing) == ("(name=?)" in walked)
+
+
+async def test_a_filter_of_sessions_reads_the_table_in_its_own_order_after_the_newest(
+    store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS_IN_ORDER", 2)
+    for chat in "abcdef":
+        await store.runs.accept(spec(f"{'main' if chat in 'bdf' else 'other'}:test:{chat}"))
+    filters = [SessionFilter(agent="main"), SessionFilter(channel="test"), SessionFilter(words=":test:")]
+    with plans.noted(monkeypatch):
+        pages = [[one.key[-1] for one in await store.sessions.list(Page(limit=3), which)] for which in filters]
+        none = await store.sessions.list(Page(), SessionFilter(agent="nobody"))
+        used = plans.lines.copy()
+        plans.lines.clear()
+        everything = [one.key[-1] for one in await store.sessions.list(Page())]
+
+    assert pages == [["f", "d", "b"], ["f", "e", "d"], ["f", "e", "d"]]
+    assert (none, everything) == ([], list("fedcba"))
+    assert [line for line in used if line.startswith("SEARCH sessions USING PRIMARY KEY (key>? AND key<?)")]
+    assert [line for line in plans.lines if "TEMP B-TREE" in line or "PRIMARY KEY (key>" in line] == []
 
 
 async def test_counting_and_finding_use_indexes(

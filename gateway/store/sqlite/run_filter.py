@@ -20,7 +20,21 @@ _BEYOND = MAX_COUNTED_RUNS + 1
 _ALL_STATUSES = tuple(Status)
 #: a stop is asked for once, and a run is repeated once
 _OPEN_TO = {BatchAction.CANCEL: "cancel_requested = 0", BatchAction.RETRY: "retried = 0"}
+_LABELS_OF_RUN = "labels INDEXED BY labels_run WHERE run = runs.seq"
+#: the labels of one name and value are in the order of their runs; those of one name are not, and are sorted if they
+#: are few, or else found among all labels in that order
+_LABELS_BY_NAME, _LABELS_BY_RUN = "labels NOT INDEXED", "labels INDEXED BY labels_run"
 _WAITS_FOR_PERSON = "EXISTS (SELECT 1 FROM permissions WHERE run = runs.seq AND answer IS NULL)"
+
+
+class _Walk(NamedTuple):
+    """How the runs that fulfil a condition are found, newest first."""
+
+    #: what follows FROM
+    source: str
+    condition: str
+    #: the column with the number of the run
+    number: str
 
 
 class _Clause(NamedTuple):
@@ -32,6 +46,16 @@ class _Clause(NamedTuple):
     access: str
     #: runs that fulfil it, at most `MAX_COUNTED_RUNS` + 1
     size: int = 0
+    #: another way to find them
+    other_walk: _Walk | None = None
+
+    @property
+    def walk(self) -> _Walk:
+        return self.other_walk or _Walk(f"runs {self.access}", self.text, "seq")
+
+
+#: finds all runs
+_ALL_RUNS = _Clause("TRUE", (), "")
 
 
 class Selection(NamedTuple):
@@ -56,10 +80,10 @@ def _select(which: RunFilter, clauses: list[_Clause], before: int | None = None,
     rest = [clause for clause in clauses if clause is not leader] + _list_bounds(which, before)
     conditions, values = _join(rest, extra)
     if leader is None or leader.access != "INDEXED BY runs_status":
-        first, given = ("TRUE", ()) if leader is None else (leader.text, leader.values)
-        index = "" if leader is None else leader.access
+        walk, given = (leader or _ALL_RUNS).walk, (leader or _ALL_RUNS).values
         return Selection(
-            f"SELECT seq FROM runs {index} WHERE {first} AND {conditions} ORDER BY seq DESC", (*given, *values)
+            f"SELECT seq FROM {walk.source} WHERE {walk.condition} AND {conditions} ORDER BY {walk.number} DESC",
+            (*given, *values),
         )
     # One walk a status, which are merged: the index orders the runs of each status, and not those of several.
     arms = [f"SELECT seq FROM runs {leader.access} WHERE status = ? AND {conditions}" for _ in which.statuses]
@@ -100,8 +124,10 @@ def _count_by(
     """Count by status among the newest runs that one clause finds. Returns also how many runs were looked at."""
     bounds, bound_values = _join(_list_bounds(which, None), "TRUE")
     conditions, values = _join(others, "TRUE")
-    first, given, index = ("TRUE", (), "") if leader is None else (leader.text, leader.values, leader.access)
-    walked = f"SELECT seq FROM runs {index} WHERE {first} AND {bounds} ORDER BY seq DESC LIMIT {_BEYOND}"
+    walk, given = (leader or _ALL_RUNS).walk, (leader or _ALL_RUNS).values
+    walked = (
+        f"SELECT seq FROM {walk.source} WHERE {walk.condition} AND {bounds} ORDER BY {walk.number} DESC LIMIT {_BEYOND}"
+    )
     rows: Any = reader.execute(
         f"SELECT status, count(*), total({conditions}) FROM runs WHERE seq IN ({walked}) GROUP BY status",
         (*values, *given, *bound_values),
@@ -160,7 +186,9 @@ def _list_counted_clauses(reader: Reader, which: RunFilter) -> list[_Clause]:
         name, equals, value = which.label.partition("=")
         wanted, values = ("name = ? AND value = ?", (name, value)) if equals else ("name = ?", (name,))
         size = _count_at_most(reader, f"labels WHERE {wanted}", values)
-        clauses.append(_Clause(f"seq IN (SELECT run FROM labels WHERE {wanted})", values, "NOT INDEXED", size))
+        source = _LABELS_BY_NAME if equals or size < _BEYOND else _LABELS_BY_RUN
+        walk = _Walk(f"{source} CROSS JOIN runs ON runs.seq = labels.run", wanted, "run")
+        clauses.append(_Clause(f"EXISTS (SELECT 1 FROM {_LABELS_OF_RUN} AND {wanted})", values, "", size, walk))
     if which.open_to is not None:
         clauses.append(_Clause(_OPEN_TO[which.open_to], (), "", _BEYOND + 1))
     return clauses

@@ -34,6 +34,8 @@ _decode_files = msgspec.json.Decoder(tuple[File, ...]).decode
 MAX_TITLE_CHARACTERS = 80
 #: characters of it that are looked at: what begins with many spaces is rare
 MAX_READ_FOR_TITLE = 1000
+#: sessions that a list with a filter looks at in the order of their last use, before it reads all the others
+MAX_SESSIONS_IN_ORDER = 1000
 #: messages that one statement writes: SQLite limits the values of a statement
 MAX_MESSAGES_PER_INSERT = 500
 #: characters after which a history ends, counted from its newest message
@@ -224,10 +226,42 @@ def find_newest(reader: Reader, chat: str) -> Session | None:
 
 
 def list_sessions(reader: Reader, page: Page, which: SessionFilter = ALL_SESSIONS) -> list[Session]:
-    # Rows are read in the order of use, and compared: 100,000 take some 50 ms. An index for each filter would be
-    # written at each use of a session.
-    conditions = ["touched < ?"]
-    values: list[str | int] = [page.before if page.before is not None else 1 << 62]
+    before = page.before if page.before is not None else 1 << 62
+    after: Any = reader.execute(
+        "SELECT touched FROM sessions WHERE touched < ? ORDER BY touched DESC LIMIT 1 OFFSET ?",
+        (before, MAX_SESSIONS_IN_ORDER),
+    ).get
+    if which == ALL_SESSIONS or after is None:
+        after = -1
+    conditions, values = _list_conditions(which)
+    rows: list[Any] = reader.execute(
+        f"{_SELECT_SESSION} WHERE touched < ? AND touched > ? AND {conditions} ORDER BY touched DESC LIMIT ?",
+        (before, after, *values, page.limit),
+    ).fetchall()
+    if after >= 0 and len(rows) < page.limit:
+        rows += _find_unordered(reader, which, after, page.limit - len(rows))
+    return decode_rows(reader, RowKind.SESSION, rows, _decode_session, lambda row: (row[0],))
+
+
+def _find_unordered(reader: Reader, which: SessionFilter, upto: int, limit: int) -> list[Any]:
+    """Return the newest sessions of a filter among those last used at `upto` or before.
+
+    They are read as they lie in the table, and sorted. To look each one up in the order of use takes ten times as
+    long; an index for each filter would be written at each use of a session.
+    """
+    conditions, values = _list_conditions(which)
+    # Keys begin with the agent and a colon: see `SessionKey`.
+    first, end = ("", "\U0010ffff") if which.agent is None else (f"{which.agent}:", f"{which.agent};")
+    return reader.execute(
+        f"{_SELECT_SESSION} WHERE key IN (SELECT key FROM sessions WHERE key >= ? AND key < ? AND +touched <= ?"
+        f" AND {conditions} ORDER BY +touched DESC LIMIT ?) ORDER BY +touched DESC",
+        (first, end, upto, *values, limit),
+    ).fetchall()
+
+
+def _list_conditions(which: SessionFilter) -> tuple[str, list[str]]:
+    """Return the conditions of a filter, and their values."""
+    conditions, values = ["TRUE"], []
     if which.agent is not None:
         conditions.append("agent = ?")
         values.append(which.agent)
@@ -237,10 +271,7 @@ def list_sessions(reader: Reader, page: Page, which: SessionFilter = ALL_SESSION
     if which.words is not None:
         conditions.append("(title LIKE ? ESCAPE '\\' OR key LIKE ? ESCAPE '\\')")
         values += [f"%{_LIKE_MARKS.sub(_ESCAPED, which.words)}%"] * 2
-    rows = reader.execute(
-        f"{_SELECT_SESSION} WHERE {' AND '.join(conditions)} ORDER BY touched DESC LIMIT ?", (*values, page.limit)
-    )
-    return decode_rows(reader, RowKind.SESSION, rows, _decode_session, lambda row: (row[0],))
+    return " AND ".join(conditions), values
 
 
 def read_history(
