@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from gateway.domain.event import Text
 from gateway.domain.page import Page
 from gateway.domain.search import SearchQuery, SearchTerm
-from gateway.store.sqlite import pieces, pruning
+from gateway.store.sqlite import notes, pieces, pruning
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.pieces import ROWS_BETWEEN_LOOKS, Piece, delete_some
 from gateway.store.sqlite.store import SqliteStore
@@ -37,12 +38,32 @@ async def count(store: SqliteStore, table: str) -> int:
     return int(await store._database.read(read))
 
 
-def test_a_piece_goes_on_until_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_piece_goes_on_until_its_time_is_over(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     moments = [10.0, 10.0 + pieces.MAX_PIECE_SECONDS / 2, 10.0 + pieces.MAX_PIECE_SECONDS]
-    monkeypatch.setattr(pieces.time, "monotonic", lambda: moments.pop(0))
-    piece = Piece()
 
-    assert (piece.has_time(), piece.has_time()) == (True, False)
+    def work(tx: Transaction) -> list[bool]:
+        with monkeypatch.context() as patch:
+            patch.setattr(pieces, "time", SimpleNamespace(monotonic=lambda: moments.pop(0)))
+            piece = Piece(tx)
+            return [piece.may_go_on() for _ in range(2)]
+
+    assert await store._database.write(work) == [True, False]
+
+
+async def test_a_piece_goes_on_until_it_has_changed_many_rows(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "MAX_PIECE_SECONDS", PATIENCE)
+    names = {str(number): "" for number in range(pieces.MAX_PIECE_ROWS - 1)}
+
+    def work(tx: Transaction) -> list[bool]:
+        piece, found = Piece(tx), []
+        for more in (names, {"last": ""}):
+            notes.save_notes(tx, "c", more)
+            found.append(piece.may_go_on())
+        return found
+
+    assert await store._database.write(work) == [True, False]
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(PATIENCE, 0), (0.0, ROWS_BETWEEN_LOOKS + 1)])

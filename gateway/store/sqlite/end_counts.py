@@ -52,7 +52,7 @@ def count_ended(reader: Reader, since: int) -> dict[str, int]:
 
 def merge_minutes(tx: Transaction) -> bool:
     """Make one row of the minutes of each hour that is old. Returns whether there may be more of them."""
-    piece = Piece()
+    piece = Piece(tx)
     old: Any = tx.execute(
         f"SELECT DISTINCT begins / {HOUR_MILLISECONDS} * {HOUR_MILLISECONDS} FROM end_counts"
         f" INDEXED BY end_counts_minutes WHERE ends - begins < {HOUR_MILLISECONDS} AND begins < ?"
@@ -68,6 +68,6 @@ def merge_minutes(tx: Transaction) -> bool:
             tx.execute(
                 "INSERT INTO end_counts (begins, status, ends, n) VALUES (?, ?, ?, ?)", (begins, status, ends, n)
             )
-        if not piece.has_time():
+        if not piece.may_go_on():
             return True
     return len(old) == MAX_HOURS_MERGED

@@ -84,20 +84,20 @@ def find_old_dead_letters(reader: Reader, before: int) -> list[int]:
 
 def delete_logs(tx: Transaction, seqs: list[int]) -> list[str]:
     """Delete all events of these runs but the last, as many as fit one piece. Returns the runs that are done."""
-    piece, done = Piece(), []
+    piece, done = Piece(tx), []
     for seq in seqs:
         if event_log.prune_events(tx, seq, piece):
             break
         row = tx.execute("UPDATE runs SET logged = 0 WHERE seq = ? RETURNING id", (seq,)).fetchone()
         done += [str(row[0])] if row else []
-        if not piece.has_time():
+        if not piece.may_go_on():
             break
     return done
 
 
 def delete_runs(tx: Transaction, seqs: list[int]) -> list[str]:
     """Delete these runs, as many as fit one piece. Returns the deleted ones."""
-    piece, gone = Piece(), []
+    piece, gone = Piece(tx), []
     for seq in seqs:
         if event_log.prune_events(tx, seq, piece):
             break
@@ -108,23 +108,23 @@ def delete_runs(tx: Transaction, seqs: list[int]) -> list[str]:
         if row is not None:
             tx.execute("UPDATE tally SET n = n - 1 WHERE status IN (?, ?)", row[1:])
             gone.append(str(row[0]))
-        if not piece.has_time():
+        if not piece.may_go_on():
             break
     return gone
 
 
 def delete_dead_letters(tx: Transaction, seqs: list[int], before: int) -> None:
     """Delete these dead letters, as many as fit one piece, except those that were retried since."""
-    piece = Piece()
+    piece = Piece(tx)
     for seq in seqs:
         tx.execute("DELETE FROM deliveries WHERE seq = ? AND status = 'dead' AND finished <= ?", (seq, before))
-        if not piece.has_time():
+        if not piece.may_go_on():
             break
 
 
 def delete_sessions(tx: Transaction, keys: list[str], before: int) -> None:
     """Delete these sessions, their oldest messages first, as many rows as fit one piece."""
-    piece = Piece()
+    piece = Piece(tx)
     for key in keys:
         unused = f"SELECT 1 FROM sessions WHERE key = ? AND updated <= ? AND NOT ({_SESSION_IS_BUSY})"
         if tx.execute(unused, (key, before)).fetchone() is None:
@@ -138,5 +138,5 @@ def delete_sessions(tx: Transaction, keys: list[str], before: int) -> None:
         ):
             break
         sessions.delete_session(tx, key)
-        if not piece.has_time():
+        if not piece.may_go_on():
             break

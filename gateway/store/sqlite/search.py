@@ -84,11 +84,11 @@ def reindex_message_batch(tx: Transaction) -> bool:
         " WHERE id BETWEEN ? AND ? ORDER BY id",
         (next_, last),
     )
-    done, piece = last, Piece()
+    done, piece = last, Piece(tx)
     for id_, data in rows:
         with contextlib.suppress(UnicodeDecodeError):  # it stays indexed as it is
             _reindex_message(tx, id_, data.decode())
-        if not piece.has_time():
+        if not piece.may_go_on():
             done = id_
             break
     tx.execute("UPDATE respacing SET next = ?", (done + 1,))
