@@ -84,7 +84,17 @@ DRILLS = [
     Row(
         "a store that has grown",
         much.is_kept,
-        partial(much.is_kept, sessions=10_000, runs=100_000, calls=100, limit=500, strict=True),
+        partial(
+            much.is_kept,
+            sessions=1000,
+            runs=10_000,
+            copies=100,
+            calls=100,
+            limit=500,
+            seconds=15.0,
+            accepts=1000,
+            strict=True,
+        ),
     ),
     Row("hostile agents", hostile.agents, partial(hostile.agents, megabytes=1000, strict=True)),
     Row("work for a long time", soak.goes_on, partial(soak.goes_on, rounds=120, seconds=60.0, pace=0.01, strict=True)),
