@@ -135,7 +135,7 @@ async def test_runs_that_ended_before_there_was_a_tally_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "moongate.db"
-    await made_before("_end_counts", path, monkeypatch)
+    await made_before("_many_runs", path, monkeypatch)
     dice = random.Random(26)
     times = [START, *(START - dice.randrange(4 * DAY) for _ in range(200))]
     connection = apsw.Connection(str(path))

@@ -191,7 +191,6 @@ async def test_no_list_scans_or_sorts_a_whole_table(
         await store.sessions.list(Page(), SessionFilter(channel="test", words="a"))
         await store.sessions.read_history("main:test:a", 50)
         await store.sessions.search(SearchQuery(terms=(SearchTerm("a"),), session="main:test:a", agent="main"), Page())
-        await store.sessions.find_newest("a")
         await store.events.read_after("x", 0, 100)
         await store.events.read_changes_after(0, 100)
         for wanted in (DeliveryFilter(), DeliveryFilter(status=DeliveryStatus.DEAD), DeliveryFilter(run="x")):
@@ -263,6 +262,22 @@ async def test_labelled_runs_are_walked_newest_first(
     listing = [line.partition("   --")[0] for line in plans.lines if "json_set" in line]
     assert walked in listing
     assert ("USE TEMP B-TREE FOR ORDER BY" in listing) == ("(name=?)" in walked)
+
+
+async def test_the_use_of_a_session_does_not_write_the_index_that_finds_it_by_its_chat(
+    store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for agent in ("main", "other", "main"):
+        await store.runs.accept(spec(f"{agent}:test:a"))
+    with plans.noted(monkeypatch):
+        found = await store.sessions.find_newest("a")
+    names = "SELECT name FROM pragma_index_info('sessions_of_chat')"
+    columns: Any = await store._database.read(lambda reader: reader.execute(names).fetchall())
+
+    assert found is not None
+    assert found.key == "main:test:a"
+    assert "SEARCH sessions USING INDEX sessions_of_chat (chat=?)" in " ".join(plans.lines)
+    assert columns == [("chat",)]
 
 
 async def test_a_filter_of_sessions_reads_the_table_in_its_own_order_after_the_newest(

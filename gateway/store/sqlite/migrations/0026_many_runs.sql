@@ -18,6 +18,10 @@ END;
 -- A run that is deleted finds its labels by it.
 CREATE INDEX labels_run ON labels (run);
 
+-- The use of a session no longer writes this index: few sessions have the same chat.
+DROP INDEX sessions_chat;
+CREATE INDEX sessions_of_chat ON sessions (chat);
+
 WITH newest AS (SELECT max(finished) AS at FROM runs),
 spans AS (
     SELECT finished, status, iif(finished < (at - 172800000) / 3600000 * 3600000, 3600000, 60000) AS span
