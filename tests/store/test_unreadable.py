@@ -13,16 +13,18 @@ import pytest
 
 from gateway.domain.agent import AgentDraft, AgentEdit, SessionMode
 from gateway.domain.delivery import DeliveryFilter, Target
+from gateway.domain.page import Page
 from gateway.domain.permission import PermissionQuestion
 from gateway.domain.ports.store import AgentProcess
 from gateway.domain.run import Run, Status
 from gateway.domain.schedule import Schedule, ScheduleSpec
 from gateway.domain.search import SearchQuery, SearchTerm
+from gateway.domain.session import SessionFilter
 from gateway.domain.token import Scope, Token
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, NotFound, ScheduleNotFound, Unreadable
 from gateway.process.identity import Identity
-from gateway.store.sqlite import opening, unreadable
+from gateway.store.sqlite import opening, sessions, unreadable
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import ALL, LIMITS, PAGE, START, SteppedClock, claim_one, finish, key, rules, spec
 
@@ -484,6 +486,22 @@ async def test_a_session_whose_text_is_not_utf8_is_named_and_hides_no_other(stor
     await store.unreadable.remove(RowKind.SESSION, "main:test:bad")
     assert await store.sessions.find("main:test:bad") is None
     assert await found(store) == []
+
+
+async def test_pages_of_a_filter_go_on_past_sessions_that_are_not_utf8(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS_IN_ORDER", 3)
+    for chat in "abcdefgh":
+        await ended(store, f"main:test:{chat}")
+    for chat in "bg":
+        damage(store, f"UPDATE sessions SET title = {_NOT_TEXT} WHERE chat = '{chat}'")
+    pages, before = [], None
+    while page := await store.sessions.list(Page(limit=2, before=before), SessionFilter(channel="test")):
+        pages.append("".join(session.key[-1] for session in page))
+        before = page[-1].last_use_order
+
+    assert "".join(pages) == "hfedca"
 
 
 async def test_a_run_ends_though_the_title_of_its_session_is_not_utf8(store: SqliteStore) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -234,16 +234,17 @@ def list_sessions(reader: Reader, page: Page, which: SessionFilter = ALL_SESSION
     if which == ALL_SESSIONS or after is None:
         after = -1
     conditions, values = _list_conditions(which)
-    rows: list[Any] = reader.execute(
-        f"{_SELECT_SESSION} WHERE touched < ? AND touched > ? AND {conditions} ORDER BY touched DESC LIMIT ?",
-        (before, after, *values, page.limit),
-    ).fetchall()
-    if after >= 0 and len(rows) < page.limit:
-        rows += _find_unordered(reader, which, after, page.limit - len(rows))
-    return decode_rows(reader, RowKind.SESSION, rows, _decode_session, lambda row: (row[0],))
+    newest = f"touched < ? AND touched > ? AND {conditions} ORDER BY touched DESC LIMIT ?"
+    bindings = (before, after, *values, page.limit)
+    found = _decode_sessions(reader, reader.execute(f"{_SELECT_SESSION} WHERE {newest}", bindings))
+    if after < 0:
+        return found
+    # Those that cannot be decoded count, too.
+    count: Any = reader.execute(f"SELECT count(*) FROM (SELECT 1 FROM sessions WHERE {newest})", bindings).get
+    return found + _find_unordered(reader, which, after, page.limit - count) if count < page.limit else found
 
 
-def _find_unordered(reader: Reader, which: SessionFilter, upto: int, limit: int) -> list[Any]:
+def _find_unordered(reader: Reader, which: SessionFilter, upto: int, limit: int) -> list[Session]:
     """Return the newest sessions of a filter among those last used at `upto` or before.
 
     They are read as they lie in the table, and sorted. To look each one up in the order of use takes ten times as
@@ -252,11 +253,16 @@ def _find_unordered(reader: Reader, which: SessionFilter, upto: int, limit: int)
     conditions, values = _list_conditions(which)
     # Keys begin with the agent and a colon: see `SessionKey`.
     first, end = ("", "\U0010ffff") if which.agent is None else (f"{which.agent}:", f"{which.agent};")
-    return reader.execute(
+    rows = reader.execute(
         f"{_SELECT_SESSION} WHERE key IN (SELECT key FROM sessions WHERE key >= ? AND key < ? AND +touched <= ?"
         f" AND {conditions} ORDER BY +touched DESC LIMIT ?) ORDER BY +touched DESC",
         (first, end, upto, *values, limit),
-    ).fetchall()
+    )
+    return _decode_sessions(reader, rows)
+
+
+def _decode_sessions(reader: Reader, rows: Iterable[Any]) -> list[Session]:
+    return decode_rows(reader, RowKind.SESSION, rows, _decode_session, lambda row: (row[0],))
 
 
 def _list_conditions(which: SessionFilter) -> tuple[str, list[str]]:
