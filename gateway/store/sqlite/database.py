@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import apsw
 import msgspec
@@ -32,6 +32,7 @@ from gateway.store.sqlite.readers import ReaderPool, TimeLimit
 from gateway.store.sqlite.unreadable import UnreadableRows
 
 T = TypeVar("T")
+D = TypeVar("D", bound="Deferred")
 
 #: operations in one transaction
 MAX_BATCH_OPERATIONS = 512
@@ -85,9 +86,22 @@ class Reader:
         self._cursors.clear()
 
 
+class Deferred(Protocol):
+    """Rows of one kind that a transaction writes at its end, all at once: that is cheaper than one by one."""
+
+    #: how many were added
+    added: int
+
+    def __init__(self) -> None: ...
+
+    def write(self, tx: Transaction) -> None:
+        """Write all rows."""
+        ...
+
+
 class Transaction(Reader):
-    """What a write operation works with: the connection, one timestamp for all its rows, and lists of the events and
-    changes to announce after the commit.
+    """What a write operation works with: the connection, one timestamp for all its rows, what is written at the end,
+    and lists of the events and changes to announce after the commit.
     """
 
     def __init__(
@@ -100,6 +114,8 @@ class Transaction(Reader):
     ) -> None:
         super().__init__(connection, now, days, unreadable)
         self.pragma = connection.pragma
+        #: runs a statement that returns no rows once for each set of bindings
+        self.execute_many = connection.executemany
         self.changes_made = connection.changes
         #: returns how many rows were written since the connection was opened
         self.total_changes = connection.total_changes
@@ -111,6 +127,24 @@ class Transaction(Reader):
         self.file_quota = limits.file_quota
         self.events: list[Event] = []
         self.changes: list[Change] = []
+        self._deferred: dict[type[Deferred], Deferred] = {}
+
+    def defer(self, kind: type[D]) -> D:
+        """Return the rows of a kind that are written at the end of the transaction, to add to them."""
+        found = self._deferred.get(kind)
+        if found is None:
+            found = self._deferred[kind] = kind()
+        return cast("D", found)
+
+    def write_deferred(self) -> None:
+        """Write what is deferred now: at the end, or before an operation that reads such rows."""
+        deferred, self._deferred = self._deferred, {}
+        for rows in deferred.values():
+            rows.write(self)
+
+    def count_writes(self) -> int:
+        """Return a number that changes with each row that is written or deferred."""
+        return self.total_changes() + sum(rows.added for rows in self._deferred.values())
 
 
 class StoreLimits(NamedTuple):
@@ -286,6 +320,7 @@ class Database:
             self._files.check_files()
             self._connection.execute("BEGIN IMMEDIATE")
             done = [self._run_operation(item, transaction) for item in batch]
+            transaction.write_deferred()
             self._connection.execute("COMMIT")
             self._files.check_files()
         except Exception as error:
@@ -303,12 +338,12 @@ class Database:
 
     def _run_operation(self, item: _WaitingOperation, transaction: Transaction) -> _OperationResult:
         """Run one operation. Its error fails the whole batch only if it has written something."""
-        before = self._connection.total_changes()
+        before = transaction.count_writes()
         try:
             return _OperationResult(item.future, item.operation(transaction), None)
         except Exception as error:
             # A savepoint for each operation would also work, but costs a third of the throughput.
-            if self._connection.total_changes() != before or not self._connection.in_transaction:
+            if transaction.count_writes() != before or not self._connection.in_transaction:
                 raise
             return _OperationResult(item.future, None, _translate_error(error, self._path))
         finally:

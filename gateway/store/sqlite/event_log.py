@@ -19,15 +19,47 @@ _decode = msgspec.json.Decoder(AnyEventData).decode
 _encode = msgspec.json.Encoder().encode
 
 
+class _NewLines:
+    """The lines that a transaction appends to both logs."""
+
+    def __init__(self) -> None:
+        self.added = 0
+        self._events: list[tuple[int, int, int, str]] = []
+        #: topic, ref, state, agent, session
+        self._changes: list[tuple[str, str, str, str, str]] = []
+
+    def add_event(self, run: int, n: int, at: int, data: str) -> None:
+        self.added += 1
+        self._events.append((run, n, at, data))
+
+    def add_change(self, topic: str, ref: str, state: str, agent: str, session: str) -> None:
+        self.added += 1
+        self._changes.append((topic, ref, state, agent, session))
+
+    def write(self, tx: Transaction) -> None:
+        if self._events:
+            tx.execute_many("INSERT INTO events (run, n, at, data) VALUES (?, ?, ?, ?)", self._events)
+        if self._changes:
+            self._write_changes(tx)
+
+    def _write_changes(self, tx: Transaction) -> None:
+        numbered = list(enumerate(self._changes, last_change(tx) + 1))
+        tx.execute_many(
+            "INSERT INTO changes (seq, topic, ref, state, agent, session, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(seq, *change, tx.now) for seq, change in numbered],
+        )
+        tx.changes += [
+            Change(seq=seq, topic=topic, ref=ref, state=state, agent=agent, session=session, at=tx.now)
+            for seq, (topic, ref, state, agent, session) in numbered
+        ]
+
+
 def append_events(tx: Transaction, seq: int, run: str, last: int, said: Sequence[AnyEventData]) -> int:
     """Append events to a run's log, numbered from `last` + 1. Returns the new last number."""
-    for happening in said:
-        last += 1
-        tx.execute(
-            "INSERT INTO events (run, n, at, data) VALUES (?, ?, ?, ?)",
-            (seq, last, tx.now, _encode(happening).decode()),
-        )
-        tx.events.append(Event(run=run, number=last, at=tx.now, data=happening))
+    lines = tx.defer(_NewLines)
+    for last, data in enumerate(said, last + 1):  # noqa: B020 the last number is what is returned
+        lines.add_event(seq, last, tx.now, _encode(data).decode())
+        tx.events.append(Event(run=run, number=last, at=tx.now, data=data))
     return last
 
 
@@ -67,13 +99,7 @@ def note_project(tx: Transaction, project: str, state: str) -> None:
 
 
 def _append_change(tx: Transaction, topic: str, ref: str, state: str, agent: str, session: str) -> None:
-    tx.execute(
-        "INSERT INTO changes (topic, ref, state, agent, session, at) VALUES (?, ?, ?, ?, ?, ?)",
-        (topic, ref, state, agent, session, tx.now),
-    )
-    tx.changes.append(
-        Change(seq=tx.last_row(), topic=topic, ref=ref, state=state, agent=agent, session=session, at=tx.now)
-    )
+    tx.defer(_NewLines).add_change(topic, ref, state, agent, session)
 
 
 def read_events_after(reader: Reader, run_id: str, after: int, limit: int, size: int | None = None) -> list[Event]:
@@ -123,6 +149,7 @@ def last_change(reader: Reader) -> int:
 
 def prune_changes(tx: Transaction, keep: int) -> bool:
     """Delete some of the changes that are not among the newest. Returns whether there may be more."""
+    tx.write_deferred()
     return delete_some(
         tx,
         "DELETE FROM changes WHERE seq IN (SELECT seq FROM changes"
@@ -133,6 +160,7 @@ def prune_changes(tx: Transaction, keep: int) -> bool:
 
 def prune_events(tx: Transaction, run: int, piece: Piece) -> bool:
     """Delete a run's events, oldest first, but never the last one. Returns whether there may be more of them."""
+    tx.write_deferred()
     return delete_some(
         tx,
         "DELETE FROM events WHERE run = :run AND n IN (SELECT n FROM events WHERE run = :run"

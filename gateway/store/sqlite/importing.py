@@ -27,9 +27,7 @@ def import_run(tx: Transaction, run: Run, key: IdempotencyKey, *, dry_run: bool 
     if run.status is Status.HELD:
         if tally.count_runs(tx, Status.QUEUED, Status.HELD) >= tx.queue_limit:
             raise Unavailable(f"{tx.queue_limit} runs are waiting already.", remedy="Try again when some are done.")
-        session = SessionKey.parse_key(run.spec.session)
-        assert session is not None, "the API makes session keys"
-        sessions.touch_session(tx, session)
+        sessions.touch_session(tx, run.spec.session)
     # The id tells the time of the import: ids of later rows are higher, and the filter `since` counts on it.
     stored = msgspec.structs.replace(run, id=ids.make_ulid(tx.now), last_event=1)
     tx.execute(
@@ -91,7 +89,7 @@ def import_session(
     if there or sessions.find_session(tx, key) is not None:
         return False
     if not dry_run:
-        sessions.touch_session(tx, session)
+        sessions.touch_session(tx, key)
         notes.save_notes(tx, session.channel, saved)
         sessions.write_messages(tx, key, messages)
     return True

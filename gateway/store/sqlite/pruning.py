@@ -8,8 +8,10 @@ still valid; and the newest run, because the numbers of later runs go on from it
 
 from __future__ import annotations
 
+from typing import Any
+
 from gateway.domain.run import FINAL_STATUSES, Status
-from gateway.store.sqlite import event_log, sessions
+from gateway.store.sqlite import event_log, sessions, tally
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.pieces import Piece, delete_some
 
@@ -101,13 +103,13 @@ def delete_runs(tx: Transaction, seqs: list[int]) -> list[str]:
     for seq in seqs:
         if event_log.prune_events(tx, seq, piece):
             break
-        row = tx.execute(
-            f"DELETE FROM runs WHERE seq = ? AND NOT {_HAS_UNDELIVERED} RETURNING id, status, source || ' ' || status",
-            (seq,),
+        row: Any = tx.execute(
+            f"DELETE FROM runs WHERE seq = ? AND NOT {_HAS_UNDELIVERED} RETURNING id, source, status", (seq,)
         ).fetchone()
         if row is not None:
-            tx.execute("UPDATE tally SET n = n - 1 WHERE status IN (?, ?)", row[1:])
-            gone.append(str(row[0]))
+            identifier, source, status = row
+            tally.add_to_count(tx, source, status, -1)
+            gone.append(identifier)
         if not piece.may_go_on():
             break
     return gone

@@ -29,7 +29,6 @@ from gateway.domain.run import (
     RunSpec,
     Status,
 )
-from gateway.domain.session import SessionKey
 from gateway.errors import AgentBusy, Unavailable, Unreadable
 from gateway.store.sqlite import (
     agents,
@@ -139,9 +138,7 @@ def release_run(tx: Transaction, run_id: str, busy: SessionMode, key: Idempotenc
 
 
 def _touch_session(tx: Transaction, spec: RunSpec) -> None:
-    key = SessionKey.parse_key(spec.session)
-    assert key is not None, "the API makes session keys"
-    sessions.touch_session(tx, key, spec.input or ", ".join(file.name for file in spec.attachments))
+    sessions.touch_session(tx, spec.session, spec.input or ", ".join(file.name for file in spec.attachments))
 
 
 def _apply_session_mode(tx: Transaction, session: str, busy: SessionMode) -> tuple[str, ...]:

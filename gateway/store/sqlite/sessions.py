@@ -59,35 +59,37 @@ def _decode_session(row: Sequence[Any]) -> Session:
     )
 
 
-def touch_session(tx: Transaction, key: SessionKey, first_words: str = "") -> None:
+def touch_session(tx: Transaction, key: str, first_words: str = "") -> None:
     """Create a session, or mark it as used now.
 
     Args:
         first_words: the text that becomes its title if it has none.
     """
-    text, title = str(key), _shorten_title(first_words)
+    title = _shorten_title(first_words)
     next_ = "(SELECT coalesce(max(touched), 0) + 1 FROM sessions)"
     tx.execute(
         f"UPDATE sessions SET updated = ?, touched = {next_}, title = iif(title = '', ?, title) WHERE key = ?",
-        (tx.now, title, text),
+        (tx.now, title, key),
     )
     if tx.changes_made() == 0:
+        parts = SessionKey.parse_key(key)
+        assert parts is not None, "the API makes session keys"
         tx.execute(
             "INSERT INTO sessions (key, agent, channel, chat, title, touched, after_run, created, updated)"
             f" VALUES (?, ?, ?, ?, ?, {next_}, (SELECT coalesce(max(seq), 0) FROM runs), ?, ?)",
-            (text, *key, title, tx.now, tx.now),
+            (key, *parts, title, tx.now, tx.now),
         )
-        event_log.note_session(tx, text, key.agent, "created")
+        event_log.note_session(tx, key, parts.agent, "created")
 
 
 def open_session(tx: Transaction, session: SessionKey, key: IdempotencyKey | None = None) -> Session:
     earlier = idempotency.find_used(tx, key)
     if earlier is None:
-        touch_session(tx, session)
+        touch_session(tx, str(session))
         idempotency.save_key(tx, key, str(session))
     found = find_session(tx, earlier or str(session))
     if found is None:  # deleted since: the same request creates it again
-        touch_session(tx, session)
+        touch_session(tx, str(session))
         found = find_session(tx, str(session))
     assert found is not None
     return found

@@ -30,9 +30,8 @@ def set_aside_run(tx: Transaction, seq: int) -> None:
         (NEVER, seq),
     )
     if status != Status.QUEUED:
-        for kind in ("", f"{source} "):
-            tx.execute("UPDATE tally SET n = n - 1 WHERE status = ?", (f"{kind}{status}",))
-            tx.execute("UPDATE tally SET n = n + 1 WHERE status = ?", (f"{kind}{Status.QUEUED}",))
+        tally.add_to_count(tx, source, status, -1)
+        tally.add_to_count(tx, source, Status.QUEUED, 1)
         project: Any = tx.execute("SELECT value FROM labels WHERE name = 'project' AND run = ?", (seq,)).get
         if project is not None:
             tally.move_project_count(tx, project, Status.QUEUED, status)
@@ -87,13 +86,11 @@ def remove_row(tx: Transaction, kind: RowKind, id_: str) -> None:
 
 
 def _delete_run(tx: Transaction, run_id: str) -> None:
-    row = tx.execute(
-        "DELETE FROM runs WHERE id = ? RETURNING session, status, source || ' ' || status", (run_id,)
-    ).fetchone()
+    row: Any = tx.execute("DELETE FROM runs WHERE id = ? RETURNING session, source, status", (run_id,)).fetchone()
     tx.execute("DELETE FROM idempotency WHERE ref = ?", (run_id,))  # the same request makes a new run
     if row is not None:
-        session, *tallied = row
-        tx.execute("UPDATE tally SET n = n - 1 WHERE status IN (?, ?)", tallied)
+        session, source, status = row
+        tally.add_to_count(tx, source, status, -1)
         advance_lane(tx, str(session))
 
 
