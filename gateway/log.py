@@ -58,23 +58,20 @@ class LogWriter:
 
     def __init__(self, sinks: Iterable[Sink]) -> None:
         self._sinks = list(sinks)
-        self._queue: queue.Queue[tuple[bytes, int] | None] = queue.Queue(MAX_QUEUED_LINES)
+        self._queue: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
         self._dropped = 0
         self._thread = threading.Thread(target=self._write_queued, name="log-writer", daemon=True)
         self._thread.start()
 
     def queue_line(self, line: bytes, level: int) -> None:
-        try:
-            self._queue.put_nowait((line, level))
-        except queue.Full:
+        if self._queue.qsize() >= MAX_QUEUED_LINES:
             self._dropped += 1
+        else:
+            self._queue.put((line, level))
 
     def close(self, timeout: float = 2.0) -> None:
         """Write the queued lines, for at most `timeout` seconds."""
-        try:
-            self._queue.put(None, timeout=timeout)
-        except queue.Full:
-            return
+        self._queue.put(None)
         self._thread.join(timeout)
 
     def _write_queued(self) -> None:
