@@ -67,10 +67,16 @@ class CalendarDays:
         """
         self.zone = zone
         self._time_zone = cron.find_time_zone(zone)
+        #: the last day that was asked for, with its first moment and that of the next day: mostly it is today
+        self._last_day = (0, 0, "")
 
     def day_of(self, moment: int) -> str:
         """Return the day of a moment, such as `2026-11-21`."""
-        return self._local_date(moment).isoformat()
+        start, end, day = self._last_day
+        if not start <= moment < end:
+            day = self._local_date(moment).isoformat()
+            self._last_day = (self.day_start(moment), self.day_end(moment), day)
+        return day
 
     def day_start(self, moment: int) -> int:
         """Return the first moment of the day that a moment is in."""

@@ -138,16 +138,12 @@ def close_permission(tx: Transaction, run_id: str, n: int, why: DenialReason) ->
 
 def withdraw_open(tx: Transaction, run: Run) -> list[Permission]:
     """Deny the open requests of an ended attempt. Returns the events that report it."""
-    unanswered = f"SELECT {_PERMISSION_COLUMNS} FROM permissions WHERE run = ? AND answer IS NULL ORDER BY n"
-    open_ = _decode_requests(tx, run, tx.execute(unanswered, (run.seq,)))
-    tx.execute(
-        "UPDATE permissions SET answer = ?, answered = ?, lapse = ? WHERE run = ? AND answer IS NULL",
+    rows = tx.execute(
+        "UPDATE permissions SET answer = ?, answered = ?, lapse = ? WHERE run = ? AND answer IS NULL"
+        f" RETURNING {_PERMISSION_COLUMNS}",
         (Answer.DENY, tx.now, DenialReason.WITHDRAWN, run.seq),
     )
-    withdrawn = [
-        msgspec.structs.replace(request, answer=Answer.DENY, answered=tx.now, denial_reason=DenialReason.WITHDRAWN)
-        for request in open_
-    ]
+    withdrawn = sorted(_decode_requests(tx, run, rows), key=lambda request: request.number)
     for request in withdrawn:
         event_log.note_permission(tx, run, request.id, Answer.DENY)
     return [_permission_event(request) for request in withdrawn]

@@ -75,6 +75,8 @@ def settle_run(tx: Transaction, run: Run, said: Sequence[AnyEventData], after: R
 def _sum_events(said: Sequence[AnyEventData]) -> Usage:
     """Return the usage that events report. Negative numbers count as 0, so that no event takes back another."""
     found = [one for one in said if isinstance(one, Usage)]
+    if not found:
+        return Usage()
     return Usage(
         input=min(sum(max(one.input, 0) for one in found), MAX_COUNT),
         output=min(sum(max(one.output, 0) for one in found), MAX_COUNT),
