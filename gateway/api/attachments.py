@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Annotated, Any, NamedTuple
 
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.api.body import MAX_INCOMING_BYTES, BodyLimit
 from gateway.api.routing import Call, ServerContext
+from gateway.domain.file import File
+from gateway.domain.ports.file_store import StagedFile
 from gateway.engine.file_staging import Staging
 from gateway.errors import GatewayError, InvalidRequest, TooLarge
 
@@ -54,11 +56,18 @@ def _encoded_size(size: int) -> int:
     return size * 11 // 8 + 64 * 1024
 
 
-@asynccontextmanager
-async def receive_attachments(
+class ReceivedFiles(NamedTuple):
+    """The files of a message."""
+
+    files: tuple[File, ...] = ()
+    #: those that are not stored yet
+    staged: tuple[StagedFile, ...] = ()
+
+
+def receive_attachments(
     call: Call[Any, Any], given: Sequence[Attachment] | UnsetType | None, *, max_text: int | None = None
-) -> AsyncGenerator[Staging, None]:
-    """Yield the staging with the files of a message; submit its run in the block.
+) -> AbstractAsyncContextManager[ReceivedFiles]:
+    """Return the files of a message for an `async with` block, in which its run is submitted.
 
     Args:
         max_text: bytes that the body may have without its files; `limits.body` when not given.
@@ -73,6 +82,11 @@ async def receive_attachments(
     limit = call.server.config.limits.body if max_text is None else max_text
     if call.body_size - sum(_encoded_size(len(one.data)) for one in files if one.data is not None) > limit:
         raise TooLarge(f"the body without its files is larger than {limit} bytes.", remedy="Send less.")
+    return _stage_files(call, files) if files else nullcontext(ReceivedFiles())
+
+
+@asynccontextmanager
+async def _stage_files(call: Call[Any, Any], files: Sequence[Attachment]) -> AsyncGenerator[ReceivedFiles, None]:
     async with call.engine.files.open_staging() as staging:
         for number, one in enumerate(files):
             try:
@@ -80,10 +94,9 @@ async def receive_attachments(
             except GatewayError as error:
                 error.message = f"attachments[{number}]: {error.message}"
                 raise
-        if files:
-            call.forget_files(attachments=UNSET)
-            del files
-        yield staging
+        call.forget_files(attachments=UNSET)
+        del files
+        yield ReceivedFiles(staging.files, staging.staged)
 
 
 async def _stage_attachment(staging: Staging, given: Attachment) -> None:

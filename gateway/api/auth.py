@@ -27,7 +27,7 @@ MAX_REMEMBERED_HOSTS, MAX_REMEMBERED_HOST_CHARACTERS = 256, 300
 #: requests with an old cookie that one address may send in a minute: a page that is signed out tries a few times
 MAX_STALE_COOKIES = 100
 
-#: the Set-Cookie header for a browser whose time began again
+#: the Set-Cookie header for a browser whose time began again; empty for others
 RENEWED_COOKIE = web.RequestKey("renewed_cookie", str)
 
 #: headers that proxies add: a request with one of them was made elsewhere

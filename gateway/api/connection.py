@@ -48,7 +48,7 @@ class CountingTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._written += memoryview(data).nbytes
+        self._written += len(data) if isinstance(data, bytes) else memoryview(data).nbytes
         self._transport.write(data)
 
     def writelines(self, parts: Iterable[bytes | bytearray | memoryview]) -> None:

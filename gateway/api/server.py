@@ -184,6 +184,7 @@ class ApiServer:
     async def _handle_request(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Give the request an id, and answer errors in the shape of its route."""
         identifier = request[_REQUEST_ID] = f"{self._prefix}{next(self._numbers):06x}"
+        request[RENEWED_COOKIE] = ""
         self._count_request_in()
         log.bind(request=identifier)
         try:
@@ -276,11 +277,12 @@ class ApiServer:
 
     async def _add_common_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every answer."""
+        headers = response.headers
         for name, value in errors.build_common_headers(request.get(_REQUEST_ID, "")).items():
-            if not (name in _HEADERS_OF_FILES and name in response.headers):
-                response.headers[name] = value
-        if RENEWED_COOKIE in request:
-            response.headers.setdefault(hdrs.SET_COOKIE, request[RENEWED_COOKIE])
+            if not (name in _HEADERS_OF_FILES and name in headers):
+                headers[name] = value
+        if cookie := request.get(RENEWED_COOKIE):
+            headers.setdefault(hdrs.SET_COOKIE, cookie)
         origin = request.headers.get("Origin")
         if origin in self._bouncer.cors_origins:
             response.headers["Access-Control-Allow-Origin"] = origin
