@@ -276,6 +276,23 @@ class Run(Struct, frozen=True, kw_only=True):
         return self.status.is_final and self.started is not None
 
 
+class SessionStart(Struct, frozen=True, kw_only=True):
+    """What the first turn of a claimed run begins with."""
+
+    #: the backend's own id of the session's conversation, with the backend's name before it
+    backend_ref: str | None = None
+    #: name of the session's workspace, if it has one that was used lately
+    workspace: str | None = None
+
+
+class ClaimedRun(Struct, frozen=True):
+    """A run whose attempt begins now."""
+
+    run: Run
+    #: None if it has to be read: the session's row was not readable
+    session_start: SessionStart | None
+
+
 class EndedRun(Struct, frozen=True, kw_only=True):
     """How a run ended. Times are milliseconds since 1970 UTC."""
 

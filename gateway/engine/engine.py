@@ -224,6 +224,7 @@ class Engine:
         """
         await self._worker.stop(grace)
         self.drained.set()
+        self._hub.release_waiters()
 
     def skip_grace(self) -> None:
         """Interrupt the runs that a drain still waits for."""
@@ -314,16 +315,11 @@ class Engine:
             TimedOut: the run has not ended in that time; it goes on.
             Unavailable: this gateway is stopping; the run goes on after the next start.
         """
-        ended = asyncio.create_task(self._hub.wait_for_end(run_id))
-        drained = asyncio.create_task(self.drained.wait())
-        try:
+        with self._hub.expect_end(run_id) as end:
             run = await self._store.runs.get(run_id)
-            if not run.status.is_final:
-                await asyncio.wait({ended, drained}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-                run = await self._store.runs.get(run_id)
-        finally:
-            ended.cancel()
-            drained.cancel()
+            if not (run.status.is_final or self.drained.is_set):
+                await asyncio.wait({end}, timeout=seconds)
+                run = (end.result() if end.done() else None) or await self._store.runs.get(run_id)
         if run.status.is_final:
             return run
         details = {"run_id": run_id}

@@ -19,7 +19,8 @@ from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from gateway.domain.event import Change, End, Event
-from gateway.domain.ports.store import Store
+from gateway.domain.ports.store import Commit, Store
+from gateway.domain.run import Run
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -162,7 +163,7 @@ class Hub:
         self._store = store
         self._runs: dict[str, _FollowedLog[Event]] = {}
         self._changes: _FollowedLog[Change] = _FollowedLog(lambda change: change.seq)
-        self._ends: dict[str, list[asyncio.Future[None]]] = {}
+        self._ends: dict[str, list[asyncio.Future[Run | None]]] = {}
         store.subscribe(self._announce_commit)
 
     async def follow_run(self, run: str, after: int = 0) -> AsyncGenerator[Event, None]:
@@ -189,17 +190,26 @@ class Hub:
     async def _read_stored_changes(self, cursor: int) -> Sequence[Change]:
         return await self._store.events.read_changes_after(cursor, MAX_LINES_PER_READ)
 
-    async def wait_for_end(self, run: str) -> None:
-        """Wait until a run ends. Start waiting first, and then check whether it has ended already."""
-        future = asyncio.get_running_loop().create_future()
+    @contextmanager
+    def expect_end(self, run: str) -> Iterator[asyncio.Future[Run | None]]:
+        """Return a future of the run as it ends, or of None when it has to be read: see `release_waiters`.
+
+        Expect the end first, and then check whether the run has ended already.
+        """
+        future: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
         waiting = self._ends.setdefault(run, [])
         waiting.append(future)
         try:
-            await future
+            yield future
         finally:
             waiting.remove(future)
             if not waiting:
                 self._ends.pop(run, None)
+
+    def release_waiters(self) -> None:
+        """Tell all who expect the end of a run to read it now, whether it has ended or not."""
+        for run in list(self._ends):
+            self._announce_end(run, None)
 
     async def announce_external_commits(self) -> None:
         """Announce what another process has committed: events, changes, and the ends of runs that callers wait for."""
@@ -208,22 +218,22 @@ class Hub:
             log.wake_all()
         for run in list(self._ends):
             if (await self._store.runs.get(run)).status.is_final:
-                self._announce_end(run)
+                self._announce_end(run, None)
 
-    def _announce_commit(self, events: Sequence[Event], changes: Sequence[Change]) -> None:
-        for event in events:
+    def _announce_commit(self, commit: Commit) -> None:
+        for event in commit.events if self._runs else ():
             log = self._runs.get(event.run)
             if log is not None:
                 log.add_line(event)
-            if isinstance(event.data, End):
-                self._announce_end(event.run)
-        for change in changes:
+        for run in commit.ended:
+            self._announce_end(run.id, run)
+        for change in commit.changes:
             self._changes.add_line(change)
 
-    def _announce_end(self, run: str) -> None:
+    def _announce_end(self, run: str, ended: Run | None) -> None:
         for future in self._ends.get(run, ()):
             if not future.done():
-                future.set_result(None)
+                future.set_result(ended)
 
     @contextmanager
     def _open_log(self, run: str) -> Iterator[_FollowedLog[Event]]:

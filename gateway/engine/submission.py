@@ -53,20 +53,20 @@ class Submitter:
         return spec, admission
 
     async def await_acceptance(self, spec: RunSpec, accepting: Awaitable[AcceptedRun]) -> AcceptedRun:
-        """Wait until the store has accepted a run, and tell the worker.
+        """Wait until the store has accepted a run, and tell the worker when it may begin.
 
         The worker is also told if the caller is cancelled before the store answers: the run may still be on disk.
         """
         try:
             accepted = await accepting
         finally:
-            self._worker.wake_for_run(spec.agent, spec.run_at)
+            self._worker.note_due(spec.run_at)
         self._interrupt_others(accepted)
         return accepted
 
     def announce_run(self, accepted: AcceptedRun) -> None:
         """Tell the worker about a run that the store has accepted."""
-        self._worker.wake_for_run(accepted.run.spec.agent, accepted.run.spec.run_at)
+        self._worker.note_due(accepted.run.spec.run_at)
         self._interrupt_others(accepted)
 
     def _interrupt_others(self, accepted: AcceptedRun) -> None:

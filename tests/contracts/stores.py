@@ -14,7 +14,7 @@ from gateway.domain.delivery import DeliveryAttempt
 from gateway.domain.event import AnyEventData, Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
-from gateway.domain.ports.store import Store
+from gateway.domain.ports.store import Commit, Store
 from gateway.domain.queue import AdmissionRules, RunLimits
 from gateway.domain.run import AttemptResult, Move, Outcome, Run, RunFilter, RunSpec, Source
 from gateway.store.sqlite.store import SqliteStore
@@ -116,16 +116,20 @@ class Told:
     """A listener of a store that records its calls."""
 
     def __init__(self, store: Store) -> None:
-        self.calls: list[tuple[list[Event], list[Change]]] = []
-        store.subscribe(lambda events, changes: self.calls.append((list(events), list(changes))))
+        self.calls: list[Commit] = []
+        store.subscribe(self.calls.append)
 
     @property
     def events(self) -> list[Event]:
-        return [event for events, _ in self.calls for event in events]
+        return [event for commit in self.calls for event in commit.events]
 
     @property
     def changes(self) -> list[Change]:
-        return [change for _, changes in self.calls for change in changes]
+        return [change for commit in self.calls for change in commit.changes]
+
+    @property
+    def claimed(self) -> list[Run]:
+        return [claimed.run for commit in self.calls for claimed in commit.claimed]
 
 
 def spec(session: str = "main:test:a", text: str = "hello", **fields: Any) -> RunSpec:

@@ -708,7 +708,7 @@ async def test_listeners_are_told_what_is_on_disk_and_nothing_else(shelf: Shelf)
 async def test_a_listener_can_read_at_once_what_it_is_told(store: Store) -> None:
     reads: list[asyncio.Task[object]] = []
     store.subscribe(
-        lambda events, _: reads.extend(asyncio.ensure_future(store.runs.get(event.run)) for event in events)
+        lambda commit: reads.extend(asyncio.ensure_future(store.runs.get(event.run)) for event in commit.events)
     )
 
     await asyncio.gather(*(store.runs.accept(spec(f"main:test:{n}")) for n in range(20)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -145,22 +145,29 @@ async def test_a_run_that_is_requeued_and_tried_again_has_one_log(store: SqliteS
 async def test_readers_leave_nothing_behind(store: SqliteStore, hub: Hub) -> None:
     run = await running(store)
     await asyncio.gather(*(read(hub, run, count=2) for _ in range(10)))
-    waiting = asyncio.create_task(hub.wait_for_end(run.id))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    await asyncio.wait({waiting})
+    with hub.expect_end(run.id):
+        pass
 
     assert (hub._runs, hub._ends) == ({}, {})
 
 
 async def test_all_who_wait_for_an_end_are_told(store: SqliteStore, hub: Hub) -> None:
     run = await running(store)
-    waiting = [asyncio.create_task(hub.wait_for_end(run.id)) for _ in range(5)]
-    await asyncio.sleep(0)
-    await finish(store, run)
+    with ExitStack() as stack:
+        ends = [stack.enter_context(hub.expect_end(run.id)) for _ in range(5)]
+        await finish(store, run)
 
-    async with asyncio.timeout(PATIENCE):
-        await asyncio.gather(*waiting)
+        async with asyncio.timeout(PATIENCE):
+            assert await asyncio.gather(*ends) == [await store.runs.get(run.id)] * 5
+
+
+async def test_those_who_wait_for_an_end_can_be_told_to_read_the_run(store: SqliteStore, hub: Hub) -> None:
+    run = await running(store)
+    with hub.expect_end(run.id) as end:
+        hub.release_waiters()
+
+        async with asyncio.timeout(PATIENCE):
+            assert await end is None
 
 
 # --- changes ----------------------------------------------------------------------------------

@@ -89,8 +89,8 @@ class RunStore(Protocol):
     async def claim(self, owner: str, limits: RunLimits) -> Sequence[Run]:
         """Claim as many queued runs as the limits allow, one at a time for each session.
 
-        The result also holds runs that a budget has refused: they have failed. If there are any, there may be
-        more to claim.
+        The result also holds runs that a budget has refused: they have failed. Listeners are told of those that begin,
+        and whether there may be more to claim.
         """
         ...
 

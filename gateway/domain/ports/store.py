@@ -20,8 +20,8 @@ from gateway.domain.ports.project_store import ProjectStore
 from gateway.domain.ports.run_store import EventStore, PermissionStore, RunStore
 from gateway.domain.ports.token_store import TokenStore
 from gateway.domain.ports.upkeep_store import RetentionStore, UnreadableStore, WorkspaceStore
-from gateway.domain.queue import AdmissionRules, AgentLoad
-from gateway.domain.run import AcceptedRun, Run, RunSpec
+from gateway.domain.queue import AdmissionRules, AgentLoad, RunLimits
+from gateway.domain.run import AcceptedRun, ClaimedRun, Run, RunSpec
 from gateway.domain.schedule import FirePlan, FireRecord, Schedule, ScheduleFires
 from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.session import ALL_SESSIONS, Message, Session, SessionFilter, SessionKey
@@ -38,8 +38,21 @@ class AgentProcess(Struct, frozen=True, kw_only=True):
     run: str | None
 
 
+class Commit(Struct, frozen=True, kw_only=True):
+    """What one commit has put on disk."""
+
+    events: Sequence[Event]
+    changes: Sequence[Change]
+    #: the runs that it has ended
+    ended: Sequence[Run]
+    #: the runs that it has claimed
+    claimed: Sequence[ClaimedRun]
+    #: whether runs may wait that it should have claimed, too
+    is_claim_due: bool
+
+
 #: told once per commit, on the event loop, what is now on disk
-Listener = Callable[[Sequence[Event], Sequence[Change]], None]
+Listener = Callable[[Commit], None]
 
 
 class ScheduleStore(Protocol):
@@ -332,6 +345,25 @@ class Store(Protocol):
 
     def subscribe(self, listener: Listener) -> None:
         """Call a function after each commit, on the event loop, with what is now on disk."""
+        ...
+
+    def claim_at_commit(self, owner: str, limits: RunLimits | None) -> None:
+        """From now on, claim the runs that a commit lets begin with that same commit, as `RunStore.claim` does.
+
+        Listeners are told of them: nobody has to wait for a second commit. A commit lets runs begin if it accepts
+        some, or ends others. No claim fails a write: if it cannot be made, listeners are told that it is due.
+
+        Args:
+            limits: None ends this. Writes that wait already may still claim.
+        """
+        ...
+
+    async def wait_for_writes(self) -> None:
+        """Wait until all writes that wait now are done, and listeners were told of them.
+
+        Raises:
+            Unavailable: the disk refuses.
+        """
         ...
 
     def set_concurrent_writer(self, present: bool) -> None:

@@ -25,9 +25,8 @@ from gateway.domain.delivery import (
     Target,
     apply_send_result,
 )
-from gateway.domain.event import Change, Event
 from gateway.domain.ports.channel import DeliverySender
-from gateway.domain.ports.store import Store
+from gateway.domain.ports.store import Commit, Store
 from gateway.domain.run import Run
 from gateway.domain.times import Clock
 from gateway.engine.service_loop import RETRY_SECONDS, ServiceLoop, log_errors
@@ -123,8 +122,8 @@ class Outbox:
             sending.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
 
-    def _wake_on_commit(self, events: Sequence[Event], changes: Sequence[Change]) -> None:
-        if any(change.topic == "delivery" and change.state == DeliveryStatus.PENDING for change in changes):
+    def _wake_on_commit(self, commit: Commit) -> None:
+        if any(change.topic == "delivery" and change.state == DeliveryStatus.PENDING for change in commit.changes):
             self.wake()
 
     async def _send_due(self) -> float:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,7 +25,17 @@ from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
 from gateway.domain.question import AnswerContent, Question, clean_question
-from gateway.domain.run import AttemptResult, GoalRound, Mode, Move, Outcome, Run, Status
+from gateway.domain.run import (
+    AttemptResult,
+    ClaimedRun,
+    GoalRound,
+    Mode,
+    Move,
+    Outcome,
+    Run,
+    SessionStart,
+    Status,
+)
 from gateway.engine.execution.attempt_files import AttemptFiles
 from gateway.engine.execution.cleaning import clean_events
 from gateway.engine.execution.recorder import Recorder
@@ -63,8 +75,10 @@ class Attempt:
     #: executes the attempt; the worker sets it
     task: asyncio.Task[None]
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, claimed: ClaimedRun) -> None:
+        self.run = claimed.run
+        #: what its first turn begins with; later turns read it
+        self.session_start = claimed.session_start
         #: the files that it is given and makes; the executor sets it
         self.files: AttemptFiles
         #: in goal mode: the current round, and whether the goal was reached
@@ -77,8 +91,11 @@ class Attempt:
         if not self._interrupt.done():
             self._interrupt.set_result(why)
 
-    async def wait_for_interrupt(self) -> Interrupt:
-        return await asyncio.shield(self._interrupt)
+    async def wait_for(self, turn: asyncio.Task[None], seconds: float) -> bool:
+        """Wait for a turn, an interrupt, or the deadline. Returns whether the turn has ended."""
+        either: set[asyncio.Future[Any]] = {turn, self._interrupt}
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return turn.done()
 
     @property
     def agent_id(self) -> str:
@@ -117,6 +134,8 @@ class Executor:
         self._store = store
         self._agents = agents
         self._backends = backends
+        #: the names of the backends that hand files to their agents
+        self._file_takers = {name for name, backend in backends.items() if isinstance(backend, TakesFiles)}
         self._ask = ask
         self._open_staging = open_staging
         self._locate_content = locate_content
@@ -157,10 +176,13 @@ class Executor:
         agent = self._agents(run.spec.agent)
         if agent is None:
             raise AgentNotFound(f"the agent {run.spec.agent!r} is no longer configured.")
-        session = await self._store.sessions.find(run.spec.session)
-        kind, _, ref = ((session and session.backend_ref) or "").partition(":")
+        start, attempt.session_start = attempt.session_start, None
+        if start is None:
+            session = await self._store.sessions.find(run.spec.session)
+            start = SessionStart(backend_ref=session.backend_ref if session else None)
+        kind, _, ref = (start.backend_ref or "").partition(":")
         backend, files = self._backends[agent.backend], attempt.files
-        workspace = await self._ensure_workspace(agent, run.spec.session)
+        workspace = await self._ensure_workspace(agent, run.spec.session, start.workspace)
         outbox = ""
         if workspace:
             is_shared, is_continued = agent.workspace is not None, bool(run.rounds)
@@ -184,7 +206,7 @@ class Executor:
             ask_permission=lambda question: self._answer_permission(attempt, recorder, agent, question),
             ask_question=lambda question: self._answer_question(attempt, recorder, agent, question),
         )
-        if isinstance(backend, TakesFiles):
+        if agent.backend in self._file_takers:
             return backend, turn
         return backend, msgspec.structs.replace(await turn.put_aside(turn.attachments), attachments=())
 
@@ -192,19 +214,17 @@ class Executor:
         agent = self._agents(run.spec.agent)
         return agent.backend if agent else ""
 
-    async def _ensure_workspace(self, agent: Agent, session: str) -> str:
-        """Return the directory in which a turn works; empty if its backend needs none."""
+    async def _ensure_workspace(self, agent: Agent, session: str, known: str | None) -> str:
+        """Return the directory in which a turn works; empty if its backend needs none.
+
+        Args:
+            known: name of the session's workspace, if it need not be looked up.
+        """
         if agent.backend in self._without_workspace:
             return ""
         if agent.workspace is not None:
             return _find_named_workspace(agent.workspace)
-        own = self._workspaces / await self._store.workspaces.open(session)
-        try:
-            if not own.is_dir():
-                own.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise Unavailable(f"cannot create the workspace {own}: {error.strerror}.") from error
-        return str(own)
+        return _make_workspace(self._workspaces, known or await self._store.workspaces.open(session))
 
     # --- perform ----------------------------------------------------------------------------
 
@@ -255,20 +275,16 @@ class Executor:
         """Work until the end, the deadline, or an interrupt. Returns whether the agent finished."""
         work = self._pursue_goal if attempt.run.spec.mode is Mode.GOAL else self._take_turn_with_retries
         driving = asyncio.create_task(work(attempt, recorder), name=f"turn-{attempt.run.id}")
-        interrupted = asyncio.create_task(attempt.wait_for_interrupt())
         try:
-            ended, _ = await asyncio.wait(
-                {driving, interrupted}, timeout=self._timeout_seconds(attempt.run), return_when=asyncio.FIRST_COMPLETED
-            )
-            if driving not in ended:
+            if not await attempt.wait_for(driving, self._timeout_seconds(attempt.run)):
                 return False
             if driving.cancelled():  # by the backend itself: the `finally` below cancels it only later
                 raise AgentError("the backend cancelled its turn.")
             driving.result()
             return True
         finally:
-            interrupted.cancel()
-            await _cancel_turn(driving)
+            if not driving.done():
+                await _cancel_turn(driving)
 
     async def _take_turn_with_retries(self, attempt: Attempt, recorder: Recorder) -> None:
         """Take a turn. If the machine has no room for it, it has not begun, and is tried again."""
@@ -401,6 +417,16 @@ def _add_outbox_note(prompt: str, run: Run, outbox: str) -> str:
     if not outbox or not (run.spec.wants_files or goes_to_chat):
         return prompt
     return "\n\n".join(filter(None, [prompt, f"(Files that you write into {outbox} are sent to the user.)"]))
+
+
+def _make_workspace(parent: Path, name: str) -> str:
+    own = os.path.join(parent, name)
+    try:
+        if not os.path.isdir(own):
+            os.makedirs(own, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"cannot create the workspace {own}: {error.strerror}.") from error
+    return own
 
 
 def _find_named_workspace(named: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from gateway import log
-from gateway.domain.ports.store import Store
+from gateway.domain.ports.store import Commit, Store
 from gateway.domain.queue import RunLimits
-from gateway.domain.run import Run, Status
+from gateway.domain.run import ClaimedRun
 from gateway.domain.times import Clock
 from gateway.engine.execution.executor import Attempt, Executor, Interrupt
 from gateway.engine.service_loop import RETRY_SECONDS, ServiceLoop, log_errors
+from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS
 
 #: seconds after which the worker checks the queue even if nobody has woken it
 MAX_CLAIM_SLEEP_SECONDS = 30.0
@@ -26,7 +28,12 @@ _log = log.get()
 
 
 class Worker:
-    """The service that claims queued runs and executes each as an attempt."""
+    """The service that claims queued runs and executes each as an attempt.
+
+    Most runs are claimed by the commit that accepts them, or that ends the one before: the worker only begins them.
+    Its loop claims what no commit of this process lets begin: what waits at the start, is due, waits for other
+    limits, or was written by another process.
+    """
 
     def __init__(self, store: Store, executor: Executor, owner: str, limits: RunLimits, clock: Clock) -> None:
         self._store = store
@@ -42,6 +49,10 @@ class Worker:
         )
         #: the attempts in progress, by the id of their run
         self._attempts: dict[str, Attempt] = {}
+        #: the last attempt of each session
+        self._sessions: dict[str, asyncio.Task[None]] = {}
+        self._is_claiming = self._is_stopped = False
+        store.subscribe(self._begin_claimed)
         #: when the next delayed run is due, in milliseconds since 1970 UTC; None if there is none
         self._due: int | None = None
         self._due_known = False
@@ -49,23 +60,24 @@ class Worker:
     def set_limits(self, limits: RunLimits) -> None:
         """Claim by other limits from now on. Attempts in progress continue."""
         self._limits = limits
+        if self._is_claiming:
+            self._store.claim_at_commit(self._owner, limits)
         self.wake()
 
     def wake(self) -> None:
         """Wake the worker: there may be a run to claim."""
         self._loop.wake()
 
-    def wake_for_run(self, agent: str, due: int | None) -> None:
-        """Wake the worker for an accepted run, if there is room for it; without room, the end of an attempt wakes it.
+    def note_due(self, due: int | None) -> None:
+        """Wake the worker when an accepted run may begin.
 
         Args:
-            due: when the run may begin, in milliseconds since 1970 UTC; None for now.
+            due: in milliseconds since 1970 UTC; None for now: the commit that accepted the run has claimed it if there
+                was room for it.
         """
         if due is not None:
             self._due = due if self._due is None else min(self._due, due)
-        elif sum(attempt.agent_id == agent for attempt in self._attempts.values()) >= self._limits.agents.get(agent, 0):
-            return
-        self._loop.wake()
+            self._loop.wake()
 
     def interrupt_run(self, run: str, why: Interrupt) -> None:
         """Interrupt the attempt at a run, if this process works on it."""
@@ -75,12 +87,19 @@ class Worker:
 
     def start(self) -> None:
         """Start claiming queued runs and executing them."""
+        self._is_claiming = True
+        self._store.claim_at_commit(self._owner, self._limits)
         self._loop.start()
 
     async def stop_claiming(self) -> None:
         """Stop claiming. When this returns, all claimed runs have begun, unless a claim takes longer than 5 seconds."""
+        self._is_claiming = False
+        self._store.claim_at_commit(self._owner, None)
         # A claim in progress is not cancelled: a run whose claim is on disk must begin.
         await self._loop.finish_step(LAST_CLAIM_TIMEOUT_SECONDS)
+        with contextlib.suppress(TimeoutError, *RETRYABLE_STORAGE_ERRORS):
+            async with asyncio.timeout(LAST_CLAIM_TIMEOUT_SECONDS):
+                await self._store.wait_for_writes()
 
     async def stop(self, grace: float) -> None:
         """Stop claiming, give attempts `grace` seconds, then interrupt them: their runs are requeued."""
@@ -91,6 +110,7 @@ class Worker:
         for attempt in self._attempts.values():
             attempt.task.cancel()
         await self._wait_for_attempts(ATTEMPT_CANCEL_TIMEOUT_SECONDS)
+        self._is_stopped = True
         await self._loop.stop()
 
     @property
@@ -104,8 +124,8 @@ class Worker:
             attempt.interrupt(Interrupt.STOP)
 
     async def _wait_for_attempts(self, seconds: float) -> None:
-        if self._attempts:
-            await asyncio.wait([attempt.task for attempt in self._attempts.values()], timeout=seconds)
+        if self._sessions:  # each one ends after those before it
+            await asyncio.wait(list(self._sessions.values()), timeout=seconds)
 
     async def _run_step(self) -> float:
         await self._claim_runs()
@@ -113,28 +133,41 @@ class Worker:
 
     async def _claim_runs(self) -> None:
         """Claim all runs that there is room for, so that the worker may sleep until it is woken."""
-        if len(self._attempts) < self._limits.total:
-            for run in await self._store.runs.claim(self._owner, self._limits):
-                if run.status is Status.RUNNING:
-                    self._start_attempt(run)
-                else:  # a budget refused it: there may be room for another run
-                    self._loop.wake()
+        await self._store.runs.claim(self._owner, self._limits)
 
-    def _start_attempt(self, run: Run) -> None:
-        attempt = Attempt(run)
+    def _begin_claimed(self, commit: Commit) -> None:
+        """Begin the runs that a commit has claimed."""
+        if self._is_stopped:
+            return
+        for claimed in commit.claimed:
+            if claimed.run.owner == self._owner:
+                self._start_attempt(claimed)
+        if commit.is_claim_due:
+            self._loop.wake()
+
+    def _start_attempt(self, claimed: ClaimedRun) -> None:
+        run, attempt = claimed.run, Attempt(claimed)
         self._attempts[run.id] = attempt
         if run.cancel_requested:
             attempt.interrupt(Interrupt.CANCEL)
-        attempt.task = asyncio.create_task(self._execute_attempt(attempt), name=f"run-{run.id}")
+        session = run.spec.session
+        work = self._execute_attempt(attempt, self._sessions.get(session))
+        attempt.task = self._sessions[session] = asyncio.create_task(work, name=f"run-{run.id}")
 
-    async def _execute_attempt(self, attempt: Attempt) -> None:
+    async def _execute_attempt(self, attempt: Attempt, before: asyncio.Task[None] | None) -> None:
+        """Execute an attempt after the one before it in its session: that one may still clean its workspace."""
+        run = attempt.run
         try:
+            if before is not None:
+                await asyncio.wait({before}, timeout=ATTEMPT_INTERRUPT_TIMEOUT_SECONDS)
             await self._executor.execute_attempt(attempt)
         except Exception:
-            _log.exception("run.lost", run=attempt.run.id)
+            _log.exception("run.lost", run=run.id)
         finally:
-            del self._attempts[attempt.run.id]
-            self.wake()
+            if self._attempts.get(run.id) is attempt:
+                del self._attempts[run.id]
+            if self._sessions.get(run.spec.session) is attempt.task:
+                del self._sessions[run.spec.session]
 
     async def _seconds_until_due(self) -> float:
         """Return the seconds until the next delayed run is due. The store is asked only if that may have changed."""

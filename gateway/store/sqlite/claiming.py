@@ -10,6 +10,7 @@ from typing import Any
 from gateway.domain.budget import UsageGrouping
 from gateway.domain.queue import RunLimits
 from gateway.domain.run import (
+    ClaimedRun,
     Move,
     Outcome,
     Run,
@@ -33,6 +34,9 @@ MAX_CLAIM_ROUNDS = 64
 MAX_RUNS_PER_CLAIM = 500
 #: runs of each agent that it looks at then, in addition to those for which there is room
 EXTRA_CANDIDATES = 16
+
+
+_RUNNING_BY_AGENT = "SELECT agent, count(*) FROM runs INDEXED BY runs_running WHERE status = 'running' GROUP BY agent"
 
 
 class _Waits:
@@ -62,9 +66,11 @@ class _Room:
 
     def __init__(self, tx: Transaction, limits: RunLimits) -> None:
         self.free = max(limits.total - tally.count_runs(tx, Status.RUNNING), 0)
-        running = _count_running_background(tx)
-        self.background = self.free if limits.background is None else max(limits.background - running, 0)
-        self.agents = {agent: max(limit - _count_running(tx, agent), 0) for agent, limit in limits.agents.items()}
+        self.background = self.free
+        if limits.background is not None:
+            self.background = max(limits.background - _count_running_background(tx), 0)
+        running = dict(tx.execute(_RUNNING_BY_AGENT))
+        self.agents = {agent: max(limit - running.get(agent, 0), 0) for agent, limit in limits.agents.items()}
 
     def has_place(self, run: Run) -> bool:
         background = run.spec.source is Source.BACKGROUND
@@ -78,8 +84,24 @@ class _Room:
 
 def claim_runs(tx: Transaction, owner: str, limits: RunLimits) -> list[Run]:
     _admit_due_runs(tx)
+    return _claim_in_room(tx, owner, limits, _Room(tx, limits))
+
+
+def claim_at_commit(tx: Transaction, owner: str, limits: RunLimits) -> None:
+    """Claim the runs that a transaction lets begin: those that became ready, and others where it has made room."""
+    if not (tx.ready_agents or tx.stopped):
+        return
+    room = _Room(tx, limits)
+    was_full = tx.stopped and (room.free <= len(tx.stopped) or limits.background is not None)
+    if not was_full:  # then the runs of other agents wait for something else
+        concerned = tx.ready_agents.union(run.spec.agent for run in tx.stopped)
+        room.agents = {agent: places for agent, places in room.agents.items() if agent in concerned}
+    _claim_in_room(tx, owner, limits, room)
+
+
+def _claim_in_room(tx: Transaction, owner: str, limits: RunLimits, room: _Room) -> list[Run]:
     done: list[Run] = []
-    room, waits = _Room(tx, limits), _Waits()
+    waits = _Waits()
     for _ in range(MAX_CLAIM_ROUNDS):
         found_obstacle = False
         for run in _list_candidates(tx, room, waits):
@@ -94,8 +116,11 @@ def claim_runs(tx: Transaction, owner: str, limits: RunLimits) -> list[Run]:
                 done.append(_refuse_run(tx, run, asked.refusal))
             else:
                 waits.add_run(run, asked.by)
-        if not found_obstacle or len(done) >= MAX_RUNS_PER_CLAIM:
+        if not found_obstacle:
+            return done
+        if len(done) >= MAX_RUNS_PER_CLAIM:
             break
+    tx.is_claim_due = True
     return done
 
 
@@ -154,7 +179,9 @@ def _refuse_run(tx: Transaction, run: Run, error: str) -> Run:
 
 def _claim_run(tx: Transaction, run: Run, owner: str) -> Run:
     changes = {"attempt": run.attempt + 1, "epoch": run.epoch + 1, "started": run.started or tx.now}
-    return runs.move_run(tx, run, Move.CLAIM, (), "", owner=owner, **changes)
+    claimed = runs.move_run(tx, run, Move.CLAIM, (), "", owner=owner, **changes)
+    tx.claimed.append(ClaimedRun(claimed, sessions.read_start(tx, run.spec.session)))
+    return claimed
 
 
 def _admit_due_runs(tx: Transaction) -> None:
@@ -170,9 +197,4 @@ def _admit_due_runs(tx: Transaction) -> None:
 def _count_running_background(tx: Transaction) -> int:
     running = "SELECT count(*) FROM runs INDEXED BY runs_background WHERE source = 'background' AND status = 'running'"
     found: Any = tx.execute(running).get
-    return int(found)
-
-
-def _count_running(tx: Transaction, agent: str) -> int:
-    found: Any = tx.execute("SELECT count(*) FROM runs WHERE status = 'running' AND agent = ?", (agent,)).get
     return int(found)

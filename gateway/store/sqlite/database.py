@@ -23,7 +23,8 @@ import msgspec
 
 from gateway.domain.budget import CalendarDays
 from gateway.domain.event import Change, Event
-from gateway.domain.ports.store import Listener
+from gateway.domain.ports.store import Commit, Listener
+from gateway.domain.run import ClaimedRun, Run
 from gateway.domain.times import Clock
 from gateway.errors import StorageFull, TimedOut, Unavailable, Unreadable
 from gateway.store.sqlite import opening
@@ -127,6 +128,15 @@ class Transaction(Reader):
         self.file_quota = limits.file_quota
         self.events: list[Event] = []
         self.changes: list[Change] = []
+        #: the runs that it ends, and those that it claims
+        self.ended: list[Run] = []
+        self.claimed: list[ClaimedRun] = []
+        #: whether there may be more to claim
+        self.is_claim_due = False
+        #: runs that have stopped running: there is room for others
+        self.stopped: list[Run] = []
+        #: agents with runs that may begin now
+        self.ready_agents: set[str] = set()
         self._deferred: dict[type[Deferred], Deferred] = {}
 
     def defer(self, kind: type[D]) -> D:
@@ -188,6 +198,7 @@ class Database:
         self._listeners: list[Listener] = []
         self._closed = False
         self._concurrent_writer = False
+        self._last_operation: Operation | None = None
         self._readers = ReaderPool(path, "store-reader", READER_CONNECTIONS)
         #: what may take long has a reader of its own, so that no other read waits for it
         self._slow_reader = ReaderPool(path, "store-slow-reader", 1)
@@ -198,6 +209,10 @@ class Database:
     def subscribe(self, listener: Listener) -> None:
         """Call a function after each commit, on the event loop, with what the commit put on disk."""
         self._listeners.append(listener)
+
+    def set_last_operation(self, operation: Operation | None) -> None:
+        """Run an operation at the end of each transaction from now on. If it fails, the others are done without it."""
+        self._last_operation = operation
 
     async def write(self, operation: Callable[[Transaction], T], *, alone: bool = False) -> T:
         """Run an operation in a transaction; when this returns, it is on disk.
@@ -314,23 +329,34 @@ class Database:
             if self._concurrent_writer:
                 time.sleep(SHARED_WRITER_PAUSE_SECONDS)
 
-    def _commit_batch(self, batch: list[_WaitingOperation]) -> None:
+    def _commit_batch(self, batch: list[_WaitingOperation], *, alone: bool = False) -> None:
+        """Run operations in one transaction.
+
+        Args:
+            alone: whether this is a second try, without the last operation.
+        """
         transaction = self._make_transaction(self._clock())
+        last = None if alone else self._last_operation
         try:
             self._files.check_files()
             self._connection.execute("BEGIN IMMEDIATE")
             done = [self._run_operation(item, transaction) for item in batch]
+            if last is not None:
+                last(transaction)
+                transaction.close_cursors()
             transaction.write_deferred()
             self._connection.execute("COMMIT")
             self._files.check_files()
         except Exception as error:
             self._roll_back()
-            if len(batch) > 1 and not isinstance(error, apsw.BusyError):  # each one would wait that long again
+            transaction.close_cursors()
+            if not (alone or isinstance(error, apsw.BusyError)):  # each one would wait that long again
                 for item in batch:
-                    self._commit_batch([item])
+                    self._commit_batch([item], alone=True)
                 return
             done = [_OperationResult(item.future, None, _translate_error(error, self._path)) for item in batch]
             transaction = self._make_transaction(0)
+        transaction.is_claim_due |= alone
         self._loop.call_soon_threadsafe(self._announce_commit, done, transaction)
 
     def _make_transaction(self, now: int) -> Transaction:
@@ -357,11 +383,18 @@ class Database:
 
     # --- on the event loop ------------------------------------------------------------------
 
-    def _announce_commit(self, done: list[_OperationResult], transaction: Transaction) -> None:
+    def _announce_commit(self, done: list[_OperationResult], written: Transaction) -> None:
         try:
-            if transaction.events or transaction.changes:
+            if written.events or written.changes:
+                commit = Commit(
+                    events=written.events,
+                    changes=written.changes,
+                    ended=written.ended,
+                    claimed=written.claimed,
+                    is_claim_due=written.is_claim_due,
+                )
                 for listener in self._listeners:
-                    listener(transaction.events, transaction.changes)
+                    listener(commit)
         finally:
             for item in done:
                 _resolve_future(item)

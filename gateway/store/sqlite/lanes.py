@@ -20,10 +20,12 @@ FIRST_OF_SESSION = "runs INDEXED BY runs_head WHERE session = ?1 AND (status = '
 
 def advance_lane(tx: Transaction, session: str) -> None:
     """Make the first due run of a session's lane ready, unless one is ready or running already."""
-    first: Any = tx.execute(
-        f"SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM {FIRST_OF_SESSION}) THEN"
-        f" (SELECT seq FROM {OPEN_RUNS_OF_SESSION} AND status = 'queued' AND run_at IS NULL ORDER BY seq LIMIT 1) END",
+    row: Any = tx.execute(
+        f"SELECT seq, agent FROM {OPEN_RUNS_OF_SESSION} AND status = 'queued' AND run_at IS NULL"
+        f" AND NOT EXISTS (SELECT 1 FROM {FIRST_OF_SESSION}) ORDER BY seq LIMIT 1",
         (session,),
-    ).get
-    if first is not None:
+    ).fetchone()
+    if row is not None:
+        first, agent = row
         tx.execute("UPDATE runs SET ready = 1 WHERE seq = ?", (first,))
+        tx.ready_agents.add(agent)

@@ -100,6 +100,8 @@ def accept_run(
         ),
     )
     seq = tx.last_row()
+    if status is Status.QUEUED and not delayed:
+        tx.ready_agents.add(spec.agent)
     for name, value in spec.labels.items():
         tx.execute("INSERT INTO labels (name, value, run) VALUES (?, ?, ?)", (name, value, seq))
     if spec.retry_of is not None:
@@ -206,7 +208,10 @@ def move_run(
     )
     tally.move_count(tx, run.spec, status, before=run.status)
     event_log.note_run(tx, moved)
+    if run.status is Status.RUNNING:
+        tx.stopped.append(run)
     if status.is_final:
+        tx.ended.append(moved)
         end_counts.count_end(tx, status, tx.now)
         deliveries.create_deliveries(tx, moved)
         schedules.record_run_end(tx, moved)

@@ -12,7 +12,7 @@ import msgspec
 from gateway.domain.file import File
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
-from gateway.domain.run import Run, Status
+from gateway.domain.run import Run, SessionStart, Status
 from gateway.domain.session import ALL_SESSIONS, Message, Role, Session, SessionFilter, SessionKey
 from gateway.domain.unreadable import RowKind
 from gateway.store.sqlite import event_log, files, idempotency, workspaces
@@ -162,17 +162,21 @@ def write_round(
     said = [prompt]
     if reply is not None:
         said.append(Message(role=Role.ASSISTANT, content=reply, at=tx.now, run=run.id, files=tuple(made)))
-    row = tx.execute("SELECT 1 FROM sessions WHERE key = ? AND after_run < ?", (run.spec.session, run.seq)).fetchone()
-    if row is not None:
-        write_messages(tx, run.spec.session, said)
+    last: Any = tx.execute(
+        "SELECT last_n FROM sessions WHERE key = ? AND after_run < ?", (run.spec.session, run.seq)
+    ).get
+    if last is not None:
+        write_messages(tx, run.spec.session, said, last)
 
 
-def write_messages(tx: Transaction, session: str, said: Sequence[Message]) -> None:
-    """Add messages to the transcript of a session that is there; their numbers follow those that it has.
+def write_messages(tx: Transaction, session: str, said: Sequence[Message], last: int = 0) -> None:
+    """Add messages to the transcript of a session that is there.
 
     The first one becomes the title of a session without one, such as one that is imported.
+
+    Args:
+        last: number of the last message that it has.
     """
-    last: Any = tx.execute("SELECT last_n FROM sessions WHERE key = ?", (session,)).get
     for begin in range(0, len(said), MAX_MESSAGES_PER_INSERT):
         some = said[begin : begin + MAX_MESSAGES_PER_INSERT]
         rows = [
@@ -214,6 +218,15 @@ def find_session(reader: Reader, key: str) -> Session | None:
     """
     rows = reader.execute(f"{_SELECT_SESSION} WHERE key = ?", (key,))
     return fetch_row(reader, RowKind.SESSION, rows, _decode_session, lambda: (key,))
+
+
+def read_start(reader: Reader, key: str) -> SessionStart | None:
+    """Return what a run of a session begins with; None if that is not readable."""
+    try:
+        ref: Any = reader.execute("SELECT backend_ref FROM sessions WHERE key = ?", (key,)).get
+        return SessionStart(backend_ref=ref, workspace=workspaces.find_recent_workspace(reader, key))
+    except UnicodeDecodeError:
+        return None
 
 
 def find_newest(reader: Reader, chat: str) -> Session | None:

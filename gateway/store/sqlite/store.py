@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -17,6 +18,7 @@ from gateway.domain.file import DEFAULT_FILE_QUOTA_BYTES
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Listener
 from gateway.domain.ports.upkeep_store import Pruned
+from gateway.domain.queue import RunLimits
 from gateway.domain.run import Run, RunCounts, RunFilter
 from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.times import Clock, wall_clock
@@ -411,6 +413,13 @@ class SqliteStore:
 
     def subscribe(self, listener: Listener) -> None:
         self._database.subscribe(listener)
+
+    def claim_at_commit(self, owner: str, limits: RunLimits | None) -> None:
+        claim = None if limits is None else partial(claiming.claim_at_commit, owner=owner, limits=limits)
+        self._database.set_last_operation(claim)
+
+    async def wait_for_writes(self) -> None:
+        await self._database.write(lambda _: None)
 
     def set_concurrent_writer(self, present: bool) -> None:
         self._database.set_concurrent_writer(present)

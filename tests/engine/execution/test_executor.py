@@ -434,7 +434,7 @@ async def test_an_attempt_that_lost_its_run_stops_and_writes_nothing(tmp_path: P
     assert "zombie" not in "".join(str(event.data) for event in events[requeued:])
 
 
-@pytest.mark.parametrize("method", ["sessions.find", "runs.save_backend_ref", "runs.finish", "events.append"])
+@pytest.mark.parametrize("method", ["runs.save_backend_ref", "runs.finish", "events.append"])
 async def test_a_disk_that_refuses_for_a_while_does_not_fail_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

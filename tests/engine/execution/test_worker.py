@@ -7,19 +7,20 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from gateway.domain.budget import Budget
 from gateway.domain.event import Text
 from gateway.domain.ports.backend import Turn
-from gateway.domain.run import OnInterrupt, Outcome, Status
+from gateway.domain.run import OnInterrupt, Outcome, Run, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import worker
+from gateway.engine.execution.attempt_files import AttemptFiles
 from gateway.errors import StorageFull, Unavailable
 from gateway.store.sqlite import claiming
+from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE, until
-from tests.contracts.stores import SteppedClock
+from tests.contracts.stores import SteppedClock, spec
 from tests.engine.stage import Act, Anything, Between, Stage, answering, hanging, staged
 
 _CLAIM = "runs.claim"
@@ -197,13 +198,14 @@ async def test_a_drain_lets_runs_end_within_the_grace(tmp_path: Path) -> None:
 
 
 async def test_a_claimed_run_that_is_to_be_cancelled_is_cancelled(tmp_path: Path) -> None:
-    class Late(Between):
-        async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kw: Any) -> Any:
-            done = await super().perform(name, operation, *args, **kw)
-            return [msgspec.structs.replace(run, cancel_requested=True) for run in done] if name == _CLAIM else done
+    waiting: list[Run] = []
 
-    async with staged(tmp_path, hanging, wrap=Late) as stage:
-        assert (await stage.do()).status is Status.CANCELLED
+    async def cancel_early(store: SqliteStore) -> None:
+        waiting.append((await store.runs.accept(spec())).run)
+        await store.runs.database.write(lambda tx: tx.execute("UPDATE runs SET cancel_requested = 1"))
+
+    async with staged(tmp_path, hanging, prepare=cancel_early) as stage:
+        assert (await stage.ended(waiting[0])).status is Status.CANCELLED
 
 
 async def test_a_claim_that_hangs_ends_with_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,3 +288,54 @@ async def test_a_disk_that_refuses_does_not_hold_a_stop_for_ever(
 
     assert left.status is Status.RUNNING  # the next start rescues it
     await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("run-")], "it is over")
+
+
+# --- what a commit has claimed ------------------------------------------------------------------
+
+
+async def test_a_run_begins_even_if_its_caller_has_gone_away(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        submitting = asyncio.create_task(stage.submit())
+        await asyncio.sleep(0)  # now the write waits
+        submitting.cancel()
+
+        await until(lambda: stage.backend.turns, "the run begins")
+
+
+async def test_no_other_commit_is_needed_to_begin_a_run_and_the_next_one(tmp_path: Path) -> None:
+    between: list[Between] = []
+
+    def wrap(store: SqliteStore) -> Between:
+        between.append(Between(store))
+        return between[0]
+
+    async with staged(tmp_path, wrap=wrap) as stage:
+        await until(lambda: between[0].calls.get("runs.next_due_at"), "the first step of the worker is done")
+        for ended in [await stage.submit(), await stage.submit(), await stage.submit()]:
+            await stage.ended(ended)
+
+        assert between[0].calls[_CLAIM] == 1
+
+
+async def test_a_run_begins_when_the_one_before_it_in_its_session_has_cleaned_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    close = AttemptFiles.close
+
+    async def close_slowly(files: AttemptFiles) -> None:
+        await asyncio.sleep(0.05)
+        await close(files)
+        order.append("cleaned")
+
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        order.append("began")
+        yield Text(delta="done")
+
+    monkeypatch.setattr(AttemptFiles, "close", close_slowly)
+    async with staged(tmp_path, act) as stage:
+        for ended in [await stage.submit(), await stage.submit()]:
+            await stage.ended(ended)
+        await stage.engine.drain_runs(PATIENCE)
+
+    assert order == ["began", "cleaned"] * 2
