@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+import gateway.security.trusted_certificates  # noqa: F401 before aiohttp, which would read them at once
 from gateway import backends, channels, log, paths, plugins, validation
 from gateway.agent_setup import detection, entries, idle_limits
 from gateway.api.doctor import Doctor

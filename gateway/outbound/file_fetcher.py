@@ -16,6 +16,7 @@ from gateway.errors import InvalidRequest
 from gateway.outbound import resolver
 from gateway.outbound.guarded_connection import SocketGuard, cut_excerpt, describe_failure
 from gateway.outbound.resolver import LookUpHost, ThreadResolver
+from gateway.security import trusted_certificates
 
 #: bytes that are handed on at once
 FETCHED_PIECE_BYTES = 64 << 10
@@ -60,6 +61,7 @@ class FileFetcher:
         except ValueError as error:
             raise InvalidRequest(f"this is not a valid URL: {error}.") from error
         try:
+            await trusted_certificates.prepare_connection(url)
             async with (
                 asyncio.timeout(seconds),
                 guard.open_session(ThreadResolver(self._look_up, self._lookup_slots)) as session,

@@ -30,7 +30,7 @@ from gateway.domain.times import Clock
 from gateway.outbound import resolver
 from gateway.outbound.guarded_connection import MAX_EXCERPT_CHARACTERS, SocketGuard, cut_excerpt, describe_failure
 from gateway.outbound.resolver import LookUpHost, ThreadResolver
-from gateway.security import signatures
+from gateway.security import signatures, trusted_certificates
 
 #: seconds that one try may take
 POST_TIMEOUT_SECONDS = 15.0
@@ -82,6 +82,7 @@ class WebhookSender:
             return _judge_policy(guard) or RetryLater(describe_failure(error))
 
     async def _post_once(self, delivery: Delivery, body: bytes, guard: SocketGuard) -> SendResult:
+        await trusted_certificates.prepare_connection(delivery.target.address)
         async with (
             guard.open_session(ThreadResolver(self._look_up, self._lookup_slots)) as session,
             session.post(

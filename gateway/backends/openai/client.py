@@ -24,7 +24,7 @@ from gateway.domain.event import BackendEvent
 from gateway.domain.ports.backend import NewFile, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
-from gateway.security import redaction
+from gateway.security import redaction, trusted_certificates
 from gateway.sse_reader import ServerSentEvent
 
 #: seconds for a server to list its models
@@ -71,6 +71,7 @@ async def stream_answer(call: ServerCall) -> AsyncGenerator[TurnOutput, None]:
         call.body if "model" in call.body else {**call.body, "model": await find_first_model(call)}, call.read_file
     )
     timeout = aiohttp.ClientTimeout(total=None, connect=options.connect_timeout, sock_read=options.idle_timeout)
+    await trusted_certificates.prepare_connection(options.base_url)
     try:
         async with call.session.post(
             call.build_url("/chat/completions"),
@@ -194,6 +195,7 @@ class _Models(Struct):
 
 async def list_models(call: ServerCall) -> list[str]:
     """Return the names of the server's models."""
+    await trusted_certificates.prepare_connection(call.options.base_url)
     try:
         async with call.session.get(
             call.build_url("/models"),

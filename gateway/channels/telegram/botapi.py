@@ -25,7 +25,7 @@ from gateway.channels.telegram.wire import (
 )
 from gateway.domain.delivery import MIN_CHAT_UPLOAD_BYTES_PER_SECOND
 from gateway.domain.file import File
-from gateway.security import redaction
+from gateway.security import redaction, trusted_certificates
 
 T = TypeVar("T")
 
@@ -118,6 +118,7 @@ class BotApi:
         self._proxy = proxy
 
     async def __aenter__(self) -> BotApi:
+        await trusted_certificates.prepare_connection(self._url)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=20), auto_decompress=True, cookie_jar=aiohttp.DummyCookieJar()
         )
