@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import gateway
+import gateway.supervisor.light_imports  # first: what a supervisor loads, it keeps
 from gateway import config, log_reader, paths, private_file
 from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError

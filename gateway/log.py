@@ -6,34 +6,21 @@ event loop. What does not fit into the queue is counted, and the count is writte
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
 
+import gateway
 from gateway.security import redaction
 
-
-@contextlib.contextmanager
-def _block_import(name: str) -> Iterator[None]:
-    """Make imports of a module fail inside the `with` block, unless the module is loaded already."""
-    missing = sys.modules.setdefault(name, None) is None  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        if missing:
-            del sys.modules[name]
-
-
 # structlog imports rich, if installed, for a console that is not used here; that takes 35 ms of each start.
-with _block_import("rich"):
+with gateway.block_import("rich"):
     import structlog
 
 #: lines that may wait to be written

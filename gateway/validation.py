@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
@@ -126,6 +125,8 @@ def end_sentence(text: str) -> str:
 
 def suggest_name(given: str, known: Iterable[str]) -> str:
     """Return `; did you mean "…"?` with the nearest known name, or the list of choices."""
+    import difflib  # late: only needed for a typo
+
     choices = list(known)
     near = difflib.get_close_matches(given, choices, n=1)
     if near:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zoneinfo
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,6 +37,10 @@ def _read_name() -> str:
 
 
 def _is_known(name: str) -> bool:
+    if name == "UTC":
+        return True
+    import zoneinfo  # late: many machines show UTC, and the supervisor keeps all that it loads
+
     try:
         zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import codecs
 import mimetypes
 
-import puremagic
-
 #: bytes of a file's beginning that show its type
 SNIFFED_BYTES = 4096
 #: the type of bytes of which nothing is known
@@ -99,6 +97,8 @@ def _sniff(beginning: bytes) -> list[str]:
     """Return the types whose mark these bytes have, the likeliest first."""
     if not beginning:
         return []
+    import puremagic  # late: its tables of marks take a megabyte
+
     try:
         found = puremagic.magic_string(beginning)
     except (puremagic.PureError, ValueError):

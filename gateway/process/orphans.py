@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import sys
 import time
@@ -31,7 +30,7 @@ _MAX_SCAN_ROUNDS, _SCAN_PAUSE_SECONDS = 20, 0.02
 
 def make_mark() -> str:
     """Return a new mark: the identity of this process, and a random name for one child."""
-    return f"{identity.own_identity()}/{secrets.token_hex(8)}"
+    return f"{identity.own_identity()}/{os.urandom(8).hex()}"
 
 
 def end_marked(own: str) -> None:

@@ -6,17 +6,19 @@ The file's content is information for people and for `gateway status`.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
 from pathlib import Path
 
-from filelock import lock_descriptor
-
 from gateway import paths, private_file
 from gateway.errors import AlreadyRunning, ConfigError
 from gateway.supervisor import record
 from gateway.supervisor.record import Record
+
+#: errors of a lock that another process holds; some file systems say EACCES
+_LOCKED_ELSEWHERE = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK}
 
 
 class Lock:
@@ -70,7 +72,7 @@ def try_lock(path: Path) -> Lock | None:
     descriptor = _open_lock_file(path)
     # On Windows the lock covers the first byte, and would keep others from reading the record.
     guard = descriptor if sys.platform != "win32" else _open_lock_file(path.with_name(path.name + ".guard"))
-    if not lock_descriptor(guard, blocking=False):
+    if not _lock_descriptor(guard):
         os.close(descriptor)
         if guard != descriptor:
             os.close(guard)
@@ -88,6 +90,27 @@ def lock_holder(path: Path) -> Record | None:
         free.release()
         return None
     return found
+
+
+def _lock_descriptor(descriptor: int) -> bool:
+    """Lock an open file; return False if another process has locked it.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    if sys.platform == "win32":
+        from filelock import lock_descriptor  # here: it imports several megabytes, which a supervisor would keep
+
+        return lock_descriptor(descriptor, blocking=False)
+    import fcntl  # not every system has it
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _LOCKED_ELSEWHERE:
+            return False
+        raise
+    return True
 
 
 def _open_lock_file(path: Path) -> int:
