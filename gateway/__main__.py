@@ -6,6 +6,11 @@ import gc
 
 if __name__ == "__main__":
     gc.disable()  # while it loads: there is no garbage, and collections take a tenth of the time
+    import sys
+
+    from gateway.supervisor import early_start
+
+    _early = early_start.start_process(sys.argv[1:])
 
 import argparse
 import contextlib
@@ -47,6 +52,7 @@ from gateway.supervisor.address import ListenAddress, choose_connect_host
 from gateway.supervisor.config_history import ConfigHistory, ConfigReading
 from gateway.supervisor.console import Console
 from gateway.supervisor.data_locks import DataLocks
+from gateway.supervisor.early_start import EarlyProcess
 from gateway.supervisor.lock import Lock
 from gateway.supervisor.logfile import LogFile, RepeatFilter
 from gateway.supervisor.notify import Notifier
@@ -59,8 +65,12 @@ DETACHED_VARIABLE = "MOONGATE_DETACHED"
 MAX_OUTPUT_FILE_BYTES = 1024 * 1024
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the gateway in the foreground; return the exit code."""
+def main(argv: Sequence[str] | None = None, early: EarlyProcess | None = None) -> int:
+    """Run the gateway in the foreground; return the exit code.
+
+    Args:
+        early: the process for the first generation; the caller ends it if none has started.
+    """
     gc.enable()
     parser = argparse.ArgumentParser(prog="python -m gateway", description="Run the gateway in the foreground.")
     parser.add_argument("--port", type=int, help="port to listen on")
@@ -73,20 +83,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", metavar="FILE", help="append what is printed to this file")
     arguments = parser.parse_args(argv)
     try:
-        return run(vars(arguments))
+        return run(vars(arguments), early)
     except GatewayError as error:
         said = replace_unsafe(str(error))
         sys.stderr.write(f"❌ {said}\n" if sys.stderr.isatty() else f"{said}\n")
         return error.exit_code
 
 
-def run(options: Mapping[str, Any]) -> int:
+def run(options: Mapping[str, Any], early: EarlyProcess | None = None) -> int:
     """Run the gateway in the foreground until it is asked to stop; return its exit code.
 
     Args:
         options: `port`, `host`, `config`, `token`, `force` and `kill_foreign` as given on the command
             line; None means not given. `environment` and `output` are for service managers that can neither
             set variables nor store the output.
+        early: the process for the first generation; the caller ends it if none has started.
 
     Raises:
         GatewayError: it cannot start; `exit_code` is the exit code of the process.
@@ -125,7 +136,7 @@ def run(options: Mapping[str, Any]) -> int:
         with listener:
             if not resumed:  # only now: the gateway that --force ended may have held the data, too
                 data.lock_directory(settings)
-            code = _run_supervisor(reading, held, data, listener, notifier, resumed)
+            code = _run_supervisor(reading, held, data, listener, notifier, resumed, early)
     finally:
         data.release_all()
         held.release()
@@ -182,6 +193,7 @@ def _run_supervisor(
     listener: socket.socket,
     notifier: Notifier,
     resumed: Mapping[str, Any] | None,
+    early: EarlyProcess | None,
 ) -> int:
     settings, bound = reading.settings, listener.getsockname()[1]
     instance = resumed["instance"] if resumed else os.urandom(8).hex()
@@ -221,6 +233,7 @@ def _run_supervisor(
         configs=ConfigHistory(settings.path, reading),
         address=ListenAddress(said[0], said[1], announce),
         data=data,
+        early=early,
         resumed=resumed,
     )
     try:
@@ -414,4 +427,8 @@ def _shell_command() -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main(early=_early))
+    finally:
+        if _early is not None:
+            _early.discard()

@@ -30,6 +30,7 @@ from gateway.api import default_agent
 from gateway.api.routing import Control, ServerContext
 from gateway.api.server import ApiServer
 from gateway.config import Config, ConfigSources
+from gateway.config_handover import LateStart
 from gateway.control_channel import MessageType
 from gateway.domain.agent import Agent
 from gateway.engine.execution.owner import Owner
@@ -247,17 +248,39 @@ async def describe_default_agent(context: ServerContext) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
-    """Serve as a generation; `argv` has the listening socket, the control channel and the number."""
-    listener, line, number = map(int, argv)
-    sources = config_handover.take_sources(os.environ)
+    """Serve as a generation.
+
+    Args:
+        argv: the listening socket, the control channel and the number; without the first, the supervisor sends it over
+            the channel, with the environment and the config, when it has them.
+    """
+    *listening, line, number = map(int, argv)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2, all_threads=True)
     for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):  # the supervisor handles them
         signal.signal(number_, _ignore_signal)
-    for descriptor in (listener, line):
+    for descriptor in (*listening, line):
         os.set_inheritable(descriptor, False)
+    if listening:
+        listener, sources = socket.socket(fileno=listening[0]), config_handover.take_sources(os.environ)
+    else:
+        started = _wait_for_start(line)
+        if started is None:
+            return 0
+        listener, sources = started.listener, started.sources
     threading.Thread(target=_exit_after_supervisor, args=[os.dup(line)], name="outlive", daemon=True).start()
-    return asyncio.run(_serve_generation(socket.socket(fileno=listener), line, number, sources))
+    return asyncio.run(_serve_generation(listener, line, number, sources))
+
+
+def _wait_for_start(line: int) -> LateStart | None:
+    """Wait until the supervisor has what is needed, and take over its environment; return None if it has ended."""
+    with socket.socket(fileno=os.dup(line)) as channel:
+        started = config_handover.receive_start(channel)
+    if started is not None:
+        os.umask(0o077)
+        os.environ.clear()
+        os.environ.update(started.env)
+    return started
 
 
 async def _serve_generation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -54,6 +55,35 @@ def test_only_a_child_that_is_given_it_inherits_it() -> None:
         )
 
     assert done.stdout == f"{SOURCES.dotenv} False\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are not sent there")
+@pytest.mark.parametrize("sources", [SOURCES, ConfigSources(None)])
+@pytest.mark.usefixtures("way")
+def test_a_process_that_waits_gets_the_socket_the_environment_and_the_config(sources: ConfigSources) -> None:
+    env = {"NAME": "a=b\nc", "EMPTY": "", "BYTES": os.fsdecode(b"\xff"), "LONG": "x" * 300_000}
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config_handover.send_start(ours, listener, env, sources)
+        ours.send(b"{}\n")  # what comes later stays in the channel
+
+        found = config_handover.receive_start(theirs)
+
+        assert found is not None
+        assert (found.env, found.sources) == (env, sources)
+        assert found.listener.getsockname() == listener.getsockname()
+        assert not found.listener.get_inheritable()
+        assert theirs.recv(10) == b"{}\n"
+        found.listener.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are not sent there")
+def test_a_process_that_waits_gets_nothing_from_a_supervisor_that_has_ended() -> None:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with theirs:
+        assert config_handover.receive_start(theirs) is None
 
 
 def test_an_older_supervisor_hands_over_nothing() -> None:

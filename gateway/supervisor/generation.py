@@ -15,6 +15,7 @@ from typing import Any
 from gateway import config_handover
 from gateway.config import ConfigSources
 from gateway.control_channel import ControlChannel, Message, MessageType
+from gateway.supervisor.early_start import EarlyProcess
 from gateway.supervisor.signals import KILL_SIGNAL
 
 #: settings of glibc's malloc for a serving process, which another malloc ignores: one heap for all threads, because of
@@ -113,12 +114,23 @@ class Generation:
         env: Mapping[str, str],
         sources: ConfigSources,
         log_event: Callable[..., None],
+        early: EarlyProcess | None = None,
     ) -> Generation:
         """Start a serving process on a bound socket, with the settings that `sources` and `env` give.
+
+        Args:
+            early: a process that may wait for that; if none does, another one is started.
 
         Raises:
             OSError: no process, no descriptor or no space is left.
         """
+        if early is not None and early.waits:
+            with contextlib.suppress(OSError):
+                config_handover.send_start(early.line, listener, env, sources)
+                early.take()
+                os.set_blocking(early.log, False)
+                return cls(number, early.pid, ControlChannel(early.line), early.log, log_event)
+            early.discard()
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as undo:
             undo.callback(ours.close)

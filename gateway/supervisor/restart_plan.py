@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import private_file
+from gateway.supervisor.early_start import SINGLE_PROCESS_VARIABLES
 from gateway.supervisor.marker import read_marker
 
 #: the system of this process; tests choose another
@@ -52,7 +53,7 @@ def choose_plan(env: Mapping[str, str], platform: str, hard: bool) -> RestartPla
         platform: as `sys.platform`.
         hard: whether to replace the supervisor too.
     """
-    if env.get("MOONGATE_NO_RESPAWN") or env.get("XOPC_NO_RESPAWN"):
+    if any(env.get(name) for name in SINGLE_PROCESS_VARIABLES):
         return RestartPlan.IN_PROCESS
     if platform != "win32":
         return RestartPlan.REEXEC if hard else RestartPlan.GENERATION

@@ -24,6 +24,7 @@ from gateway.supervisor.address import ListenAddress
 from gateway.supervisor.config_history import ConfigHistory, ReadingPostponed
 from gateway.supervisor.data_locks import DataLocks
 from gateway.supervisor.deadlines import DeadlineWatch, TimeLimits
+from gateway.supervisor.early_start import EarlyProcess
 from gateway.supervisor.generation import BAD_CONFIG_EXIT_CODE, Generation, GenerationState
 from gateway.supervisor.guard import StepGuard
 from gateway.supervisor.intent import Intent, Outcome
@@ -52,6 +53,7 @@ class Supervisor:
         configs: ConfigHistory,
         address: ListenAddress,
         data: DataLocks,
+        early: EarlyProcess | None = None,
         resumed: Mapping[str, Any] | None = None,
     ) -> None:
         """Args:
@@ -63,18 +65,17 @@ class Supervisor:
         configs: the readings of the config file; the first generation starts with the one at this start.
         address: the address to listen on.
         data: the locks of the data directories.
+        early: the process that the first generation uses.
         resumed: the state that the version before a re-execution kept.
         """
         self._listener = listener
         self._next: socket.socket | None = None
         self._address = address
-        self._data = data
+        self._data, self._early = data, early
         self._held = held
         self._env = dict(env)
-        self._write = write
-        self._greet = greet
-        self._notifier = notifier
-        self._configs = configs
+        self._write, self._greet = write, greet
+        self._notifier, self._configs = notifier, configs
         self._inbox = SignalInbox()
         before = resumed or {}
         self._generations = [Generation.from_kept(kept, self._log_event) for kept in before.get("kept", ())]
@@ -143,7 +144,7 @@ class Supervisor:
             return
         try:
             self._data.lock_directory(reading.settings)
-            one = Generation.start_process(self._number, listener, env, reading.sources, self._log_event)
+            one = Generation.start_process(self._number, listener, env, reading.sources, self._log_event, self._early)
         except (OSError, GatewayError) as error:  # no process or no descriptor is left, or another gateway has the data
             why = str(error) if isinstance(error, GatewayError) else f"it cannot be started: {error.strerror}"
             self._schedule_after_crash(self._number, why, 1.0)
