@@ -6,11 +6,6 @@ import gc
 
 if __name__ == "__main__":
     gc.disable()  # while it loads: there is no garbage, and collections take a tenth of the time
-    import sys
-
-    from gateway.supervisor import early_start
-
-    _early = early_start.start_process(sys.argv[1:])
 
 import argparse
 import contextlib
@@ -37,6 +32,7 @@ from gateway.security.unsafe_text import replace_unsafe
 from gateway.supervisor import (
     command_line,
     config_history,
+    early_start,
     last_stop,
     lock,
     lock_search,
@@ -148,6 +144,27 @@ def run(options: Mapping[str, Any], early: EarlyProcess | None = None) -> int:
         restart_plan.start_successor(os.environ, paths.start_output_file(settings.home, settings.path))
         return 0
     return code
+
+
+@contextlib.contextmanager
+def start_early(arguments: Sequence[str]) -> Iterator[EarlyProcess | None]:
+    """Start the process for the first generation; end it after the block if it has not become one.
+
+    Args:
+        arguments: the command line arguments of this process.
+    """
+    early = early_start.start_process(arguments, _serve_early)
+    try:
+        yield early
+    finally:
+        if early is not None:
+            early.discard()
+
+
+def _serve_early(line: int) -> int:
+    from gateway import serve  # here, in its own process: a supervisor needs none of its imports
+
+    return serve.main([str(line), "1"])
 
 
 def _acquire_lock(settings: Config, *, force: bool) -> Lock:
@@ -427,8 +444,5 @@ def _shell_command() -> str:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(early=_early))
-    finally:
-        if _early is not None:
-            _early.discard()
+    with start_early(sys.argv[1:]) as early_process:
+        raise SystemExit(main(early=early_process))

@@ -37,7 +37,8 @@ Engine.__aenter__ = fail
 def able(live: Live) -> Live:
     """Prepare a gateway that has not started, so that its serving processes can misbehave; return it."""
     path = os.pathsep.join(filter(None, [str(_DIRECTORY), live.env.get("PYTHONPATH")]))
-    live.env |= {"PYTHONPATH": path, "MOONGATE_TEST_FAULT": str(live.home / "fault.py")}
+    # As with sockets of a service manager (here 0), the first one is executed, as later ones are: a fork runs no code.
+    live.env |= {"LISTEN_FDS": "0", "PYTHONPATH": path, "MOONGATE_TEST_FAULT": str(live.home / "fault.py")}
     return live
 
 

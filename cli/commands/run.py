@@ -8,7 +8,6 @@ from cli import output
 from cli.command import CommandWithoutJson, complete_commands, current_invocation, require_config
 from cli.instance import Instance
 from cli.service import lookup
-from gateway.supervisor import early_start
 from gateway.supervisor.own_agent import refuse_own_agent
 
 
@@ -47,15 +46,11 @@ def COMMAND(  # noqa: N802 the seam's name
         _stop_installed_service()
     given = {"port": port, "host": host, "token": token, "force": force, "kill_foreign": kill_foreign}
     told = {"environment": environment, "output": printed}
-    # Before the next import, which takes as long as the process needs for its own.
-    early = None if token or environment else early_start.start_process([])
-    try:
-        from gateway import __main__ as foreground  # late: imports all of the gateway
+    from gateway import __main__ as foreground  # late: imports all of the gateway
 
+    options = {"--token": token, "--environment": environment}
+    with foreground.start_early([name for name, value in options.items() if value]) as early:
         return foreground.run({**given, **told, "config": current_invocation().config}, early)
-    finally:
-        if early is not None:
-            early.discard()
 
 
 def _stop_installed_service() -> None:

@@ -248,7 +248,7 @@ def test_what_a_service_manager_cannot_do_is_told_to_the_gateway(monkeypatch: py
     from gateway import __main__ as foreground
 
     told: list[Mapping[str, Any]] = []
-    monkeypatch.setattr(foreground, "run", lambda options: told.append(options) or 0)
+    monkeypatch.setattr(foreground, "run", lambda options, early: told.append(options) or 0)
 
     assert main(["run", "--environment", "A=1", "--environment", "B=2", "--output", "said.log"]) == 0
 

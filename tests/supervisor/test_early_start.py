@@ -14,12 +14,13 @@ import psutil
 import pytest
 
 from gateway import config
+from gateway.__main__ import _serve_early
 from gateway.control_channel import MessageType
 from gateway.supervisor import early_start, reexec
 from gateway.supervisor.early_start import EarlyProcess
 from gateway.supervisor.generation import BAD_CONFIG_EXIT_CODE, Generation
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no generations")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no process is started early")
 
 #: seconds in which a process must have done what it was told to do
 PATIENCE_SECONDS = 30.0
@@ -27,7 +28,7 @@ PATIENCE_SECONDS = 30.0
 
 @pytest.fixture
 def early() -> Iterator[EarlyProcess]:
-    found = early_start.start_process([])
+    found = early_start.start_process([], _serve_early)
     assert found is not None
     yield found
     found.discard()
@@ -37,9 +38,10 @@ def early() -> Iterator[EarlyProcess]:
     ("arguments", "env", "platform", "expected"),
     [
         ([], {}, "linux", True),
-        (["--port", "8080", "--host=0.0.0.0", "--config", "work.json", "--output", "log"], {}, "darwin", True),
+        (["--port", "8080", "--host=0.0.0.0", "--config", "work.json", "--output", "log"], {}, "linux", True),
         (["--force"], {}, "linux", True),
         ([], {}, "win32", False),
+        ([], {}, "darwin", False),
         ([], {"MOONGATE_NO_RESPAWN": "1"}, "linux", False),
         ([], {"XOPC_NO_RESPAWN": "1"}, "linux", False),
         ([], {"MOONGATE_NO_RESPAWN": ""}, "linux", True),
@@ -89,6 +91,7 @@ def until_message(one: Generation, wanted: MessageType) -> dict[str, object]:
 
 def test_another_process_is_started_for_one_that_has_ended(early: EarlyProcess) -> None:
     psutil.Process(early.pid).kill()
+    os.waitid(os.P_PID, early.pid, os.WEXITED | os.WNOWAIT)
     with socket.socket() as listener:
         one = Generation.start_process(1, listener, dict(os.environ), config.read_sources({}), print, early)
 
@@ -108,13 +111,13 @@ def test_it_ends_when_its_supervisor_ends(early: EarlyProcess) -> None:
 
 
 def test_no_process_is_started_if_none_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: object, **options: object) -> int:
+    def fail() -> int:
         raise OSError(11, "no process is left")
 
     before = open_descriptors()
-    monkeypatch.setattr(os, "posix_spawn", fail)
+    monkeypatch.setattr(os, "fork", fail)
 
-    assert early_start.start_process([]) is None
+    assert early_start.start_process([], _serve_early) is None
     assert open_descriptors() == before
 
 
