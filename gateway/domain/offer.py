@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from enum import StrEnum
@@ -58,6 +57,8 @@ class Offer(Struct, frozen=True, kw_only=True):
     def find_near_models(self, model: str) -> list[str]:
         """Return the ids of the models that are spelled like this one; without any, the first ones."""
         ids = [choice.id for choice in self.models or ()]
+        import difflib  # late: only needed for a wrong name
+
         return difflib.get_close_matches(model, ids, n=MAX_NEAR_NAMES) or ids[:MAX_NEAR_NAMES]
 
 

@@ -30,8 +30,8 @@ MIN_PREFIX_LETTERS = 3
 
 #: put around each character that is searched as a word; it has no meaning there in any text
 CHARACTER_SEPARATOR = "\u200b"
-#: kana, Han and Hangul
-_CJK_CHARACTER = re.compile(
+#: kana, Han and Hangul; compiled at the first use, because that takes milliseconds
+_CJK_CHARACTER = (
     "([\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f"
     "\U00020000-\U0003ffff])"
 )
@@ -77,7 +77,7 @@ class SearchHit(Struct, frozen=True, kw_only=True):
 
 def separate_characters(text: str) -> str:
     """Return a text with a separator around each character that is searched as a word."""
-    return text if text.isascii() else _CJK_CHARACTER.sub(f"{CHARACTER_SEPARATOR}\\1{CHARACTER_SEPARATOR}", text)
+    return text if text.isascii() else re.sub(_CJK_CHARACTER, f"{CHARACTER_SEPARATOR}\\1{CHARACTER_SEPARATOR}", text)
 
 
 def join_characters(text: str) -> str:

@@ -163,6 +163,25 @@ def test_the_file_system_of_a_directory_that_is_not_there_yet_is_its_parents(tmp
     assert opening.find_file_system(tmp_path / "a" / "b") == opening.find_file_system(tmp_path)
 
 
+def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted = tmp_path / "a share"
+    mounts = tmp_path / "mounts"
+    escaped = str(mounted).replace(" ", "\\040")
+    mounts.write_text(f"root / ext4 rw 0 0\nhost:/x {escaped} nfs4 rw,addr=10.0.0.1 0 0\n")
+    monkeypatch.setattr(opening, "MOUNTS_FILE", mounts)
+
+    assert opening.find_file_system(mounted / "data") == "nfs4"
+    assert opening.find_file_system(tmp_path / "a") == "ext4"
+
+
+@pytest.mark.skipif(not opening.MOUNTS_FILE.exists(), reason="there is one source only")
+def test_both_sources_of_mounts_say_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    read = opening._list_mounts()
+    monkeypatch.setattr(opening, "MOUNTS_FILE", tmp_path / "missing")
+
+    assert opening._list_mounts() == read
+
+
 # --- a new database ---------------------------------------------------------------------------
 
 

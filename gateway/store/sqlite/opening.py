@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +33,10 @@ NETWORK_FILE_SYSTEMS = re.compile(
 #: kibibytes of pages that a reader keeps in memory. Each commit makes it read all of them again, so a larger cache is
 #: only filled and emptied: in the memory of each thread, as much as it once held stays behind
 READER_CACHE_KIBIBYTES = 512
+#: what is mounted, one line each, on Linux: https://man7.org/linux/man-pages/man5/fstab.5.html
+MOUNTS_FILE = Path("/proc/self/mounts")
+#: a space, tab, line feed or backslash in a name there
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 _SQLITE_MAGIC = b"SQLite format 3\0"
 
@@ -165,14 +169,28 @@ def _refuse_network(path: Path) -> None:
 
 def find_file_system(directory: Path) -> str:
     """Return the file system type of a directory; empty if it is unknown."""
-    import psutil  # late: only here
-
     with contextlib.suppress(OSError):
-        mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+        mounts = _list_mounts()
         for place in (resolved := directory.resolve(), *resolved.parents):
             if str(place) in mounts:
                 return mounts[str(place)]
     return ""
+
+
+def _list_mounts() -> Mapping[str, str]:
+    """Return the file system types by the directories that they are mounted on."""
+    try:
+        lines = MOUNTS_FILE.read_bytes().splitlines()
+    except OSError:
+        import psutil  # late: only here
+
+        return {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+    fields = [line.split(b" ") for line in lines]
+    return {os.fsdecode(_ESCAPED.sub(_unescape, place)): os.fsdecode(kind) for _, place, kind, *_ in fields}
+
+
+def _unescape(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1], 8)])
 
 
 def _is_present(path: Path) -> bool:
