@@ -31,7 +31,8 @@ from gateway.engine.background.sampler import Sampler
 from gateway.engine.background.scheduler import Scheduler
 from gateway.engine.background.workspace_removal import WorkspaceRemoval
 from gateway.engine.execution import rescuer
-from gateway.engine.execution.executor import Executor, Interrupt
+from gateway.engine.execution.attempt import Interrupt
+from gateway.engine.execution.executor import Executor
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.worker import Worker
 from gateway.engine.hub import Hub, Reader

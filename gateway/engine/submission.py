@@ -10,7 +10,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.queue import AdmissionRules
 from gateway.domain.run import AcceptedRun, RunSpec
 from gateway.engine.execution import caller
-from gateway.engine.execution.executor import Interrupt
+from gateway.engine.execution.attempt import Interrupt
 from gateway.engine.execution.worker import Worker
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.domain.ports.store import Store
 from gateway.engine.execution import rescuer
-from gateway.engine.execution.executor import Interrupt
+from gateway.engine.execution.attempt import Interrupt
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.worker import Worker
 from gateway.engine.hub import Hub

@@ -11,7 +11,8 @@ from gateway.domain.ports.store import Commit, Store
 from gateway.domain.queue import RunLimits
 from gateway.domain.run import ClaimedRun
 from gateway.domain.times import Clock
-from gateway.engine.execution.executor import Attempt, Executor, Interrupt
+from gateway.engine.execution.attempt import Attempt, Interrupt
+from gateway.engine.execution.executor import Executor
 from gateway.engine.service_loop import RETRY_SECONDS, ServiceLoop, log_errors
 from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS
 

@@ -15,7 +15,7 @@ from gateway.domain.ports.backend import FullReply, SessionRef, Turn
 from gateway.domain.run import FinishReason, Mode, OnInterrupt, Outcome, Run, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import executor
-from gateway.engine.execution.executor import Interrupt
+from gateway.engine.execution.attempt import Interrupt
 from gateway.errors import AgentError, ConfigError, Exhausted, PromptRefused, StorageFull, Unavailable
 from harness.waiting import until
 from tests.engine.stage import PATIENCE, Act, Anything, Between, Stage, answering, hanging, staged

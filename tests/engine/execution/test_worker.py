@@ -168,13 +168,18 @@ async def test_a_claim_that_fails_is_tried_again(
 
     between: list[Between] = []
 
+    waiting: list[Run] = []
+
+    async def leave(store: SqliteStore) -> None:
+        waiting.append((await store.runs.accept(spec())).run)
+
     def wrap(store: object) -> Between:
         between.append(Between(store))  # type: ignore[arg-type]
         between[0].refuse["runs.claim"] = [error, error]
         return between[0]
 
-    async with staged(tmp_path, wrap=wrap) as stage:
-        assert (await stage.do()).status is Status.SUCCEEDED
+    async with staged(tmp_path, wrap=wrap, prepare=leave) as stage:
+        assert (await stage.ended(waiting[0])).status is Status.SUCCEEDED
     assert between[0].refuse["runs.claim"] == []
 
 
