@@ -35,7 +35,7 @@ from gateway.control_channel import MessageType
 from gateway.domain.agent import Agent
 from gateway.engine.execution.owner import Owner
 from gateway.errors import AgentNotFound, GatewayError
-from gateway.process import identity
+from gateway.process import heap, identity
 
 #: seconds between two heartbeats to the supervisor
 HEARTBEAT_INTERVAL_SECONDS = 1.0
@@ -268,6 +268,7 @@ def main(argv: list[str]) -> int:
         if started is None:
             return 0
         listener, sources = started.listener, started.sources
+    heap.limit_heap(os.environ)
     threading.Thread(target=_exit_after_supervisor, args=[os.dup(line)], name="outlive", daemon=True).start()
     return asyncio.run(_serve_generation(listener, line, number, sources))
 

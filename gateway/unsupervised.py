@@ -20,7 +20,7 @@ from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.engine.execution.owner import Owner
 from gateway.errors import GatewayError
-from gateway.process import identity
+from gateway.process import heap, identity
 from gateway.serve import Shutdown
 from gateway.supervisor import intent, restart_plan, signals
 from gateway.supervisor.intent import Intent
@@ -71,6 +71,7 @@ def run_unsupervised(
                     writer.close()
             return lifecycle.again
 
+    heap.limit_heap(os.environ)
     return asyncio.run(serve_by_signals())
 
 

@@ -18,15 +18,6 @@ from gateway.control_channel import ControlChannel, Message, MessageType
 from gateway.supervisor.early_start import EarlyProcess
 from gateway.supervisor.signals import KILL_SIGNAL
 
-#: settings of glibc's malloc for a serving process, which another malloc ignores: one heap for all threads, because of
-#: one for each, each keeps as much free memory as its thread has once used; and fixed limits in bytes. A block above
-#: the first is given back at once, and of a longer free end of the heap only the second is kept. Without them, glibc
-#: raises both after each large block, and the process keeps what its largest search has taken
-MALLOC_SETTINGS = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(512 * 1024),
-    "MALLOC_TRIM_THRESHOLD_": str(4 * 1024 * 1024),
-}
 #: exit code of a generation whose configuration cannot be used
 BAD_CONFIG_EXIT_CODE = 78
 #: bytes of one read of the log, and reads in one turn: together they empty the largest pipe, so that
@@ -151,7 +142,7 @@ class Generation:
             with config_handover.open_handover(sources) as handover:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "gateway.serve", str(listener.fileno()), str(line.fileno()), str(number)],
-                    env={**MALLOC_SETTINGS, **env, config_handover.CONFIG_DESCRIPTOR_VARIABLE: str(handover)},
+                    env={**env, config_handover.CONFIG_DESCRIPTOR_VARIABLE: str(handover)},
                     stdin=subprocess.DEVNULL,
                     stdout=writer,
                     stderr=writer,
