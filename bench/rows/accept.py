@@ -67,7 +67,7 @@ def _against_bare(
 
 def _result(slices: list[Slice]) -> Result:
     notes = [_note("gateway", slices[::2]), _note("bare aiohttp", slices[1::2])]
-    return Result(figures=_against_bare("durable accept / bare aiohttp echo", slices, (1.5, 0.6)), notes=notes)
+    return Result(figures=_against_bare("durable accept / bare aiohttp echo", slices, (2.0, 0.5)), notes=notes)
 
 
 def _note(name: str, slices: list[Slice]) -> str:

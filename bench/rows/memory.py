@@ -17,7 +17,7 @@ def run(quick: bool) -> Result:
     ratio = Sample.of(ours / theirs for ours, theirs in pairs)
     ours, theirs = (Sample.of(side).median for side in zip(*pairs, strict=True))
     return Result(
-        figures=[Figure(name="idle memory / bare aiohttp", sample=ratio, unit="x", reach=1.8)],
+        figures=[Figure(name="idle memory / bare aiohttp", sample=ratio, unit="x", reach=1.7)],
         notes=[f"gateway {ours:.1f} MiB, bare aiohttp {theirs:.1f} MiB; {count} pairs of fresh processes."],
     )
 
