@@ -46,9 +46,9 @@ class Noop:
 
 
 @asynccontextmanager
-async def engine(home: Path) -> AsyncIterator[tuple[Engine, Noop]]:
-    """Open an engine that logs to a file, as the gateway does."""
-    noop = Noop()
+async def engine(home: Path, agent: Noop | None = None) -> AsyncIterator[tuple[Engine, Noop]]:
+    """Open an engine with one agent; it logs to a file, as the gateway does."""
+    noop = agent or Noop()
     store = SqliteStore(home / "data" / "moongate.db")
     with _logging(home):
         agents = [Agent(id="main", backend="noop", max_concurrent=64)]

@@ -1,6 +1,7 @@
 """Stores what an attempt says, in batches.
 
-Text arrives in many small pieces. The recorder joins them for about 30 ms before they become an event. If the disk
+Text arrives in many small pieces. The recorder joins them for about 30 ms before they become an event; people wait
+for the first words, so those for a few milliseconds only. If the disk
 cannot keep up, the agent has to wait; the memory that is used stays bounded.
 """
 
@@ -23,8 +24,8 @@ from gateway.domain.run import FinishReason, Run
 from gateway.engine.storage_retry import until_stored
 from gateway.errors import AgentError
 
-#: seconds for which pieces of text are collected
-GATHER_SECONDS = 0.03
+#: seconds for which pieces of text are collected, and those for which the first ones are
+GATHER_SECONDS, FIRST_GATHER_SECONDS = 0.03, 0.005
 #: characters of text in one event
 MAX_EVENT_CHARACTERS = 64 * 1024
 #: characters that an event shows of an output that is too large for it
@@ -64,6 +65,7 @@ class Recorder:
         self._reply: str | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._write_task: asyncio.Task[None] | None = None
+        self._has_written = False
         self.usage = Usage()
         #: why the answer ended
         self.finish = FinishReason.STOP
@@ -164,7 +166,8 @@ class Recorder:
 
     def _schedule_write(self) -> None:
         if self._write_timer is None and self._write_task is None:
-            self._write_timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._start_write)
+            seconds = GATHER_SECONDS if self._has_written else FIRST_GATHER_SECONDS
+            self._write_timer = asyncio.get_running_loop().call_later(seconds, self._start_write)
 
     async def _write_now(self) -> None:
         if self._write_timer is not None:
@@ -174,7 +177,7 @@ class Recorder:
             await asyncio.shield(self._write_task)
 
     def _start_write(self) -> None:
-        self._write_timer = None
+        self._write_timer, self._has_written = None, True
         said, self._unwritten, self._unwritten_size = self._unwritten, [], 0
         self._write_task = asyncio.create_task(self._write_events(said), name="record")
 

@@ -14,7 +14,7 @@ from gateway.domain.event import End, Log, Notice, Text, Thinking, Tool, ToolEnd
 from gateway.domain.ports.backend import FullReply, SessionRef, Turn
 from gateway.domain.run import FinishReason, Mode, OnInterrupt, Outcome, Run, Status
 from gateway.engine import storage_retry
-from gateway.engine.execution import executor
+from gateway.engine.execution import executor, recorder
 from gateway.engine.execution.attempt import Interrupt
 from gateway.errors import AgentError, ConfigError, Exhausted, PromptRefused, StorageFull, Unavailable
 from harness.waiting import until
@@ -27,6 +27,16 @@ async def outcome_of(directory: Path, act: Act, **fields: object) -> Run:
         assert (await stage.kinds(run)).count("end") == 1
         assert (await stage.do("the next one")).status.is_final
         return run
+
+
+async def test_the_first_words_do_not_wait_for_as_many_more_as_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "GATHER_SECONDS", 3600.0)
+
+    async with staged(tmp_path, hanging) as stage:
+        async with asyncio.timeout(PATIENCE):
+            await stage.said(await stage.submit())
 
 
 async def test_a_turn_that_ends_is_a_success(tmp_path: Path) -> None:
