@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.domain.agent import SessionMode
 from gateway.domain.budget import Budget
+from gateway.domain.event import Usage
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import RunLimits
 from gateway.domain.run import Run, Source, Status
@@ -138,6 +139,20 @@ async def test_a_budget_holds(store: Store) -> None:
     assert len(told.claimed) == 1
     assert (await store.runs.get(refused.id)).status is Status.FAILED
     assert [run.id for run in told.calls[-1].ended] == [refused.id]
+
+
+async def test_a_run_that_waits_for_a_budget_is_claimed_when_the_run_before_it_has_ended(store: Store) -> None:
+    told = Told(store)
+    store.claim_at_commit("owner", LIMITS)
+    labels = {"schedule": "s"}  # the schedule was given another agent in between
+    await accept(store, "main:test:a", source=Source.CRON, labels=labels, budget=Budget(cost=9.0))
+    waiting = await accept(store, "other:test:a", source=Source.CRON, labels=labels, budget=Budget(cost=9.0))
+    assert len(told.claimed) == 1
+    usage = Usage(input=9, output=9, cost=0.25)
+
+    await finish(store, told.claimed[0], done(usage=usage), [usage])
+
+    assert [run.id for run in told.claimed[1:]] == [waiting.id]
 
 
 async def test_nothing_is_claimed_any_more_after_that_was_ended(store: Store) -> None:

@@ -92,8 +92,12 @@ def claim_at_commit(tx: Transaction, owner: str, limits: RunLimits) -> None:
     if not (tx.ready_agents or tx.stopped):
         return
     room = _Room(tx, limits)
-    was_full = tx.stopped and (room.free <= len(tx.stopped) or limits.background is not None)
-    if not was_full:  # then the runs of other agents wait for something else
+    may_concern_all = tx.stopped and (
+        room.free <= len(tx.stopped)
+        or limits.background is not None
+        or any(run.spec.schedule_id is not None for run in tx.stopped)  # its budget may delay runs of other agents
+    )
+    if not may_concern_all:  # then the runs of other agents wait for something else
         concerned = tx.ready_agents.union(run.spec.agent for run in tx.stopped)
         room.agents = {agent: places for agent, places in room.agents.items() if agent in concerned}
     _claim_in_room(tx, owner, limits, room)
