@@ -82,7 +82,8 @@ def main(argv: Sequence[str] | None = None, early: EarlyProcess | None = None) -
         return run(vars(arguments), early)
     except GatewayError as error:
         said = replace_unsafe(str(error))
-        sys.stderr.write(f"❌ {said}\n" if sys.stderr.isatty() else f"{said}\n")
+        if sys.stderr is not None:  # it was closed: the exit code tells
+            sys.stderr.write(f"❌ {said}\n" if sys.stderr.isatty() else f"{said}\n")
         return error.exit_code
 
 

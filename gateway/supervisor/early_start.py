@@ -73,8 +73,8 @@ def start_process(arguments: Sequence[str], serve: Callable[[int], int]) -> Earl
         arguments: the command line arguments of the supervisor.
         serve: called in the process with the descriptor of its end of the control channel; returns its exit code.
     """
-    if not may_start(arguments, os.environ, sys.platform):
-        return None
+    if not may_start(arguments, os.environ, sys.platform) or None in (sys.stdin, sys.stdout, sys.stderr):
+        return None  # a stream that was closed: its number is that of something else soon
     with contextlib.suppress(OSError):  # whatever is wrong, the supervisor finds it, too, and reports it
         return _fork_process(serve)
     return None
@@ -93,29 +93,32 @@ def _fork_process(serve: Callable[[int], int]) -> EarlyProcess:
             undo.callback(os.close, reader)
             try:
                 pid = os.fork()
-                if pid == 0:
-                    _run_process(theirs.fileno(), writer, serve)
-            finally:
+            except OSError:
                 os.close(writer)
+                raise
+            if pid == 0:
+                _run_process(theirs.fileno(), writer, serve)
+            os.close(writer)
         undo.pop_all()
     return EarlyProcess(pid, ours, reader)
 
 
 def _run_process(line: int, log: int, serve: Callable[[int], int]) -> NoReturn:
-    """Serve in the new process, and end it: nothing of the supervisor may run here."""
+    """Serve in the new process, and end it: nothing of the supervisor may run here, whatever happens."""
     code = 1
     try:
-        gc.disable()  # until it is ready
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        _replace_streams(log)
-        _close_others(line)
-        code = serve(line)
-    except BaseException:  # also one that would end the supervisor
-        sys.excepthook(*sys.exc_info())
+        try:
+            gc.disable()  # until it is ready
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            _replace_streams(log)
+            _close_others(line)
+            code = serve(line)
+        except BaseException:  # also one that would end the supervisor
+            sys.excepthook(*sys.exc_info())
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
     finally:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
         os._exit(code)
 
 

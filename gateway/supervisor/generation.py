@@ -116,8 +116,7 @@ class Generation:
             OSError: no process, no descriptor or no space is left.
         """
         if early is not None and early.waits:
-            with contextlib.suppress(OSError):
-                config_handover.send_start(early.line, listener, env, sources)
+            if number == 1 and _hand_over(early, listener, env, sources):
                 early.take()
                 os.set_blocking(early.log, False)
                 return cls(number, early.pid, ControlChannel(early.line), early.log, log_event)
@@ -294,3 +293,12 @@ class Generation:
     def silent_for(self) -> float:
         """Return the seconds since its last sign of life."""
         return time.monotonic() - self.heard
+
+
+def _hand_over(early: EarlyProcess, listener: socket.socket, env: Mapping[str, str], sources: ConfigSources) -> bool:
+    """Send a process that waits what it needs to be a generation. Returns False if it has ended."""
+    try:
+        config_handover.send_start(early.line, listener, env, sources)
+    except OSError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -143,3 +144,32 @@ def uses_home(process: psutil.Process, home: Path) -> bool:
         return process.environ().get("MOONGATE_HOME") == str(home)
     except psutil.Error:
         return False
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_gateway_whose_streams_are_closed_ends_as_others_do(tmp_path: Path, closed: str) -> None:
+    (tmp_path / "config.json").write_text("{ not a config")
+    env = {**os.environ, "MOONGATE_HOME": str(tmp_path)}
+
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m gateway {closed}', sys.executable],
+        env=env,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+    )
+
+    assert done.returncode == BAD_CONFIG_EXIT_CODE
+    assert [one.pid for one in psutil.process_iter() if uses_home(one, tmp_path)] == []
+
+
+def test_a_process_never_runs_on_as_a_supervisor() -> None:
+    def lose_streams(line: int) -> int:
+        sys.stdout = None  # type: ignore[assignment]
+        sys.excepthook = None  # type: ignore[assignment] even an error cannot be told
+        raise RuntimeError("serving broke")
+
+    early = early_start.start_process([], lose_streams)
+    assert early is not None
+    with contextlib.closing(early.line):
+        assert os.waitstatus_to_exitcode(os.waitpid(early.pid, 0)[1]) == 1
+    os.close(early.log)
