@@ -21,6 +21,7 @@ from typing import Generic, Protocol, TypeVar
 from gateway.domain.event import Change, End, Event
 from gateway.domain.ports.store import Commit, Store
 from gateway.domain.run import Run
+from gateway.errors import GatewayError
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -217,7 +218,11 @@ class Hub:
         for log in self._runs.values():
             log.wake_all()
         for run in list(self._ends):
-            if (await self._store.runs.get(run)).status.is_final:
+            try:
+                has_ended = (await self._store.runs.get(run)).status.is_final
+            except GatewayError:  # those who wait for it find out why
+                has_ended = True
+            if has_ended:
                 self._announce_end(run, None)
 
     def _announce_commit(self, commit: Commit) -> None:

@@ -725,7 +725,9 @@ async def test_what_is_written_together_is_told_together(store: Store) -> None:
     assert len(told.calls) < 50
 
 
-async def test_a_listener_that_raises_blocks_no_writer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_listener_that_raises_blocks_no_writer_and_no_other_listener(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context["exception"]))
 
@@ -733,8 +735,10 @@ async def test_a_listener_that_raises_blocks_no_writer(store: Store, monkeypatch
         raise RuntimeError("a listener broke")
 
     store.subscribe(listener)
+    told = Told(store)
 
     assert (await store.runs.accept(spec())).is_new
+    assert len(told.calls) == 1
     assert [str(error) for error in broken] == ["a listener broke"]
 
 

@@ -360,3 +360,16 @@ async def test_a_reader_whose_store_lacks_announced_lines_does_not_spin(
     following.cancel()
 
     assert paused >= 3 * MISSING_LINES_PAUSE_SECONDS
+
+
+async def test_a_run_that_is_gone_does_not_keep_news_of_another_process_from_others(
+    store: SqliteStore, hub: Hub, tmp_path: Path
+) -> None:
+    run = await running(store)
+    theirs = SqliteStore(tmp_path / "moongate.db")
+    with hub.expect_end("01AAAAAAAAAAAAAAAAAAAAAAAA") as gone, hub.expect_end(run.id) as end:
+        await finish(theirs, run)
+        await theirs.close()
+        await hub.announce_external_commits()
+
+        assert (gone.result(), end.result()) == (None, None)

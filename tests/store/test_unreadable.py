@@ -26,7 +26,7 @@ from gateway.errors import Conflict, NotFound, ScheduleNotFound, Unreadable
 from gateway.process.identity import Identity
 from gateway.store.sqlite import opening, sessions, unreadable
 from gateway.store.sqlite.store import SqliteStore
-from tests.contracts.stores import ALL, LIMITS, PAGE, START, SteppedClock, claim_one, finish, key, rules, spec
+from tests.contracts.stores import ALL, LIMITS, PAGE, START, SteppedClock, Told, claim_one, finish, key, rules, spec
 
 TARGET = Target(kind="webhook", address="http://127.0.0.1/")
 OLD = "1/1/an-earlier-boot"
@@ -182,6 +182,25 @@ async def test_a_running_run_that_cannot_be_read_is_rescued_out_of_the_way(store
     assert await store.owners.list() == []
     counts = await store.runs.count_totals(0)
     assert (counts.running, counts.queued) == (0, 2)
+
+
+@pytest.mark.parametrize("remove", [False, True])
+async def test_the_room_of_a_running_run_that_cannot_be_read_is_given_to_others(
+    store: SqliteStore, remove: bool
+) -> None:
+    told = Told(store)
+    await store.runs.accept(spec())
+    (bad,) = await store.runs.claim("dead", LIMITS)
+    damage(store, "UPDATE runs SET spec = '{' WHERE id = ?", bad.id)
+    with pytest.raises(Unreadable):
+        await store.runs.get(bad.id)
+
+    if remove:
+        await store.unreadable.remove(RowKind.TASK, bad.id)
+    else:
+        await store.owners.rescue_runs("dead")
+
+    assert told.calls[-1].is_claim_due
 
 
 async def test_runs_of_a_removed_agent_fail_around_one_that_cannot_be_read(store: SqliteStore) -> None:

@@ -41,11 +41,11 @@ class Attempt:
         if not self._interrupt.done():
             self._interrupt.set_result(why)
 
-    async def wait_for(self, turn: asyncio.Task[None], seconds: float) -> bool:
-        """Wait for a turn, an interrupt, or the deadline. Returns whether the turn has ended."""
-        either: set[asyncio.Future[Any]] = {turn, self._interrupt}
+    async def wait_for(self, task: asyncio.Task[None], seconds: float) -> bool:
+        """Wait for a task, an interrupt, or the deadline. Returns whether the task has ended."""
+        either: set[asyncio.Future[Any]] = {task, self._interrupt}
         await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        return turn.done()
+        return task.done()
 
     @property
     def agent_id(self) -> str:

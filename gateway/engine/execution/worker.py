@@ -160,7 +160,7 @@ class Worker:
         run = attempt.run
         try:
             if before is not None:
-                await asyncio.wait({before}, timeout=ATTEMPT_INTERRUPT_TIMEOUT_SECONDS)
+                await attempt.wait_for(before, ATTEMPT_INTERRUPT_TIMEOUT_SECONDS)
             await self._executor.execute_attempt(attempt)
         except Exception:
             _log.exception("run.lost", run=run.id)

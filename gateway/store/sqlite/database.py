@@ -138,6 +138,8 @@ class Transaction(Reader):
         #: agents with runs that may begin now
         self.ready_agents: set[str] = set()
         self._deferred: dict[type[Deferred], Deferred] = {}
+        #: how many deferred rows are written
+        self._deferred_before = 0
 
     def defer(self, kind: type[D]) -> D:
         """Return the rows of a kind that are written at the end of the transaction, to add to them."""
@@ -150,11 +152,13 @@ class Transaction(Reader):
         """Write what is deferred now: at the end, or before an operation that reads such rows."""
         deferred, self._deferred = self._deferred, {}
         for rows in deferred.values():
+            self._deferred_before += rows.added
             rows.write(self)
 
     def count_writes(self) -> int:
         """Return a number that changes with each row that is written or deferred."""
-        return self.total_changes() + sum(rows.added for rows in self._deferred.values())
+        deferred = sum(rows.added for rows in self._deferred.values())
+        return self.total_changes() + self._deferred_before + deferred
 
 
 class StoreLimits(NamedTuple):
@@ -347,6 +351,7 @@ class Database:
             transaction.write_deferred()
             self._connection.execute("COMMIT")
             self._files.check_files()
+            transaction.is_claim_due |= alone
         except Exception as error:
             self._roll_back()
             transaction.close_cursors()
@@ -356,7 +361,6 @@ class Database:
                 return
             done = [_OperationResult(item.future, None, _translate_error(error, self._path)) for item in batch]
             transaction = self._make_transaction(0)
-        transaction.is_claim_due |= alone
         self._loop.call_soon_threadsafe(self._announce_commit, done, transaction)
 
     def _make_transaction(self, now: int) -> Transaction:
@@ -385,7 +389,7 @@ class Database:
 
     def _announce_commit(self, done: list[_OperationResult], written: Transaction) -> None:
         try:
-            if written.events or written.changes:
+            if written.events or written.changes or written.is_claim_due:
                 commit = Commit(
                     events=written.events,
                     changes=written.changes,
@@ -394,10 +398,17 @@ class Database:
                     is_claim_due=written.is_claim_due,
                 )
                 for listener in self._listeners:
-                    listener(commit)
+                    self._tell_listener(listener, commit)
         finally:
             for item in done:
                 _resolve_future(item)
+
+    def _tell_listener(self, listener: Listener, commit: Commit) -> None:
+        """Tell one listener; its error is reported, and the others are told all the same."""
+        try:
+            listener(commit)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "a listener of the store broke", "exception": error})
 
 
 def _resolve_future(done: _OperationResult) -> None:

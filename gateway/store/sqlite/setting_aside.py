@@ -29,6 +29,7 @@ def set_aside_run(tx: Transaction, seq: int) -> None:
         "UPDATE runs SET status = 'queued', ready = 0, owner = NULL, epoch = epoch + 1, run_at = ? WHERE seq = ?",
         (NEVER, seq),
     )
+    tx.is_claim_due |= status == Status.RUNNING
     if status != Status.QUEUED:
         tally.add_to_count(tx, source, status, -1)
         tally.add_to_count(tx, source, Status.QUEUED, 1)
@@ -90,6 +91,7 @@ def _delete_run(tx: Transaction, run_id: str) -> None:
     tx.execute("DELETE FROM idempotency WHERE ref = ?", (run_id,))  # the same request makes a new run
     if row is not None:
         session, source, status = row
+        tx.is_claim_due |= status == Status.RUNNING
         tally.add_to_count(tx, source, status, -1)
         advance_lane(tx, str(session))
 

@@ -344,3 +344,26 @@ async def test_a_run_begins_when_the_one_before_it_in_its_session_has_cleaned_up
         await stage.engine.drain_runs(PATIENCE)
 
     assert order == ["began", "cleaned"] * 2
+
+
+async def test_a_run_that_waits_for_the_one_before_it_to_clean_up_can_be_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaning = asyncio.Event()
+    is_first = iter([True])
+
+    async def close_late(_: AttemptFiles) -> None:
+        if next(is_first, False):
+            await cleaning.wait()
+
+    monkeypatch.setattr(AttemptFiles, "close", close_late)
+    monkeypatch.setattr(worker, "ATTEMPT_INTERRUPT_TIMEOUT_SECONDS", 3600.0)
+    async with staged(tmp_path, hanging) as stage:
+        first, second = await stage.submit("the next"), await stage.submit()
+        await stage.ended(first)
+        await stage.begun(second)
+
+        await stage.engine.cancel_run(second.id)
+
+        assert (await stage.ended(second)).status is Status.CANCELLED
+        cleaning.set()
