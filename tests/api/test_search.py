@@ -10,8 +10,8 @@ import pytest
 from gateway.api.routes import health
 from gateway.domain.search import SearchHit
 from gateway.store.sqlite import database, search
-from gateway.store.sqlite.database import Reader
 from gateway.store.sqlite.readers import TimeLimit
+from gateway.store.sqlite.transaction import Reader
 from harness.waiting import PATIENCE, until
 from tests.api.client import ask, done, submit
 from tests.support.inprocess import Serving, serving

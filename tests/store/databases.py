@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gateway.domain.budget import CalendarDays
 from gateway.domain.times import wall_clock
-from gateway.store.sqlite.database import Database, StoreLimits
+from gateway.store.sqlite.database import Database
+from gateway.store.sqlite.transaction import StoreLimits
 
 
 @asynccontextmanager

@@ -11,8 +11,9 @@ import pytest
 
 from gateway.errors import TimedOut, Unavailable
 from gateway.store.sqlite import database as module
-from gateway.store.sqlite.database import Database, Reader, Transaction
+from gateway.store.sqlite.database import Database
 from gateway.store.sqlite.opening import READER_CACHE_KIBIBYTES
+from gateway.store.sqlite.transaction import Reader, Transaction
 from harness.waiting import PATIENCE, until
 from tests.store.databases import open_database
 

@@ -16,7 +16,7 @@ from gateway.domain.run import RunSpec, Source
 from gateway.domain.unreadable import RowKind
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
 from gateway.store.sqlite import event_log, idempotency
-from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 #: agents that can be stored

@@ -26,7 +26,7 @@ from gateway.store.sqlite import (
     tally,
     usage,
 )
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.transaction import Transaction
 
 #: how often one claim looks for other runs in place of those that a budget refuses or delays
 MAX_CLAIM_ROUNDS = 64

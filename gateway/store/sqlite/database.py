@@ -13,27 +13,24 @@ import contextlib
 import queue
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import apsw
 import msgspec
 
 from gateway.domain.budget import CalendarDays
-from gateway.domain.event import Change, Event
 from gateway.domain.ports.store import Commit, Listener
-from gateway.domain.run import ClaimedRun, Run
 from gateway.domain.times import Clock
 from gateway.errors import StorageFull, TimedOut, Unavailable, Unreadable
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.database_files import DatabaseFiles
 from gateway.store.sqlite.readers import ReaderPool, TimeLimit
+from gateway.store.sqlite.transaction import Reader, StoreLimits, Transaction
 from gateway.store.sqlite.unreadable import UnreadableRows
 
 T = TypeVar("T")
-D = TypeVar("D", bound="Deferred")
 
 #: operations in one transaction
 MAX_BATCH_OPERATIONS = 512
@@ -45,129 +42,6 @@ SHARED_WRITER_PAUSE_SECONDS = 0.002
 READER_CONNECTIONS = 2
 #: seconds that a read, a search, and a read of housekeeping may take
 READ_TIMEOUT_SECONDS, SEARCH_TIMEOUT_SECONDS, HOUSEKEEPING_READ_TIMEOUT_SECONDS = 10.0, 5.0, 60.0
-
-
-class Reader:
-    """What a query works with: the connection, and the time of the query."""
-
-    def __init__(
-        self,
-        connection: apsw.Connection,
-        now: int,
-        days: CalendarDays,
-        unreadable: UnreadableRows,
-        limit: TimeLimit | None = None,
-    ) -> None:
-        self._execute = connection.execute
-        self._cursors: list[weakref.ref[apsw.Cursor]] = []
-        #: milliseconds since 1970 UTC
-        self.now = now
-        #: tells which day that is
-        self.days = days
-        #: the rows that could not be decoded
-        self.unreadable = unreadable
-        #: until when the query may go on; None if it has no limit
-        self.limit = limit
-
-    def execute(self, statement: str, bindings: apsw.Bindings | None = None) -> apsw.Cursor:
-        """Run a statement; its rows can be read until the query ends."""
-        cursor = self._execute(statement, bindings)
-        self._cursors.append(weakref.ref(cursor))
-        return cursor
-
-    def close_cursors(self) -> None:
-        """Reset the statements whose rows were not all read.
-
-        After an error its traceback keeps their cursors alive. An open statement keeps its connection at the moment
-        at which it began: every later read would answer from the past, and every later write would fail.
-        """
-        for reference in self._cursors:
-            if (cursor := reference()) is not None:
-                cursor.close(True)
-        self._cursors.clear()
-
-
-class Deferred(Protocol):
-    """Rows of one kind that a transaction writes at its end, all at once: that is cheaper than one by one."""
-
-    #: how many were added
-    added: int
-
-    def __init__(self) -> None: ...
-
-    def write(self, tx: Transaction) -> None:
-        """Write all rows."""
-        ...
-
-
-class Transaction(Reader):
-    """What a write operation works with: the connection, one timestamp for all its rows, what is written at the end,
-    and lists of the events and changes to announce after the commit.
-    """
-
-    def __init__(
-        self,
-        connection: apsw.Connection,
-        now: int,
-        days: CalendarDays,
-        unreadable: UnreadableRows,
-        limits: StoreLimits,
-    ) -> None:
-        super().__init__(connection, now, days, unreadable)
-        self.pragma = connection.pragma
-        #: runs a statement that returns no rows once for each set of bindings
-        self.execute_many = connection.executemany
-        self.changes_made = connection.changes
-        #: returns how many rows were written since the connection was opened
-        self.total_changes = connection.total_changes
-        #: returns the number of the row that was written last: cheaper than RETURNING, which takes two steps
-        self.last_row = connection.last_insert_rowid
-        #: runs that may be queued or held
-        self.queue_limit = limits.queue
-        #: bytes that all files may have together
-        self.file_quota = limits.file_quota
-        self.events: list[Event] = []
-        self.changes: list[Change] = []
-        #: the runs that it ends, and those that it claims
-        self.ended: list[Run] = []
-        self.claimed: list[ClaimedRun] = []
-        #: whether there may be more to claim
-        self.is_claim_due = False
-        #: runs that have stopped running: there is room for others
-        self.stopped: list[Run] = []
-        #: agents with runs that may begin now
-        self.ready_agents: set[str] = set()
-        self._deferred: dict[type[Deferred], Deferred] = {}
-        #: how many deferred rows are written
-        self._deferred_before = 0
-
-    def defer(self, kind: type[D]) -> D:
-        """Return the rows of a kind that are written at the end of the transaction, to add to them."""
-        found = self._deferred.get(kind)
-        if found is None:
-            found = self._deferred[kind] = kind()
-        return cast("D", found)
-
-    def write_deferred(self) -> None:
-        """Write what is deferred now: at the end, or before an operation that reads such rows."""
-        deferred, self._deferred = self._deferred, {}
-        for rows in deferred.values():
-            self._deferred_before += rows.added
-            rows.write(self)
-
-    def count_writes(self) -> int:
-        """Return a number that changes with each row that is written or deferred."""
-        deferred = sum(rows.added for rows in self._deferred.values())
-        return self.total_changes() + self._deferred_before + deferred
-
-
-class StoreLimits(NamedTuple):
-    """How much may be stored."""
-
-    #: runs that may be queued or held
-    queue: int
-    #: bytes that all files may have together
-    file_quota: int
 
 
 Operation = Callable[[Transaction], Any]

@@ -35,7 +35,7 @@ from gateway.domain.run import Run
 from gateway.domain.unreadable import RowKind
 from gateway.errors import ConfigError, Conflict, DeliveryNotFound
 from gateway.store.sqlite import event_log, id_lookup, idempotency, opening
-from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 #: deliveries of one status that are counted; of more, it is only said that there are more

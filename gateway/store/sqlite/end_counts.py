@@ -10,8 +10,8 @@ from typing import Any
 
 from gateway.domain.run import FINAL_STATUSES, Status
 from gateway.domain.times import HOUR_MILLISECONDS, MINUTE_MILLISECONDS
-from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.pieces import Piece
+from gateway.store.sqlite.transaction import Reader, Transaction
 
 #: milliseconds after which the minutes of an hour become one row
 MINUTES_KEPT_MILLISECONDS = 48 * HOUR_MILLISECONDS

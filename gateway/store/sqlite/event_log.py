@@ -11,8 +11,8 @@ from gateway.domain.event import AnyEventData, Change, Event
 from gateway.domain.run import Run
 from gateway.domain.unreadable import RowKind
 from gateway.store.sqlite import setting_aside
-from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.pieces import Piece, delete_some
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import DECODING_ERRORS
 
 _decode = msgspec.json.Decoder(AnyEventData).decode

@@ -16,7 +16,7 @@ from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, FileUnknown, explain_disk_error
 from gateway.store.sqlite import id_lookup, idempotency
-from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 #: files that one transaction prunes

@@ -12,7 +12,7 @@ from gateway.domain.run import AcceptedRun, RunSpec, Status
 from gateway.domain.schedule import FireOutcome, FirePlan, Overlap, PlannedRun, Schedule, explain_skip
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, FileUnknown
 from gateway.store.sqlite import runs, schedules
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.transaction import Transaction
 
 #: the runs of a schedule's times that have not ended, without those that somebody asked for. INDEXED BY, because a
 #: missing index shall be an error, not a slow gateway

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.domain.generation import MAX_END_REASON_CHARACTERS, MAX_GENERATIONS_KEPT, GenerationRecord
-from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.pieces import delete_some
+from gateway.store.sqlite.transaction import Reader, Transaction
 
 _GENERATION_COLUMNS = "owner, generation, version, started, ready, ended, reason"
 

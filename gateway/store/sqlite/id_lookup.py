@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from gateway.store.sqlite.database import Reader
+from gateway.store.sqlite.transaction import Reader
 
 #: least characters of a part that need not be the beginning
 MIN_PART_CHARACTERS = 4

@@ -7,8 +7,8 @@ import msgspec
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.run import RunBatch
 from gateway.errors import Conflict
-from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.pieces import delete_some
+from gateway.store.sqlite.transaction import Reader, Transaction
 
 _decode_batch = msgspec.json.Decoder(RunBatch).decode
 

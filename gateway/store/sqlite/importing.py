@@ -14,7 +14,7 @@ from gateway.domain.run import Run, Status
 from gateway.domain.session import Message, SessionKey
 from gateway.errors import Unavailable
 from gateway.store.sqlite import end_counts, event_log, idempotency, notes, run_queries, sessions, tally
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.transaction import Transaction
 
 encode_json = msgspec.json.Encoder().encode
 

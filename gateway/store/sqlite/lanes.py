@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.transaction import Transaction
 
 #: the open runs of a session. INDEXED BY, because SQLite does not know that these indexes are small, and because
 #: a missing index shall be an error, not a slow gateway

@@ -8,8 +8,8 @@ from typing import Any
 
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Unreadable
-from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.pieces import delete_some
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 _NOT_EXPIRED = "(expires IS NULL OR expires > ?)"

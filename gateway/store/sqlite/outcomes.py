@@ -8,7 +8,7 @@ from typing import Any
 from gateway.domain.delivery import ChannelSends, SendOutcome
 from gateway.domain.run import EndedRun, Outcome, Status
 from gateway.domain.unreadable import RowKind
-from gateway.store.sqlite.database import Reader
+from gateway.store.sqlite.transaction import Reader
 from gateway.store.sqlite.unreadable import decode_rows
 
 # The index has all that is read of the large rows, but the id, which is in front of what is large.

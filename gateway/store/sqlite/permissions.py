@@ -20,7 +20,7 @@ from gateway.domain.run import Run
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, PermissionNotFound
 from gateway.store.sqlite import event_log, idempotency, run_queries
-from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 _PERMISSION_COLUMNS = (

@@ -10,7 +10,7 @@ import time
 
 import apsw
 
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.transaction import Transaction
 
 #: seconds after which a piece does not go on
 MAX_PIECE_SECONDS = 0.002

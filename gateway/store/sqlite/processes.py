@@ -8,7 +8,7 @@ from typing import Any
 from gateway.domain.ports.store import AgentProcess
 from gateway.domain.unreadable import RowKind
 from gateway.process.identity import Identity
-from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows
 
 

@@ -16,7 +16,7 @@ from gateway.domain.run import Status
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, ProjectNotFound
 from gateway.store.sqlite import event_log, idempotency
-from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 _PROJECT_COLUMNS = "seq, slug, name, note, created, updated"

@@ -12,8 +12,8 @@ from typing import Any
 
 from gateway.domain.run import FINAL_STATUSES, Status
 from gateway.store.sqlite import event_log, sessions, tally
-from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.pieces import Piece, delete_some
+from gateway.store.sqlite.transaction import Reader, Transaction
 
 #: how many runs or sessions are looked for at once; a transaction deletes as many of them as its time allows
 MAX_PRUNED_AT_ONCE = 100

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.domain.queue import RunBlockers, RunLimits
 from gateway.domain.run import Run
 from gateway.store.sqlite import usage
-from gateway.store.sqlite.database import Reader
+from gateway.store.sqlite.transaction import Reader
 
 
 def find_blockers(reader: Reader, runs: Sequence[Run], limits: RunLimits) -> dict[str, RunBlockers]:

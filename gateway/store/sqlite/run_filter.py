@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gateway.domain.ids import make_first_ulid
 from gateway.domain.run import BatchAction, RunCounts, RunFilter, Status
 from gateway.store.sqlite import run_text
-from gateway.store.sqlite.database import Reader
+from gateway.store.sqlite.transaction import Reader
 
 #: runs of one index that are looked at to count; what lies beyond them is not counted
 MAX_COUNTED_RUNS = 10_000

@@ -28,7 +28,7 @@ from gateway.domain.run import (
 from gateway.domain.unreadable import RowKind
 from gateway.errors import RunNotFound, Unreadable
 from gateway.store.sqlite import end_counts, id_lookup, idempotency, run_filter
-from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 RUN_COLUMNS = (

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from gateway.domain.run import Status
 from gateway.domain.search import SearchTerm, match_terms
-from gateway.store.sqlite.database import Reader
 from gateway.store.sqlite.search import match_expression
+from gateway.store.sqlite.transaction import Reader
 
 #: messages that match, and prompts without a transcript, that are looked at: the newest
 MAX_FOUND_MESSAGES, MAX_SCANNED_PROMPTS = 5_000, 2_000

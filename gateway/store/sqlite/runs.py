@@ -46,8 +46,8 @@ from gateway.store.sqlite import (
     usage,
     workspaces,
 )
-from gateway.store.sqlite.database import Transaction
 from gateway.store.sqlite.lanes import FIRST_OF_SESSION, OPEN_RUNS_OF_SESSION, advance_lane
+from gateway.store.sqlite.transaction import Transaction
 
 encode_json = msgspec.json.Encoder().encode
 

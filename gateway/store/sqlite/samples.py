@@ -11,8 +11,8 @@ from gateway.domain.sample import (
     Sample,
     StoreMeasure,
 )
-from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.pieces import delete_some
+from gateway.store.sqlite.transaction import Reader, Transaction
 
 #: a sample counts the runs of at most so many milliseconds: the time before nobody has looked at
 MAX_COUNTED_MILLISECONDS = 2 * SAMPLE_INTERVAL_MILLISECONDS

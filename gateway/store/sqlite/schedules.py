@@ -17,8 +17,8 @@ from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, ScheduleNotFound, Unreadable
 from gateway.store.sqlite import event_log, files, idempotency
 from gateway.store.sqlite.bounded import LimitedRows
-from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.pieces import delete_some
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 #: schedules that can be stored

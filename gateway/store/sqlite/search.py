@@ -13,9 +13,9 @@ from gateway.domain.page import Page
 from gateway.domain.search import SearchHit, SearchQuery, SearchTerm, separate_characters
 from gateway.domain.session import Role
 from gateway.domain.unreadable import RowKind
-from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.excerpts import MATCH_BEGIN, MATCH_END, cut_excerpt
 from gateway.store.sqlite.pieces import Piece
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows
 
 #: characters of a message that are indexed; the migrations use the same number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.errors import Conflict, SessionNotFound
 from gateway.store.sqlite import runs, sessions
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.transaction import Transaction
 
 
 def delete_with_runs(tx: Transaction, key: str, *, force: bool) -> list[str]:

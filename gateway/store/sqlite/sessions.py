@@ -17,7 +17,7 @@ from gateway.domain.session import ALL_SESSIONS, Message, Role, Session, Session
 from gateway.domain.unreadable import RowKind
 from gateway.store.sqlite import event_log, files, idempotency, workspaces
 from gateway.store.sqlite.bounded import LimitedRows
-from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows, fetch_row
 
 _SELECT_SESSION = (

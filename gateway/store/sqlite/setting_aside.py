@@ -12,8 +12,8 @@ from gateway.domain.run import Run, Status
 from gateway.domain.unreadable import RowKind
 from gateway.errors import NotFound
 from gateway.store.sqlite import files, tally, workspaces
-from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.lanes import advance_lane
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import where_key
 
 #: the start of a run that was set aside, in milliseconds since 1970 UTC: it never comes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.domain.token import Token
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.transaction import Transaction
 
 
 def add_sign_in(tx: Transaction, sign_in: Token, at_most: int, replaced: str | None = None) -> list[str]:

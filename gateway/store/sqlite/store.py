@@ -58,7 +58,8 @@ from gateway.store.sqlite import (
     usage,
     workspaces,
 )
-from gateway.store.sqlite.database import Database, Reader, StoreLimits, Transaction
+from gateway.store.sqlite.database import Database
+from gateway.store.sqlite.transaction import Reader, StoreLimits, Transaction
 
 #: changes that are kept for clients that reconnect
 MAX_CHANGES_KEPT = 100_000

@@ -11,7 +11,7 @@ from gateway.domain.run import (
     Source,
     Status,
 )
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.transaction import Transaction
 
 
 class _Moves:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.token import Ticket
 from gateway.store.sqlite import idempotency
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.transaction import Transaction
 
 
 def add_ticket(tx: Transaction, ticket: Ticket, key: IdempotencyKey | None = None) -> None:

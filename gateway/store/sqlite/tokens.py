@@ -12,7 +12,7 @@ from gateway.domain.token import Scope, Token
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict
 from gateway.store.sqlite import idempotency
-from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.transaction import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows
 
 

@@ -19,7 +19,7 @@ from gateway.domain.unreadable import RowKind, UnreadableRow
 from gateway.errors import Unreadable
 
 if TYPE_CHECKING:
-    from gateway.store.sqlite.database import Reader
+    from gateway.store.sqlite.transaction import Reader
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from gateway.domain.budget import Budget, UsageGroup, UsageGrouping, UsageTotals
 from gateway.domain.event import AnyEventData, Usage
 from gateway.domain.queue import RunLimits
 from gateway.domain.run import Run, Status
-from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.pieces import delete_some
+from gateway.store.sqlite.transaction import Reader, Transaction
 
 #: days for which usage is kept
 USAGE_RETENTION_DAYS = 400

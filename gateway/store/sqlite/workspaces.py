@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.domain import ids
-from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.transaction import Reader, Transaction
 
 #: how much later a workspace may have been used than is stored
 WORKSPACE_USE_PRECISION_MILLISECONDS = 3_600_000
