@@ -17,7 +17,9 @@ from gateway.domain.page import Page
 from gateway.domain.ports.store import Commit, Store
 from gateway.domain.queue import AdmissionRules, RunLimits
 from gateway.domain.run import AttemptResult, Move, Outcome, Run, RunFilter, RunSpec, Source
+from gateway.store.sqlite import pieces
 from gateway.store.sqlite.store import SqliteStore
+from harness.waiting import PATIENCE
 
 #: higher than any test needs
 LIMITS = RunLimits(total=1000, agents={"main": 1000, "other": 1000})
@@ -88,6 +90,12 @@ async def shelved(kind: Kind, directory: Path, clock: SteppedClock) -> AsyncIter
         yield shelf
     finally:
         await shelf.close()
+
+
+@pytest.fixture(autouse=True)
+def unhurried_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a piece of housekeeping take its time: a busy machine would end it after any row."""
+    monkeypatch.setattr(pieces, "MAX_PIECE_SECONDS", PATIENCE)
 
 
 @pytest.fixture

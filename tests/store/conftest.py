@@ -1,5 +1,5 @@
 """Fixtures of the SQLite store."""
 
-from tests.contracts.stores import clock
+from tests.contracts.stores import clock, unhurried_pieces
 
-__all__ = ["clock"]
+__all__ = ["clock", "unhurried_pieces"]
