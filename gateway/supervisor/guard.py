@@ -26,14 +26,20 @@ class StepGuard:
         return True
 
     def _log_exception(self, step: str, error: Exception) -> None:
-        import traceback  # late: no step should fail
-
-        told = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARS:]
         with contextlib.suppress(Exception):  # the step that failed may be the log itself
             self._log_event(
                 "supervisor.step_failed",
                 level="error",
                 step=step,
                 error=f"{type(error).__name__}: {error}",
-                exception=told,
+                exception=_format_traceback(error),
             )
+
+
+def _format_traceback(error: Exception) -> str:
+    """Return the end of an error's traceback; empty where nothing can be loaded: no descriptor may be left."""
+    try:
+        import traceback  # late: no step should fail
+    except (OSError, ImportError):
+        return ""
+    return "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARS:]

@@ -24,6 +24,7 @@ from gateway.supervisor.address import ListenAddress
 from gateway.supervisor.config_history import ConfigHistory, ReadingPostponed
 from gateway.supervisor.data_locks import DataLocks
 from gateway.supervisor.deadlines import DeadlineWatch, TimeLimits
+from gateway.supervisor.descriptor_reserve import DescriptorReserve
 from gateway.supervisor.early_start import EarlyProcess
 from gateway.supervisor.generation import BAD_CONFIG_EXIT_CODE, Generation, GenerationState
 from gateway.supervisor.guard import StepGuard
@@ -72,8 +73,7 @@ class Supervisor:
         self._next: socket.socket | None = None
         self._address = address
         self._data, self._early = data, early
-        self._held = held
-        self._env = dict(env)
+        self._held, self._env = held, dict(env)
         self._write, self._greet = write, greet
         self._notifier, self._configs = notifier, configs
         self._inbox = SignalInbox()
@@ -87,12 +87,10 @@ class Supervisor:
         self._waiting: list[Intent] = []
         self._notes: dict[str, str] = {}
         self._begin_at: float | None = None
-        self._crashes = 0
-        self._watch = DeadlineWatch(self._log_event)
-        self._guard = StepGuard(self._log_event)
-        self._restarting = False
-        self._stopping = False
-        self._graces = 0
+        self._watch, self._guard = DeadlineWatch(self._log_event), StepGuard(self._log_event)
+        self._reserve = DescriptorReserve()
+        self._restarting = self._stopping = False
+        self._crashes = self._graces = 0
         self._code: int | None = None
         #: why the gateway could not start to serve (empty if it could), and why it ended
         self.failure = self.why = ""
@@ -157,6 +155,7 @@ class Supervisor:
         busy = self._begin_at is not None or any(one.state is not GenerationState.LEADING for one in self._generations)
         calm = min(CALM_POLL_SECONDS, self._notifier.interval or CALM_POLL_SECONDS)
         sources = [source for one in self._generations for source in one.open_sources]
+        self._reserve.renew(calm=not busy)
         self._inbox.wait_with(sources, STARTING_POLL_SECONDS if busy else calm)
 
     def _handle_signals(self) -> None:
@@ -166,6 +165,7 @@ class Supervisor:
             self._guard.run_step(self._handle_signal, number)
 
     def _handle_signal(self, number: signal.Signals) -> None:
+        self._reserve.release()
         match number:
             case signal.SIGTERM | signal.SIGINT:
                 self._stop_all(number)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
 from typing import Any
+
+import pytest
 
 from gateway.supervisor.guard import StepGuard
 
@@ -28,3 +32,21 @@ def test_a_log_that_fails_does_not_end_the_loop_either() -> None:
         raise ValueError("the log is broken")
 
     assert not StepGuard(fail).run_step(fail)
+
+
+def test_an_exception_is_logged_without_its_traceback_where_nothing_can_be_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load = builtins.__import__
+
+    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "traceback":
+            raise OSError(errno.EMFILE, "no descriptor is left")
+        return load(name, *args, **kwargs)
+
+    logged: list[dict[str, Any]] = []
+    guard = StepGuard(lambda _, **about: logged.append(about))
+    monkeypatch.setattr(builtins, "__import__", refuse)
+
+    assert not guard.run_step(lambda: 1 // 0)
+    assert [(about["error"][:17], about["exception"]) for about in logged] == [("ZeroDivisionError", "")]
