@@ -6,6 +6,7 @@ from typing import Any
 
 from playwright.async_api import Locator, Page
 
+from harness.waiting import PATIENCE
 from tests.api.client import ask
 from tests.support.inprocess import Serving
 
@@ -24,6 +25,12 @@ async def submit(served: Serving, text: str, **fields: Any) -> str:
 
 async def read_task(served: Serving, run: str) -> dict[str, Any]:
     return dict((await call(served, "GET", f"/api/tasks/{run}"))["task"])
+
+
+async def read_ended_task(served: Serving, run: str) -> dict[str, Any]:
+    """Return a task when it has ended: a page that shows that nothing waits does not show that."""
+    await served.engine.wait_for_run(run, PATIENCE)
+    return await read_task(served, run)
 
 
 async def list_tasks(served: Serving, query: str = "") -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from harness.webhook_receiver import serve_receiver
-from tests.browser.elsewhere import call, read_task, section, submit
+from tests.browser.elsewhere import call, read_ended_task, section, submit
 from tests.support.browser import Dashboard, shown
 from tests.support.inprocess import Serving, serving
 
@@ -47,8 +47,8 @@ async def test_a_permission_is_answered_and_one_that_is_answered_elsewhere_goes_
 
     await expect(page).to_have_title("Now · Moongate")
     await expect(section(page, "At work").get_by_text("No agent is at work.")).to_be_visible()
-    assert (await read_task(moongate, first))["result"] == "allow"
-    assert (await read_task(moongate, second))["result"] == "deny"
+    assert (await read_ended_task(moongate, first))["result"] == "allow"
+    assert (await read_ended_task(moongate, second))["result"] == "deny"
 
 
 async def test_a_question_is_answered_and_keeps_what_is_typed_while_others_come_and_go(
@@ -68,7 +68,7 @@ async def test_a_question_is_answered_and_keeps_what_is_typed_while_others_come_
     await city.press("Enter")
 
     await expect(page.get_by_text("Nothing waits for you.")).to_be_visible()
-    assert (await read_task(moongate, run))["result"] == '{"city":"Berlin"}'
+    assert (await read_ended_task(moongate, run))["result"] == '{"city":"Berlin"}'
 
 
 async def test_a_dead_letter_is_sent_again(moongate: Serving, dashboard: Dashboard) -> None:
