@@ -17,12 +17,12 @@ class NewestValues(dict[K, V]):
     Set values by `values[key] = value` only: the other ways to change a dictionary keep no limit.
     """
 
-    def __init__(self, most: int | None = None) -> None:
+    def __init__(self, limit: int | None = None) -> None:
         super().__init__()
-        self._most = MAX_NEWEST_VALUES if most is None else most
+        self._limit = MAX_NEWEST_VALUES if limit is None else limit
 
     def __setitem__(self, key: K, value: V) -> None:
         self.pop(key, None)  # it goes to the end
         super().__setitem__(key, value)
-        if len(self) > self._most:
+        if len(self) > self._limit:
             del self[next(iter(self))]
