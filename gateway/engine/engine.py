@@ -346,8 +346,6 @@ class Engine:
         run = await self._store.runs.cancel((await self._store.runs.get(run_id)).id, key)
         if run.status is Status.RUNNING:
             self._worker.interrupt_run(run.id, Interrupt.CANCEL)
-        else:
-            self._worker.wake()  # the next run of its session may be ready now
         return run
 
     async def retry_run(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
