@@ -132,16 +132,20 @@ def wait_for_answer(
     """Wait until the gateway of an instance answers."""
     deadline = time.monotonic() + wait
     while True:
+        code = None if process is None else process.poll()  # first: what it says of another gateway is seen then
         found = probe.probe_gateway(instance)
         if found.state is State.RUNNING:
             return found
-        if process is not None and (code := process.poll()) is not None:
-            if code != EXIT_CODE_TAKEN or found.state is State.STOPPED:
-                raise _read_start_error(code, said)
-            process = None  # another start was faster: wait for that gateway
+        if code is not None and (code != EXIT_CODE_TAKEN or not _is_starting(instance, found)):
+            raise _read_start_error(code, said)
         if time.monotonic() > deadline:
             raise Unavailable(f"the gateway does not answer after {wait:g} s.", remedy="See: gateway logs")
         time.sleep(START_POLL_SECONDS)
+
+
+def _is_starting(instance: Instance, found: ProbeResult) -> bool:
+    """Return whether another start was faster: its gateway may not have written its record yet."""
+    return found.state is not State.STOPPED or lock.is_held(instance.lock_file)
 
 
 def wait_until_settled(instance: Instance, wait: float) -> ProbeResult:

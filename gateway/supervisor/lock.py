@@ -83,13 +83,21 @@ def try_lock(path: Path) -> Lock | None:
 def lock_holder(path: Path) -> Record | None:
     """Return the record of a lock's holder; None if no process holds the lock, even if the file has a record."""
     found = record.read_record(path)
-    if found is None or not found.is_alive:
-        return None
+    return found if found is not None and found.is_alive and is_held(path) else None
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process holds the lock: also one that has not written its record yet.
+
+    If none does, this takes the lock for a moment.
+
+    Raises:
+        ConfigError: as `try_lock`.
+    """
     free = try_lock(path)
     if free is not None:
         free.release()
-        return None
-    return found
+    return free is None
 
 
 def _lock_descriptor(descriptor: int) -> bool:

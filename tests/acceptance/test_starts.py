@@ -16,6 +16,7 @@ import pytest
 from gateway import paths
 from gateway.process import identity
 from gateway.process.identity import Identity
+from gateway.supervisor import lock
 from harness import faults
 from harness.command_line import Shell
 from harness.live_gateway import Live
@@ -86,6 +87,18 @@ def test_many_simultaneous_starts_start_one_gateway_and_all_succeed(one: Live, s
     assert one.record is not None
     assert {answer["pid"] for answer in told} == {one.record.pid}
     assert shell("start").out.startswith("Gateway is already running")
+
+
+def test_a_start_waits_for_a_faster_one_that_has_not_written_its_record_yet(one: Live, shell: Shell) -> None:
+    held = lock.acquire_lock(paths.lock_file(one.home, one.config))
+
+    waited = shell("start", "--wait", "3s")
+    held.release()
+
+    assert waited.code == 75
+    assert "the gateway does not answer after 3 s." in waited.err
+    said = paths.start_output_file(one.home, one.config).read_text()
+    assert "already running" in said
 
 
 @pytest.mark.parametrize("name", ["MOONGATE_CONFIG", "MOONGATE_HOME"])
