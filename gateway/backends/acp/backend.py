@@ -8,6 +8,7 @@ After a turn, the process stays for a while with its loaded sessions, and anothe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 #: seconds after a session was opened in which the agent certainly takes no other models than it listed then
 OFFER_SECONDS = 600.0
 
+#: how often a process that ends before it has answered is started for one turn
+MAX_STARTS = 3
+
 _UNKNOWN_ASKING = (
     "Nobody can know whether this program asks before it acts: `permissions` only answers what it asks."
     " A `preset` is made to ask."
@@ -60,6 +64,9 @@ class AcpBackend:
         self._timers: dict[AgentConnection, asyncio.TimerHandle] = {}
         #: all processes that run
         self._running: set[AgentConnection] = set()
+        #: starts of processes, and those of them whose turn was cancelled
+        self._starting: set[asyncio.Task[AgentConnection]] = set()
+        self._abandoned: set[asyncio.Task[AgentConnection]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         #: what agents offer and until when that is new, by the keys of their processes
         self._offers: NewestValues[bytes, tuple[Offer, float]] = NewestValues()
@@ -70,6 +77,9 @@ class AcpBackend:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        for starting in self._starting:
+            starting.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
         for timer in self._timers.values():
             timer.cancel()
         for kept in self._idle.values():
@@ -157,7 +167,7 @@ class AcpBackend:
         from gateway.backends.acp.turn import TurnRunner
 
         key = self._process_key(turn.agent, turn.depth)
-        connection = self._take_idle(key, turn.session_ref) or await self._start_process(turn, remarks)
+        connection = self._take_idle(key, turn.session_ref) or await self._start_process(key, turn, remarks)
         self._running.add(connection)
         for other in self._running - {connection}:
             other.note_turn_elsewhere(turn.session_ref)
@@ -183,14 +193,52 @@ class AcpBackend:
 
     # --- processes --------------------------------------------------------------------------
 
-    async def _start_process(self, turn: Turn, remarks: AgentRemarks) -> AgentConnection:
+    async def _start_process(self, key: bytes, turn: Turn, remarks: AgentRemarks) -> AgentConnection:
+        """Start a process. If the turn is cancelled, the start goes on: the process waits for the next turn.
+
+        Agents that are ended at their first steps leave locks in their home: Qwen Code does not start for a minute.
+        """
+        starting = asyncio.create_task(self._start_alone(key, turn, remarks), name="acp-start")
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            if starting in self._starting:
+                self._abandoned.add(starting)
+            elif not starting.done():  # it waits for another one
+                starting.cancel()
+            elif not starting.cancelled() and starting.exception() is None:
+                self._keep_idle(key, starting.result(), turn.agent.options)
+            raise
+
+    async def _start_alone(self, key: bytes, turn: Turn, remarks: AgentRemarks) -> AgentConnection:
         options: Options = turn.agent.options
         env = self._build_environment(turn.agent, turn.depth)
+        mine = asyncio.current_task()
+        assert mine is not None
         async with self._resources.children.first_start(options.known_agent.command[0], env):
+            if (kept := self._take_idle(key, turn.session_ref)) is not None:  # a cancelled turn has started it
+                return kept
+            self._starting.add(mine)
             try:
+                connection = await self._start_repeatedly(turn, env, remarks)
+                if mine in self._abandoned:
+                    connection.use_remarks(None)
+                    self._keep_idle(key, connection, options)
+                return connection
+            finally:
+                self._starting.discard(mine)
+                self._abandoned.discard(mine)
+
+    async def _start_repeatedly(self, turn: Turn, env: Mapping[str, str], remarks: AgentRemarks) -> AgentConnection:
+        """Start a process, again if it ends early: what another one does or has left in its home may pass.
+
+        opencode fails while another process prepares the same home. Qwen Code waits for the lock of one that was
+        killed, and ends after 25 seconds; the lock counts for 60.
+        """
+        for _ in range(MAX_STARTS - 1):
+            with contextlib.suppress(_EndedEarly):
                 return await self._start_once(turn, env, remarks)
-            except _EndedEarly:  # opencode fails while another process prepares the same home directory
-                return await self._start_once(turn, env, remarks)
+        return await self._start_once(turn, env, remarks)
 
     async def _start_once(self, turn: Turn, env: Mapping[str, str], remarks: AgentRemarks) -> AgentConnection:
         from gateway.backends.acp.connection import AgentConnection
