@@ -56,10 +56,13 @@ class ScriptedAnthropic(ScriptedServer):
     def error_body(self, status: int, message: str) -> dict[str, Any]:
         return {"type": "error", "error": {"type": _ERRORS.get(status, "api_error"), "message": message}}
 
+    def is_prompt(self, body: dict[str, Any]) -> bool:
+        return bool(body.get("tools"))
+
     async def _create(self, request: web.Request) -> web.StreamResponse:
         body = await self.note(request)
         messages = _messages(body)
-        plan = _read(body, messages)
+        plan = read(messages) if self.is_prompt(body) else _answer_aside(body)
         stream = _Stream(request, body) if body.get("stream") else None
         return await self.perform(plan, last_user_text(messages), stream, lambda plan: _whole(body, plan))
 
@@ -91,10 +94,7 @@ def _text_of(blocks: list[dict[str, Any]]) -> str:
     return "\n".join(text for text in texts if not text.lstrip().startswith("<system-reminder>")).strip()
 
 
-def _read(body: dict[str, Any], messages: list[Message]) -> Plan:
-    """Return what to do; a request without tools is not a prompt."""
-    if body.get("tools"):
-        return read(messages)
+def _answer_aside(body: dict[str, Any]) -> Plan:
     schema = ((body.get("output_config") or {}).get("format") or {}).get("schema")
     return answer("Scripted title" if schema is None else json.dumps(smallest_value(schema)))
 

@@ -18,7 +18,6 @@ from harness.directives import (
     Answer,
     Call,
     Message,
-    Plan,
     answer,
     count_tokens,
     last_user_text,
@@ -55,6 +54,9 @@ class ScriptedGemini(ScriptedServer):
     def error_body(self, status: int, message: str) -> dict[str, Any]:
         return {"error": {"code": status, "message": message, "status": _ERRORS.get(status, "UNKNOWN")}}
 
+    def is_prompt(self, body: dict[str, Any]) -> bool:
+        return not _wanted_schema(body)
+
     async def _call(self, request: web.Request) -> web.StreamResponse:
         model, _, method = request.match_info["call"].rpartition(":")
         match method:
@@ -64,7 +66,7 @@ class ScriptedGemini(ScriptedServer):
                 return web.json_response({"embedding": {"values": [0.0] * 8}})
         body = await self.note(request)
         messages = _messages(body)
-        plan = _read(body, messages)
+        plan = read(messages) if self.is_prompt(body) else answer(json.dumps(smallest_value(_wanted_schema(body))))
         given = count_request_tokens(body.get("contents", []))
         stream = _Stream(request, model, given) if method == "streamGenerateContent" else None
         return await self.perform(plan, last_user_text(messages), stream, lambda plan: _whole(model, plan, given))
@@ -92,11 +94,9 @@ def _text_of(parts: list[dict[str, Any]]) -> str:
     return "\n".join(text for text in texts if not text.lstrip().startswith("<session_context>")).strip()
 
 
-def _read(body: dict[str, Any], messages: list[Message]) -> Plan:
-    """Return what to do; a request for JSON is not a prompt."""
+def _wanted_schema(body: dict[str, Any]) -> Any:
     config = body.get("generationConfig") or {}
-    schema = config.get("responseJsonSchema") or config.get("responseSchema")
-    return answer(json.dumps(smallest_value(schema))) if schema else read(messages)
+    return config.get("responseJsonSchema") or config.get("responseSchema")
 
 
 def _parts(plan: Answer | Call) -> list[dict[str, Any]]:

@@ -36,6 +36,12 @@ class ScriptedModel(ScriptedServer):
     def error_body(self, status: int, message: str) -> dict[str, Any]:
         return {"error": {"message": message, "type": "scripted", "param": None, "code": str(status)}}
 
+    def is_prompt(self, body: dict[str, Any]) -> bool:
+        messages = _messages(body)
+        system = " ".join(message.text for message in messages if message.role in ("system", "developer"))
+        asks_for_title = "generate a title" in last_user_text(messages)[:200].lower()
+        return not asks_for_title and "title generator" not in system.lower()
+
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response(
             {"object": "list", "data": [{"id": name, "object": "model", "created": 0} for name in SCRIPTED_MODELS]}
@@ -47,20 +53,29 @@ class ScriptedModel(ScriptedServer):
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await self.note(request)
-        messages = [Message(given["role"], _text_of(given.get("content"))) for given in body["messages"]]
-        plan = _read(messages)
+        messages = _messages(body)
+        plan = self._read(body, messages)
         given = sum(count_tokens(message.text) for message in messages)
         stream = _Chat(request, body, given) if body.get("stream") else None
         return await self.perform(plan, last_user_text(messages), stream, lambda plan: _completion(body, plan, given))
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
         body = await self.note(request)
-        messages = _messages(body.get("input", ""))
-        plan = _read(messages)
+        messages = _messages(body)
+        plan = self._read(body, messages)
         stream = _Response(request, body) if body.get("stream") else None
         return await self.perform(
             plan, last_user_text(messages), stream, lambda plan: _response(body, [_item(plan)], "completed")
         )
+
+    def _read(self, body: dict[str, Any], messages: list[Message]) -> Plan:
+        return read(messages) if self.is_prompt(body) else answer("Scripted title")
+
+
+def _messages(body: dict[str, Any]) -> list[Message]:
+    if "messages" in body:
+        return [Message(given["role"], _text_of(given.get("content"))) for given in body["messages"]]
+    return _read_items(body.get("input", ""))
 
 
 def _text_of(content: Any) -> str:
@@ -69,14 +84,6 @@ def _text_of(content: Any) -> str:
         texts = [part.get("text", "") for part in content if isinstance(part, dict)]
         return "".join(text for text in texts if not text.startswith("<system-reminder>"))
     return content or ""
-
-
-def _read(messages: list[Message]) -> Plan:
-    """Return what to do; a request for a title of the conversation is not a prompt."""
-    system = " ".join(message.text for message in messages if message.role in ("system", "developer"))
-    if "title generator" in system.lower() or "generate a title" in last_user_text(messages)[:200].lower():
-        return answer("Scripted title")
-    return read(messages)
 
 
 # --- chat completions -------------------------------------------------------------------------
@@ -185,7 +192,7 @@ class _Chat(AnswerStream):
 # --- responses --------------------------------------------------------------------------------
 
 
-def _messages(given: Any) -> list[Message]:
+def _read_items(given: Any) -> list[Message]:
     """Return the input of the Responses API as messages."""
     if isinstance(given, str):
         return [Message("user", given)]

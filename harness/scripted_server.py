@@ -64,6 +64,15 @@ class ScriptedServer(ABC):
         app.add_routes([web.get("/state", self._state), *self.routes()])
         return app
 
+    def is_prompt(self, body: dict[str, Any]) -> bool:
+        """Return whether a request is for an answer; agents make others, too: for a title of the conversation."""
+        return True
+
+    @property
+    def last_prompt(self) -> dict[str, Any]:
+        """The last request for an answer: others may come after it, at any time."""
+        return next(one for one in reversed(self.requests) if self.is_prompt(one["body"]))
+
     @property
     def files(self) -> list[ReceivedFile]:
         """The files in the requests so far, each once."""

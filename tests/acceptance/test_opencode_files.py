@@ -54,7 +54,7 @@ async def staged(home: Path) -> AsyncIterator[Stage]:
 async def test_opencode_gets_files_of_a_message_and_files_that_are_stored(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         inline = await stage.send("[[say seen]]", attachments=[attach(*each) for each in GIVEN.items()])
-        got, told = stage.model.files, json.dumps(stage.model.requests[-1]["body"])
+        got, told = stage.model.files, json.dumps(stage.model.last_prompt["body"])
         placed = {file.name: file for file in stage.home.glob("workspaces/*/attachments/*/*")}
         run = await ask(stage.served, "GET", f"/api/tasks/{inline['run_id']}")
         ids = [{"file": one["id"]} for one in run.body["task"]["attachments"]]

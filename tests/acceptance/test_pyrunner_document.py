@@ -212,7 +212,7 @@ def test_the_named_model_is_used(printed: Run, model: ScriptedModel) -> None:
     model.requests.clear()
 
     assert printed(MODEL) == ["echo: What is Python?"]
-    assert model.requests[-1]["body"]["model"] == "scripted-b"
+    assert model.last_prompt["body"]["model"] == "scripted-b"
 
 
 def test_turns_are_one_conversation(printed: Run, model: ScriptedModel) -> None:
@@ -220,7 +220,7 @@ def test_turns_are_one_conversation(printed: Run, model: ScriptedModel) -> None:
 
     assert said[:2] == ["echo: What is 2+2?", "echo: Now multiply that by 3"]
     assert said[2].startswith("ses_")
-    assert "What is 2+2?" in json.dumps(model.requests[-1]["body"]["messages"])
+    assert "What is 2+2?" in json.dumps(model.last_prompt["body"]["messages"])
 
 
 def test_each_purpose_uses_its_model(printed: Run, model: ScriptedModel) -> None:
@@ -267,7 +267,7 @@ def test_the_complete_example_works(printed: Run, model: ScriptedModel) -> None:
 
     assert said[0] == "输出: echo: Write a Python function to calculate factorial"
     assert said[3:5] == ["状态: completed", "第二轮输出: echo: Add error handling to the function"]
-    assert "Answer in Chinese." in json.dumps(model.requests[-1]["body"]["messages"])
+    assert "Answer in Chinese." in json.dumps(model.last_prompt["body"]["messages"])
 
 
 EXEC = [str(Path(sys.executable).with_name("gateway")), "exec"]

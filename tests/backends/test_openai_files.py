@@ -310,7 +310,7 @@ async def test_a_refused_picture_is_named_to_the_model_and_the_refusal_is_rememb
 
     hurry(memory.REMEMBERED_SECONDS)
     await ask("Look", OTHER_PICTURE)
-    assert pictures_of(model.requests[-1]["body"]), "after an hour it is tried again"
+    assert pictures_of(model.last_prompt["body"]), "after an hour it is tried again"
 
 
 async def test_a_model_that_took_a_picture_is_known_to_take_them(
@@ -328,7 +328,7 @@ async def test_one_picture_that_is_refused_for_itself_does_not_shut_out_others(a
     await ask("Look", PICTURE)
     await ask("And this?", OTHER_PICTURE)
 
-    assert pictures_of(model.requests[-1]["body"]) == [OTHER_PICTURE.content]
+    assert pictures_of(model.last_prompt["body"]) == [OTHER_PICTURE.content]
 
 
 async def test_a_refusal_of_one_agent_does_not_count_for_another_whose_key_may_open_more(
@@ -341,7 +341,7 @@ async def test_a_refusal_of_one_agent_does_not_count_for_another_whose_key_may_o
     model.dislikes = None
     await listen(backend, turn_with(msgspec.structs.replace(poor, id="other"), "Look", [PICTURE]))
 
-    assert pictures_of(model.requests[-1]["body"]) == [PICTURE.content]
+    assert pictures_of(model.last_prompt["body"]) == [PICTURE.content]
 
 
 @asynccontextmanager

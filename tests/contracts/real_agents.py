@@ -83,7 +83,7 @@ class RealAgent(Modelled):
 
     def asked_model(self) -> str:
         """Return the name of the model in the last request to its server."""
-        return str(self.model.requests[-1]["body"]["model"])
+        return str(self.model.last_prompt["body"]["model"])
 
 
 def _tool(name: str, **arguments: Any) -> str:
@@ -198,7 +198,7 @@ class Gemini(RealAgent):
 
     def asked_model(self) -> str:
         """Return the name of the model in the path of the last request."""
-        return str(self.model.requests[-1]["path"]).rpartition("/")[2].partition(":")[0]
+        return str(self.model.last_prompt["path"]).rpartition("/")[2].partition(":")[0]
 
 
 class Qwen(RealAgent):

@@ -171,7 +171,7 @@ async def test_a_program_of_the_page_is_told_of_files_and_codex_gets_pictures(st
         assert heard.answer.strip() == words
 
     assert isinstance(stage.subject, Documented)
-    body = stage.subject.model.requests[-1]["body"]
+    body = stage.subject.model.last_prompt["body"]
     assert all(f"/{given.run}/{name} (" in json.dumps(body) for name in files)
     sees_pictures = FileKind.IMAGE in cast("TakesFiles", stage.backend).accepts(stage.agent)
     pictures = [file.content for file in find_files(body)]

@@ -70,7 +70,7 @@ class TestOpencodeRun(BackendContract):
 
         assert heard.answer == "seen"
         assert isinstance(stage.subject, OpencodeRun)
-        body = stage.subject.model.requests[-1]["body"]
+        body = stage.subject.model.last_prompt["body"]
         assert set(find_files(body)) == {ReceivedFile("image/png", PNG), ReceivedFile("application/pdf", PDF)}
         assert all(f"/{given.run}/{name} (" in json.dumps(body) for name in files)
 

@@ -67,8 +67,8 @@ async def test_the_model_gets_pictures_pdfs_and_texts_and_is_told_where_each_fil
     answered = await ask(rig, "What is this? [[say seen]]", FILES, workspace)
 
     assert answered.reply == "seen"
-    assert list(find_files(rig.model.requests[-1]["body"])) == [IMAGE, DOCUMENT]
-    told = json.dumps(rig.model.requests[-1]["body"], ensure_ascii=False)
+    assert list(find_files(rig.model.last_prompt["body"])) == [IMAGE, DOCUMENT]
+    told = json.dumps(rig.model.last_prompt["body"], ensure_ascii=False)
     assert "marker-4711" in told
     assert all(f"{workspace}/attachments/run-1/{name} (" in told for name in FILES)
 
@@ -79,7 +79,7 @@ async def test_files_come_with_a_conversation_that_begins_again(rig: Rig) -> Non
     answered = await ask(rig, "[[say seen]]", {"a.png": PNG}, ref=lost)
 
     assert answered.error is None
-    assert list(find_files(rig.model.requests[-1]["body"])) == [IMAGE]
+    assert list(find_files(rig.model.last_prompt["body"])) == [IMAGE]
 
 
 async def test_earlier_pictures_stay_in_the_conversation(rig: Rig) -> None:
@@ -89,8 +89,8 @@ async def test_earlier_pictures_stay_in_the_conversation(rig: Rig) -> None:
     second = await rig.ask("[[say still there]]", workspace, first.ref)
 
     assert second.reply == "still there"
-    assert list(find_files(rig.model.requests[-1]["body"])) == [IMAGE]
-    assert list(find_files(rig.model.requests[-1]["body"]["messages"][-1])) == []
+    assert list(find_files(rig.model.last_prompt["body"])) == [IMAGE]
+    assert list(find_files(rig.model.last_prompt["body"]["messages"][-1])) == []
 
 
 async def test_a_picture_that_opencode_cannot_read_is_named_instead(rig: Rig) -> None:
@@ -103,7 +103,7 @@ async def test_a_picture_that_opencode_cannot_read_is_named_instead(rig: Rig) ->
     [remark] = answered.of(Log)
     assert "could not be decoded" in remark.message
     assert "broken.png, b.pdf" in remark.message
-    assert f"{workspace}/attachments/run-1/broken.png (" in json.dumps(rig.model.requests[-1]["body"])
+    assert f"{workspace}/attachments/run-1/broken.png (" in json.dumps(rig.model.last_prompt["body"])
 
 
 async def test_a_picture_that_the_model_refuses_is_named_instead_and_forgotten(rig: Rig) -> None:
@@ -115,7 +115,7 @@ async def test_a_picture_that_the_model_refuses_is_named_instead_and_forgotten(r
 
     assert answered.error is None
     assert "scripted error 400" in answered.of(Log)[0].message
-    assert list(find_files(rig.model.requests[-1]["body"])) == []
+    assert list(find_files(rig.model.last_prompt["body"])) == []
     assert later.reply.startswith("6 "), "the system prompt, and three prompts with two answers"
 
 
@@ -183,14 +183,14 @@ async def test_large_files_of_a_conversation_do_not_stop_it(rig: Rig) -> None:
     second = await rig.ask("[[say later]]", workspace, first.ref)
 
     assert (first.reply, second.reply) == ("seen", "later")
-    assert [len(file.content) for file in find_files(rig.model.requests[-1]["body"])] == [largest, largest]
+    assert [len(file.content) for file in find_files(rig.model.last_prompt["body"])] == [largest, largest]
 
 
 async def test_a_large_picture_reaches_the_model_as_small_as_opencode_makes_it(rig: Rig) -> None:
     answered = await ask(rig, "[[say seen]]", {"large.png": make_png("x" * 20_000_000, 4000, 4000)})
 
     assert answered.reply == "seen"
-    [given] = find_files(rig.model.requests[-1]["body"])
+    [given] = find_files(rig.model.last_prompt["body"])
     assert given.media_type.startswith("image/")
     assert len(given.content) < 5_000_000
 
@@ -209,7 +209,7 @@ async def test_an_attempt_after_a_crash_sends_the_files_once_more(rig: Rig) -> N
     again = await ask(rig, "[[say seen]]", {"a.png": PNG}, workspace, ref.ref)
 
     assert again.reply == "seen"
-    assert list(find_files(rig.model.requests[-1]["body"]["messages"][-1])) == [IMAGE]
+    assert list(find_files(rig.model.last_prompt["body"]["messages"][-1])) == [IMAGE]
     assert [file.name for file in workspace.glob("attachments/*/*")] == ["a.png"]
 
 

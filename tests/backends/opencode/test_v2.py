@@ -730,6 +730,6 @@ async def test_the_model_gets_files_over_the_early_form_of_the_api(model: Script
 
     assert (heard.answer, refused.answer) == ("seen", "recovered")
     assert list(find_files(model.requests[0]["body"])) == [ReceivedFile("image/png", PNG)]
-    assert list(find_files(model.requests[-1]["body"])) == []
+    assert list(find_files(model.last_prompt["body"])) == []
     assert "/attachments/run-1/report.log (" in json.dumps(model.requests[0]["body"])
     assert "only names its files: b.png" in refused.logs[0]
