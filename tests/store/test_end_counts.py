@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,6 @@ from tests.store.test_search_migration import made_before
 
 DAY = 24 * HOUR_MILLISECONDS
 ENDS = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
-
-
-@pytest.fixture
-async def store(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "moongate.db", clock=clock)
-    yield opened
-    await opened.close()
 
 
 _numbers = itertools.count(1)

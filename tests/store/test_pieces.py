@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,13 +20,6 @@ from harness.waiting import PATIENCE
 from tests.contracts.stores import SteppedClock, claim_one, done, finish, key, spec
 
 DAY = 86_400_000
-
-
-@pytest.fixture
-async def store(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "moongate.db", clock=clock)
-    yield opened
-    await opened.close()
 
 
 async def count(store: SqliteStore, table: str) -> int:

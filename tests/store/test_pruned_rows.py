@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import apsw
 import pytest
 
@@ -19,13 +16,6 @@ from gateway.store.sqlite.usage import USAGE_RETENTION_DAYS
 from tests.contracts.stores import START, SteppedClock, claim_one, done, finish, key, spec
 
 DAY = 86_400_000
-
-
-@pytest.fixture
-async def store(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "moongate.db", clock=clock)
-    yield opened
-    await opened.close()
 
 
 def rows(store: SqliteStore, query: str) -> list[object]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -15,13 +12,6 @@ from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import PAGE, START, TRIED, SteppedClock, claim_one, finish, spec
 
 HOOK = Target(kind="webhook", address="http://127.0.0.1:1/")
-
-
-@pytest.fixture
-async def store(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "moongate.db", clock=clock)
-    yield opened
-    await opened.close()
 
 
 async def ended(store: SqliteStore, session: str = "main:test:a", **fields: object) -> Run:

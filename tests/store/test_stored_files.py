@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import apsw
@@ -15,16 +14,9 @@ from gateway.errors import Unreadable
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
-from tests.contracts.stores import PAGE, SteppedClock, spec
+from tests.contracts.stores import PAGE, spec
 from tests.contracts.test_store_files import staged_file
 from tests.store.test_search_migration import made_before
-
-
-@pytest.fixture
-async def store(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "moongate.db", clock=clock)
-    yield opened
-    await opened.close()
 
 
 async def test_a_content_is_removed_only_when_the_deletion_of_its_file_is_on_disk(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,6 @@ from tests.contracts.stores import ALL, LIMITS, PAGE, START, SteppedClock, Told,
 
 TARGET = Target(kind="webhook", address="http://127.0.0.1/")
 OLD = "1/1/an-earlier-boot"
-
-
-@pytest.fixture
-async def store(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "moongate.db", clock=clock)
-    yield opened
-    await opened.close()
 
 
 def damage(store: SqliteStore, statement: str, *values: Any) -> None:

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from gateway.domain.session import SessionKey
 from gateway.store.sqlite import workspaces
 from gateway.store.sqlite.store import SqliteStore
-from tests.contracts.stores import PAGE, START, SteppedClock, claim_one, finish, spec
+from tests.contracts.stores import PAGE, START, claim_one, finish, spec
 
 ONE, TWO = "main:test:a", "main:test:b"
-
-
-@pytest.fixture
-async def store(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "moongate.db", clock=clock)
-    yield opened
-    await opened.close()
 
 
 def _parse(session: str) -> SessionKey:
