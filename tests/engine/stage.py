@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
@@ -159,12 +159,18 @@ async def staged(
 class Between:
     """Wraps a store; tests change what its operations do. The name of an operation is for example `runs.claim`."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore | None = None) -> None:
+        """Args: store: None if `around` gives it."""
         self._store = store
         #: errors to raise instead of the next calls, by the operation's name
         self.refuse: dict[str, list[Exception]] = {}
         #: how often each operation was called
         self.calls: dict[str, int] = {}
+
+    def around(self, store: SqliteStore) -> Self:
+        """Wrap a store: for `wrap` of `staged`."""
+        self._store = store
+        return self
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)

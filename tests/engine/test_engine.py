@@ -11,7 +11,6 @@ from gateway.domain.agent import SessionMode
 from gateway.domain.event import End
 from gateway.domain.run import Outcome, Status
 from gateway.errors import AgentBusy, AgentNotFound, Conflict, InvalidRequest, RunNotFound, TimedOut, Unavailable
-from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import key, spec
 from tests.engine.stage import Between, answering, hanging, staged
 
@@ -216,10 +215,8 @@ async def test_a_start_finds_what_was_left_in_the_queue(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["owners.list", "agents.count_loads"])
 async def test_a_disk_that_refuses_as_it_begins_to_lead_is_asked_again(tmp_path: Path, name: str) -> None:
-    def wrap(store: SqliteStore) -> Between:
-        between = Between(store)
-        between.refuse[name] = [Unavailable("the disk refuses.")]
-        return between
+    between = Between()
+    between.refuse[name] = [Unavailable("the disk refuses.")]
 
-    async with staged(tmp_path, wrap=wrap) as stage:
+    async with staged(tmp_path, wrap=between.around) as stage:
         assert (await stage.do("hello")).status is Status.SUCCEEDED

@@ -117,28 +117,20 @@ async def test_a_round_comes_after_each_interval_whatever_becomes_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping, "HOUSEKEEPING_INTERVAL_SECONDS", 0.02)
-    between: list[Between] = []
+    between = Between()
+    between.refuse["retention.prune_expired"] = [Unavailable("full"), ZeroDivisionError("oh")]
 
-    def wrap(store: SqliteStore) -> Between:
-        between.append(Between(store))
-        between[0].refuse["retention.prune_expired"] = [Unavailable("full"), ZeroDivisionError("oh")]
-        return between[0]
-
-    async with staged(tmp_path, wrap=wrap):
-        await until(lambda: between[0].calls.get("retention.prune_expired", 0) == 3, "two rounds failed, one did not")
+    async with staged(tmp_path, wrap=between.around):
+        await until(lambda: between.calls.get("retention.prune_expired", 0) == 3, "two rounds failed, one did not")
 
 
 async def test_a_start_does_not_begin_with_housekeeping(tmp_path: Path) -> None:
-    between: list[Between] = []
+    between = Between()
 
-    def wrap(store: SqliteStore) -> Between:
-        between.append(Between(store))
-        return between[0]
-
-    async with staged(tmp_path, wrap=wrap) as stage:
+    async with staged(tmp_path, wrap=between.around) as stage:
         await stage.do()
 
-    assert "retention.prune_expired" not in between[0].calls
+    assert "retention.prune_expired" not in between.calls
 
 
 async def test_a_round_prunes_and_fails_the_runs_of_deleted_agents(

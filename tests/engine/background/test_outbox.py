@@ -189,22 +189,18 @@ async def test_a_disk_that_refuses_for_a_while_loses_nothing(tmp_path: Path, mon
     monkeypatch.setattr("gateway.engine.background.outbox.RETRY_SECONDS", 0.01)
     monkeypatch.setattr("gateway.engine.storage_retry.STORAGE_RETRY_SECONDS", 0.01)
     sender = Recorded()
-    between: list[Between] = []
+    between = Between()
+    between.refuse = {
+        name: [Unavailable("full"), Unavailable("full")]
+        for name in ("deliveries.release_in_flight", "deliveries.take_due", "deliveries.record_attempt")
+    }
 
-    def wrap(store: SqliteStore) -> Between:
-        between.append(Between(store))
-        between[0].refuse = {
-            name: [Unavailable("full"), Unavailable("full")]
-            for name in ("deliveries.release_in_flight", "deliveries.take_due", "deliveries.record_attempt")
-        }
-        return between[0]
-
-    async with staged(tmp_path, delivery_setup=delivery_setup(sender), wrap=wrap) as stage:
+    async with staged(tmp_path, delivery_setup=delivery_setup(sender), wrap=between.around) as stage:
         await stage.do(deliver=(HOOK,))
         await settled(stage, DeliveryStatus.DELIVERED)
 
     assert len(sender.sent) == 1
-    assert all(refused == [] for refused in between[0].refuse.values())
+    assert all(refused == [] for refused in between.refuse.values())
 
 
 async def test_after_standing_down_nothing_is_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

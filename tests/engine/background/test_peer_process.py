@@ -24,8 +24,8 @@ from tests.engine.stage import Between, hanging, staged
 class Watched(Between):
     """Records whether the engine takes another process for a writer."""
 
-    def __init__(self, store: SqliteStore) -> None:
-        super().__init__(store)
+    def __init__(self) -> None:
+        super().__init__()
         self.shared: list[bool] = []
 
     def set_concurrent_writer(self, shared: bool) -> None:
@@ -67,25 +67,21 @@ async def test_what_could_not_be_read_when_another_process_committed_is_read_aga
 ) -> None:
     monkeypatch.setattr(peer_process, "RESCUE_INTERVAL_SECONDS", 3600.0)
     monkeypatch.setattr(peer_process, "IDLE_POLL_SECONDS", 0.05)
-    between: list[Between] = []
+    between = Between()
 
-    def wrap(store: SqliteStore) -> Between:
-        between.append(Between(store))
-        return between[0]
-
-    async with staged(tmp_path, wrap=wrap) as stage:
-        between[0].refuse["agents.list"] = [Unavailable("the disk refuses.") for _ in range(10_000)]
+    async with staged(tmp_path, wrap=between.around) as stage:
+        between.refuse["agents.list"] = [Unavailable("the disk refuses.") for _ in range(10_000)]
         other = SqliteStore(tmp_path / "moongate.db", clock=wall_clock)
         try:
             await other.agents.create(AgentDraft(slug="late"), "main", None)
         finally:
             await other.close()
-        left = len(between[0].refuse["agents.list"])
+        left = len(between.refuse["agents.list"])
         # The first of these reads may be due to an earlier commit; the second one is due to the other process.
-        await until(lambda: len(between[0].refuse["agents.list"]) <= left - 2, "two reads are refused")
+        await until(lambda: len(between.refuse["agents.list"]) <= left - 2, "two reads are refused")
         assert stage.engine.agents.find_by_name("late") is None
 
-        between[0].refuse["agents.list"] = []
+        between.refuse["agents.list"] = []
         await until(lambda: stage.engine.agents.find_by_name("late"), "the agent of the other process is seen")
 
 
@@ -93,27 +89,19 @@ async def test_another_process_is_given_time_to_write_until_its_runs_have_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer_process, "RESCUE_INTERVAL_SECONDS", 0.02)
-    watched: list[Watched] = []
+    watched = Watched()
 
-    def wrap(store: SqliteStore) -> Watched:
-        watched.append(Watched(store))
-        return watched[0]
-
-    async with staged(tmp_path, prepare=leave_claimed, wrap=wrap) as stage:
-        await until(lambda: watched[0].shared == [True], "the other one is known to write")
+    async with staged(tmp_path, prepare=leave_claimed, wrap=watched.around) as stage:
+        await until(lambda: watched.shared == [True], "the other one is known to write")
         (run,) = await stage.engine.list_runs(RunFilter(), Page())
         await finish(stage.store, run)
-        await until(lambda: watched[0].shared == [True, False], "it is known to write no more")
+        await until(lambda: watched.shared == [True, False], "it is known to write no more")
 
 
 async def test_a_process_that_steps_down_expects_the_next_one_to_write(tmp_path: Path) -> None:
-    watched: list[Watched] = []
+    watched = Watched()
 
-    def wrap(store: SqliteStore) -> Watched:
-        watched.append(Watched(store))
-        return watched[0]
-
-    async with staged(tmp_path, wrap=wrap) as stage:
+    async with staged(tmp_path, wrap=watched.around) as stage:
         await stage.engine.step_down()
 
-    assert watched[0].shared == [True]
+    assert watched.shared == [True]

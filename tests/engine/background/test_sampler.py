@@ -67,20 +67,16 @@ async def test_who_leads_takes_samples_and_a_minute_in_which_the_disk_refuses_ha
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sampler, "SAMPLE_INTERVAL_SECONDS", 0.01)
-    between: list[Between] = []
+    between = Between()
+    between.refuse["samples.add"] = [StorageFull(), StorageFull()]
 
-    def wrap(store: SqliteStore) -> Between:
-        between.append(Between(store))
-        between[0].refuse["samples.add"] = [StorageFull(), StorageFull()]
-        return between[0]
-
-    async with staged(tmp_path, wrap=wrap) as stage:
-        await until(lambda: between[0].calls.get("samples.add", 0) >= 4, "two samples were refused, one was not")
+    async with staged(tmp_path, wrap=between.around) as stage:
+        await until(lambda: between.calls.get("samples.add", 0) >= 4, "two samples were refused, one was not")
         await stage.engine.step_down()
         kept = await stage.store.samples.list(0, 1 << 50, 1)
         sampling = [task for task in asyncio.all_tasks() if task.get_name() == "sampler"]
 
-    assert 1 <= len(kept) <= between[0].calls["samples.add"] - 2
+    assert 1 <= len(kept) <= between.calls["samples.add"] - 2
     assert sampling == []
 
 

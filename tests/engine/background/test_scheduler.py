@@ -16,7 +16,6 @@ from gateway.domain.schedule import Misfire, Overlap, ScheduleSpec
 from gateway.engine.engine import Engine
 from gateway.engine.service_loop import RETRY_SECONDS
 from gateway.errors import AgentError, AgentNotFound, Conflict, InvalidRequest, ScheduleNotFound, Unavailable
-from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
 from tests.contracts.stores import START, SteppedClock
 from tests.engine.stage import Between, Stage, Turn, hanging, staged
@@ -158,13 +157,9 @@ async def test_a_process_that_steps_down_fires_no_more(stage: Stage, clock: Step
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_gateway_that_dies_around_a_fire_fires_once(tmp_path: Path, clock: SteppedClock, when: str) -> None:
     """The transaction is all there is: dead before it, the next gateway fires; dead after it, it does not."""
-    between: list[Between] = []
+    between = Dying(when)
 
-    def wrap(store: SqliteStore) -> Between:
-        between.append(Dying(store, when))
-        return between[0]
-
-    async with staged(tmp_path, clock=clock, wrap=wrap) as first:
+    async with staged(tmp_path, clock=clock, wrap=between.around) as first:
         made = await first.engine.schedules.create_schedule(wanted("every 1m", misfire=Misfire.ALL))
         clock.forward(MINUTE)
         with pytest.raises(Unavailable):
@@ -180,8 +175,8 @@ async def test_a_gateway_that_dies_around_a_fire_fires_once(tmp_path: Path, cloc
 class Dying(Between):
     """Dies before or after the transaction that fires."""
 
-    def __init__(self, store: SqliteStore, when: str) -> None:
-        super().__init__(store)
+    def __init__(self, when: str) -> None:
+        super().__init__()
         self._when = when
 
     async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
@@ -272,17 +267,13 @@ async def test_replace_stops_the_run_of_the_time_before(tmp_path: Path, clock: S
 
 
 async def test_a_full_queue_keeps_the_time_for_later(tmp_path: Path, clock: SteppedClock) -> None:
-    between: list[Between] = []
+    between = Between()
 
-    def wrap(store: SqliteStore) -> Between:
-        between.append(Between(store))
-        return between[0]
-
-    async with staged(tmp_path, clock=clock, wrap=wrap) as stage:
+    async with staged(tmp_path, clock=clock, wrap=between.around) as stage:
         await stage.engine._scheduler.stop_firing()  # it would fire by itself, between
         made = await stage.engine.schedules.create_schedule(wanted("every 1m"))
         clock.forward(MINUTE)
-        between[0].refuse["schedules.fire"] = [Unavailable("full")]
+        between.refuse["schedules.fire"] = [Unavailable("full")]
         with pytest.raises(Unavailable):
             await tick(stage.engine)
         await tick(stage.engine)
@@ -392,14 +383,10 @@ async def test_a_schedule_that_disables_itself_during_an_edit_stays_disabled(
                 await self.stage.ended((await self.stage.engine.schedules.trigger_schedule(args[0].id)).run)
             return await operation(*args, **kwargs)
 
-    between: list[FailingMeanwhile] = []
+    between = FailingMeanwhile()
 
-    def wrap(store: SqliteStore) -> Between:
-        between.append(FailingMeanwhile(store))
-        return between[0]
-
-    async with staged(tmp_path, failing, clock=clock, wrap=wrap) as stage:
-        between[0].stage = stage
+    async with staged(tmp_path, failing, clock=clock, wrap=between.around) as stage:
+        between.stage = stage
         made = await stage.engine.schedules.create_schedule(wanted("every 1m", max_failures=1))
         edited = await stage.engine.schedules.edit_schedule(made.id, {"name": "renamed"})
 

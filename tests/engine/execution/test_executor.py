@@ -449,33 +449,27 @@ async def test_a_disk_that_refuses_for_a_while_does_not_fail_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setattr(storage_retry, "STORAGE_RETRY_SECONDS", 0.01)
-    between: list[Between] = []
-
-    def wrap(store: object) -> Between:
-        between.append(Between(store))  # type: ignore[arg-type]
-        between[0].refuse[method] = [StorageFull(), Unavailable("the disk is gone")]
-        return between[0]
+    between = Between()
+    between.refuse[method] = [StorageFull(), Unavailable("the disk is gone")]
 
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield SessionRef("ref")
         yield Text(delta="done")
         if method == "events.append":
-            await until(lambda: not between[0].refuse[method], "the text is written")
+            await until(lambda: not between.refuse[method], "the text is written")
 
-    async with staged(tmp_path, act, wrap=wrap) as stage:
+    async with staged(tmp_path, act, wrap=between.around) as stage:
         run = await stage.do()
 
     assert (run.status, run.result) == (Status.SUCCEEDED, "done")
-    assert between[0].refuse[method] == []
+    assert between.refuse[method] == []
 
 
 async def test_an_end_that_cannot_be_written_is_written_as_a_failure(tmp_path: Path) -> None:
-    def wrap(store: object) -> Between:
-        between = Between(store)  # type: ignore[arg-type]
-        between.refuse["runs.finish"] = [RuntimeError("a bug")]
-        return between
+    between = Between()
+    between.refuse["runs.finish"] = [RuntimeError("a bug")]
 
-    async with staged(tmp_path, wrap=wrap) as stage:
+    async with staged(tmp_path, wrap=between.around) as stage:
         run = await stage.do()
         again = await stage.do()
 

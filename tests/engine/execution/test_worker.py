@@ -81,18 +81,14 @@ async def test_a_session_works_on_one_run_at_a_time_in_order(tmp_path: Path) -> 
 
 async def test_a_full_gateway_waits_quietly(tmp_path: Path) -> None:
     """It does not ask the store again and again whether there is room."""
-    between: list[Between] = []
+    between = Between()
 
-    def wrap(store: object) -> Between:
-        between.append(Between(store))  # type: ignore[arg-type]
-        return between[0]
-
-    async with staged(tmp_path, hanging, max_runs=1, wrap=wrap) as stage:
+    async with staged(tmp_path, hanging, max_runs=1, wrap=between.around) as stage:
         await stage.begun(await stage.submit(session="main:test:a"))
         await submit_many(stage, 3)
-        before = dict(between[0].calls)
+        before = dict(between.calls)
         await asyncio.sleep(0.1)
-        after = between[0].calls
+        after = between.calls
 
         assert after["runs.next_due_at"] - before.get("runs.next_due_at", 0) <= 3
         assert after["runs.claim"] - before["runs.claim"] <= 3
@@ -166,21 +162,17 @@ async def test_a_claim_that_fails_is_tried_again(
 ) -> None:
     monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
 
-    between: list[Between] = []
-
     waiting: list[Run] = []
 
     async def leave(store: SqliteStore) -> None:
         waiting.append((await store.runs.accept(spec())).run)
 
-    def wrap(store: object) -> Between:
-        between.append(Between(store))  # type: ignore[arg-type]
-        between[0].refuse["runs.claim"] = [error, error]
-        return between[0]
+    between = Between()
+    between.refuse["runs.claim"] = [error, error]
 
-    async with staged(tmp_path, wrap=wrap, prepare=leave) as stage:
+    async with staged(tmp_path, wrap=between.around, prepare=leave) as stage:
         assert (await stage.ended(waiting[0])).status is Status.SUCCEEDED
-    assert between[0].refuse["runs.claim"] == []
+    assert between.refuse["runs.claim"] == []
 
 
 # --- stopping ---------------------------------------------------------------------------------
@@ -280,12 +272,10 @@ async def test_a_disk_that_refuses_does_not_hold_a_stop_for_ever(
     monkeypatch.setattr(worker, "ATTEMPT_INTERRUPT_TIMEOUT_SECONDS", 0.1)
     monkeypatch.setattr(storage_retry, "STORAGE_RETRY_SECONDS", 0.01)
 
-    def wrap(store: object) -> Between:
-        between = Between(store)  # type: ignore[arg-type]
-        between.refuse["runs.requeue"] = [StorageFull() for _ in range(10_000)]
-        return between
+    between = Between()
+    between.refuse["runs.requeue"] = [StorageFull() for _ in range(10_000)]
 
-    async with staged(tmp_path, hanging, wrap=wrap) as stage:
+    async with staged(tmp_path, hanging, wrap=between.around) as stage:
         run = await stage.begun(await stage.submit())
         async with asyncio.timeout(PATIENCE):
             await stage.engine.drain_runs(0)
@@ -308,15 +298,11 @@ async def test_a_run_begins_even_if_its_caller_has_gone_away(tmp_path: Path) -> 
 
 
 async def test_no_other_commit_is_needed_to_begin_a_run_and_the_next_one(tmp_path: Path) -> None:
-    between: list[Between] = []
+    between = Between()
 
-    def wrap(store: SqliteStore) -> Between:
-        between.append(Between(store))
-        return between[0]
-
-    async with staged(tmp_path, wrap=wrap) as stage:
-        await until(lambda: between[0].calls.get("runs.next_due_at"), "the first step of the worker is done")
-        between[0].refuse[_CLAIM] = [Unavailable("the worker claims by itself")] * 1000
+    async with staged(tmp_path, wrap=between.around) as stage:
+        await until(lambda: between.calls.get("runs.next_due_at"), "the first step of the worker is done")
+        between.refuse[_CLAIM] = [Unavailable("the worker claims by itself")] * 1000
         for run in [await stage.submit(), await stage.submit(), await stage.submit()]:
             assert (await stage.ended(run)).status is Status.SUCCEEDED
 
