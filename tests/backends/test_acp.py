@@ -200,46 +200,38 @@ async def test_the_first_process_of_a_home_starts_alone_and_the_later_ones_toget
     assert [text(said) for said in await asyncio.gather(*first, *second)] == ["0", "1", "2", "3", "4"]
 
 
-async def test_the_process_of_a_turn_that_was_cancelled_at_its_start_is_there_for_the_next(rig: Rig) -> None:
+@pytest.mark.parametrize("cancelled", [0, 1], ids=["its start goes on", "it has not begun to start"])
+async def test_the_process_of_a_turn_that_is_cancelled_is_there_for_the_next(rig: Rig, cancelled: int) -> None:
     """If it were killed at its first steps, what it leaves in its home could keep the next one from a start."""
     rig.but("--held")
-    first, second = (asyncio.create_task(rig.ask(f"[[say {number}]]")) for number in range(2))
-    await until(lambda: held(rig), "one is starting")
-    first.cancel()
-    await asyncio.wait({first})
+    turns = [asyncio.create_task(rig.ask(f"[[say {number}]]")) for number in range(2)]
+    await until(lambda: held(rig), "the first one is starting, and the second one waits")
+    await _cancel(turns.pop(cancelled))
     (rig.workspace / "go").touch()
 
-    assert text(await second) == "1"
+    assert text(await turns[0]) == str(1 - cancelled)
     assert text(await rig.ask("[[say 2]]")) == "2"
-    assert len(rig.ledger.seen) == 1
-
-
-async def test_a_turn_that_was_cancelled_before_its_start_starts_nothing(rig: Rig) -> None:
-    rig.but("--held")
-    first, second = (asyncio.create_task(rig.ask(f"[[say {number}]]")) for number in range(2))
-    await until(lambda: held(rig), "one is starting")
-    second.cancel()
-    await asyncio.wait({second})
-    (rig.workspace / "go").touch()
-
-    assert text(await first) == "0"
     assert len(rig.ledger.seen) == 1
 
 
 async def test_a_start_whose_turn_was_cancelled_ends_with_the_backend(rig: Rig) -> None:
     rig.but("--held")
-    first = asyncio.create_task(rig.ask("[[say 1]]"))
+    turn = asyncio.create_task(rig.ask("[[say 1]]"))
     await until(lambda: held(rig), "it is starting")
-    first.cancel()
-    await asyncio.wait({first})
+    await _cancel(turn)
 
     await rig.backend.__aexit__()
 
     assert not rig.ledger.alive()
 
 
+async def _cancel(turn: asyncio.Task[list[TurnOutput]]) -> None:
+    turn.cancel()
+    await asyncio.wait({turn})
+
+
 @pytest.mark.parametrize("deaths", ["1", "2"])
-async def test_a_process_that_ends_before_initialize_is_started_once_more(rig: Rig, deaths: str) -> None:
+async def test_a_process_that_ends_before_initialize_is_started_again(rig: Rig, deaths: str) -> None:
     rig.but("--weak", deaths)
 
     assert text(await rig.ask("Hello")) == "echo: Hello"

@@ -207,7 +207,7 @@ class AcpBackend:
             elif not starting.done():  # it waits for another one
                 starting.cancel()
             elif not starting.cancelled() and starting.exception() is None:
-                self._keep_idle(key, starting.result(), turn.agent.options)
+                self._keep_unused(key, starting.result(), turn.agent.options)
             raise
 
     async def _start_alone(self, key: bytes, turn: Turn, remarks: AgentRemarks) -> AgentConnection:
@@ -222,8 +222,7 @@ class AcpBackend:
             try:
                 connection = await self._start_repeatedly(turn, env, remarks)
                 if mine in self._abandoned:
-                    connection.use_remarks(None)
-                    self._keep_idle(key, connection, options)
+                    self._keep_unused(key, connection, options)
                 return connection
             finally:
                 self._starting.discard(mine)
@@ -271,6 +270,11 @@ class AcpBackend:
         chosen = next((each for each in usable if session in each.loaded_sessions), usable[-1])
         self._remove_idle(key, chosen)
         return chosen
+
+    def _keep_unused(self, key: bytes, connection: AgentConnection, options: Options) -> None:
+        """Keep a process whose turn was cancelled before it could use it."""
+        connection.use_remarks(None)
+        self._keep_idle(key, connection, options)
 
     def _keep_idle(self, key: bytes, connection: AgentConnection, options: Options) -> None:
         kept = self._idle.setdefault(key, [])
