@@ -84,7 +84,7 @@ def multiply_store(database: Path, copies: int, later: int) -> None:
             connection.execute(f"PRAGMA {setting}")
         with connection:
             dropped = _drop_derived(connection)
-            counts = {table: connection.execute(f"SELECT {most} FROM {table}").get for table, most in _COUNTED.items()}  # noqa: S608
+            counts = {table: connection.execute(f"SELECT {top} FROM {table}").get for table, top in _COUNTED.items()}  # noqa: S608
             for table in _COPIES:
                 for copy in range(1, copies):
                     _copy_rows(connection, table, counts | {"copy": copy, "later": later})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,6 @@ class Plans:
                 connection.exec_trace = None
 
         return read
-
-
-@pytest.fixture
-async def store(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
-    yield store
-    await store.close()
 
 
 @pytest.fixture
@@ -238,7 +231,7 @@ async def test_a_list_with_two_filters_walks_the_shorter_index(
 
 
 @pytest.mark.parametrize(
-    ("label", "most", "walked"),
+    ("label", "counted", "walked"),
     [
         ("a=b", 1000, "SEARCH labels USING PRIMARY KEY (name=? AND value=?)"),
         ("a=b", 1, "SEARCH labels USING PRIMARY KEY (name=? AND value=?)"),
@@ -247,10 +240,10 @@ async def test_a_list_with_two_filters_walks_the_shorter_index(
     ],
 )
 async def test_labelled_runs_are_walked_newest_first(
-    store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch, label: str, most: int, walked: str
+    store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch, label: str, counted: int, walked: str
 ) -> None:
-    monkeypatch.setattr(run_filter, "_BEYOND", most + 1)
-    monkeypatch.setattr(run_filter, "MAX_COUNTED_RUNS", most)
+    monkeypatch.setattr(run_filter, "_BEYOND", counted + 1)
+    monkeypatch.setattr(run_filter, "MAX_COUNTED_RUNS", counted)
     made = [await store.runs.accept(spec(labels={"a": "b", "c": "d"})) for _ in range(3)]
     await store.runs.accept(spec(labels={"c": "b"}))
     with plans.noted(monkeypatch):
