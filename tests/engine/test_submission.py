@@ -129,12 +129,13 @@ async def test_a_fire_that_is_put_off_at_random_begins_when_it_is_due(
 
 async def test_a_run_says_who_submits_it(tmp_path: Path) -> None:
     clock = SteppedClock()
-    async with staged(tmp_path, clock=clock) as stage:
+    async with staged(tmp_path, hanging, clock=clock) as stage:
         token = caller.CALLER_NAME.set("anna")
         try:
             by_anna = (await stage.engine.submit_run(spec())).run
             by_chat = (await stage.engine.submit_run(msgspec.structs.replace(spec(), submitted_by="telegram:7"))).run
             await stage.engine.cancel_run(by_chat.id)
+            await stage.ended(by_chat)
             caller.CALLER_NAME.set("ben")
             again = await stage.engine.retry_run(by_chat.id)
         finally:
