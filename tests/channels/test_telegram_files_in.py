@@ -15,7 +15,7 @@ from gateway.channels.telegram import waiting
 from gateway.channels.telegram.channel import TelegramChannel
 from gateway.domain.page import Page
 from gateway.domain.run import Run, RunFilter
-from harness.waiting import until
+from harness.waiting import PATIENCE, until
 from tests.support import telegram_server
 from tests.support.inprocess import Serving, serving
 from tests.support.telegram_server import BOT_TOKEN, Telegram, Trouble
@@ -158,6 +158,13 @@ async def test_what_is_said_after_a_file_is_answered_after_it(moongate: Serving,
     assert [run.spec.input for run in await runs(moongate)] == ["first", "second"]
 
 
+async def until_nothing_waits(served: Serving) -> None:
+    """Wait until no message is noted as one that waits: its note goes a moment after its run was stored."""
+    async with asyncio.timeout(PATIENCE):
+        while await served.engine.channels._contexts["telegram"].list_notes("waits:"):
+            await asyncio.sleep(0.01)
+
+
 # --- albums -----------------------------------------------------------------------------------
 
 
@@ -170,7 +177,7 @@ async def test_an_album_is_one_message_with_all_its_files_in_order(moongate: Ser
 
     (run,) = await runs(moongate)
     assert [file.name for file in run.spec.attachments] == ["photo_1.jpg", "photo_2.jpg", "photo_3.jpg"]
-    assert await moongate.engine.channels._contexts["telegram"].list_notes("waits:") == {}
+    await until_nothing_waits(moongate)
 
 
 async def test_albums_whose_parts_come_mixed_are_one_message_each(moongate: Serving, telegram: Telegram) -> None:
@@ -419,7 +426,7 @@ async def test_what_is_said_while_a_file_is_fetched_waits_only_in_its_chat(
 
     found = [(run.spec.input, run.spec.session.rpartition(":")[2]) for run in await runs(moongate)]
     assert found[1:] == [("first", "7"), ("second", "7"), ("third", "7~2")]
-    assert await moongate.engine.channels._contexts["telegram"].list_notes("waits:") == {}
+    await until_nothing_waits(moongate)
 
 
 async def test_what_waits_behind_a_file_outlives_the_gateway(tmp_path: Path, telegram: Telegram) -> None:
@@ -512,8 +519,7 @@ async def test_a_photo_is_not_downloaded_again_when_its_run_is_stored(moongate: 
     update = telegram_update(number, telegram)
     await channel._waiting.add_message(update, context)
     await until(lambda: not channel._waiting._tasks and not channel._waiting._changed.is_set(), "it was looked at")
-    while await context.list_notes("waits:"):
-        await asyncio.sleep(0.01)
+    await until_nothing_waits(moongate)
 
     assert len(await runs(moongate)) == 1
     assert sum(telegram.downloads.values()) == 1
