@@ -211,6 +211,7 @@ async def test_what_waits_for_a_deleted_agent_fails_and_what_is_at_work_goes_on(
     made = await make(moongate)
     first, second = [await submit(moongate, "@@ sleep 1", agentId="reviewer", session=str(n)) for n in range(2)]
     await running(moongate, first["id"])
+    await until(lambda: pace._waiters, "its agent has it")
 
     gone = await ask(moongate, "DELETE", "/api/agents/reviewer")
     pace.release()
