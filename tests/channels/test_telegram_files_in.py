@@ -61,6 +61,13 @@ async def until_answers(telegram: Telegram, count: int, chat: int = 7) -> list[s
     return telegram.chats[chat].texts
 
 
+async def until_nothing_waits(served: Serving) -> None:
+    """Wait until no message is noted as one that waits: its note goes a moment after its run was stored."""
+    async with asyncio.timeout(PATIENCE):
+        while await served.engine.channels._contexts["telegram"].list_notes("waits:"):
+            await asyncio.sleep(0.01)
+
+
 # --- one file ---------------------------------------------------------------------------------
 
 
@@ -156,13 +163,6 @@ async def test_what_is_said_after_a_file_is_answered_after_it(moongate: Serving,
     await until_answers(telegram, 2)
 
     assert [run.spec.input for run in await runs(moongate)] == ["first", "second"]
-
-
-async def until_nothing_waits(served: Serving) -> None:
-    """Wait until no message is noted as one that waits: its note goes a moment after its run was stored."""
-    async with asyncio.timeout(PATIENCE):
-        while await served.engine.channels._contexts["telegram"].list_notes("waits:"):
-            await asyncio.sleep(0.01)
 
 
 # --- albums -----------------------------------------------------------------------------------
