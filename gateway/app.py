@@ -42,8 +42,7 @@ from gateway.process.child import Children
 from gateway.process.scratch import ScratchSpace
 from gateway.security import secret_file, signatures
 from gateway.store.file_directory import FileDirectory
-from gateway.store.sqlite import deliveries as stored_deliveries
-from gateway.store.sqlite import opening
+from gateway.store.sqlite import opening, webhook_uses
 from gateway.store.sqlite.store import SqliteStore
 from gateway.validation import suggest_name
 
@@ -347,7 +346,7 @@ def find_refused_webhooks(config: Config) -> Sequence[RefusedWebhook]:
 
     Reads the database as it is, also while a gateway uses it. If it cannot be read, nothing is found.
     """
-    uses = stored_deliveries.read_webhook_uses(config.database_path, MAX_WEBHOOK_USES)
+    uses = webhook_uses.read_webhook_uses(config.database_path, MAX_WEBHOOK_USES)
     return _make_address_policy(config).find_refused(uses)
 
 

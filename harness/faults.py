@@ -67,7 +67,7 @@ _TRIP_AT_STEPS = """
 import errno, os, signal, stat
 import apsw
 from gateway.store import file_directory
-from gateway.store.sqlite import database, files
+from gateway.store.sql import database, files
 
 def trips(step):
     try:

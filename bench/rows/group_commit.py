@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import inside, measure
 from bench.measure import Sample
 from bench.report import Figure, Result, Row
-from gateway.store.sqlite import database
+from gateway.store.sql import database
 from gateway.store.sqlite.store import SqliteStore
 
 CLIENTS = 64

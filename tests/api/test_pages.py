@@ -11,7 +11,7 @@ import pytest
 
 from gateway.api import paging, reply
 from gateway.domain.run import MAX_LISTED_TEXT_CHARACTERS
-from gateway.store.sqlite.store import SqliteRunStore
+from gateway.store.sql.store import SqliteRunStore
 from harness.waiting import PATIENCE
 from tests.api.client import ask, done, head, submit
 from tests.support.inprocess import Serving, serving

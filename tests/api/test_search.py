@@ -9,9 +9,11 @@ import pytest
 
 from gateway.api.routes import health
 from gateway.domain.search import SearchHit
-from gateway.store.sqlite import database, search
-from gateway.store.sqlite.readers import TimeLimit
-from gateway.store.sqlite.transaction import Reader
+from gateway.store.sql import database
+from gateway.store.sql.readers import TimeLimit
+from gateway.store.sql.transaction import Reader
+from gateway.store.sqlite.database import SqliteDatabase
+from gateway.store.sqlite.dialect import SQLITE
 from harness.waiting import PATIENCE, until
 from tests.api.client import ask, done, submit
 from tests.support.inprocess import Serving, serving
@@ -77,7 +79,7 @@ def count_slowly(reader: Reader, *_: object) -> list[SearchHit]:
 async def test_searches_that_take_long_keep_nobody_else_waiting(
     moongate: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "search_messages", count_slowly)
+    monkeypatch.setattr(SqliteDatabase, "dialect", SQLITE._replace(search_messages=count_slowly))
     monkeypatch.setattr(database, "SEARCH_TIMEOUT_SECONDS", PATIENCE)
     task = await submit(moongate, "hi")
     bombs = [asyncio.create_task(ask(moongate, "GET", "/api/search?q=hi")) for _ in range(5)]
@@ -96,7 +98,7 @@ async def test_searches_that_take_long_keep_nobody_else_waiting(
 async def test_a_search_whose_client_goes_away_ends(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = moongate.engine._store._database._slow_reader._limits
     with monkeypatch.context() as patch:
-        patch.setattr(search, "search_messages", count_slowly)
+        patch.setattr(SqliteDatabase, "dialect", SQLITE._replace(search_messages=count_slowly))
         patch.setattr(database, "SEARCH_TIMEOUT_SECONDS", PATIENCE)
         asking = asyncio.create_task(ask(moongate, "GET", "/api/search?q=hi"))
         await until(lambda: any(limit.is_started for limit in limits), "it searches")
@@ -107,7 +109,7 @@ async def test_a_search_whose_client_goes_away_ends(moongate: Serving, monkeypat
 
 
 async def test_a_search_that_takes_too_long_says_so(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "search_messages", count_slowly)
+    monkeypatch.setattr(SqliteDatabase, "dialect", SQLITE._replace(search_messages=count_slowly))
     monkeypatch.setattr(database, "SEARCH_TIMEOUT_SECONDS", 1.0)
 
     answer = await ask(moongate, "GET", "/api/search?q=hi")

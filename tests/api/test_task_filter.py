@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.store.sqlite import run_filter
+from gateway.store.sql import run_filter
 from tests.api.client import ask, done, stream, submit
 from tests.support.inprocess import Serving, serving
 

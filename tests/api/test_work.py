@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.store.sqlite import end_counts
+from gateway.store.sql import end_counts
 from tests.contracts.stores import START, SteppedClock
 from tests.support.inprocess import serving
 

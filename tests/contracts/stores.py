@@ -17,7 +17,7 @@ from gateway.domain.page import Page
 from gateway.domain.ports.store import Commit, Store
 from gateway.domain.queue import AdmissionRules, RunLimits
 from gateway.domain.run import AttemptResult, Move, Outcome, Run, RunFilter, RunSpec, Source
-from gateway.store.sqlite import pieces
+from gateway.store.sql import pieces
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
 

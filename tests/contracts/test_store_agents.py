@@ -14,7 +14,7 @@ from gateway.domain.queue import AdmissionRules, AgentLoad, RunLimits
 from gateway.domain.run import Outcome, RunSpec, Source, Status
 from gateway.domain.session import Role
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
-from gateway.store.sqlite import agents
+from gateway.store.sql import agents
 from tests.contracts.stores import ALL, LIMITS, PAGE, START, Shelf, SteppedClock, Told, claim_one, finish, key, spec
 
 DRAFT = AgentDraft(slug="reviewer", name="The reviewer", model="m", system_prompt="Review.", max_concurrent=3)

@@ -399,7 +399,7 @@ async def test_deliveries_are_listed_and_counted_by_their_kind_and_a_part_of_the
 
 
 async def test_a_count_stops_at_its_limit_and_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.store.sqlite.deliveries.MAX_COUNTED_DELIVERIES", 2)
+    monkeypatch.setattr("gateway.store.sql.deliveries.MAX_COUNTED_DELIVERIES", 2)
     await ended(store, HOOK, OTHER, Target(kind="telegram", address="7", format="chat"))
 
     counted = await store.deliveries.count(ANY)

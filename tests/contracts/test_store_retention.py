@@ -15,7 +15,7 @@ from gateway.domain.queue import GatewayCounts
 from gateway.domain.run import Run
 from gateway.domain.search import SearchQuery
 from gateway.errors import RunNotFound
-from gateway.store.sqlite import pieces, pruning
+from gateway.store.sql import pieces, pruning
 from tests.contracts.stores import ALL, PAGE, START, TRIED, SteppedClock, claim_one, finish, key, spec
 
 DAY = 86_400_000

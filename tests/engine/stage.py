@@ -19,7 +19,8 @@ from gateway.engine.engine import Engine
 from gateway.engine.execution.owner import Owner
 from gateway.process import identity
 from gateway.store.file_directory import FileDirectory
-from gateway.store.sqlite.store import NounStore, SqliteStore
+from gateway.store.sql.store import NounStore
+from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
 from tests.contracts.stores import spec
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from gateway.domain.budget import CalendarDays
 from gateway.domain.times import wall_clock
-from gateway.store.sqlite.database import Database
-from gateway.store.sqlite.transaction import StoreLimits
+from gateway.store.sql.transaction import StoreLimits
+from gateway.store.sqlite.database import SqliteDatabase
 
 
 @asynccontextmanager
-async def open_database(directory: Path) -> AsyncIterator[Database]:
+async def open_database(directory: Path) -> AsyncIterator[SqliteDatabase]:
     """Open the database of a directory; create it if there is none."""
-    database = Database(directory / "moongate.db", wall_clock, CalendarDays(), StoreLimits(100, 1_000_000))
+    database = SqliteDatabase(directory / "moongate.db", wall_clock, CalendarDays(), StoreLimits(100, 1_000_000))
     try:
         yield database
     finally:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.store.sqlite.bounded import LimitedRows
+from gateway.store.sql.bounded import LimitedRows
 
 
 @pytest.mark.parametrize(

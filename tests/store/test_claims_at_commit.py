@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.run import Status
-from gateway.store.sqlite import sessions
+from gateway.store.sql import sessions
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import LIMITS, Told, spec
 

@@ -13,9 +13,9 @@ import pytest
 
 from gateway.domain.run import Status
 from gateway.domain.times import HOUR_MILLISECONDS, MINUTE_MILLISECONDS
-from gateway.store.sqlite import end_counts, pieces
+from gateway.store.sql import end_counts, pieces
+from gateway.store.sql.transaction import Reader, Transaction
 from gateway.store.sqlite.store import SqliteStore
-from gateway.store.sqlite.transaction import Reader, Transaction
 from tests.contracts.stores import START, SteppedClock, claim_one, finish, spec
 from tests.store.test_search_migration import made_before
 

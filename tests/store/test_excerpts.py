@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gateway.store.sqlite.excerpts import MAX_EXCERPT_CHARACTERS, MAX_EXCERPT_WORDS, cut_excerpt
+from gateway.store.sql.excerpts import MAX_EXCERPT_CHARACTERS, MAX_EXCERPT_WORDS, cut_excerpt
 
 
 def mark(text: str) -> str:

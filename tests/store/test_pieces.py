@@ -12,10 +12,10 @@ import pytest
 from gateway.domain.event import Text
 from gateway.domain.page import Page
 from gateway.domain.search import SearchQuery, SearchTerm
-from gateway.store.sqlite import notes, pieces, pruning
-from gateway.store.sqlite.pieces import ROWS_BETWEEN_LOOKS, Piece, delete_some
+from gateway.store.sql import notes, pieces, pruning
+from gateway.store.sql.pieces import ROWS_BETWEEN_LOOKS, Piece, delete_some
+from gateway.store.sql.transaction import Reader, Transaction
 from gateway.store.sqlite.store import SqliteStore
-from gateway.store.sqlite.transaction import Reader, Transaction
 from harness.waiting import PATIENCE
 from tests.contracts.stores import SteppedClock, claim_one, done, finish, key, spec
 

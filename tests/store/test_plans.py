@@ -22,9 +22,10 @@ from gateway.domain.schedule import FirePlan, PlannedRun, Schedule, ScheduleSpec
 from gateway.domain.search import SearchQuery, SearchTerm
 from gateway.domain.session import SessionFilter
 from gateway.errors import DeliveryNotFound
-from gateway.store.sqlite import lanes, opening, run_filter, sessions
-from gateway.store.sqlite.database import Database
-from gateway.store.sqlite.readers import TimeLimit
+from gateway.store.sql import lanes, run_filter, sessions
+from gateway.store.sql.readers import TimeLimit
+from gateway.store.sqlite import opening
+from gateway.store.sqlite.database import SqliteDatabase
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import LIMITS, TRIED, SteppedClock, claim_one, finish, spec
 
@@ -59,11 +60,11 @@ class Plans:
     def noted(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         self.lines.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(Database, "_run_query", self._read(Database._run_query))
+            patch.setattr(SqliteDatabase, "_run_query", self._read(SqliteDatabase._run_query))
             yield
 
     def _read(self, inner: Any) -> Any:
-        def read(database: Database, query: Any, connection: apsw.Connection, limit: TimeLimit) -> Any:
+        def read(database: SqliteDatabase, query: Any, connection: apsw.Connection, limit: TimeLimit) -> Any:
             connection.exec_trace = lambda cursor, sql, bindings: self.note(connection, sql, bindings)
             try:
                 return inner(database, query, connection, limit)

@@ -9,10 +9,10 @@ from gateway.domain.budget import UsageGrouping
 from gateway.domain.event import Usage
 from gateway.domain.schedule import Schedule, ScheduleSpec
 from gateway.domain.token import Scope, Ticket, Token
-from gateway.store.sqlite import store as module
-from gateway.store.sqlite.schedules import FIRE_RETENTION_MS
+from gateway.store.sql import store as module
+from gateway.store.sql.schedules import FIRE_RETENTION_MS
+from gateway.store.sql.usage import USAGE_RETENTION_DAYS
 from gateway.store.sqlite.store import SqliteStore
-from gateway.store.sqlite.usage import USAGE_RETENTION_DAYS
 from tests.contracts.stores import START, SteppedClock, claim_one, done, finish, key, spec
 
 DAY = 86_400_000

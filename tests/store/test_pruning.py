@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.delivery import Delivery, DeliveryCounts, DeliveryStatus, Target
 from gateway.domain.run import Run, Source, Status
-from gateway.store.sqlite import pruning
+from gateway.store.sql import pruning
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import PAGE, START, TRIED, SteppedClock, claim_one, finish, spec
 

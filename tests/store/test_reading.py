@@ -10,16 +10,16 @@ import apsw
 import pytest
 
 from gateway.errors import TimedOut, Unavailable
-from gateway.store.sqlite import database as module
-from gateway.store.sqlite.database import Database
+from gateway.store.sql import database as module
+from gateway.store.sql.transaction import Reader, Transaction
+from gateway.store.sqlite.database import SqliteDatabase
 from gateway.store.sqlite.opening import READER_CACHE_KIBIBYTES
-from gateway.store.sqlite.transaction import Reader, Transaction
 from harness.waiting import PATIENCE, until
 from tests.store.databases import open_database
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
     async with open_database(tmp_path) as opened:
         yield opened
 
@@ -39,7 +39,7 @@ def break_off(reader: Reader) -> None:
     raise LookupError("as a query with a bug")
 
 
-async def test_a_reader_sees_new_rows_after_an_error_in_a_read(database: Database) -> None:
+async def test_a_reader_sees_new_rows_after_an_error_in_a_read(database: SqliteDatabase) -> None:
     for name in ("a", "b"):
         await database.write(add_note(name))
     errors = []
@@ -67,7 +67,7 @@ async def test_the_writer_works_on_the_newest_state_after_an_error_in_an_operati
         assert caught.value.__traceback__ is not None, "it keeps the frame with the cursor"
 
 
-async def test_a_statement_is_reset_when_its_operation_ends(database: Database) -> None:
+async def test_a_statement_is_reset_when_its_operation_ends(database: SqliteDatabase) -> None:
     for name in ("a", "b"):
         await database.write(add_note(name))
 
@@ -88,7 +88,7 @@ def count_slowly(reader: Reader) -> int:
     return int(reader.execute(endless).get)
 
 
-async def test_a_reader_keeps_only_some_pages_of_a_large_table_in_memory(database: Database) -> None:
+async def test_a_reader_keeps_only_some_pages_of_a_large_table_in_memory(database: SqliteDatabase) -> None:
     value, count = "x" * 1000, 5 * READER_CACHE_KIBIBYTES
     await database.write(
         lambda tx: (
@@ -104,14 +104,15 @@ async def test_a_reader_keeps_only_some_pages_of_a_large_table_in_memory(databas
         return int(reader.execute("SELECT sum(length(value)) FROM notes").get)
 
     size = await database.read(read_all)
-    [reader] = [one for one in database._readers._connections if one.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0]]
+    opened = [one.connection for one in database._readers._connections]
+    [reader] = [one for one in opened if one.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0]]
     kept, _ = reader.status(apsw.SQLITE_DBSTATUS_CACHE_USED)
 
     assert size > 4 * READER_CACHE_KIBIBYTES * 1024
     assert READER_CACHE_KIBIBYTES * 1024 / 2 < kept < READER_CACHE_KIBIBYTES * 1024 * 1.3  # SQLite adds what it needs
 
 
-async def test_a_read_that_takes_too_long_is_ended(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_read_that_takes_too_long_is_ended(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "READ_TIMEOUT_SECONDS", 0.05)
 
     with pytest.raises(TimedOut, match="longer than"):
@@ -120,7 +121,7 @@ async def test_a_read_that_takes_too_long_is_ended(database: Database, monkeypat
     assert await database.read(count_notes) == 0
 
 
-async def test_a_read_whose_caller_goes_away_ends_and_frees_its_thread(database: Database) -> None:
+async def test_a_read_whose_caller_goes_away_ends_and_frees_its_thread(database: SqliteDatabase) -> None:
     reading = [asyncio.create_task(database.read(count_slowly)) for _ in range(module.READER_CONNECTIONS * 2)]
     await until(lambda: sum(limit.is_started for limit in database._readers._limits) == 2, "both threads read")
     for one in reading:

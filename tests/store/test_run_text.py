@@ -9,7 +9,7 @@ import pytest
 from gateway.domain.page import Page
 from gateway.domain.run import RunFilter
 from gateway.domain.search import SearchTerm
-from gateway.store.sqlite import run_text
+from gateway.store.sql import run_text
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import spec
 

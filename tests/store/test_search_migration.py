@@ -10,7 +10,8 @@ import pytest
 from gateway.domain import search
 from gateway.domain.page import Page
 from gateway.domain.search import SearchQuery
-from gateway.store.sqlite import opening, pieces
+from gateway.store.sql import pieces
+from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import claim_one, done, finish, spec
 

@@ -24,7 +24,8 @@ from gateway.domain.token import Scope, Token
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, NotFound, ScheduleNotFound, Unreadable
 from gateway.process.identity import Identity
-from gateway.store.sqlite import opening, sessions, unreadable
+from gateway.store.sql import sessions, unreadable
+from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import ALL, LIMITS, PAGE, START, SteppedClock, Told, claim_one, finish, key, rules, spec
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from gateway.domain.address_policy import WebhookUse
 from gateway.domain.delivery import Target
 from gateway.domain.schedule import Schedule, ScheduleSpec
-from gateway.store.sqlite.deliveries import read_webhook_uses
 from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.webhook_uses import read_webhook_uses
 from tests.contracts.stores import START
 
 HOOK = Target(kind="webhook", address="https://one.example/hook")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.domain.session import SessionKey
-from gateway.store.sqlite import workspaces
+from gateway.store.sql import workspaces
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import PAGE, START, claim_one, finish, spec
 

@@ -1,118 +1,47 @@
-"""Threads that read: each has a read-only connection of its own, and each read has a time limit.
+"""A connection that only reads, and ends a read that takes too long.
 
 SQLite asks between the steps of a statement whether to go on: https://www.sqlite.org/c3ref/progress_handler.html.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import apsw
 
-from gateway.errors import TimedOut, Unavailable
+from gateway.store.sql.readers import TimeLimit
 from gateway.store.sqlite import opening
-
-T = TypeVar("T")
 
 #: steps of SQLite's virtual machine between two checks of the time: a few milliseconds. Each check needs Python's
 #: lock, for which a read may have to wait while the rest of the gateway is busy
 STEPS_BETWEEN_TIME_CHECKS = 50_000
 
 
-class TimeLimit:
-    """Until when one read may go on."""
+class SqliteReadConnection:
+    """A read-only connection to a database that is open for writing."""
 
-    def __init__(self, seconds: float) -> None:
-        #: seconds that the read may take
-        self.seconds = seconds
-        #: set when nobody waits for the result any more
-        self.abandoned = False
-        #: set when the pool closes
-        self.closing = False
-        self._until = float("inf")
+    def __init__(self, path: Path) -> None:
+        self.connection = opening.open_reader(path)
 
-    def start(self) -> None:
-        """Count from now on: the time in which the read waited for a thread is not its own."""
-        self._until = time.monotonic() + self.seconds
-
-    @property
-    def is_started(self) -> bool:
-        """Whether the read has begun."""
-        return self._until < float("inf")
-
-    def is_reached(self) -> bool:
-        """Return whether the read has to end now."""
-        return self.abandoned or self.closing or time.monotonic() >= self._until
-
-    def check(self) -> None:
-        """End a read that works on rows in Python.
+    @contextmanager
+    def limited(self, limit: TimeLimit) -> Iterator[None]:
+        """End the statements that are still running when a limit is reached.
 
         Raises:
-            TimedOut, Unavailable: the limit is reached.
+            TimedOut, Unavailable: a statement was ended.
         """
-        if self.is_reached():
-            raise self.explain_end()
-
-    def explain_end(self) -> TimedOut | Unavailable:
-        """Return the error of a read that had to end."""
-        if self.closing:
-            return Unavailable("the gateway is stopping.")
-        return TimedOut(
-            f"reading the database took longer than {self.seconds:g} s.",
-            remedy="Ask for less at once, or try again when the gateway has less to do.",
-        )
-
-
-class ReaderPool:
-    """Reads a database in threads of its own. Use from one event loop."""
-
-    def __init__(self, path: Path, name: str, threads: int) -> None:
-        self._path = path
-        self._local = threading.local()
-        self._connections: list[apsw.Connection] = []
-        self._limits: set[TimeLimit] = set()
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
-
-    async def run_read(self, read: Callable[[apsw.Connection, TimeLimit], T], seconds: float) -> T:
-        """Run a read in one of the threads. A caller that is cancelled ends its read.
-
-        Raises:
-            TimedOut: it took longer than so many seconds.
-        """
-        limit = TimeLimit(seconds)
-        self._limits.add(limit)
+        self.connection.set_progress_handler(limit.is_reached, STEPS_BETWEEN_TIME_CHECKS)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._run_in_thread, read, limit)
-        except asyncio.CancelledError:
-            limit.abandoned = True
-            raise
-        finally:
-            self._limits.discard(limit)
-
-    def _run_in_thread(self, read: Callable[[apsw.Connection, TimeLimit], T], limit: TimeLimit) -> T:
-        if not hasattr(self._local, "connection"):
-            self._local.connection = opening.open_reader(self._path)
-            self._connections.append(self._local.connection)
-        limit.start()
-        connection: apsw.Connection = self._local.connection
-        connection.set_progress_handler(limit.is_reached, STEPS_BETWEEN_TIME_CHECKS)
-        try:
-            return read(connection, limit)
+            yield
         except apsw.InterruptError:
             raise limit.explain_end() from None
         finally:
-            connection.set_progress_handler(None)
+            self.connection.set_progress_handler(None)
+
+    def interrupt(self) -> None:
+        """Do nothing: each statement asks often enough whether its limit is reached."""
 
     def close(self) -> None:
-        """End the reads under way, and close the connections. This blocks for a moment."""
-        for limit in list(self._limits):
-            limit.closing = True
-        self._threads.shutdown()
-        for connection in self._connections:
-            connection.close()
+        self.connection.close()

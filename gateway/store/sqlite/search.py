@@ -13,10 +13,10 @@ from gateway.domain.page import Page
 from gateway.domain.search import SearchHit, SearchQuery, SearchTerm, separate_characters
 from gateway.domain.session import Role
 from gateway.domain.unreadable import RowKind
-from gateway.store.sqlite.excerpts import MATCH_BEGIN, MATCH_END, cut_excerpt
-from gateway.store.sqlite.pieces import Piece
-from gateway.store.sqlite.transaction import Reader, Transaction
-from gateway.store.sqlite.unreadable import decode_rows
+from gateway.store.sql.excerpts import MATCH_BEGIN, MATCH_END, cut_excerpt
+from gateway.store.sql.pieces import Piece
+from gateway.store.sql.transaction import Reader, Transaction
+from gateway.store.sql.unreadable import decode_rows
 
 #: characters of a message that are indexed; the migrations use the same number
 MAX_INDEXED_CHARACTERS = 65536
@@ -59,6 +59,16 @@ def _decode_hit(row: Sequence[Any]) -> SearchHit:
         snippet=excerpt.text,
         matches=excerpt.matches,
     )
+
+
+def find_runs_of_messages(reader: Reader, terms: tuple[SearchTerm, ...], limit: int) -> list[int]:
+    """Return the numbers of the runs of the newest messages that match, of at most so many messages."""
+    rows = reader.execute(
+        "SELECT runs.seq FROM (SELECT rowid AS message FROM words WHERE words MATCH ? ORDER BY rowid DESC LIMIT ?)"
+        " CROSS JOIN transcript ON transcript.id = message CROSS JOIN runs ON runs.id = transcript.run",
+        (match_expression(terms), limit),
+    )
+    return [seq for (seq,) in rows]
 
 
 def match_expression(terms: tuple[SearchTerm, ...]) -> str:

@@ -13,7 +13,7 @@ from gateway.domain.event import Text
 from gateway.domain.ports.backend import Turn
 from gateway.domain.retention import Retention
 from gateway.engine.background import workspace_removal
-from gateway.store.sqlite import workspaces
+from gateway.store.sql import workspaces
 from harness.waiting import PATIENCE, until
 from tests.contracts.stores import SteppedClock
 from tests.engine.stage import Anything, Stage, hanging, staged

@@ -17,7 +17,7 @@ from gateway.engine import storage_retry
 from gateway.engine.execution import worker
 from gateway.engine.execution.attempt_files import AttemptFiles
 from gateway.errors import StorageFull, Unavailable
-from gateway.store.sqlite import claiming
+from gateway.store.sql import claiming
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE, until
 from tests.contracts.stores import SteppedClock, spec

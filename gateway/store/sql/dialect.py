@@ -1,0 +1,36 @@
+"""What the two databases say in different words. All other statements are the same, as PostgreSQL translates them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.domain.page import Page
+from gateway.domain.search import SearchHit, SearchQuery, SearchTerm
+
+if TYPE_CHECKING:
+    from gateway.domain.session import Message
+    from gateway.store.sql.transaction import Connection, Reader, Transaction
+
+
+class Dialect(NamedTuple):
+    """The statements and functions of one database."""
+
+    #: returns the number of the last change, 0 if there was none
+    last_change: str
+    #: returns the size of the database in bytes
+    database_size: str
+    #: returns id, name and address of each webhook to which enabled schedules deliver; takes a limit
+    scheduled_webhooks: str
+    #: is true of a schedule that has a label, which is its parameter
+    has_label: str
+    #: runs a statement that inserts one row; returns its `seq`
+    insert: Callable[[Connection, str, Any], int]
+    #: returns the messages that match, newest first
+    search_messages: Callable[[Reader, SearchQuery, Page], list[SearchHit]]
+    #: returns the numbers of the runs of the newest messages that match, at most so many messages
+    find_runs_of_messages: Callable[[Reader, tuple[SearchTerm, ...], int], list[int]]
+    #: indexes the messages of a session that were just written, from this number on
+    index_messages: Callable[[Transaction, str, int, Sequence[Message]], None]
+    #: indexes some old messages again; returns whether there may be more of them
+    reindex_message_batch: Callable[[Transaction], bool]

@@ -1,0 +1,81 @@
+"""The workspaces of sessions: which directory belongs to which session, and which ones nobody uses any more.
+
+A row outlives its session until the directory is removed, so that a crash leaves no directory behind, and a later
+session of the same key never gets the files of an earlier one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.domain import ids
+from gateway.store.sql.transaction import Reader, Transaction
+
+#: how much later a workspace may have been used than is stored
+WORKSPACE_USE_PRECISION_MILLISECONDS = 3_600_000
+#: how many workspaces one step releases or lists
+MAX_WORKSPACES_AT_ONCE = 100
+_SESSION_HAS_OPEN_RUNS = (
+    "EXISTS (SELECT 1 FROM runs INDEXED BY runs_lane"
+    " WHERE runs.session = workspaces.session AND status IN ('queued', 'running'))"
+)
+_SESSION_IS_RUNNING = (
+    "EXISTS (SELECT 1 FROM runs INDEXED BY runs_head"
+    " WHERE runs.session = workspaces.session AND (status = 'running' OR ready = 1) AND status = 'running')"
+)
+
+
+def find_recent_workspace(reader: Reader, session: str) -> str | None:
+    """Return the name of a session's workspace, if it was used so recently that this need not be written again."""
+    since = reader.now - WORKSPACE_USE_PRECISION_MILLISECONDS
+    row = reader.execute(
+        "SELECT name FROM workspaces WHERE session = ? AND released = 0 AND used > ?", (session, since)
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
+def open_workspace(tx: Transaction, session: str) -> str:
+    """Return the name of a session's workspace, marked as used now; a new name if it has none."""
+    row = tx.execute(
+        "UPDATE workspaces SET used = ? WHERE session = ? AND released = 0 RETURNING name", (tx.now, session)
+    ).fetchone()
+    if row is not None:
+        return str(row[0])
+    name = ids.make_ulid(tx.now).lower()
+    tx.execute(  # a run that is asked to stop may work on while its session is deleted
+        "INSERT INTO workspaces (name, session, used, released)"
+        " VALUES (?1, ?2, ?3, iif(EXISTS (SELECT 1 FROM sessions WHERE key = ?2), 0, 1))",
+        (name, session, tx.now),
+    )
+    return name
+
+
+def release_workspace(tx: Transaction, session: str) -> None:
+    """Give up the workspace of a session: it will be removed."""
+    tx.execute("UPDATE workspaces SET released = 1 WHERE session = ? AND released = 0", (session,))
+
+
+def release_unused(tx: Transaction, before: int) -> int:
+    """Give up workspaces that were not used since then, unless their session has open runs. Returns their number."""
+    tx.execute(
+        "UPDATE workspaces SET released = 1 WHERE name IN (SELECT name FROM workspaces INDEXED BY workspaces_used"
+        f" WHERE released = 0 AND used <= ? AND NOT {_SESSION_HAS_OPEN_RUNS} LIMIT {MAX_WORKSPACES_AT_ONCE})",
+        (before,),
+    )
+    return tx.changes_made()
+
+
+def list_released(reader: Reader, after: str = "") -> list[str]:
+    """Return the names of some workspaces to remove, in their order. The agents of their sessions have ended."""
+    rows = reader.execute(
+        "SELECT name FROM workspaces INDEXED BY workspaces_released"
+        f" WHERE released = 1 AND name > ? AND NOT {_SESSION_IS_RUNNING} ORDER BY name LIMIT {MAX_WORKSPACES_AT_ONCE}",
+        (after,),
+    )
+    return [str(name) for (name,) in rows]
+
+
+def forget_workspaces(tx: Transaction, names: Sequence[str]) -> None:
+    """Forget workspaces whose directories are removed."""
+    for name in names:
+        tx.execute("DELETE FROM workspaces WHERE name = ? AND released = 1", (name,))
