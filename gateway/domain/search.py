@@ -109,11 +109,11 @@ def parse_terms(query: str, field: str = "q") -> tuple[SearchTerm, ...]:
 
 def match_terms(text: str, terms: tuple[SearchTerm, ...]) -> bool:
     """Return whether a text has all words that must occur, and none that must not; words are as in the index."""
-    words = _list_words(text)
+    words = list_words(text)
     return all(_has_phrase(words, term) is not term.excluded for term in terms)
 
 
-def _list_words(text: str) -> list[str]:
+def list_words(text: str) -> list[str]:
     if text.isascii():
         return _WORD_PATTERN.findall(text.lower())
     plain = unicodedata.normalize("NFD", separate_characters(text).casefold())
@@ -121,7 +121,7 @@ def _list_words(text: str) -> list[str]:
 
 
 def _has_phrase(words: list[str], term: SearchTerm) -> bool:
-    wanted = _list_words(term.text)
+    wanted = list_words(term.text)
     *first, last = wanted or [""]
     if not first:
         return any(word.startswith(last) for word in words) if term.prefix else last in words

@@ -17,9 +17,11 @@ from gateway.domain.page import Page
 from gateway.domain.ports.store import Commit, Store
 from gateway.domain.queue import AdmissionRules, RunLimits
 from gateway.domain.run import AttemptResult, Move, Outcome, Run, RunFilter, RunSpec, Source
+from gateway.store.postgres.store import PostgresStore
 from gateway.store.sql import pieces
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
+from tests.support import postgres
 
 #: higher than any test needs
 LIMITS = RunLimits(total=1000, agents={"main": 1000, "other": 1000})
@@ -62,7 +64,18 @@ class Sqlite:
         return SqliteStore(directory / "moongate.db", **options)
 
 
-KINDS: list[Kind] = [Sqlite()]
+class Postgres:
+    name = "postgres"
+
+    def open(self, directory: Path, **options: Any) -> Store:
+        """Open the store in a database that the directory names."""
+        named = directory / "database"
+        if not named.exists():
+            named.write_text(postgres.create_database())
+        return PostgresStore(postgres.shared_server().url(named.read_text()), **options)
+
+
+KINDS: list[Kind] = [Sqlite(), Postgres()]
 
 
 class Shelf:

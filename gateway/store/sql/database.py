@@ -177,7 +177,7 @@ class Database(ABC):
         """Begin a transaction that no other excludes. Returns its time, in milliseconds since 1970 UTC."""
 
     @abstractmethod
-    def _commit(self) -> None:
+    def _commit(self, written: Transaction) -> None:
         """Commit: when this returns, the transaction is on disk."""
 
     @abstractmethod
@@ -249,7 +249,7 @@ class Database(ABC):
                 last(transaction)
                 transaction.close_cursors()
             transaction.write_deferred()
-            self._commit()
+            self._commit(transaction)
             transaction.is_claim_due |= alone
         except Exception as error:
             self._roll_back()

@@ -119,7 +119,7 @@ def _find_waiting_duplicate(tx: Transaction, spec: RunSpec) -> Run | None:
     rows = tx.execute(
         f"SELECT {run_queries.RUN_COLUMNS} FROM {OPEN_RUNS_OF_SESSION} AND status = 'queued' AND source = ?2"
         " AND iif(json_valid(spec), json_extract(spec, '$.input'), NULL) = ?3"
-        " AND iif(json_valid(spec), json_extract(spec, '$.attachments'), 0) IS NULL ORDER BY seq LIMIT 1",
+        " AND iif(json_valid(spec), json_extract(spec, '$.attachments'), '') IS NULL ORDER BY seq LIMIT 1",
         (spec.session, spec.source, spec.input),
     )
     return next(iter(run_queries.decode_runs(tx, rows)), None)

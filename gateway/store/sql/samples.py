@@ -65,7 +65,7 @@ def add_sample(tx: Transaction, sample: Sample) -> None:
 def list_samples(reader: Reader, since: int, until: int, step: int) -> list[Sample]:
     rows = reader.execute(
         "SELECT at / ?3 * ?3, avg(running), avg(queued), avg(ended), avg(failed), avg(accept_ms),"
-        " CAST(avg(memory_bytes) AS INTEGER), avg(cpu_percent), max(loop_lag_ms), CAST(avg(database_bytes) AS INTEGER)"
+        " avg(memory_bytes), avg(cpu_percent), max(loop_lag_ms), avg(database_bytes)"
         " FROM samples WHERE at >= ?1 AND at < ?2 GROUP BY at / ?3 ORDER BY 1",
         (since, until, step),
     )
@@ -77,10 +77,10 @@ def list_samples(reader: Reader, since: int, until: int, step: int) -> list[Samp
             ended=ended,
             failed=failed,
             accept_ms=accept_ms,
-            memory_bytes=memory_bytes,
+            memory_bytes=int(memory_bytes),
             cpu_percent=cpu_percent,
             loop_lag_ms=loop_lag_ms,
-            database_bytes=database_bytes,
+            database_bytes=int(database_bytes),
         )
         for (
             at,

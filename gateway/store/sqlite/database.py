@@ -14,7 +14,7 @@ from gateway.domain.times import Clock
 from gateway.errors import StorageFull, Unavailable, Unreadable
 from gateway.store.sql.database import Database
 from gateway.store.sql.dialect import Dialect
-from gateway.store.sql.transaction import Connection, StoreLimits
+from gateway.store.sql.transaction import Connection, StoreLimits, Transaction
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.database_files import DatabaseFiles
 from gateway.store.sqlite.dialect import SQLITE
@@ -54,7 +54,7 @@ class SqliteDatabase(Database):
         self._writer.execute("BEGIN IMMEDIATE")
         return now
 
-    def _commit(self) -> None:
+    def _commit(self, _: Transaction) -> None:
         self._writer.execute("COMMIT")
         self._files.check_files()
 

@@ -1,0 +1,176 @@
+"""The database on a PostgreSQL server, which several gateways and workers share.
+
+All of them write under one lock, one transaction after the other, as the writers of a SQLite file do. So every rule of
+the shared statements holds here without another thought: limits are counted while nobody else changes them, and the
+numbers of the changes feed have no gap and become visible in their order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import ClassVar
+
+import msgspec
+import psycopg
+from psycopg import errors
+from psycopg.pq import TransactionStatus
+
+from gateway.domain.budget import CalendarDays
+from gateway.domain.times import Clock, wall_clock
+from gateway.errors import StorageFull, Unavailable
+from gateway.store.postgres import opening
+from gateway.store.postgres.commit_listener import COMMIT_CHANNEL, CommitListener
+from gateway.store.postgres.connection import PostgresConnection
+from gateway.store.postgres.dialect import POSTGRES
+from gateway.store.postgres.readers import PostgresReadConnection
+from gateway.store.sql.database import HOUSEKEEPING_READ_TIMEOUT_SECONDS, Database
+from gateway.store.sql.dialect import Dialect
+from gateway.store.sql.transaction import StoreLimits, Transaction
+
+#: the last part returns the time of the server in milliseconds, which is the same for all its users, and the number of
+#: the transaction
+_BEGIN = (
+    f"BEGIN; SELECT pg_advisory_xact_lock({opening.LOCK_SPACE}, {opening.WRITE_LOCK});"
+    "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_current_xact_id()::text"
+)
+_TELL = f"SELECT pg_notify('{COMMIT_CHANNEL}', pg_backend_pid()::text);"
+#: seconds in which a server that was lost during a commit must tell whether it was made, and between two questions
+COMMIT_DOUBT_SECONDS, COMMIT_DOUBT_PAUSE_SECONDS = 15.0, 0.2
+
+
+class PostgresDatabase(Database):
+    """`Database` on a server."""
+
+    dialect: ClassVar[Dialect] = POSTGRES
+
+    def __init__(self, url: str, clock: Clock | None, days: CalendarDays, limits: StoreLimits) -> None:
+        """Connect; create or migrate the schema as needed.
+
+        Args:
+            clock: None for the clock of the server, which is the same for all its users.
+
+        Raises:
+            ConfigError: the server cannot be used.
+        """
+        self._url = url
+        self._where = opening.describe_server(url)
+        self._given_clock = clock
+        #: milliseconds by which the server's clock is ahead of this machine's
+        self._ahead = 0
+        opening.prepare_database(url, clock or wall_clock)
+        #: the number of the transaction in progress
+        self._transaction_number = ""
+        self._commits = CommitListener(url)
+        writer = self._connect_writer()
+        super().__init__(writer, self.tell_time, days, limits)
+
+    def tell_time(self) -> int:
+        """Return the time of the server, as far as it is known: in milliseconds since 1970 UTC."""
+        return self._given_clock() if self._given_clock is not None else wall_clock() + self._ahead
+
+    async def count_external_commits(self) -> int:
+        return self._commits.count
+
+    def set_concurrent_writer(self, present: bool) -> None:
+        """Do nothing: the server's lock is fair, so that nobody starves."""
+
+    def _connect_writer(self) -> PostgresConnection:
+        made = opening.connect(self._url, timeout_seconds=opening.WRITE_TIMEOUT_SECONDS)
+        self._commits.own_writer = made.info.backend_pid
+        self._writer = PostgresConnection(made)
+        return self._writer
+
+    def _open_reader(self) -> PostgresReadConnection:
+        return PostgresReadConnection(self._url, HOUSEKEEPING_READ_TIMEOUT_SECONDS)
+
+    def _begin(self) -> int:
+        try:
+            return self._begin_once()
+        except psycopg.OperationalError:
+            if not self._writer.psycopg.closed:
+                raise
+        self._connection = self._connect_writer()  # the server was restarted, or replaced by its replica
+        return self._begin_once()
+
+    def _begin_once(self) -> int:
+        before = wall_clock()
+        cursor = self._writer.psycopg.execute(_BEGIN, prepare=False)
+        while cursor.nextset():
+            pass
+        row = cursor.fetchone()
+        assert row is not None
+        now, self._transaction_number = row
+        if self._given_clock is not None:
+            return self._given_clock()
+        self._ahead = now - (before + wall_clock()) // 2
+        return now  # type: ignore[no-any-return]
+
+    def _commit(self, written: Transaction) -> None:
+        told = (
+            f"SELECT pg_notify('{COMMIT_CHANNEL}', pg_backend_pid()::text);"
+            if written.events or written.changes
+            else ""
+        )
+        try:
+            self._writer.psycopg.execute(f"{told} COMMIT", prepare=False)
+        except psycopg.OperationalError:
+            if not self._writer.psycopg.closed or not self._was_committed():
+                raise
+
+    def _was_committed(self) -> bool:
+        """Ask whether a commit whose answer was lost was made.
+
+        Raises:
+            psycopg.OperationalError: the server does not answer in time, or has been replaced by one that does not know
+                the transaction.
+        """
+        deadline = time.monotonic() + COMMIT_DOUBT_SECONDS
+        while True:
+            with contextlib.suppress(psycopg.OperationalError):
+                self._connection = self._connect_writer()
+                row = self._writer.psycopg.execute(
+                    "SELECT pg_xact_status(%s::xid8)", (self._transaction_number,)
+                ).fetchone()
+                assert row is not None
+                if row[0] != "in progress":
+                    return bool(row[0] == "committed")
+            if time.monotonic() > deadline:
+                raise psycopg.OperationalError("the server was lost during a commit, and does not answer")
+            time.sleep(COMMIT_DOUBT_PAUSE_SECONDS)
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(psycopg.Error):
+            if self._writer.psycopg.info.transaction_status not in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN):
+                self._writer.psycopg.execute("ROLLBACK", prepare=False)
+
+    def _may_continue(self) -> bool:
+        return self._writer.psycopg.info.transaction_status is TransactionStatus.INTRANS
+
+    def _is_worth_retrying(self, error: Exception) -> bool:
+        return not isinstance(error, psycopg.OperationalError)  # each one would wait that long again
+
+    def _close_writer(self) -> None:
+        self._commits.close()
+        self._writer.psycopg.close()
+
+    def _translate_error(self, error: Exception) -> Exception:
+        if isinstance(error, errors.DiskFull):
+            return StorageFull(f"the disk of {self._where} is full: nothing was accepted.", remedy="Free some space.")
+        if isinstance(error, errors.ReadOnlySqlTransaction):
+            return Unavailable(
+                f"{self._where} is read-only now.", remedy="Look at the server: is it still the primary?"
+            )
+        if isinstance(error, errors.LockNotAvailable):
+            return Unavailable(
+                f"other members keep {self._where} busy.", remedy="Look at gateway status --fleet, and at the server."
+            )
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not isinstance(
+            error, errors.QueryCanceled
+        ):
+            return Unavailable(
+                f"{self._where} cannot be used: {opening.first_line(error)}.", remedy="Look at the server, or wait."
+            )
+        if isinstance(error, msgspec.DecodeError | ValueError) and not isinstance(error, UnicodeEncodeError):
+            return Unavailable(f"{self._where} has a row that cannot be read: {error}.", remedy="Restore a backup.")
+        return error

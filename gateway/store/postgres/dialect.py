@@ -1,0 +1,37 @@
+"""What PostgreSQL says in its own words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.domain.delivery import WEBHOOK_KIND
+from gateway.store.postgres import words
+from gateway.store.sql.dialect import Dialect
+from gateway.store.sql.transaction import Connection
+
+_TARGETS = "json_document(spec) -> 'deliver'"
+
+
+def _insert(connection: Connection, statement: str, bindings: Any) -> int:
+    number: int = connection.execute(f"{statement} RETURNING seq", bindings).get
+    return number
+
+
+POSTGRES = Dialect(
+    last_change="SELECT max(seq) FROM changes",
+    database_size="SELECT pg_database_size(current_database())",
+    scheduled_webhooks=f"""
+SELECT schedules.id, coalesce(json_extract(spec, '$.name'), ''), target ->> 'address'
+FROM schedules, json_array_elements(
+    CASE json_typeof({_TARGETS}) WHEN 'array' THEN {_TARGETS} ELSE '[]'::json END) AS target
+WHERE enabled = 1 AND json_typeof(target) = 'object' AND target ->> 'kind' = '{WEBHOOK_KIND}'
+    AND (target ->> 'trusted') IS DISTINCT FROM 'true'
+ORDER BY schedules.seq LIMIT ?
+""",
+    has_label="(json_document(spec) -> 'labels' ->> ?) IS NOT NULL",
+    insert=_insert,
+    search_messages=words.search_messages,
+    find_runs_of_messages=words.find_runs_of_messages,
+    index_messages=words.index_messages,
+    reindex_message_batch=words.reindex_message_batch,
+)

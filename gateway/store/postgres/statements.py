@@ -1,0 +1,88 @@
+"""Translates statements from SQLite's dialect of SQL: what both databases understand stays as it is.
+
+The shared statements avoid what would need more than this. PostgreSQL chooses indexes by itself, and the functions of
+SQLite that it lacks are in the first migration.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+#: statements that are kept translated: some are put together from parts
+MAX_KEPT_TRANSLATIONS = 2000
+
+#: a text, or what is translated
+_TOKEN = re.compile(
+    r"""
+    (?P<text>'(?:[^']|'')*')
+    | (?P<index>\s+(?:NOT\s+INDEXED|INDEXED\s+BY\s+\w+))
+    | (?P<cross>\bCROSS\s+JOIN\b)
+    | \bjson_each\(\?(?P<list>\d*)\)(?:\s+AS\s+(?P<alias>\w+))?
+    | (?P<blob>\bAS\s+BLOB\b)
+    | (?P<integer>\bAS\s+INTEGER\b)
+    | (?P<like>\bLIKE\b)
+    | \?(?P<number>\d*)
+    | (?<!:):(?P<name>[a-z_]+)
+    """,
+    re.VERBOSE,
+)
+
+
+class Translation(NamedTuple):
+    """A statement for PostgreSQL."""
+
+    text: str
+    #: the names of its parameters in their order; empty if they are given by position
+    names: tuple[str, ...]
+
+
+@lru_cache(MAX_KEPT_TRANSLATIONS)
+def translate(statement: str) -> Translation:
+    """Return a statement with the parameters `$1`, `$2`: https://www.postgresql.org/docs/current/sql-prepare.html."""
+    parameters = _Parameters()
+    return Translation(_TOKEN.sub(lambda found: _replace(found, parameters), statement), tuple(parameters.names))
+
+
+class _Parameters:
+    """Numbers the parameters of a statement."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._count = 0
+
+    def number(self, given: str) -> str:
+        """Return a parameter `?` or `?1`."""
+        if not given:
+            self._count += 1
+        return f"${given or self._count}"
+
+    def name(self, name: str) -> str:
+        """Return a parameter `:name`."""
+        if name not in self.names:
+            self.names.append(name)
+        return f"${self.names.index(name) + 1}"
+
+
+_REPLACEMENTS = {
+    "index": "",
+    "cross": "JOIN",
+    "blob": "AS bpchar",  # its values are read as bytes, see connection.py
+    "integer": "AS bigint",
+    "like": "ILIKE",
+}
+
+
+def _replace(found: re.Match[str], parameters: _Parameters) -> str:
+    kind = found.lastgroup or ""
+    if kind in _REPLACEMENTS:
+        return _REPLACEMENTS[kind]
+    if kind == "text":
+        return found[0]
+    if kind == "name":
+        return parameters.name(found["name"])
+    if kind in ("list", "alias"):
+        listed = parameters.number(found["list"])
+        return f"json_array_elements_text({listed}::json) AS {found['alias'] or 'listed'}(value)"
+    return parameters.number(found["number"])
