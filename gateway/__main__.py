@@ -411,7 +411,7 @@ def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> st
         if asked
         else "  Token    not needed (auth.mode: none)",
         f"  Agent    {about['agent']}: {about['introduction']}   change: {paths.display_path(settings.path)}",
-        f"  Data     {paths.display_path(settings.database_path)}",
+        f"  Data     {settings.shown_store}",
         "",
         "Try it:",
         f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer {in_shell}"' if asked else "") + " \\",

@@ -41,9 +41,8 @@ from gateway.outbound.webhook import WebhookSender
 from gateway.process.child import Children
 from gateway.process.scratch import ScratchSpace
 from gateway.security import secret_file, signatures
+from gateway.store import choice
 from gateway.store.file_directory import FileDirectory
-from gateway.store.sqlite import opening, webhook_uses
-from gateway.store.sqlite.store import SqliteStore
 from gateway.validation import suggest_name
 
 _log = log.get()
@@ -235,7 +234,7 @@ def _gather_body_encoders() -> Mapping[str, BodyEncoder]:
 
 def collect_secrets(config: Config, agents: Iterable[Agent], environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return all values that must not be written to a log."""
-    found = [config.gateway.auth.token, gateway_token(config), webhook_secret(config)]
+    found = [config.gateway.auth.token, gateway_token(config), webhook_secret(config), *choice.find_secrets(config)]
     known = known_environment(config, environ)
     for _, kind, options in _configured_channels(config):
         found += kind.secrets(options, known)
@@ -272,14 +271,7 @@ async def open_gateway(
         _log.warning("agent.limit_idle", why=limit)
     async with AsyncExitStack() as stack:
         days = _make_days(config)
-        with config.name_origins("data.directory"):
-            store = SqliteStore(
-                config.database_path,
-                queue_limit=config.limits.queue,
-                file_quota=config.files.quota,
-                days=days,
-                clock=clock,
-            )
+        store = choice.open_store(config, days, clock)
         stack.push_async_callback(store.close)
         children = Children(StoreLedger(store, owner), environ, ScratchSpace(paths.scratch_directory(config.home)))
         opened_backends = {}
@@ -346,14 +338,8 @@ def find_refused_webhooks(config: Config) -> Sequence[RefusedWebhook]:
 
     Reads the database as it is, also while a gateway uses it. If it cannot be read, nothing is found.
     """
-    uses = webhook_uses.read_webhook_uses(config.database_path, MAX_WEBHOOK_USES)
+    uses = choice.read_webhook_uses(config, MAX_WEBHOOK_USES)
     return _make_address_policy(config).find_refused(uses)
-
-
-def is_migration_pending(config: Config) -> bool:
-    """Return whether opening the database would change its schema; then no other process may use it."""
-    with config.name_origins("data.directory"):
-        return opening.needs_migration(config.database_path)
 
 
 def gateway_token(config: Config) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -30,11 +31,19 @@ from gateway.validation import explain_error
 #: the value of `cron.timezone` that means the zone of this machine
 LOCAL_ZONE = "local"
 
+#: the password in the URL of a database
+PASSWORD_IN_URL = re.compile(r"(?<=:)[^:@/]+(?=@)|(?<=[?&]password=)[^&]+")
+
 _Env = dict[str, tuple[str, ...]]
 
 
 def _env_names(*names: str) -> _Env:
     return {"env": names}
+
+
+def hide_password(url: str) -> str:
+    """Return a URL with a mark in place of its password."""
+    return PASSWORD_IN_URL.sub("***", url)
 
 
 class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -181,6 +190,24 @@ class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             description="Directory of the database; if not set, `data` in the state directory.",
             extra=_env_names("MOONGATE_DATA_DIR", "XCCLAW_DATA_DIR"),
+        ),
+    ] = None
+
+
+class Store(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    url: Annotated[
+        Annotated[str, Meta(pattern=r"^postgres(ql)?://\S{1,2000}$(?!\n)")] | None,
+        Meta(
+            description="URL of a PostgreSQL database that keeps everything, for several gateways and workers; if not"
+            " set, a SQLite file in the data directory does.",
+            extra=_env_names("MOONGATE_STORE_URL"),
+        ),
+    ] = None
+    password_file: Annotated[
+        str | None,
+        Meta(
+            description="File with the password of that database, for a URL without one.",
+            extra=_env_names("MOONGATE_STORE_PASSWORD_FILE"),
         ),
     ] = None
 
@@ -412,6 +439,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     agents: Agents = field(default_factory=Agents)
     opencode: Opencode = field(default_factory=Opencode)
     data: Data = field(default_factory=Data)
+    store: Store = field(default_factory=Store)
     limits: Limits = field(default_factory=Limits)
     files: Files = field(default_factory=Files)
     channels: Annotated[
@@ -501,7 +529,13 @@ class Config(Settings, frozen=True, kw_only=True):
 
     @property
     def database_path(self) -> Path:
+        """The SQLite file, which is not used if `store.url` is set."""
         return self.data_directory / "moongate.db"
+
+    @property
+    def shown_store(self) -> str:
+        """Where everything is kept, for people: a path, or a URL without its password."""
+        return display_path(self.database_path) if self.store.url is None else hide_password(self.store.url)
 
 
 class Setting(NamedTuple):

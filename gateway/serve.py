@@ -36,6 +36,7 @@ from gateway.domain.agent import Agent
 from gateway.engine.execution.owner import Owner
 from gateway.errors import AgentNotFound, GatewayError
 from gateway.process import heap, identity
+from gateway.store import choice
 
 #: seconds between two heartbeats to the supervisor
 HEARTBEAT_INTERVAL_SECONDS = 1.0
@@ -301,7 +302,7 @@ async def _serve_supervised(
             agents = app.check_agents(settings, os.environ, remember=True)
             writer = log.configure_logging(settings.log.level, [_write_to_pipe], app.collect_secrets(settings, agents))
             try:
-                if app.is_migration_pending(settings) and not await line.wait_to_migrate():
+                if choice.is_migration_pending(settings) and not await line.wait_to_migrate():
                     return 0
                 owner = Owner(os.environ["MOONGATE_INSTANCE"], identity.own_identity())
                 await serve_requests(settings, agents, listener, owner, line, number)

@@ -11,6 +11,7 @@ import click
 from cli import output
 from cli.command import Group, current_invocation, require_config
 from cli.instance import Instance
+from gateway.config import hide_password
 from gateway.config_files.json_file import get_nested
 from gateway.errors import NotFound
 from gateway.security.secret_file import mask_secret
@@ -177,6 +178,8 @@ def _mask_secrets(name: str, value: Any) -> Any:
         return {key: _mask_secrets("token" if name == "env" else key, each) for key, each in value.items()}
     if isinstance(value, list):
         return [_mask_secrets(name, each) for each in value]
+    if name == "store.url" and value:
+        return hide_password(value)
     return mask_secret(str(value)) if value and _SECRET_FIELD.search(name) else value
 
 

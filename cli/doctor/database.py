@@ -13,6 +13,7 @@ from cli.doctor.finding import Finding, Level
 from cli.remote.probe import ProbeResult, State
 from gateway import private_file
 from gateway.config import Config
+from gateway.errors import ConfigError
 from gateway.store.sqlite.opening import APPLICATION_ID, find_usable_copy, read_migrations
 
 #: bytes of a SQLite file's header
@@ -20,6 +21,8 @@ HEADER_BYTES = 100
 
 
 def examine_database(settings: Config, found: ProbeResult) -> Finding:
+    if settings.store.url is not None:
+        return _examine_server(settings)
     file = settings.database_path
     shown = output.shorten_home(file)
     if found.state is not State.STOPPED:
@@ -46,6 +49,17 @@ def examine_database(settings: Config, found: ProbeResult) -> Finding:
     if wrong:
         return Finding("database", Level.ERROR, f"{shown} is damaged", wrong, restore)
     return Finding("database", Level.OK, f"{shown}, checked")
+
+
+def _examine_server(settings: Config) -> Finding:
+    """Return whether the PostgreSQL server of the settings answers and can be used. Nothing is changed there."""
+    from gateway.store import choice  # late: it may import much
+
+    try:
+        choice.check_server(settings)
+    except ConfigError as error:
+        return Finding("database", Level.ERROR, error.message.rstrip("."), None, error.remedy)
+    return Finding("database", Level.OK, f"{settings.shown_store}, answers")
 
 
 def _no_database(file: Path) -> Finding:

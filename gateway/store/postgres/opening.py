@@ -117,6 +117,20 @@ def prepare_database(url: str, clock: Clock) -> None:
         raise _explain_failure(error, where) from error
 
 
+def check_server(url: str) -> None:
+    """Check that a server answers and can be used. Changes nothing.
+
+    Raises:
+        ConfigError: it does not, or cannot; the message says why and what to do.
+    """
+    where = describe_server(url)
+    try:
+        with contextlib.closing(connect(url, timeout_seconds=SILENCE_TIMEOUT_SECONDS)) as connection:
+            _check_server(connection, where)
+    except psycopg.Error as error:
+        raise _explain_failure(error, where) from error
+
+
 def _explain_failure(error: psycopg.Error, where: str) -> ConfigError:
     text = first_line(error)
     if "password authentication failed" in text or "no password supplied" in text:
