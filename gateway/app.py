@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 import gateway.security.trusted_certificates  # noqa: F401 before aiohttp, which would read them at once
-from gateway import backends, channels, log, paths, plugins, validation
+from gateway import __version__, backends, channels, log, paths, plugins, validation
 from gateway.agent_setup import detection, entries, idle_limits
 from gateway.api.doctor import Doctor
 from gateway.api.routing import Control, ServerContext
@@ -23,13 +23,16 @@ from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
 from gateway.domain.delivery import WEBHOOK_KIND
 from gateway.domain.file import FileLimits
+from gateway.domain.fleet import Node, Role
 from gateway.domain.ports.channel import Channel
+from gateway.domain.ports.store import Store
 from gateway.domain.retention import Retention
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.background.outbox import BodyEncoder, DeliverySetup
 from gateway.engine.engine import Engine
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.rescuer import StoreLedger
+from gateway.engine.fleet.member import FleetSetup
 from gateway.engine.latch import Latch
 from gateway.engine.messaging import webhook_endpoint
 from gateway.engine.messaging.channels import OpenChannels
@@ -273,6 +276,8 @@ async def open_gateway(
         days = _make_days(config)
         store = choice.open_store(config, days, clock)
         stack.push_async_callback(store.close)
+        fleet = _make_fleet(config, agents, owner, store, control, clock) if config.store.url is not None else None
+        clock = choice.find_clock(store, clock)
         children = Children(StoreLedger(store, owner), environ, ScratchSpace(paths.scratch_directory(config.home)))
         opened_backends = {}
         for name in sorted({agent.backend for agent in agents}):
@@ -308,6 +313,7 @@ async def open_gateway(
             ),
             retention=Retention(**msgspec.structs.asdict(config.retention)),
             days=days,
+            fleet=fleet,
             clock=clock,
         )
         await stack.enter_async_context(engine)
@@ -324,6 +330,54 @@ async def open_gateway(
             doctor=doctor,
             file_fetcher=FileFetcher(_make_address_policy(config)) if config.files.fetch else None,
         )
+
+
+def _make_fleet(
+    config: Config, agents: Sequence[Agent], owner: Owner, store: Store, control: Control, clock: Clock
+) -> FleetSetup:
+    """Return what makes this process a member of the fleet that shares its store.
+
+    Raises:
+        ConfigError: the settings name an agent that there is not.
+    """
+    from gateway.store.postgres.jobs import ProcrastinateQueue, agent_queue, host_queue  # late: only with PostgreSQL
+    from gateway.store.postgres.leader_lock import PostgresLeaderLock
+    from gateway.store.postgres.store import PostgresStore
+
+    assert isinstance(store, PostgresStore)
+    url, host = choice.find_url(config), config.fleet_host
+    names = [agent.id for agent in agents if agent.enabled]
+    for name in config.fleet.agents:
+        if name not in names:
+            raise ConfigError(f'fleet.agents: there is no enabled agent "{name}"{suggest_name(name, names)}')
+    chosen = config.fleet.agents or names
+    slots = config.limits.runs if config.fleet.slots is None else config.fleet.slots
+    return FleetSetup(
+        store=store.fleet,
+        jobs=ProcrastinateQueue(url),
+        lock=PostgresLeaderLock(url),
+        node=Node(
+            name=str(owner),
+            host=host,
+            role=Role(config.fleet.role),
+            version=__version__,
+            agents=tuple(chosen) if slots else (),
+            slots=slots,
+            started=clock(),
+        ),
+        queues=[host_queue(host), *map(agent_queue, chosen)],
+        move_after=round(config.fleet.move_after * 1000),
+        on_lost=lambda: _begin_again(control),
+        on_external_commit=store.on_external_commit,
+    )
+
+
+def _begin_again(control: Control) -> None:
+    """Let another process take the place of this one, which led the fleet and does not any more."""
+    if control.restart is None:
+        control.stop()
+    else:
+        control.restart("another gateway leads the fleet")
 
 
 def _is_owner_alive(name: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import platform
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -210,6 +211,47 @@ class Store(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra=_env_names("MOONGATE_STORE_PASSWORD_FILE"),
         ),
     ] = None
+
+
+class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of a process that shares a PostgreSQL database with others."""
+
+    role: Annotated[
+        Literal["gateway", "worker"],
+        Meta(
+            description="`gateway`: answers requests, and may lead; `worker`: only works on runs.",
+            extra=_env_names("MOONGATE_ROLE"),
+        ),
+    ] = "gateway"
+    host: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")] | None,
+        Meta(
+            description="Name of this host, of which no other has the same; if not set, the machine's host name."
+            " Sessions whose agents keep files are bound to it.",
+            extra=_env_names("MOONGATE_FLEET_HOST"),
+        ),
+    ] = None
+    slots: Annotated[
+        Annotated[int, Meta(ge=0, le=4096)] | None,
+        Meta(
+            description="Runs that this process works on at the same time; 0: it only answers requests; if not set,"
+            " `limits.runs`.",
+            extra=_env_names("MOONGATE_FLEET_SLOTS"),
+        ),
+    ] = None
+    agents: Annotated[
+        list[str],
+        Meta(description="Ids of the agents whose runs this process works on; if empty, all that are enabled."),
+    ] = field(default_factory=list)
+    move_after: Annotated[
+        float,
+        Meta(
+            ge=60,
+            le=30 * 86_400,
+            description="Seconds after which the sessions of a host that is gone go on elsewhere, without its files.",
+            extra=_env_names("MOONGATE_FLEET_MOVE_AFTER"),
+        ),
+    ] = 600.0
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -440,6 +482,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     opencode: Opencode = field(default_factory=Opencode)
     data: Data = field(default_factory=Data)
     store: Store = field(default_factory=Store)
+    fleet: Fleet = field(default_factory=Fleet)
     limits: Limits = field(default_factory=Limits)
     files: Files = field(default_factory=Files)
     channels: Annotated[
@@ -531,6 +574,11 @@ class Config(Settings, frozen=True, kw_only=True):
     def database_path(self) -> Path:
         """The SQLite file, which is not used if `store.url` is set."""
         return self.data_directory / "moongate.db"
+
+    @property
+    def fleet_host(self) -> str:
+        """The name of this host in its fleet."""
+        return self.fleet.host or re.sub(r"[^A-Za-z0-9_.-]", "-", platform.node())[:64] or "localhost"
 
     @property
     def shown_store(self) -> str:

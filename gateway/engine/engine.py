@@ -13,6 +13,7 @@ from gateway.domain.budget import CalendarDays
 from gateway.domain.delivery import Target
 from gateway.domain.event import Change, Event
 from gateway.domain.file import FileLimits
+from gateway.domain.fleet import FleetView
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.backend import Abilities, Backend
@@ -32,9 +33,11 @@ from gateway.engine.background.scheduler import Scheduler
 from gateway.engine.background.workspace_removal import WorkspaceRemoval
 from gateway.engine.execution import rescuer
 from gateway.engine.execution.attempt import Interrupt
+from gateway.engine.execution.claim_loop import ClaimLoop, OwnClaims, RunSource
 from gateway.engine.execution.executor import Executor
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.worker import Worker
+from gateway.engine.fleet.member import FleetMember, FleetSetup
 from gateway.engine.hub import Hub, Reader
 from gateway.engine.latch import Latch
 from gateway.engine.messaging.channels import CHAT_BODIES, Channels, OpenChannels
@@ -89,6 +92,7 @@ class Engine:
         delivery_setup: DeliverySetup | None = None,
         retention: Retention | None = None,
         days: CalendarDays | None = None,
+        fleet: FleetSetup | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         """Args:
@@ -109,6 +113,7 @@ class Engine:
         delivery_setup: how deliveries are sent; none are sent if not given.
         retention: how long finished work is kept; for ever if not given.
         days: the calendar days by which the store counts usage; those of UTC if not given.
+        fleet: makes this process a member of a fleet; alone with its store if not given.
         """
         self._store = store
         self._owner = owner
@@ -137,8 +142,16 @@ class Engine:
         self.projects = Projects(store)
         self._housekeeping = Housekeeping(store, pruner, self.agents, self.generations)
         self._max_runs, self._max_background = max_runs, max_background
-        self._worker = Worker(store, executor, str(owner), self._current_limits(), clock)
-        self._submitter = Submitter(self._worker, self.agents.choose_agent, self.agents.is_stored, max_depth=max_depth)
+        self._worker = Worker(store, executor, str(owner))
+        self._fleet = None if fleet is None else self._join_services(fleet, without_workspace)
+        self._source: RunSource = (
+            ClaimLoop(store, OwnClaims(store, str(owner)), self._current_limits(), clock)
+            if self._fleet is None
+            else self._fleet.source
+        )
+        self._submitter = Submitter(
+            self._source, self._worker, self.agents.choose_agent, self.agents.is_stored, max_depth=max_depth
+        )
         #: set when this process executes no more runs: a run that has not ended will end in another process
         self.drained = Latch()
         self.sessions = Sessions(
@@ -168,7 +181,20 @@ class Engine:
         self.queue_status = QueueStatus(store, self.agents, self._current_limits, clock)
         self._scheduler = Scheduler(store, self.schedules.plan_run, self._submitter.announce_run, clock)
         wake_services = (self._outbox.wake, self._scheduler.wake)
-        self._peers = PeerWatch(store, owner, self._hub, self.agents, self._worker, wake_services)
+        self._find_dead = rescuer.find_dead_owners if self._fleet is None else self._fleet.find_dead_owners
+        self._peers = PeerWatch(
+            store,
+            owner,
+            self._hub,
+            self.agents,
+            self._source,
+            self._worker,
+            wake_services,
+            find_dead=self._find_dead,
+            is_in_fleet=self._fleet is not None,
+        )
+        if fleet is not None:
+            fleet.on_external_commit(self._peers.look_now)
         self.samples = Samples(store, clock)
         self._sampler = Sampler(store, self._peers.take_loop_lag, clock)
 
@@ -188,42 +214,64 @@ class Engine:
         await self._peers.stop()
 
     async def start_leading(self) -> None:
-        """Rescue the runs of processes that are gone, and start all services. Only one process leads a store."""
+        """Rescue the runs of processes that are gone, and start all services. Only one process leads a store.
+
+        In a fleet, this process starts to work on runs, and starts the services of a leader when it leads the fleet.
+        """
+        if self._fleet is None:
+            await self._start_services()
+            return
+        await self._fleet.join()
+        await self.tokens.load_tokens()
+        self._start_work()
+        self._fleet.try_to_lead(self._start_services)
+
+    def _start_work(self) -> None:
+        self._workspace_removal.start()
+        self._source.start()
+
+    async def _start_services(self) -> None:
         position = await until_stored(self._rescue_and_reload)
         self._peers.start_rescuing()
         self._sampler.start()
         self._housekeeping.start()
-        self._workspace_removal.start()
         self._file_sweep.start()
-        self._worker.start()
+        if self._fleet is None:
+            self._start_work()
         self.channels.start_receiving(position)
         await self._outbox.start_sending()
         self._scheduler.start_firing()
 
     async def _rescue_and_reload(self) -> int:
         """Rescue the runs of processes that are gone. Returns the position after which all changes are seen."""
-        await rescuer.rescue_runs(self._store, self._owner)
+        await rescuer.rescue_runs(self._store, self._owner, self._find_dead)
         await self._store.unreadable.retry()
         await self.tokens.load_tokens()
         position = await self._store.events.last_change()
-        await self.agents.fail_orphaned_runs(configured=True)
+        await self.agents.fail_orphaned_runs(configured=self._fleet is None)
         return position
 
     async def step_down(self) -> None:
         """Stop claiming, receiving and sending. Runs that are running go on; another process may lead from now on."""
         await self._scheduler.stop_firing()
         await self.channels.stop_receiving()
-        await self._worker.stop_claiming()
+        await self._source.stop()
         await self._outbox.stop_sending()
         await self._sampler.stop()
         await self._peers.stop_rescuing()
+        if self._fleet is not None:
+            await self._fleet.stop_leading()
 
     async def drain_runs(self, grace: float) -> None:
         """Stop claiming, give running runs `grace` seconds to end, then interrupt and requeue the rest.
 
         Callers that still wait for a run then learn that it goes on later. Draining twice is fine.
         """
+        await self._source.stop()
         await self._worker.stop(grace)
+        await self._source.close()
+        if self._fleet is not None:
+            await self._fleet.leave()
         self.drained.set()
         self._hub.release_waiters()
 
@@ -400,9 +448,22 @@ class Engine:
         contexts |= {name: make_context(name, one.agent, Source.MESSAGE) for name, one in opened.chat_channels.items()}
         return Channels(opened, contexts, self.follow_changes, self.get_run, self.list_runs)
 
+    def _join_services(self, fleet: FleetSetup, without_workspace: Collection[str]) -> FleetMember:
+        def binds_session(agent: str) -> bool:
+            found = self.agents.find_by_id(agent)
+            return found is None or found.backend not in without_workspace
+
+        return FleetMember(
+            fleet, self._store, self._worker, self._current_limits, self._clock, binds_session=binds_session
+        )
+
+    async def view_fleet(self) -> FleetView | None:
+        """Return the fleet as it is now; None if this process is alone with its store."""
+        return None if self._fleet is None else await self._fleet.view()
+
     def _apply_limits(self) -> None:
         """Claim by the limits that the agents have now."""
-        self._worker.set_limits(self._current_limits())
+        self._source.set_limits(self._current_limits())
 
     def _current_limits(self) -> RunLimits:
         return RunLimits(

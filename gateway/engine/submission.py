@@ -11,20 +11,28 @@ from gateway.domain.queue import AdmissionRules
 from gateway.domain.run import AcceptedRun, RunSpec
 from gateway.engine.execution import caller
 from gateway.engine.execution.attempt import Interrupt
+from gateway.engine.execution.claim_loop import RunSource
 from gateway.engine.execution.worker import Worker
 
 
 class Submitter:
-    """Prepares runs for the store by the rules of their agents, and tells the worker what was accepted."""
+    """Prepares runs for the store by the rules of their agents, and tells where runs come from what was accepted."""
 
     def __init__(
-        self, worker: Worker, choose: Callable[[str], Agent], is_stored: Callable[[str], bool], *, max_depth: int
+        self,
+        source: RunSource,
+        worker: Worker,
+        choose: Callable[[str], Agent],
+        is_stored: Callable[[str], bool],
+        *,
+        max_depth: int,
     ) -> None:
         """Args:
         choose: returns the enabled agent with that id; raises an error if there is none.
         is_stored: tells whether the agent with that id was made through the API.
         max_depth: how deep agents may ask one another.
         """
+        self._source = source
         self._worker = worker
         self._choose_agent = choose
         self._is_stored = is_stored
@@ -60,13 +68,13 @@ class Submitter:
         try:
             accepted = await accepting
         finally:
-            self._worker.note_due(spec.run_at)
+            self._source.note_due(spec.run_at)
         self._interrupt_others(accepted)
         return accepted
 
     def announce_run(self, accepted: AcceptedRun) -> None:
         """Tell the worker about a run that the store has accepted."""
-        self._worker.note_due(accepted.run.spec.run_at)
+        self._source.note_due(accepted.run.spec.run_at)
         self._interrupt_others(accepted)
 
     def _interrupt_others(self, accepted: AcceptedRun) -> None:

@@ -51,7 +51,13 @@ def _open_postgres(config: Config, days: CalendarDays) -> PostgresStore:
     _require_packages()
     from gateway.store.postgres.store import PostgresStore
 
-    return PostgresStore(find_url(config), queue_limit=config.limits.queue, file_quota=config.files.quota, days=days)
+    return PostgresStore(
+        find_url(config),
+        host=config.fleet_host,
+        queue_limit=config.limits.queue,
+        file_quota=config.files.quota,
+        days=days,
+    )
 
 
 def _require_packages() -> None:
@@ -124,6 +130,11 @@ def is_migration_pending(config: Config) -> bool:
         return False
     with config.name_origins("data.directory"):
         return opening.needs_migration(config.database_path)
+
+
+def find_clock(store: SqlStore, clock: Clock) -> Clock:
+    """Return the clock of the store: that of its server if it has one, so that all hosts have the same time."""
+    return getattr(store, "clock", clock)
 
 
 def find_database_file(config: Config) -> Path | None:

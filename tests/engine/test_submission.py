@@ -12,7 +12,7 @@ from gateway.domain.agent import SessionMode
 from gateway.domain.page import Page
 from gateway.domain.run import OnInterrupt, Outcome, Run
 from gateway.domain.schedule import FireOutcome, ScheduleSpec
-from gateway.engine.execution import caller, worker
+from gateway.engine.execution import caller, claim_loop
 from gateway.errors import AgentBusy, TooDeep
 from tests.contracts.stores import SteppedClock, spec
 from tests.engine.stage import Stage, hanging, staged
@@ -113,7 +113,7 @@ async def test_agents_cannot_submit_deeper_than_the_limit(tmp_path: Path, submit
 async def test_a_fire_that_is_put_off_at_random_begins_when_it_is_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "MAX_CLAIM_SLEEP_SECONDS", 3600.0)
+    monkeypatch.setattr(claim_loop, "MAX_CLAIM_SLEEP_SECONDS", 3600.0)
     clock = SteppedClock()
     async with staged(tmp_path, clock=clock) as stage:
         await stage.engine.schedules.create_schedule(

@@ -182,7 +182,9 @@ class OwnerStore(Protocol):
 
     async def forget_process(self, who: Identity) -> None: ...
 
-    async def list_processes(self, owner: str) -> Sequence[AgentProcess]: ...
+    async def list_processes(self, owner: str) -> Sequence[AgentProcess]:
+        """Return the recorded processes of an owner, those on this host."""
+        ...
 
 
 class SessionStore(Protocol):

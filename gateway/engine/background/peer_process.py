@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from gateway.domain.ports.store import Store
 from gateway.engine.execution import rescuer
 from gateway.engine.execution.attempt import Interrupt
+from gateway.engine.execution.claim_loop import RunSource
 from gateway.engine.execution.owner import Owner
+from gateway.engine.execution.rescuer import FindDeadOwners
 from gateway.engine.execution.worker import Worker
 from gateway.engine.hub import Hub
 from gateway.engine.resources.agents import Agents
@@ -32,18 +34,27 @@ class PeerWatch:
         owner: Owner,
         hub: Hub,
         agents: Agents,
+        source: RunSource,
         worker: Worker,
         wake_services: Sequence[Callable[[], None]],
+        *,
+        find_dead: FindDeadOwners = rescuer.find_dead_owners,
+        is_in_fleet: bool = False,
     ) -> None:
         """Args:
-        wake_services: called when another process has committed, in addition to the worker's.
+        find_dead: returns which owners of runs have died.
+        is_in_fleet: whether there may be others at any time.
+        wake_services: called when another process has committed, in addition to the source of runs.
         """
         self._store = store
         self._owner = owner
         self._hub = hub
         self._agents = agents
+        self._source = source
         self._worker = worker
         self._wake_services = wake_services
+        self._find_dead = find_dead
+        self._is_in_fleet = is_in_fleet
         self._shared = False
         self._seen_commits: int | None = None
         log_error = log_errors("engine.cannot_look")
@@ -56,6 +67,10 @@ class PeerWatch:
     def start(self) -> None:
         """Start looking for commits of other processes."""
         self._commits.start()
+
+    def look_now(self) -> None:
+        """Look for commits of other processes now: there may be one."""
+        self._commits.wake()
 
     def start_rescuing(self) -> None:
         """Start rescuing the runs of other processes that are gone."""
@@ -81,13 +96,13 @@ class PeerWatch:
 
     async def _check_owners(self) -> float | None:
         """Leave another process time to write while it has runs in this store, and rescue its runs if it is gone."""
-        if not await rescuer.has_other_owners(self._store, self._owner):
+        if not self._is_in_fleet and not await rescuer.has_other_owners(self._store, self._owner):
             self._set_shared(False)
             return None
         self._set_shared(True)
-        if await rescuer.rescue_runs(self._store, self._owner):
+        if await rescuer.rescue_runs(self._store, self._owner, self._find_dead):
             await self._agents.fail_orphaned_runs(configured=False)
-            self._worker.wake()
+            self._source.wake()
         return RESCUE_INTERVAL_SECONDS
 
     def _set_shared(self, shared: bool) -> None:
@@ -112,7 +127,7 @@ class PeerWatch:
         """Tell all that keeps a copy of the store, or waits for a commit, what another process has committed."""
         await self._hub.announce_external_commits()
         await self._agents.reload_stored_agents()
-        self._worker.wake()
+        self._source.wake()
         for wake in self._wake_services:
             wake()
         for run in await self._store.runs.find_cancel_requested(self._worker.current_run_ids):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import ClassVar
 
 import msgspec
@@ -44,16 +45,20 @@ class PostgresDatabase(Database):
 
     dialect: ClassVar[Dialect] = POSTGRES
 
-    def __init__(self, url: str, clock: Clock | None, days: CalendarDays, limits: StoreLimits) -> None:
+    def __init__(
+        self, url: str, clock: Clock | None, days: CalendarDays, limits: StoreLimits, *, host: str = ""
+    ) -> None:
         """Connect; create or migrate the schema as needed.
 
         Args:
+            host: the name of this host in the fleet.
             clock: None for the clock of the server, which is the same for all its users.
 
         Raises:
             ConfigError: the server cannot be used.
         """
         self._url = url
+        self._host = host
         self._where = opening.describe_server(url)
         self._given_clock = clock
         #: milliseconds by which the server's clock is ahead of this machine's
@@ -72,17 +77,25 @@ class PostgresDatabase(Database):
     async def count_external_commits(self) -> int:
         return self._commits.count
 
+    def call_after_external_commits(self, told: Callable[[], None]) -> None:
+        """Call a function on the event loop after each commit of another process."""
+
+        def tell_loop() -> None:
+            self._loop.call_soon_threadsafe(told)
+
+        self._commits.on_commit = tell_loop
+
     def set_concurrent_writer(self, present: bool) -> None:
         """Do nothing: the server's lock is fair, so that nobody starves."""
 
     def _connect_writer(self) -> PostgresConnection:
-        made = opening.connect(self._url, timeout_seconds=opening.WRITE_TIMEOUT_SECONDS)
+        made = opening.connect(self._url, timeout_seconds=opening.WRITE_TIMEOUT_SECONDS, host=self._host)
         self._commits.own_writer = made.info.backend_pid
         self._writer = PostgresConnection(made)
         return self._writer
 
     def _open_reader(self) -> PostgresReadConnection:
-        return PostgresReadConnection(self._url, HOUSEKEEPING_READ_TIMEOUT_SECONDS)
+        return PostgresReadConnection(self._url, self._host, HOUSEKEEPING_READ_TIMEOUT_SECONDS)
 
     def _begin(self) -> int:
         try:

@@ -29,6 +29,9 @@ WHERE enabled = 1 AND json_typeof(target) = 'object' AND target ->> 'kind' = '{W
 ORDER BY schedules.seq LIMIT ?
 """,
     has_label="(json_document(spec) -> 'labels' ->> ?) IS NOT NULL",
+    takes_place="(status = 'running' OR dispatched = 1)",
+    not_dispatched=" AND dispatched = 0",
+    on_this_host=" AND host = current_setting('moongate.host')",
     insert=_insert,
     search_messages=words.search_messages,
     find_runs_of_messages=words.find_runs_of_messages,

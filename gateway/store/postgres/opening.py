@@ -13,6 +13,7 @@ from psycopg import conninfo, errors
 
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError
+from gateway.store.postgres import jobs
 
 #: the schema with all tables, in the database that the URL names
 SCHEMA = "moongate"
@@ -20,8 +21,8 @@ SCHEMA = "moongate"
 MIN_SERVER_VERSION = 14
 #: first number of our advisory locks: "MOON" in ASCII. https://www.postgresql.org/docs/current/explicit-locking.html
 LOCK_SPACE = 0x4D4F4F4E
-#: second number of the locks that writers and migrations take
-WRITE_LOCK, MIGRATION_LOCK = 1, 2
+#: second number of the locks that writers, migrations and the leader take
+WRITE_LOCK, MIGRATION_LOCK, LEADER_LOCK = 1, 2, 3
 #: seconds in which a connection must be made, and after which a silent peer is given up
 CONNECT_TIMEOUT_SECONDS, SILENCE_TIMEOUT_SECONDS = 5, 10
 #: seconds that a transaction may do nothing: its writer was stopped or cut off, and all others wait for it
@@ -70,17 +71,23 @@ def describe_server(url: str) -> str:
     return f"the database {found.get('dbname') or found.get('user') or ''!s} at {host}{f':{port}' if port else ''}"
 
 
-def connect(url: str, *, timeout_seconds: float) -> psycopg.Connection[Any]:
+def complete_url(url: str) -> str:
+    """Return what connects to a database, with the settings that a URL leaves open."""
+    settings: dict[str, Any] = {**_CONNECTION_DEFAULTS, **conninfo.conninfo_to_dict(url)}
+    return conninfo.make_conninfo(**settings)
+
+
+def connect(url: str, *, timeout_seconds: float, host: str = "") -> psycopg.Connection[Any]:
     """Open a connection.
 
     Args:
         timeout_seconds: how long one statement may take.
+        host: the name of this host in the fleet.
 
     Raises:
         psycopg.Error: it cannot be made.
     """
-    settings: dict[str, Any] = {**_CONNECTION_DEFAULTS, **conninfo.conninfo_to_dict(url)}
-    connection = psycopg.connect(conninfo.make_conninfo(**settings), autocommit=True)
+    connection = psycopg.connect(complete_url(url), autocommit=True)
     try:
         connection.execute(
             f"SET search_path = {SCHEMA}; SET timezone = 'UTC';"
@@ -89,6 +96,7 @@ def connect(url: str, *, timeout_seconds: float) -> psycopg.Connection[Any]:
             f"SET idle_in_transaction_session_timeout = {IDLE_TRANSACTION_SECONDS * 1000}",
             prepare=False,
         )
+        connection.execute("SELECT set_config('moongate.host', %s, false)", (host,))
     except BaseException:
         connection.close()
         raise
@@ -108,6 +116,7 @@ def prepare_database(url: str, clock: Clock) -> None:
             _check_server(connection, where)
             with _locked(connection):
                 _apply_migrations(connection, where, clock)
+                jobs.apply_schema(connection)
     except errors.InsufficientPrivilege as error:
         raise ConfigError(
             f"the user of store.url may not make what Moongate needs in {where}: {first_line(error)}.",

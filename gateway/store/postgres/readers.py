@@ -12,15 +12,13 @@ from gateway.store.postgres import opening
 from gateway.store.postgres.connection import PostgresConnection
 from gateway.store.sql.readers import TimeLimit
 
-#: seconds between two tries to connect again
-RECONNECT_PAUSE_SECONDS = 0.5
-
 
 class PostgresReadConnection:
     """A connection that reads; when it is lost, the next read makes a new one."""
 
-    def __init__(self, url: str, timeout_seconds: float) -> None:
+    def __init__(self, url: str, host: str, timeout_seconds: float) -> None:
         self._url = url
+        self._host = host
         self._timeout_seconds = timeout_seconds
         self._connection: PostgresConnection | None = None
 
@@ -33,7 +31,7 @@ class PostgresReadConnection:
         """
         if self._connection is None or self._connection.psycopg.broken:
             self._connection = None
-            made = opening.connect(self._url, timeout_seconds=self._timeout_seconds)
+            made = opening.connect(self._url, timeout_seconds=self._timeout_seconds, host=self._host)
             made.execute("SET default_transaction_read_only = on")
             self._connection = PostgresConnection(made)
         return self._connection

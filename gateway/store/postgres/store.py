@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from gateway.domain.budget import CalendarDays
 from gateway.domain.file import DEFAULT_FILE_QUOTA_BYTES
+from gateway.domain.queue import RunLimits
 from gateway.domain.times import Clock
+from gateway.store.postgres import fleet
 from gateway.store.postgres.database import PostgresDatabase
-from gateway.store.sql.store import SqlStore
+from gateway.store.sql.store import NounStore, SqlStore, in_read, in_write
 from gateway.store.sql.transaction import StoreLimits
+
+
+class PostgresFleetStore(NounStore):
+    """`FleetStore` in the database of the store."""
+
+    renew_lease = in_write(fleet.renew_lease)
+    end_lease = in_write(fleet.end_lease)
+    set_leader = in_write(fleet.set_leader)
+    find_dead_owners = in_read(fleet.find_dead_owners)
+    prune_nodes = in_write(fleet.prune_nodes)
+    view = in_read(fleet.view_fleet)
+    dispatch = in_write(fleet.dispatch_runs)
+    claim = in_write(fleet.claim_dispatched)
+    restore_lost_jobs = in_write(fleet.restore_lost_jobs)
+
+    def dispatch_at_commit(self, limits: RunLimits | None) -> None:
+        dispatch = None if limits is None else partial(fleet.dispatch_at_commit, limits=limits)
+        self.database.set_last_operation(dispatch)
 
 
 class PostgresStore(SqlStore):
@@ -17,6 +39,7 @@ class PostgresStore(SqlStore):
         self,
         url: str,
         *,
+        host: str = "",
         queue_limit: int = 100_000,
         file_quota: int = DEFAULT_FILE_QUOTA_BYTES,
         days: CalendarDays | None = None,
@@ -26,6 +49,7 @@ class PostgresStore(SqlStore):
 
         Args:
             url: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
+            host: the name of this host in the fleet.
             queue_limit: runs that may be queued or held.
             file_quota: bytes that all files may have together.
             days: the calendar days by which usage is counted; by default those of UTC.
@@ -35,4 +59,10 @@ class PostgresStore(SqlStore):
             ConfigError: the server cannot be used.
         """
         limits = StoreLimits(queue_limit, file_quota)
-        super().__init__(PostgresDatabase(url, clock, days or CalendarDays(), limits))
+        database = PostgresDatabase(url, clock, days or CalendarDays(), limits, host=host)
+        super().__init__(database)
+        self.fleet = PostgresFleetStore(database)
+        #: tells the time of the server
+        self.clock = database.tell_time
+        #: has a function called, on a thread of the store, after each commit of another process
+        self.on_external_commit = database.call_after_external_commits

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from gateway.domain.budget import UsageGrouping
@@ -28,7 +29,8 @@ MAX_RUNS_PER_CLAIM = 500
 EXTRA_CANDIDATES = 16
 
 
-_RUNNING_BY_AGENT = "SELECT agent, count(*) FROM runs INDEXED BY runs_running WHERE status = 'running' GROUP BY agent"
+#: begins a run, or lets a worker begin it; returns it as it is then
+Begin = Callable[[Transaction, Run], Run]
 
 
 class _Waits:
@@ -61,8 +63,9 @@ class _Room:
         self.background = self.free
         if limits.background is not None:
             self.background = max(limits.background - _count_running_background(tx), 0)
-        running = dict(tx.execute(_RUNNING_BY_AGENT))
-        self.agents = {agent: max(limit - running.get(agent, 0), 0) for agent, limit in limits.agents.items()}
+        runs_at_work = f"runs INDEXED BY runs_running WHERE {tx.dialect.takes_place}"
+        taken = dict(tx.execute(f"SELECT agent, count(*) FROM {runs_at_work} GROUP BY agent"))
+        self.agents = {agent: max(limit - taken.get(agent, 0), 0) for agent, limit in limits.agents.items()}
 
     def has_place(self, run: Run) -> bool:
         background = run.spec.source is Source.BACKGROUND
@@ -75,12 +78,22 @@ class _Room:
 
 
 def claim_runs(tx: Transaction, owner: str, limits: RunLimits) -> list[Run]:
-    _admit_due_runs(tx)
-    return _claim_in_room(tx, owner, limits, _Room(tx, limits))
+    return begin_runs(tx, limits, partial(claim_run, owner=owner))
 
 
 def claim_at_commit(tx: Transaction, owner: str, limits: RunLimits) -> None:
-    """Claim the runs that a transaction lets begin: those that became ready, and others where it has made room."""
+    """Claim the runs that a transaction lets begin."""
+    begin_at_commit(tx, limits, partial(claim_run, owner=owner))
+
+
+def begin_runs(tx: Transaction, limits: RunLimits, begin: Begin) -> list[Run]:
+    """Begin as many runs as the limits allow. Returns them, and those that a budget has refused."""
+    _admit_due_runs(tx)
+    return _begin_in_room(tx, limits, _Room(tx, limits), begin)
+
+
+def begin_at_commit(tx: Transaction, limits: RunLimits, begin: Begin) -> None:
+    """Begin the runs that a transaction lets begin: those that became ready, and others where it has made room."""
     if not (tx.ready_agents or tx.stopped):
         return
     room = _Room(tx, limits)
@@ -92,10 +105,10 @@ def claim_at_commit(tx: Transaction, owner: str, limits: RunLimits) -> None:
     if not may_concern_all:  # then the runs of other agents wait for something else
         concerned = tx.ready_agents.union(run.spec.agent for run in tx.stopped)
         room.agents = {agent: places for agent, places in room.agents.items() if agent in concerned}
-    _claim_in_room(tx, owner, limits, room)
+    _begin_in_room(tx, limits, room, begin)
 
 
-def _claim_in_room(tx: Transaction, owner: str, limits: RunLimits, room: _Room) -> list[Run]:
+def _begin_in_room(tx: Transaction, limits: RunLimits, room: _Room, begin: Begin) -> list[Run]:
     done: list[Run] = []
     waits = _Waits()
     for _ in range(MAX_CLAIM_ROUNDS):
@@ -107,7 +120,7 @@ def _claim_in_room(tx: Transaction, owner: str, limits: RunLimits, room: _Room) 
             found_obstacle |= not asked.go
             if asked.go:
                 room.take_place(run)
-                done.append(_claim_run(tx, run, owner))
+                done.append(begin(tx, run))
             elif asked.refusal is not None:
                 done.append(_refuse_run(tx, run, asked.refusal))
             else:
@@ -157,7 +170,8 @@ def _list_ready(tx: Transaction, index: str, is_background: str, agent: str, lim
     found, readable = run_queries.fetch_runs(
         tx,
         f"runs INDEXED BY {index}"
-        f" WHERE agent = ? AND status = 'queued' AND ready = 1 AND source {is_background} 'background'{but}"
+        f" WHERE agent = ? AND status = 'queued' AND ready = 1 AND source {is_background} 'background'"
+        f"{tx.dialect.not_dispatched}{but}"
         " ORDER BY priority DESC, seq LIMIT ?",
         (agent, aside, limit),
     )
@@ -173,7 +187,7 @@ def _refuse_run(tx: Transaction, run: Run, error: str) -> Run:
     return refused
 
 
-def _claim_run(tx: Transaction, run: Run, owner: str) -> Run:
+def claim_run(tx: Transaction, run: Run, owner: str) -> Run:
     changes = {"attempt": run.attempt + 1, "epoch": run.epoch + 1, "started": run.started or tx.now}
     claimed = runs.move_run(tx, run, Move.CLAIM, (), "", owner=owner, **changes)
     tx.claimed.append(ClaimedRun(claimed, sessions.read_start(tx, run.spec.session)))
@@ -191,6 +205,6 @@ def _admit_due_runs(tx: Transaction) -> None:
 
 
 def _count_running_background(tx: Transaction) -> int:
-    running = "SELECT count(*) FROM runs INDEXED BY runs_background WHERE source = 'background' AND status = 'running'"
-    found: Any = tx.execute(running).get
+    running = f"runs INDEXED BY runs_background WHERE source = 'background' AND {tx.dialect.takes_place}"
+    found: Any = tx.execute(f"SELECT count(*) FROM {running}").get
     return int(found)

@@ -24,6 +24,12 @@ class Dialect(NamedTuple):
     scheduled_webhooks: str
     #: is true of a schedule that has a label, which is its parameter
     has_label: str
+    #: is true of a run that takes a place of its agent
+    takes_place: str
+    #: follows the conditions of a run that may begin: whether no worker was told to begin it
+    not_dispatched: str
+    #: follows the conditions of a workspace: whether it is on this host
+    on_this_host: str
     #: runs a statement that inserts one row; returns its `seq`
     insert: Callable[[Connection, str, Any], int]
     #: returns the messages that match, newest first

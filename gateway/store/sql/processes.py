@@ -25,7 +25,7 @@ def forget_process(tx: Transaction, who: Identity) -> None:
 
 
 def list_processes(reader: Reader, owner: str) -> list[AgentProcess]:
-    rows = reader.execute("SELECT who, run FROM processes WHERE owner = ?", (owner,))
+    rows = reader.execute(f"SELECT who, run FROM processes WHERE owner = ?{reader.dialect.on_this_host}", (owner,))
 
     def decode_process(row: Sequence[Any]) -> AgentProcess:
         who, run = row

@@ -13,10 +13,11 @@ from gateway.store.sql.transaction import Reader
 
 def find_blockers(reader: Reader, runs: Sequence[Run], limits: RunLimits) -> dict[str, RunBlockers]:
     """Return what keeps queued runs from beginning, by their ids."""
-    at_work = "SELECT agent, count(*) FROM runs INDEXED BY runs_running WHERE status = 'running' GROUP BY agent"
+    taken = reader.dialect.takes_place
+    at_work = f"SELECT agent, count(*) FROM runs INDEXED BY runs_running WHERE {taken} GROUP BY agent"
     working = dict(reader.execute(at_work))
     background: Any = reader.execute(
-        "SELECT count(*) FROM runs INDEXED BY runs_background WHERE source = 'background' AND status = 'running'"
+        f"SELECT count(*) FROM runs INDEXED BY runs_background WHERE source = 'background' AND {taken}"
     ).get
     return {
         run.id: RunBlockers(

@@ -264,6 +264,8 @@ def list_owners(reader: Reader) -> list[str]:
 
 
 def find_cancel_requested(reader: Reader, ids: Sequence[str]) -> list[str]:
+    if not ids:
+        return []
     wanted = ", ".join("?" * len(ids))
     rows = reader.execute(
         f"SELECT id FROM runs WHERE id IN ({wanted}) AND status = 'running' AND cancel_requested = 1", tuple(ids)

@@ -66,7 +66,8 @@ class Reader:
         dialect: Dialect,
         limit: TimeLimit | None = None,
     ) -> None:
-        self._connection = connection
+        #: what the statements run on
+        self.connection = connection
         self._execute = connection.execute
         self._cursors: list[weakref.ref[Rows]] = []
         #: what is said otherwise in another database
@@ -166,7 +167,7 @@ class Transaction(Reader):
 
     def insert(self, statement: str, bindings: Bindings) -> int:
         """Run a statement that inserts one row, which its column `seq` numbers; return that number."""
-        return self.dialect.insert(self._connection, statement, bindings)
+        return self.dialect.insert(self.connection, statement, bindings)
 
     def count_writes(self) -> int:
         """Return a number that changes with each row that is written or deferred."""

@@ -171,7 +171,7 @@ def _sum_today(reader: Reader, by: UsageGrouping, name: str) -> tuple[UsageTotal
     )
     row: Any = reader.execute(
         "SELECT count(*), count(*) FILTER (WHERE attempt = 1 AND started >= ?1)"
-        f" FROM runs INDEXED BY runs_running WHERE status = 'running' AND {mine}",
+        f" FROM runs INDEXED BY runs_running WHERE {reader.dialect.takes_place} AND {mine}",
         (reader.days.day_start(reader.now), name),
     ).fetchone()
     at_work, started = row

@@ -69,7 +69,8 @@ def list_released(reader: Reader, after: str = "") -> list[str]:
     """Return the names of some workspaces to remove, in their order. The agents of their sessions have ended."""
     rows = reader.execute(
         "SELECT name FROM workspaces INDEXED BY workspaces_released"
-        f" WHERE released = 1 AND name > ? AND NOT {_SESSION_IS_RUNNING} ORDER BY name LIMIT {MAX_WORKSPACES_AT_ONCE}",
+        f" WHERE released = 1 AND name > ?{reader.dialect.on_this_host} AND NOT {_SESSION_IS_RUNNING}"
+        f" ORDER BY name LIMIT {MAX_WORKSPACES_AT_ONCE}",
         (after,),
     )
     return [str(name) for (name,) in rows]
@@ -78,4 +79,4 @@ def list_released(reader: Reader, after: str = "") -> list[str]:
 def forget_workspaces(tx: Transaction, names: Sequence[str]) -> None:
     """Forget workspaces whose directories are removed."""
     for name in names:
-        tx.execute("DELETE FROM workspaces WHERE name = ? AND released = 1", (name,))
+        tx.execute(f"DELETE FROM workspaces WHERE name = ? AND released = 1{tx.dialect.on_this_host}", (name,))

@@ -435,7 +435,7 @@ async def test_an_attempt_that_lost_its_run_stops_and_writes_nothing(tmp_path: P
         await stage.store.owners.rescue_runs(run.owner or "")
         async with asyncio.timeout(PATIENCE):
             await stopped.wait()
-        stage.engine._worker.wake()
+        stage.engine._source.wake()
         ended = await stage.ended(run)
         events = await stage.store.events.read_after(run.id, 0, 1000)
 

@@ -14,7 +14,7 @@ from gateway.domain.event import Text
 from gateway.domain.ports.backend import Turn
 from gateway.domain.run import OnInterrupt, Outcome, Run, Status
 from gateway.engine import storage_retry
-from gateway.engine.execution import worker
+from gateway.engine.execution import claim_loop, worker
 from gateway.engine.execution.attempt_files import AttemptFiles
 from gateway.errors import StorageFull, Unavailable
 from gateway.store.sql import claiming
@@ -108,7 +108,7 @@ async def test_what_the_agents_are_doing_can_be_seen(tmp_path: Path) -> None:
 
 
 async def test_an_idle_gateway_begins_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "MAX_CLAIM_SLEEP_SECONDS", 3600.0)
+    monkeypatch.setattr(claim_loop, "MAX_CLAIM_SLEEP_SECONDS", 3600.0)
     async with staged(tmp_path) as stage:
         for _ in range(3):
             assert (await stage.do()).status is Status.SUCCEEDED
@@ -117,7 +117,7 @@ async def test_an_idle_gateway_begins_at_once(tmp_path: Path, monkeypatch: pytes
 async def test_refused_runs_that_are_too_many_for_one_claim_are_refused_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "MAX_CLAIM_SLEEP_SECONDS", 3600.0)
+    monkeypatch.setattr(claim_loop, "MAX_CLAIM_SLEEP_SECONDS", 3600.0)
     monkeypatch.setattr(claiming, "MAX_CLAIM_ROUNDS", 2)
     agents = {"main": {"budget": Budget(runs=1)}}
     async with staged(tmp_path, agents=agents, max_runs=1) as stage:
@@ -144,7 +144,7 @@ async def test_a_delayed_run_begins_when_it_is_due(tmp_path: Path) -> None:
 async def test_a_clock_that_is_set_back_delays_a_run_but_does_not_lose_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "MAX_CLAIM_SLEEP_SECONDS", 0.02)
+    monkeypatch.setattr(claim_loop, "MAX_CLAIM_SLEEP_SECONDS", 0.02)
     clock = SteppedClock()
     async with staged(tmp_path, clock=clock) as stage:
         run = await stage.submit(run_at=clock.now + 1000)
@@ -160,7 +160,7 @@ async def test_a_clock_that_is_set_back_delays_a_run_but_does_not_lose_it(
 async def test_a_claim_that_fails_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(claim_loop, "RETRY_SECONDS", 0.01)
 
     waiting: list[Run] = []
 
@@ -206,7 +206,7 @@ async def test_a_claimed_run_that_is_to_be_cancelled_is_cancelled(tmp_path: Path
 
 
 async def test_a_claim_that_hangs_ends_with_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "LAST_CLAIM_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(claim_loop, "LAST_CLAIM_TIMEOUT_SECONDS", 0.01)
     claims = asyncio.Event()
 
     class Hanging(Between):

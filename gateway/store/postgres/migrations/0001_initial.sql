@@ -59,7 +59,8 @@ CREATE TABLE runs (
     notices text COLLATE "C" NOT NULL DEFAULT '[]',
     files text COLLATE "C",
     parent text COLLATE "C",
-    retried bigint NOT NULL DEFAULT 0
+    retried bigint NOT NULL DEFAULT 0,
+    dispatched bigint NOT NULL DEFAULT 0                     -- a worker may claim it: it takes a place of its agent
 );
 
 CREATE TABLE labels (
@@ -80,7 +81,9 @@ CREATE TABLE sessions (
     touched bigint NOT NULL UNIQUE,   -- order of last use
     after_run bigint NOT NULL,        -- runs up to this one were an earlier session's of that key
     created bigint NOT NULL,
-    updated bigint NOT NULL
+    updated bigint NOT NULL,
+    host text COLLATE "C",            -- the host whose agent keeps its state; NULL: any host may go on with it
+    moved_from text COLLATE "C"       -- the host that it has left; until its next run begins
 );
 
 CREATE TABLE transcript (
@@ -312,7 +315,8 @@ CREATE TABLE tickets (  -- each may be used once, for a short time
 CREATE TABLE processes (
     who text COLLATE "C" PRIMARY KEY, -- pid/start/boot, see identity.py
     owner text COLLATE "C" NOT NULL,
-    run text COLLATE "C"
+    run text COLLATE "C",
+    host text COLLATE "C" NOT NULL DEFAULT coalesce(current_setting('moongate.host', true), '') -- where it is
 );
 
 CREATE TABLE generations (  -- serving processes that led
@@ -344,7 +348,8 @@ CREATE TABLE workspaces (  -- directories that the gateway makes for sessions
     name text COLLATE "C" PRIMARY KEY,  -- name of the directory
     session text COLLATE "C" NOT NULL,
     used bigint NOT NULL,
-    released bigint NOT NULL DEFAULT 0  -- 1: nobody uses it any more, it is to be removed
+    released bigint NOT NULL DEFAULT 0, -- 1: nobody uses it any more, it is to be removed
+    host text COLLATE "C" NOT NULL DEFAULT coalesce(current_setting('moongate.host', true), '') -- where it is
 );
 
 CREATE TABLE pulse (  -- written to see whether the disk takes it
@@ -410,6 +415,37 @@ CREATE INDEX usage_schedule ON usage (schedule, day) WHERE schedule <> '';
 CREATE INDEX workspaces_released ON workspaces (released) WHERE released = 1;
 CREATE UNIQUE INDEX workspaces_session ON workspaces (session) WHERE released = 0;
 CREATE INDEX workspaces_used ON workspaces (used) WHERE released = 0;
+CREATE INDEX runs_taken ON runs (agent) WHERE status = 'running' OR dispatched = 1;
+CREATE INDEX runs_dispatched ON runs (seq) WHERE dispatched = 1;
+
+-- The fleet.
+
+CREATE TABLE nodes (                         -- serving processes, see fleet.py
+    name text COLLATE "C" PRIMARY KEY,       -- instance and process, see owner.py
+    host text COLLATE "C" NOT NULL,
+    role text COLLATE "C" NOT NULL,
+    version text COLLATE "C" NOT NULL,
+    agents text COLLATE "C" NOT NULL,        -- JSON: ids of the configured agents that it runs
+    slots bigint NOT NULL,                   -- runs that it works on at the same time
+    started bigint NOT NULL,
+    lease bigint NOT NULL,                   -- until when it counts as alive
+    leads bigint NOT NULL DEFAULT 0
+);
+CREATE TABLE hosts (                         -- hosts that were there, for sessions that are bound to one
+    name text COLLATE "C" PRIMARY KEY,
+    seen bigint NOT NULL                     -- until when one of its nodes had a lease
+);
+CREATE TABLE job_migrations (                -- of Procrastinate's tables: the files that were applied
+    name text PRIMARY KEY
+);
+
+CREATE FUNCTION end_dispatch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    new.dispatched := 0;
+    RETURN new;
+END $$;
+CREATE TRIGGER run_moves BEFORE UPDATE OF status ON runs FOR EACH ROW
+WHEN (old.dispatched = 1 AND new.status <> 'queued') EXECUTE FUNCTION end_dispatch();
 
 -- Full-text search: the words of each message, as words.py separates them.
 

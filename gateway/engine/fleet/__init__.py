@@ -1,0 +1,1 @@
+"""What a serving process does as a member of a fleet."""

@@ -1,0 +1,107 @@
+"""This process as a member of a fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from msgspec import Struct
+
+from gateway.domain.fleet import FleetView, Node, Role
+from gateway.domain.ports.fleet_store import FleetStore, JobQueue, LeaderLock
+from gateway.domain.ports.store import Store
+from gateway.domain.queue import RunLimits
+from gateway.domain.times import Clock
+from gateway.engine.execution.claim_loop import ClaimLoop
+from gateway.engine.execution.worker import Worker
+from gateway.engine.fleet.job_worker import JobWorker
+from gateway.engine.fleet.leadership import Leadership
+from gateway.engine.fleet.membership import Membership
+from gateway.engine.fleet.run_source import Dispatches, FleetRunSource
+from gateway.engine.storage_retry import until_stored
+
+#: what the limit of all runs is in a fleet: each node has its slots
+NO_TOTAL_LIMIT = 1 << 31
+
+
+class FleetSetup(Struct, frozen=True, kw_only=True):
+    """What makes a process a member of a fleet."""
+
+    store: FleetStore
+    jobs: JobQueue
+    lock: LeaderLock
+    node: Node
+    #: names of the queues from which it takes jobs
+    queues: Sequence[str]
+    #: milliseconds after which a host without a node is gone for good, and its sessions move
+    move_after: int
+    #: called when another process leads in place of this one: it has to end and begin again
+    on_lost: Callable[[], None]
+    #: has a function called on the event loop after each commit of another process
+    on_external_commit: Callable[[Callable[[], None]], None]
+
+
+class FleetMember:
+    """The services of a member: its lease, its jobs, and its leadership if it may lead."""
+
+    def __init__(
+        self,
+        setup: FleetSetup,
+        store: Store,
+        worker: Worker,
+        limits: Callable[[], RunLimits],
+        clock: Clock,
+        *,
+        binds_session: Callable[[str], bool],
+    ) -> None:
+        """Args:
+        limits: returns the limits of all agents now.
+        binds_session: tells whether an agent, given by its id, keeps files on its host.
+        """
+        self._setup = setup
+        self._membership = Membership(setup.store, setup.node, worker)
+        self.source = FleetRunSource(
+            ClaimLoop(store, Dispatches(setup.store), limits(), clock),
+            JobWorker(
+                setup.jobs,
+                setup.store,
+                setup.node,
+                worker,
+                queues=setup.queues,
+                binds_session=binds_session,
+                may_begin=lambda: not self._membership.is_fenced,
+            ),
+        )
+        self._leadership = Leadership(
+            setup.lock,
+            setup.store,
+            setup.jobs,
+            setup.node.name,
+            limits=limits,
+            move_after=setup.move_after,
+            on_lost=setup.on_lost,
+        )
+
+    async def join(self) -> None:
+        """Become a member: from now on this process may work on runs."""
+        await until_stored(self._membership.join)
+
+    def try_to_lead(self, lead: Callable[[], Awaitable[None]]) -> None:
+        """Try to lead from now on, unless this is a worker. Args: lead: starts the services of the leader."""
+        if self._setup.node.role is Role.GATEWAY:
+            self._leadership.start(lead)
+
+    async def stop_leading(self) -> None:
+        """Let another member lead. The services of the leader have ended."""
+        await self._leadership.stop()
+
+    async def leave(self) -> None:
+        """Be no member any more. This process works on no run."""
+        await self._membership.leave()
+
+    async def find_dead_owners(self, owners: Sequence[str]) -> Sequence[str]:
+        """Return those of some owners of runs whose leases have ended."""
+        return await self._setup.store.find_dead_owners(owners)
+
+    async def view(self) -> FleetView:
+        """Return the fleet as it is now."""
+        return await self._setup.store.view()

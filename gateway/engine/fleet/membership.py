@@ -1,0 +1,81 @@
+"""Keeps the lease of this process, and ends its agents when it cannot: others begin their runs then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from gateway import log
+from gateway.domain.fleet import LEASE_RENEWAL_SECONDS, SELF_FENCE_SECONDS, Node
+from gateway.domain.ports.fleet_store import FleetStore
+from gateway.engine.execution.attempt import Interrupt
+from gateway.engine.execution.worker import Worker
+from gateway.engine.service_loop import ServiceLoop, log_errors
+from gateway.errors import GatewayError
+
+#: seconds until a renewal that failed is tried again
+RENEWAL_RETRY_SECONDS = 1.0
+#: seconds that one renewal may take
+RENEWAL_TIMEOUT_SECONDS = 5.0
+
+_log = log.get()
+
+
+class Membership:
+    """The service that renews the lease of a node."""
+
+    def __init__(self, fleet: FleetStore, node: Node, worker: Worker) -> None:
+        self._fleet = fleet
+        self._node = node
+        self._worker = worker
+        self._renewed = 0.0
+        self._is_fenced = False
+        self._loop = ServiceLoop(
+            "membership", self._renew, log_errors("fleet.cannot_renew"), retry_seconds=RENEWAL_RETRY_SECONDS
+        )
+
+    async def join(self) -> None:
+        """Take a lease, and renew it from now on.
+
+        Raises:
+            StorageFull, Unavailable: the store refuses.
+        """
+        await self._take_lease()
+        self._loop.start(delay=LEASE_RENEWAL_SECONDS)
+
+    async def leave(self) -> None:
+        """End the lease. This process has no more runs."""
+        await self._loop.stop()
+        with contextlib.suppress(TimeoutError, GatewayError):  # then it ends by itself
+            async with asyncio.timeout(RENEWAL_TIMEOUT_SECONDS):
+                await self._fleet.end_lease(self._node.name)
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether the lease could not be renewed for too long: this process may begin nothing."""
+        return self._is_fenced
+
+    async def _renew(self) -> float:
+        try:
+            async with asyncio.timeout(RENEWAL_TIMEOUT_SECONDS):
+                await self._take_lease()
+        except (TimeoutError, GatewayError):
+            self._fence_if_late()
+            raise
+        return LEASE_RENEWAL_SECONDS
+
+    async def _take_lease(self) -> None:
+        asked = asyncio.get_running_loop().time()
+        was_alive = await self._fleet.renew_lease(self._node)
+        if not was_alive:  # this process was stopped or cut off: its runs are at work elsewhere
+            _log.warning("fleet.lease_lost", runs=len(self._worker.current_run_ids))
+            self._worker.interrupt_all(Interrupt.FENCED)
+        self._renewed, self._is_fenced = asked, False
+
+    def _fence_if_late(self) -> None:
+        if asyncio.get_running_loop().time() - self._renewed < SELF_FENCE_SECONDS:
+            return
+        if not self._is_fenced:
+            _log.error("fleet.cut_off", runs=len(self._worker.current_run_ids))
+        self._is_fenced = True
+        self._worker.interrupt_all(Interrupt.FENCED)

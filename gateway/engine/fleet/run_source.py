@@ -1,0 +1,49 @@
+"""Where a member of a fleet gets its runs from: each dispatches runs, and takes as many as it has slots for."""
+
+from __future__ import annotations
+
+from gateway.domain.ports.fleet_store import FleetStore
+from gateway.domain.queue import RunLimits
+from gateway.engine.execution.claim_loop import ClaimLoop
+from gateway.engine.fleet.job_worker import JobWorker
+
+
+class Dispatches:
+    """`Claims` for whichever worker is free."""
+
+    def __init__(self, fleet: FleetStore) -> None:
+        self._fleet = fleet
+
+    def begin_at_commit(self, limits: RunLimits | None) -> None:
+        self._fleet.dispatch_at_commit(limits)
+
+    async def begin(self, limits: RunLimits) -> None:
+        await self._fleet.dispatch(limits)
+
+
+class FleetRunSource:
+    """`RunSource` of a member of a fleet."""
+
+    def __init__(self, dispatching: ClaimLoop, job_worker: JobWorker) -> None:
+        self._dispatching = dispatching
+        self._job_worker = job_worker
+
+    def start(self) -> None:
+        self._dispatching.start()
+        self._job_worker.start()
+
+    async def stop(self) -> None:
+        await self._dispatching.stop()
+        await self._job_worker.stop()
+
+    async def close(self) -> None:
+        await self._dispatching.close()
+
+    def wake(self) -> None:
+        """Do nothing: another member has dispatched what its commit lets begin."""
+
+    def note_due(self, due: int | None) -> None:
+        self._dispatching.note_due(due)
+
+    def set_limits(self, limits: RunLimits) -> None:
+        self._dispatching.set_limits(limits)

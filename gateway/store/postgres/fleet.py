@@ -1,0 +1,222 @@
+"""The fleet: its nodes, and the runs that are on their way to one.
+
+Dispatching is the claim's other half: the same rules choose the runs that may begin, one transaction marks them and
+leaves a job for a worker, and the worker's claim takes them. In between they wait for a free worker, and take a place
+of their agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gateway.domain.event import Log
+from gateway.domain.fleet import LEASE_MILLISECONDS, AgentQueue, FleetView, Node, NodeView, Role
+from gateway.domain.queue import RunLimits
+from gateway.domain.run import Run
+from gateway.domain.times import HOUR_MILLISECONDS
+from gateway.store.postgres import jobs
+from gateway.store.sql import claiming, event_log, run_queries, workspaces
+from gateway.store.sql.transaction import Reader, Transaction
+
+#: milliseconds for which a node is listed after its lease has ended
+NODE_RETENTION_MILLISECONDS = 24 * HOUR_MILLISECONDS
+_NODE_COLUMNS = "name, host, role, version, agents, slots, started"
+_decode_agents = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+# --- nodes ------------------------------------------------------------------------------------
+
+
+def renew_lease(tx: Transaction, node: Node) -> bool:
+    lease: Any = tx.execute("SELECT lease FROM nodes WHERE name = ?", (node.name,)).get
+    until = tx.now + LEASE_MILLISECONDS
+    tx.execute(
+        f"INSERT INTO nodes ({_NODE_COLUMNS}, lease) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+        " host = excluded.host, role = excluded.role, version = excluded.version, agents = excluded.agents,"
+        " slots = excluded.slots, lease = excluded.lease",
+        (
+            node.name,
+            node.host,
+            node.role,
+            node.version,
+            msgspec.json.encode(node.agents).decode(),
+            node.slots,
+            node.started,
+            until,
+        ),
+    )
+    tx.execute(
+        "INSERT INTO hosts (name, seen) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seen = excluded.seen",
+        (node.host, until),
+    )
+    return lease is None or lease > tx.now
+
+
+def end_lease(tx: Transaction, name: str) -> None:
+    tx.execute("DELETE FROM nodes WHERE name = ?", (name,))
+
+
+def set_leader(tx: Transaction, name: str) -> None:
+    """Record which node leads; the lock decides it, this is for people."""
+    tx.execute("UPDATE nodes SET leads = iif(name = ?, 1, 0) WHERE leads = 1 OR name = ?", (name, name))
+
+
+def find_dead_owners(reader: Reader, owners: Collection[str]) -> list[str]:
+    rows = reader.execute("SELECT name FROM nodes WHERE lease > ?", (reader.now,))
+    alive = {str(name) for (name,) in rows}
+    return [owner for owner in owners if owner not in alive]
+
+
+def prune_nodes(tx: Transaction) -> None:
+    tx.execute("DELETE FROM nodes WHERE lease < ?", (tx.now - NODE_RETENTION_MILLISECONDS,))
+
+
+def view_fleet(reader: Reader) -> FleetView:
+    rows = reader.execute(
+        f"SELECT {_NODE_COLUMNS}, lease, leads,"
+        " (SELECT count(*) FROM runs WHERE status = 'running' AND owner = nodes.name) FROM nodes ORDER BY started, name"
+    )
+    nodes = tuple(_decode_node(row, reader.now) for row in rows)
+    queues = reader.execute(
+        "SELECT agent, count(*) FILTER (WHERE status = 'running'), count(*) FILTER (WHERE dispatched = 1),"
+        " count(*) FILTER (WHERE status = 'queued' AND dispatched = 0), min(created) FILTER (WHERE dispatched = 1)"
+        " FROM runs WHERE status IN ('queued', 'running') GROUP BY agent ORDER BY agent"
+    )
+    return FleetView(
+        at=reader.now,
+        nodes=nodes,
+        queues=tuple(
+            AgentQueue(
+                agent=agent,
+                running=running,
+                dispatched=dispatched,
+                waiting=waiting,
+                oldest_wait=0 if oldest is None else max(reader.now - oldest, 0),
+            )
+            for agent, running, dispatched, waiting, oldest in queues
+        ),
+    )
+
+
+def _decode_node(row: Any, now: int) -> NodeView:
+    name, host, role, version, agents, slots, started, lease, leads, running = row
+    node = Node(
+        name=name,
+        host=host,
+        role=Role(role),
+        version=version,
+        agents=_decode_agents(agents),
+        slots=slots,
+        started=started,
+    )
+    is_alive = lease > now
+    return NodeView(node=node, lease=lease, is_alive=is_alive, leads=bool(leads) and is_alive, running=running)
+
+
+# --- dispatching ------------------------------------------------------------------------------
+
+
+class _NewJobs:
+    """The jobs that a transaction leaves for workers."""
+
+    def __init__(self) -> None:
+        self.added = 0
+        self._jobs: list[jobs.NewJob] = []
+
+    def add(self, job: jobs.NewJob) -> None:
+        self.added += 1
+        self._jobs.append(job)
+
+    def write(self, tx: Transaction) -> None:
+        jobs.defer_jobs(tx, self._jobs)
+
+
+class _Place(NamedTuple):
+    """Where the run of a session goes."""
+
+    #: the host to which its session is bound; None if it is bound to none
+    host: str | None
+    #: the configured agent that its agent is, or that is underneath it
+    base: str
+
+
+def dispatch_runs(tx: Transaction, limits: RunLimits) -> None:
+    claiming.begin_runs(tx, limits, _dispatch_run)
+
+
+def dispatch_at_commit(tx: Transaction, limits: RunLimits) -> None:
+    claiming.begin_at_commit(tx, limits, _dispatch_run)
+
+
+def _dispatch_run(tx: Transaction, run: Run) -> Run:
+    place = _find_place(tx, run)
+    tx.execute("UPDATE runs SET dispatched = 1 WHERE seq = ?", (run.seq,))
+    queue = jobs.agent_queue(place.base) if place.host is None else jobs.host_queue(place.host)
+    job = jobs.NewJob(queue=queue, run=run.id, agent=run.spec.agent, epoch=run.epoch, priority=run.spec.priority)
+    tx.defer(_NewJobs).add(job)
+    return run
+
+
+def _find_place(tx: Transaction, run: Run) -> _Place:
+    row: Any = tx.execute(
+        "SELECT (SELECT host FROM sessions WHERE key = ?), (SELECT base FROM agents WHERE id = ?)",
+        (run.spec.session, run.spec.agent),
+    ).fetchone()
+    host, base = row
+    return _Place(host, base or run.spec.agent)
+
+
+def claim_dispatched(tx: Transaction, run_id: str, epoch: int, owner: str, host: str | None) -> bool:
+    row: Any = tx.execute(
+        "SELECT seq FROM runs WHERE id = ? AND epoch = ? AND status = 'queued' AND dispatched = 1", (run_id, epoch)
+    ).get
+    if row is None:
+        return False
+    run = run_queries.get_run(tx, run_id)
+    moved_from: Any = tx.execute("SELECT moved_from FROM sessions WHERE key = ?", (run.spec.session,)).get
+    if moved_from is not None:
+        _tell_move(tx, run, moved_from)
+        run = run_queries.get_run(tx, run_id)
+    if host is not None or moved_from is not None:
+        tx.execute("UPDATE sessions SET host = ?, moved_from = NULL WHERE key = ?", (host, run.spec.session))
+    claiming.claim_run(tx, run, owner)
+    return True
+
+
+def _tell_move(tx: Transaction, run: Run, moved_from: str) -> None:
+    """Say in a run's log what its session has left behind."""
+    message = (
+        f"The host {moved_from} is gone, so this session goes on here with its transcript."
+        " What its agent remembered there, and its workspace, stayed behind."
+    )
+    last = event_log.append_events(tx, run.seq, run.id, run.last_event, [Log(level="warning", message=message)])
+    tx.execute("UPDATE runs SET last_event = ? WHERE seq = ?", (last, run.seq))
+
+
+# --- mending ----------------------------------------------------------------------------------
+
+
+def restore_lost_jobs(tx: Transaction, move_after: int) -> int:
+    gone = tx.execute("SELECT name FROM hosts WHERE seen < ?", (tx.now - move_after,)).fetchall()
+    for (host,) in gone:
+        _free_sessions(tx, str(host))
+    lost = tx.execute(
+        "UPDATE runs SET dispatched = 0 WHERE dispatched = 1 AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs"
+        " WHERE status IN ('todo', 'doing') AND args ->> 'run' = runs.id) RETURNING agent"
+    ).fetchall()
+    tx.ready_agents.update(str(agent) for (agent,) in lost)
+    return len(lost)
+
+
+def _free_sessions(tx: Transaction, host: str) -> None:
+    """Let the sessions of a host that is gone go on elsewhere."""
+    freed = tx.execute(
+        "UPDATE sessions SET host = NULL, moved_from = ?, backend_ref = NULL WHERE host = ? RETURNING key", (host, host)
+    ).fetchall()
+    for (key,) in freed:
+        workspaces.release_workspace(tx, str(key))
+    tx.execute("DELETE FROM procrastinate_jobs WHERE queue_name = ? AND status = 'todo'", (jobs.host_queue(host),))
+    tx.execute("DELETE FROM hosts WHERE name = ?", (host,))

@@ -1,0 +1,152 @@
+"""Procrastinate carries dispatched runs to the processes that work on them: https://procrastinate.readthedocs.io.
+
+A job has only the ids of a run and its agent, and an epoch; the truth is in our tables. A job that is given out twice,
+or too late, finds the epoch gone at its claim, and ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg
+from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Job
+from procrastinate.schema import SchemaManager
+
+from gateway.domain.ports.fleet_store import ExecuteJob
+from gateway.errors import Unavailable
+from gateway.store.postgres import opening
+
+if TYPE_CHECKING:
+    from gateway.store.sql.transaction import Transaction
+
+#: name of the task whose jobs carry runs
+TASK_NAME = "execute"
+#: seconds between two heartbeats of a worker, and after which its jobs count as stalled
+HEARTBEAT_SECONDS, STALLED_SECONDS = 10.0, 30.0
+#: seconds between two looks at the queues, should a notification be lost
+POLL_SECONDS = 2.0
+#: connections of one worker: one listens, the others fetch and end jobs
+MAX_JOB_CONNECTIONS = 4
+
+for _name in ("procrastinate", "psycopg.pool"):  # what concerns people is told by our own log
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+#: what defers jobs in the transactions of others: it has no connection of its own
+_deferring = App(connector=SyncPsycopgConnector())
+
+
+class NewJob(NamedTuple):
+    """A job to leave in a queue."""
+
+    queue: str
+    run: str
+    agent: str
+    epoch: int
+    priority: int
+
+
+def agent_queue(agent: str) -> str:
+    """Return the queue of the runs of a configured agent that any host may work on."""
+    return f"agent:{agent}"
+
+
+def host_queue(host: str) -> str:
+    """Return the queue of the runs whose sessions are bound to a host."""
+    return f"host:{host}"
+
+
+def defer_jobs(tx: Transaction, new: Iterable[NewJob]) -> None:
+    """Leave jobs in their queues, in the transaction: they are there when it is committed."""
+    made = [
+        Job(
+            id=None,
+            queue=job.queue,
+            task_name=TASK_NAME,
+            priority=job.priority,
+            lock=None,
+            queueing_lock=None,
+            task_kwargs={"run": job.run, "agent": job.agent, "epoch": job.epoch},
+        )
+        for job in new
+    ]
+    connection: Any = tx.connection
+    _deferring.job_manager.batch_defer_jobs(made, connection=connection.psycopg)
+
+
+def apply_schema(connection: psycopg.Connection[Any]) -> None:
+    """Make or upgrade Procrastinate's tables, in the schema that the connection uses."""
+    files = sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
+    applied = {name for (name,) in connection.execute("SELECT name FROM job_migrations")}
+    with connection.transaction():
+        if not applied:
+            connection.execute(SchemaManager.get_schema(), prepare=False)
+        else:
+            for file in files:
+                if file.name not in applied:
+                    connection.execute(file.read_text("utf-8").encode(), prepare=False)
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO job_migrations (name) VALUES (%s) ON CONFLICT DO NOTHING", [(file.name,) for file in files]
+            )
+
+
+class ProcrastinateQueue:
+    """`JobQueue` in the store's database."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def work(self, queues: Sequence[str], slots: int, execute: ExecuteJob) -> None:
+        app = self._make_app(MAX_JOB_CONNECTIONS)
+
+        @app.task(name=TASK_NAME)
+        async def _execute(run: str, agent: str, epoch: int) -> None:
+            await execute(run, agent, epoch)
+
+        try:
+            async with app.open_async():
+                await app.run_worker_async(
+                    queues=queues,
+                    concurrency=slots,
+                    install_signal_handlers=False,
+                    fetch_job_polling_interval=POLL_SECONDS,
+                    shutdown_graceful_timeout=0,  # an attempt goes on without its job
+                    delete_jobs="always",
+                    update_heartbeat_interval=HEARTBEAT_SECONDS,
+                    stalled_worker_timeout=STALLED_SECONDS,
+                )
+        except (ConnectorException, psycopg.Error) as error:
+            raise Unavailable(f"the queues cannot be read: {error.__cause__ or error}.") from error
+        raise Unavailable("the queues cannot be read.")
+
+    async def retry_stalled(self) -> int:
+        app = self._make_app(1)
+        try:
+            async with app.open_async():
+                stalled = list(await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS))
+                for job in stalled:
+                    with contextlib.suppress(ConnectorException):  # it has ended since
+                        await app.job_manager.retry_job(job)
+        except (ConnectorException, psycopg.Error) as error:
+            raise Unavailable(f"the queues cannot be read: {error.__cause__ or error}.") from error
+        return len(stalled)
+
+    def _make_app(self, connections: int) -> App:
+        return App(
+            connector=PsycopgConnector(
+                conninfo=opening.complete_url(self._url),
+                configure=_configure,
+                min_size=1,
+                max_size=connections,
+            )
+        )
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    await connection.set_autocommit(True)  # each statement of a worker is a transaction of its own
+    await connection.execute(f"SET search_path = {opening.SCHEMA}")

@@ -1,0 +1,56 @@
+"""The lock of the process that leads a fleet: an advisory lock, which the server frees when its connection breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import psycopg
+
+from gateway.store.postgres import opening
+
+
+class PostgresLeaderLock:
+    """`LeaderLock` with a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: psycopg.Connection[Any] | None = None
+
+    async def try_acquire(self) -> bool:
+        return await asyncio.to_thread(self._try_acquire)
+
+    async def is_held(self) -> bool:
+        return await asyncio.to_thread(self._is_held)
+
+    async def release(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    def _try_acquire(self) -> bool:
+        try:
+            if self._connection is None:
+                self._connection = opening.connect(self._url, timeout_seconds=opening.SILENCE_TIMEOUT_SECONDS)
+            row = self._connection.execute(
+                "SELECT pg_try_advisory_lock(%s, %s)", (opening.LOCK_SPACE, opening.LEADER_LOCK)
+            ).fetchone()
+        except psycopg.Error:
+            self._close()
+            return False
+        return row == (True,)
+
+    def _is_held(self) -> bool:
+        if self._connection is None:
+            return False
+        try:
+            self._connection.execute("SELECT 1")
+        except psycopg.Error:
+            self._close()
+            return False
+        return True
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.close()
