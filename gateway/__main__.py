@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None, early: EarlyProcess | None = None) -
     parser = argparse.ArgumentParser(prog="python -m gateway", description="Run the gateway in the foreground.")
     parser.add_argument("--port", type=int, help="port to listen on")
     parser.add_argument("--host", help="address to listen on")
+    parser.add_argument("--role", choices=["gateway", "worker"], help="what it does in a fleet")
     parser.add_argument("--config", help="config file")
     parser.add_argument("--force", action="store_true", help="take the port from another gateway of this user")
     parser.add_argument("--kill-foreign", action="store_true", help="take it from any program")
@@ -91,7 +92,7 @@ def run(options: Mapping[str, Any], early: EarlyProcess | None = None) -> int:
     """Run the gateway in the foreground until it is asked to stop; return its exit code.
 
     Args:
-        options: `port`, `host`, `config`, `token`, `force` and `kill_foreign` as given on the command
+        options: `port`, `host`, `role`, `config`, `token`, `force` and `kill_foreign` as given on the command
             line; None means not given. `environment` and `output` are for service managers that can neither
             set variables nor store the output.
         early: the process for the first generation; the caller ends it if none has started.
@@ -112,7 +113,7 @@ def run(options: Mapping[str, Any], early: EarlyProcess | None = None) -> int:
     notifier = Notifier(os.environ)
     if options.get("token"):
         _store_token(options["token"])
-    for name in ("config", "host", "port"):  # generations read the settings themselves, with these
+    for name in ("config", "host", "port", "role"):  # generations read the settings themselves, with these
         if options.get(name) is not None:
             os.environ[f"MOONGATE_{name.upper()}"] = str(options[name])
     resumed = reexec.find_kept(os.environ.pop(reexec.RESUME_VARIABLE, ""))

@@ -68,6 +68,10 @@ def check_agents(config: Config, environ: Mapping[str, str], *, remember: bool =
         _read_webhook_keys(config)
         _make_address_policy(config)
         _make_days(config)
+        if config.store.url is None and Role(config.fleet.role) is Role.WORKER:
+            raise ConfigError(
+                "fleet.role: a worker needs the database of its fleet.", remedy="Set store.url to its PostgreSQL URL."
+            )
         return agents
 
 

@@ -241,7 +241,10 @@ class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
     agents: Annotated[
         list[str],
-        Meta(description="Ids of the agents whose runs this process works on; if empty, all that are enabled."),
+        Meta(
+            description="Ids of the agents whose runs this process works on; if empty, all that are enabled.",
+            extra=_env_names("MOONGATE_FLEET_AGENTS"),
+        ),
     ] = field(default_factory=list)
     move_after: Annotated[
         float,
@@ -730,8 +733,9 @@ def _set_value(raw: dict[str, Any], name: str, value: Any) -> None:
 def _parse_value(text: str, setting: Setting, source: str) -> Any:
     if not json_file.is_unicode(text):
         raise ConfigError(f"{source}: not valid UTF-8 (sets {setting.name}).")
+    given = [part.strip() for part in text.split(",") if part.strip()] if setting.type == list[str] else text
     try:
-        return msgspec.convert(text, setting.type, strict=False)
+        return msgspec.convert(given, setting.type, strict=False)
     except msgspec.ValidationError as error:
         what = str(error).partition(" - at ")[0].replace("`", "")
         raise ConfigError(f"{source}: {what} (sets {setting.name}).") from error

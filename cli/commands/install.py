@@ -33,6 +33,11 @@ PLATFORMS = {"systemd": "linux", "launchd": "darwin", "task-scheduler": "win32"}
 @click.option(
     "--host", metavar="ADDRESS", help="Address to listen on.  [default: as installed, else from the settings]"
 )
+@click.option(
+    "--role",
+    type=click.Choice(["gateway", "worker"]),
+    help="What it does in a fleet.  [default: as installed, else gateway]",
+)
 @click.option("--token", help="Store this as the gateway's token in its token file. The unit does not contain it.")
 @click.option(
     "--runtime",
@@ -63,6 +68,7 @@ def COMMAND(  # noqa: N802 the seam's name
     context: click.Context,
     port: int | None,
     host: str | None,
+    role: str | None,
     token: str | None,
     runtime: str,
     system: bool,
@@ -97,7 +103,8 @@ def COMMAND(  # noqa: N802 the seam's name
         _reexec_without_token(token)
     token = os.environ.pop(TOKEN_VARIABLE, None)  # before any child process can see it
     require_config()
-    arguments = (("--port", str(port)) if port is not None else ()) + (("--host", host) if host is not None else ())
+    given = {"--port": port, "--host": host, "--role": role}
+    arguments = tuple(word for name, value in given.items() if value is not None for word in (name, str(value)))
     wanted: Runtime | None = "binary" if runtime == "binary" else "python"
     if context.get_parameter_source("runtime") is ParameterSource.DEFAULT:
         wanted = None

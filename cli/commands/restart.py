@@ -15,7 +15,7 @@ from cli.arguments import Duration
 from cli.command import Command, current_invocation
 from cli.instance import Instance
 from cli.lifecycle import start, stop
-from cli.lifecycle.listen_options import read_listen_options
+from cli.lifecycle.start_options import StartOptions, read_start_options
 from cli.remote import probe
 from cli.remote.probe import State
 from cli.service import lookup
@@ -151,10 +151,10 @@ def _stop_and_start(
         start.start_by_service(manager, instance, wait, force=force, kill=kill)
         return Outcome("", True, old, int((probe.probe_gateway(instance).health or {}).get("generation", 1)), "")
     state_owner.refuse_foreign_state(instance.home)  # before the stop
-    port, host = (None, None) if found is None else read_listen_options(found)
+    options = StartOptions() if found is None else read_start_options(found)
     if found is not None:
         stop.end_gateway(instance, found, timeout_seconds)
-    started = start.start_in_background(instance, port, host, wait, force=force, kill=kill)
+    started = start.start_in_background(instance, options, wait, force=force, kill=kill)
     return Outcome("", True, old, int((started.health or {}).get("generation", 1)), "")
 
 

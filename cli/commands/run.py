@@ -16,6 +16,7 @@ from gateway.supervisor.own_agent import refuse_own_agent
     "--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 chooses a free one.  [default: 18790]"
 )
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--role", type=click.Choice(["gateway", "worker"]), help="What it does in a fleet.  [default: gateway]")
 @click.option("--force", is_flag=True, help="Stop another gateway of yours that uses the port or this config.")
 @click.option("--kill-foreign", is_flag=True, help="Also kill any other program that uses the port.")
 @click.option("--token", help="Store this as the gateway's token. It does not stay visible in the process list.")
@@ -24,6 +25,7 @@ from gateway.supervisor.own_agent import refuse_own_agent
 def COMMAND(  # noqa: N802 the seam's name
     port: int | None,
     host: str | None,
+    role: str | None,
     force: bool,
     kill_foreign: bool,
     token: str | None,
@@ -44,7 +46,7 @@ def COMMAND(  # noqa: N802 the seam's name
     require_config()
     if force or kill_foreign:
         _stop_installed_service()
-    given = {"port": port, "host": host, "token": token, "force": force, "kill_foreign": kill_foreign}
+    given = {"port": port, "host": host, "role": role, "token": token, "force": force, "kill_foreign": kill_foreign}
     told = {"environment": environment, "output": printed}
     from gateway import __main__ as foreground  # late: imports all of the gateway
 

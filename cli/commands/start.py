@@ -9,6 +9,7 @@ from cli.arguments import Duration
 from cli.command import Command, complete_commands, current_invocation, require_config
 from cli.instance import Instance
 from cli.lifecycle import start
+from cli.lifecycle.start_options import StartOptions
 from cli.remote import probe
 from cli.remote.probe import ProbeResult, State
 from cli.service import lookup
@@ -18,6 +19,7 @@ from gateway.errors import Conflict, Unavailable
 @click.command(cls=Command)
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: 18790]")
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--role", type=click.Choice(["gateway", "worker"]), help="What it does in a fleet.  [default: gateway]")
 @click.option(
     "--wait",
     type=Duration(most=3600),
@@ -28,7 +30,7 @@ from gateway.errors import Conflict, Unavailable
 @click.option("--force", is_flag=True, help="Stop another gateway of yours that uses the port.")
 @click.option("--kill-foreign", is_flag=True, help="Also kill any other program that uses the port.")
 def COMMAND(  # noqa: N802 the seam's name
-    port: int | None, host: str | None, wait: float, force: bool, kill_foreign: bool
+    port: int | None, host: str | None, role: str | None, wait: float, force: bool, kill_foreign: bool
 ) -> None:
     """Start the gateway in the background, and wait until it answers.
 
@@ -49,25 +51,23 @@ def COMMAND(  # noqa: N802 the seam's name
     found = start.wait_until_settled(instance, wait)
     started = found.state is State.STOPPED
     if started:
-        found = _start_gateway(instance, port, host, wait, force, kill_foreign)
+        found = _start_gateway(instance, StartOptions(port, host, role), wait, force, kill_foreign)
     _print_started(found, started)
 
 
-def _start_gateway(
-    instance: Instance, port: int | None, host: str | None, wait: float, force: bool, kill: bool
-) -> ProbeResult:
+def _start_gateway(instance: Instance, options: StartOptions, wait: float, force: bool, kill: bool) -> ProbeResult:
     manager = lookup.find_installed(instance)
     if manager is None:
-        return start.start_in_background(instance, port, host, wait, force=force, kill=kill)
+        return start.start_in_background(instance, options, wait, force=force, kill=kill)
     try:
         manager.require_available()
     except Unavailable as error:
         output.print_note(f"Starting it without the installed service: {error.message}")
-        return start.start_in_background(instance, port, host, wait, force=force, kill=kill)
-    if port is not None or host is not None:
+        return start.start_in_background(instance, options, wait, force=force, kill=kill)
+    if options != StartOptions():
         raise Conflict(
-            "the gateway is installed as a service, and its unit sets where it listens.",
-            remedy="Change it: gateway install --port PORT --host ADDRESS",
+            "the gateway is installed as a service, and its unit sets where it listens and its role.",
+            remedy="Change it: gateway install --port PORT --host ADDRESS --role ROLE",
         )
     start.start_by_service(manager, instance, wait, force=force, kill=kill)
     return probe.probe_gateway(instance)

@@ -16,7 +16,7 @@ from cli.doctor.finding import Finding, Level
 from cli.doctor.private_files import examine_private_paths
 from cli.doctor.workspaces import examine_workspaces
 from cli.instance import Instance
-from cli.lifecycle.listen_options import read_listen_options
+from cli.lifecycle.start_options import read_start_options
 from cli.remote import config_drift, probe
 from cli.remote.probe import ProbeResult, State, WorkReport
 from cli.remote.token_drift import explain_token_drift
@@ -146,7 +146,7 @@ def _examine_port(settings: Config, found: ProbeResult) -> Finding:
     host, wanted = settings.gateway.host, settings.gateway.port
     if found.record is not None:
         held = found.record.port
-        if read_listen_options(found.record)[0] is not None:
+        if read_start_options(found.record).port is not None:
             return Finding("port", Level.OK, f"{held}, held by the gateway, which was started with --port")
         if wanted not in (0, held):
             said = f"the gateway uses {held}; the settings say {wanted}"

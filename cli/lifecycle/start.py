@@ -12,6 +12,7 @@ from typing import BinaryIO
 from cli import output
 from cli.command import complete_commands
 from cli.instance import DATA_SETTING, Instance
+from cli.lifecycle.start_options import StartOptions
 from cli.remote import probe
 from cli.remote.probe import ProbeResult, State
 from cli.service.manager import ServiceManager
@@ -30,7 +31,7 @@ GATEWAY_COMMAND = [sys.executable, "-m", "gateway"]
 
 
 def start_in_background(
-    instance: Instance, port: int | None, host: str | None, wait: float, *, force: bool = False, kill: bool = False
+    instance: Instance, options: StartOptions, wait: float, *, force: bool = False, kill: bool = False
 ) -> ProbeResult:
     """Start the gateway as a detached process, which outlives this terminal, and wait until it answers.
 
@@ -46,9 +47,7 @@ def start_in_background(
     state_owner.refuse_foreign_state(instance.home)
     said = paths.start_output_file(instance.home, instance.config)
     console = _open_console(said)
-    words = [*GATEWAY_COMMAND]
-    words += ["--port", str(port)] if port is not None else []
-    words += ["--host", host] if host is not None else []
+    words = [*GATEWAY_COMMAND, *options.list_words()]
     words += ["--force"] if force else []
     words += ["--kill-foreign"] if kill else []
     with console:

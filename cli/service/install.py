@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from cli.instance import Instance
 from cli.lifecycle import start, stop
+from cli.lifecycle.start_options import read_start_options
 from cli.remote import probe
 from cli.remote.probe import State
 from cli.service import lookup, unit
@@ -308,9 +309,11 @@ def _token_step(instance: Instance, spec: ServiceSpec, token: str) -> Step:
 
 
 def _stop_step(instance: Instance, found: Record) -> Step:
+    options = read_start_options(found)._replace(port=found.port, host=found.host)
+
     def start_again() -> None:
         if not found.is_alive:
-            start.start_in_background(instance, found.port, found.host, RESTORE_TIMEOUT_SECONDS)
+            start.start_in_background(instance, options, RESTORE_TIMEOUT_SECONDS)
 
     return Step(
         "stop the running gateway",

@@ -94,7 +94,7 @@ def service_environment(spec: ServiceSpec, instance: Instance) -> dict[str, str]
     """Return the environment of the service, with the options of its unit as the variables that mean the same."""
     seen = {**_home_variable(instance), "PATH": spec.path, **dict(spec.environment)}
     listens = dict(zip(spec.arguments, spec.arguments[1:], strict=False))
-    for option, name in (("--host", "MOONGATE_HOST"), ("--port", "MOONGATE_PORT")):
+    for option, name in (("--host", "MOONGATE_HOST"), ("--port", "MOONGATE_PORT"), ("--role", "MOONGATE_ROLE")):
         if option in listens:
             seen[name] = listens[option]
     return seen
