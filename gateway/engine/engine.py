@@ -10,7 +10,6 @@ import msgspec
 
 from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
-from gateway.domain.delivery import Target
 from gateway.domain.event import Change, Event
 from gateway.domain.file import FileLimits
 from gateway.domain.fleet import FleetView
@@ -21,8 +20,7 @@ from gateway.domain.ports.file_store import ContentStore, StagedFile
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import BackgroundCounts, GatewayCounts, RunLimits
 from gateway.domain.retention import Retention
-from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Source, Status
-from gateway.domain.session import SessionKey
+from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Status
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.background.file_sweep import FileSweep
 from gateway.engine.background.housekeeping import Housekeeping, Pruner
@@ -40,9 +38,9 @@ from gateway.engine.execution.worker import Worker
 from gateway.engine.fleet.member import FleetMember, FleetSetup
 from gateway.engine.hub import Hub, Reader
 from gateway.engine.latch import Latch
-from gateway.engine.messaging.channels import CHAT_BODIES, Channels, OpenChannels
-from gateway.engine.messaging.context import EngineChannelContext
+from gateway.engine.messaging.channels import CHAT_BODIES, Channels, OpenChannels, make_contexts
 from gateway.engine.resources.agents import Agents
+from gateway.engine.resources.assignments import Assignments
 from gateway.engine.resources.deliveries import Deliveries
 from gateway.engine.resources.files import Files
 from gateway.engine.resources.generations import Generations
@@ -61,7 +59,7 @@ from gateway.engine.resources.unreadable import UnreadableRows
 from gateway.engine.resources.usage import UsageReporter
 from gateway.engine.storage_retry import until_stored
 from gateway.engine.submission import Submitter
-from gateway.errors import AgentDisabled, Conflict, TimedOut, Unavailable
+from gateway.errors import Conflict, TimedOut, Unavailable
 
 
 class Engine:
@@ -143,12 +141,20 @@ class Engine:
         self._housekeeping = Housekeeping(store, pruner, self.agents, self.generations)
         self._max_runs, self._max_background = max_runs, max_background
         self._worker = Worker(store, executor, str(owner))
-        self._fleet = None if fleet is None else self._join_services(fleet, without_workspace)
-        self._source: RunSource = (
-            ClaimLoop(store, OwnClaims(store, str(owner)), self._current_limits(), clock)
-            if self._fleet is None
-            else self._fleet.source
-        )
+        self._source: RunSource = ClaimLoop(store, OwnClaims(store, str(owner)), self._current_limits(), clock)
+        self._find_dead = rescuer.find_dead_owners
+        self._fleet: FleetMember | None = None
+        if fleet is not None:
+            self._fleet = FleetMember(
+                fleet,
+                store,
+                self._worker,
+                self._current_limits,
+                clock,
+                find_agent=self.agents.find_by_id,
+                without_workspace=without_workspace,
+            )
+            self._source, self._find_dead = self._fleet.source, self._fleet.find_dead_owners
         self._submitter = Submitter(
             self._source, self._worker, self.agents.choose_agent, self.agents.is_stored, max_depth=max_depth
         )
@@ -173,6 +179,7 @@ class Engine:
         self.schedules = Schedules(
             store, self.agents, self.sessions, clock, self._submitter, changed=lambda: self._scheduler.wake()
         )
+        self.assignments = Assignments(self.agents, self.submit_run)
         self.run_lists = RunLists(store)
         self.timelines = Timelines(store, clock)
         self.run_batches = RunBatches(store, self.cancel_run, self.retry_run)
@@ -181,7 +188,6 @@ class Engine:
         self.queue_status = QueueStatus(store, self.agents, self._current_limits, clock)
         self._scheduler = Scheduler(store, self.schedules.plan_run, self._submitter.announce_run, clock)
         wake_services = (self._outbox.wake, self._scheduler.wake)
-        self._find_dead = rescuer.find_dead_owners if self._fleet is None else self._fleet.find_dead_owners
         self._peers = PeerWatch(
             store,
             owner,
@@ -191,7 +197,7 @@ class Engine:
             self._worker,
             wake_services,
             find_dead=self._find_dead,
-            is_in_fleet=self._fleet is not None,
+            reload_tokens=None if fleet is None else self.tokens.load_tokens,
         )
         if fleet is not None:
             fleet.on_external_commit(self._peers.look_now)
@@ -327,36 +333,6 @@ class Engine:
         accepting = self._store.runs.release(run.id, agent.session_mode, key)
         return (await self._submitter.await_acceptance(run.spec, accepting)).run
 
-    async def assign_task(
-        self,
-        name: str,
-        task: str,
-        text: str,
-        key: IdempotencyKey | None = None,
-        *,
-        deliver: tuple[Target, ...] = (),
-    ) -> AcceptedRun:
-        """Submit a task to an agent, in a session of the task. The run holds one of the agent's slots until it ends.
-
-        Raises:
-            AgentNotFound: there is no agent with that id or slug.
-            AgentDisabled: it is disabled.
-            AgentBusy: all its slots are taken.
-        """
-        agent = self.agents.get_by_name(name)
-        if not agent.enabled:
-            raise AgentDisabled(f"the agent {name!r} is disabled.")
-        session = str(SessionKey.from_parts(agent.id, "task", f"task:{task}"))
-        spec = RunSpec(
-            source=Source.ASSIGN,
-            agent=agent.id,
-            session=session,
-            input=text,
-            deliver=deliver,
-            labels={"task": task, "agentId": name},
-        )
-        return await self.submit_run(spec, key)
-
     async def wait_for_run(self, run_id: str, seconds: float) -> Run:
         """Wait until a run has ended, and return it. A caller that stops waiting does not stop the run.
 
@@ -437,25 +413,8 @@ class Engine:
         await self._store.check_writable()
 
     def _create_channels(self, opened: OpenChannels) -> Channels:
-        def make_context(name: str, agent: str | None, source: Source) -> EngineChannelContext:
-            return EngineChannelContext(
-                name, agent, source, store=self._store, engine=self, agents=self.agents, clock=self._clock
-            )
-
-        contexts = {
-            name: make_context(name, one.agent, Source.WEBHOOK) for name, one in opened.webhook_endpoints.items()
-        }
-        contexts |= {name: make_context(name, one.agent, Source.MESSAGE) for name, one in opened.chat_channels.items()}
+        contexts = make_contexts(opened, store=self._store, engine=self, agents=self.agents, clock=self._clock)
         return Channels(opened, contexts, self.follow_changes, self.get_run, self.list_runs)
-
-    def _join_services(self, fleet: FleetSetup, without_workspace: Collection[str]) -> FleetMember:
-        def binds_session(agent: str) -> bool:
-            found = self.agents.find_by_id(agent)
-            return found is None or found.backend not in without_workspace
-
-        return FleetMember(
-            fleet, self._store, self._worker, self._current_limits, self._clock, binds_session=binds_session
-        )
 
     async def view_fleet(self) -> FleetView | None:
         """Return the fleet as it is now; None if this process is alone with its store."""

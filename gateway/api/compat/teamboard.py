@@ -148,7 +148,7 @@ async def assign_team_task(call: Call[TaskAssignment, Unheeded]) -> TaskAssigned
     wanted = call.body
     deliver = openclaw_callback.choose_callback_targets(call.server)
     try:
-        accepted = await call.engine.assign_task(
+        accepted = await call.engine.assignments.assign_task(
             _find_agent_id(call), str(wanted.task_id), wanted.prompt, call.read_idempotency_key(), deliver=deliver
         )
     except AgentDisabled as error:

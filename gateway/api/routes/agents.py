@@ -161,7 +161,7 @@ async def delete_agent(call: Call[Nothing, Nothing]) -> AgentGone:
 async def assign(call: Call[Assignment, Nothing]) -> Assigned:
     """Give an agent a task if it has a free slot; the slot is free again when the run ends, for whatever reason."""
     wanted = call.body
-    accepted = await call.engine.assign_task(
+    accepted = await call.engine.assignments.assign_task(
         call.path["id"],
         wanted.task_id,
         wanted.prompt,

@@ -6,7 +6,8 @@ request that it has not answered yet, or the process that leads next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.domain.ports.store import Store
 from gateway.engine.execution import rescuer
@@ -23,6 +24,10 @@ from gateway.engine.service_loop import ServiceLoop, log_errors
 RESCUE_INTERVAL_SECONDS = 2.0
 #: seconds between checks for commits of another process: while one is known to write, and otherwise
 BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 0.05, 0.5
+#: seconds between two readings of what seldom changes, in a fleet: after a commit, and without one
+RELOAD_INTERVAL_SECONDS, MAX_RELOAD_SLEEP_SECONDS = 1.0, 60.0
+#: seconds for which commits that are heard of are gathered: many come at once
+GATHERING_SECONDS = 0.01
 
 
 class PeerWatch:
@@ -39,11 +44,11 @@ class PeerWatch:
         wake_services: Sequence[Callable[[], None]],
         *,
         find_dead: FindDeadOwners = rescuer.find_dead_owners,
-        is_in_fleet: bool = False,
+        reload_tokens: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Args:
         find_dead: returns which owners of runs have died.
-        is_in_fleet: whether there may be others at any time.
+        reload_tokens: reads the tokens from the store; in a fleet, where there may be others at any time.
         wake_services: called when another process has committed, in addition to the source of runs.
         """
         self._store = store
@@ -54,7 +59,8 @@ class PeerWatch:
         self._worker = worker
         self._wake_services = wake_services
         self._find_dead = find_dead
-        self._is_in_fleet = is_in_fleet
+        self._reload_tokens = reload_tokens
+        self._gathering: asyncio.TimerHandle | None = None
         self._shared = False
         self._seen_commits: int | None = None
         log_error = log_errors("engine.cannot_look")
@@ -63,13 +69,21 @@ class PeerWatch:
         self._agent_changes = ServiceLoop(
             "agent-changes", self._refresh_agents, log_error, retry_seconds=RESCUE_INTERVAL_SECONDS
         )
+        self._reloads = ServiceLoop("reloads", self._reload, log_error, retry_seconds=RELOAD_INTERVAL_SECONDS)
 
     def start(self) -> None:
         """Start looking for commits of other processes."""
         self._commits.start()
+        if self._reload_tokens is not None:
+            self._reloads.start(delay=RELOAD_INTERVAL_SECONDS)
 
     def look_now(self) -> None:
-        """Look for commits of other processes now: there may be one."""
+        """Look for commits of other processes in a moment: there is one, and others may follow at once."""
+        if self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHERING_SECONDS, self._wake_commits)
+
+    def _wake_commits(self) -> None:
+        self._gathering = None
         self._commits.wake()
 
     def start_rescuing(self) -> None:
@@ -84,7 +98,7 @@ class PeerWatch:
 
     async def stop(self) -> None:
         """End all loops. Stopping twice is fine."""
-        for loop in (self._owners, self._agent_changes, self._commits):
+        for loop in (self._owners, self._agent_changes, self._reloads, self._commits):
             await loop.stop()
 
     def take_loop_lag(self) -> float:
@@ -96,7 +110,7 @@ class PeerWatch:
 
     async def _check_owners(self) -> float | None:
         """Leave another process time to write while it has runs in this store, and rescue its runs if it is gone."""
-        if not self._is_in_fleet and not await rescuer.has_other_owners(self._store, self._owner):
+        if self._reload_tokens is None and not await rescuer.has_other_owners(self._store, self._owner):
             self._set_shared(False)
             return None
         self._set_shared(True)
@@ -110,6 +124,14 @@ class PeerWatch:
         if shared != self._shared:
             self._shared = shared
             self._store.set_concurrent_writer(shared)
+
+    async def _reload(self) -> float:
+        """Read agents and tokens again, but not after each of very many commits."""
+        assert self._reload_tokens is not None
+        await self._agents.reload_stored_agents()
+        await self._reload_tokens()
+        await asyncio.sleep(RELOAD_INTERVAL_SECONDS)
+        return MAX_RELOAD_SLEEP_SECONDS
 
     async def _refresh_agents(self) -> float:
         """Read the agents again: another process may have changed them in its last moments."""
@@ -126,7 +148,10 @@ class PeerWatch:
     async def _announce_commits(self) -> None:
         """Tell all that keeps a copy of the store, or waits for a commit, what another process has committed."""
         await self._hub.announce_external_commits()
-        await self._agents.reload_stored_agents()
+        if self._reload_tokens is None:
+            await self._agents.reload_stored_agents()
+        else:
+            self._reloads.wake()
         self._source.wake()
         for wake in self._wake_services:
             wake()

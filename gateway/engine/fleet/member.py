@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from msgspec import Struct
 
+from gateway.domain.agent import Agent
 from gateway.domain.fleet import FleetView, Node, Role
 from gateway.domain.ports.fleet_store import FleetStore, JobQueue, LeaderLock
 from gateway.domain.ports.store import Store
@@ -51,12 +52,19 @@ class FleetMember:
         limits: Callable[[], RunLimits],
         clock: Clock,
         *,
-        binds_session: Callable[[str], bool],
+        find_agent: Callable[[str], Agent | None],
+        without_workspace: Collection[str],
     ) -> None:
         """Args:
         limits: returns the limits of all agents now.
-        binds_session: tells whether an agent, given by its id, keeps files on its host.
+        find_agent: returns the agent with an id, or None.
+        without_workspace: names of the backends whose agents keep no files on their host.
         """
+
+        def binds_session(agent_id: str) -> bool:
+            found = find_agent(agent_id)
+            return found is None or found.backend not in without_workspace
+
         self._setup = setup
         self._membership = Membership(setup.store, setup.node, worker)
         self.source = FleetRunSource(

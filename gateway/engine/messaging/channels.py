@@ -14,10 +14,13 @@ from gateway.domain.event import Change, Notice
 from gateway.domain.inbound import MAX_WEBHOOK_BYTES, ImmediateReply
 from gateway.domain.page import Page
 from gateway.domain.ports.channel import Channel, ChannelState, OutgoingMessage, WebhookReceiver
+from gateway.domain.ports.store import Store
 from gateway.domain.run import Outcome, Run, RunFilter, Source, Status
 from gateway.domain.session import SessionKey
-from gateway.engine.messaging.context import EngineChannelContext, PairedChat
+from gateway.domain.times import Clock
+from gateway.engine.messaging.context import ContextOperations, EngineChannelContext, PairedChat
 from gateway.engine.messaging.webhook_endpoint import WebhookEndpoint
+from gateway.engine.resources.agents import Agents
 from gateway.engine.service_loop import ServiceLoop, Step, log_errors
 from gateway.errors import ChannelNotFound, Conflict, NotFound
 
@@ -305,3 +308,16 @@ def _describe_end(run: Run) -> str:
 
 #: the functions that make bodies for chats, by the name of the format
 CHAT_BODIES: Mapping[str, Callable[[Run], bytes]] = {CHAT_FORMAT: make_chat_reply}
+
+
+def make_contexts(
+    opened: OpenChannels, *, store: Store, engine: ContextOperations, agents: Agents, clock: Clock
+) -> Mapping[str, EngineChannelContext]:
+    """Return a context for each channel and webhook endpoint, by its name."""
+
+    def make_context(name: str, agent: str | None, source: Source) -> EngineChannelContext:
+        return EngineChannelContext(name, agent, source, store=store, engine=engine, agents=agents, clock=clock)
+
+    contexts = {name: make_context(name, one.agent, Source.WEBHOOK) for name, one in opened.webhook_endpoints.items()}
+    contexts |= {name: make_context(name, one.agent, Source.MESSAGE) for name, one in opened.chat_channels.items()}
+    return contexts
