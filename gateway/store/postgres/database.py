@@ -64,8 +64,8 @@ class PostgresDatabase(Database):
         #: milliseconds by which the server's clock is ahead of this machine's
         self._ahead = 0
         opening.prepare_database(url, clock or wall_clock)
-        #: the number of the transaction in progress
-        self._transaction_number = ""
+        #: the number of the transaction in progress, and how much the connection had written before it
+        self._transaction_number, self._writes_before = "", 0
         self._commits = CommitListener(url)
         writer = self._connect_writer()
         super().__init__(writer, self.tell_time, days, limits)
@@ -107,6 +107,7 @@ class PostgresDatabase(Database):
         return self._begin_once()
 
     def _begin_once(self) -> int:
+        self._writes_before = self._writer.total_changes()
         before = wall_clock()
         cursor = self._writer.psycopg.execute(_BEGIN, prepare=False)
         while cursor.nextset():
@@ -120,13 +121,9 @@ class PostgresDatabase(Database):
         return now  # type: ignore[no-any-return]
 
     def _commit(self, written: Transaction) -> None:
-        told = (
-            f"SELECT pg_notify('{COMMIT_CHANNEL}', pg_backend_pid()::text);"
-            if written.events or written.changes
-            else ""
-        )
+        has_written = written.count_writes() != self._writes_before
         try:
-            self._writer.psycopg.execute(f"{told} COMMIT", prepare=False)
+            self._writer.psycopg.execute(f"{_TELL if has_written else ''}COMMIT", prepare=False)
         except psycopg.OperationalError:
             if not self._writer.psycopg.closed or not self._was_committed():
                 raise
