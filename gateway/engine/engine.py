@@ -127,7 +127,7 @@ class Engine:
             backends,
             self.permissions.ask_people,
             open_staging=lambda: self.files.open_staging(within_quota=False),
-            locate_content=self.files.locate_content,
+            fetch_content=self.files.fetch_content,
             workspaces=directory / "workspaces",
             without_workspace=without_workspace,
             outputs=directory / "outputs",

@@ -136,7 +136,11 @@ class FileDirectory:
         path = self._directory / DRAFTS / self._owner / f"{next(self._numbers):x}"
         return DirectoryDraft(path, self._directory, self._durable_groups)
 
+    async def fetch(self, sha256: str) -> Path:
+        return self.locate(sha256)
+
     def locate(self, sha256: str) -> Path:
+        """Return where a content is, if it is there."""
         return locate_content(self._directory, sha256)
 
     def remove(self, sha256: str) -> None:

@@ -85,7 +85,7 @@ class MemoryChannelContext:
                 self.notes.pop(name, None)
         return True
 
-    def locate_content(self, file: File) -> Path:
+    async def fetch_content(self, file: File) -> Path:
         return self.contents[file.id]
 
     async def watch_run(self, run: str) -> AsyncGenerator[Event, Any]:

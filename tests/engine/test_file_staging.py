@@ -99,7 +99,7 @@ async def test_a_content_that_another_staging_has_removed_is_put_back_when_its_r
         file = await kept.add_bytes(b"same")
         async with place.files.open_staging() as forgotten:
             await forgotten.add_bytes(b"same")
-        assert not place.files.locate_content(file).exists()
+        assert not (await place.files.fetch_content(file)).exists()
         await place.store.runs.accept(spec(attachments=kept.files), staged=kept.staged)
 
     assert await place.files.read_content(file) == b"same"
@@ -275,7 +275,7 @@ async def test_a_file_that_is_deleted_takes_its_content_along_unless_another_one
 
 async def test_a_content_that_somebody_has_removed_is_a_clear_error(place: Place) -> None:
     stored = (await place.files.get_file(await _store(place, b"gone"))).file
-    place.files.locate_content(stored).unlink()
+    (await place.files.fetch_content(stored)).unlink()
 
     with pytest.raises(FileUnknown, match="No such file"):
         await place.files.read_content(stored)

@@ -119,7 +119,7 @@ async def list_files(call: Call[Nothing, paging.Paging]) -> FileList:
 async def download_file(call: Call[Nothing, View]) -> web.StreamResponse:
     """Return the content of a file, or the part of it that a Range header names."""
     file = (await call.engine.files.get_file(call.path["id"])).file
-    content = call.engine.files.locate_content(file)
+    content = await call.engine.files.fetch_content(file)
     if not content.exists():
         raise FileUnknown(f"the content of the file {file.id} is gone.", remedy="Restore it from a copy of data/files.")
     shown = file.is_picture and not call.query.download

@@ -133,7 +133,7 @@ class AnswerSender:
     async def _send_file(self, chat: str, file: File, method: FileMethod, context: ChannelContext) -> None:
         """Send a file. One that Telegram refuses is sent as a document; if that is refused, the chat is told."""
         try:
-            content = context.locate_content(file)
+            content = await context.fetch_content(file)
             await call_with_wait(partial(self._api.send_file, chat, method, file, content))
         except CallRefused as error:
             if not error.is_about_file:

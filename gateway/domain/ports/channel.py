@@ -119,8 +119,14 @@ class ChannelContext(Protocol):
         """
         ...
 
-    def locate_content(self, file: File) -> Path:
-        """Return the local file with the content of a file. It must not be changed; it may be gone."""
+    async def fetch_content(self, file: File) -> Path:
+        """Return the local file with the content of a file; bring it to this machine first if it is elsewhere.
+
+        It must not be changed; it may be gone. Open it soon.
+
+        Raises:
+            StorageFull, Unavailable: it cannot be brought here.
+        """
         ...
 
     def watch_run(self, run: str) -> AsyncGenerator[Event, None]:
@@ -169,7 +175,7 @@ class OutgoingMessage(Struct, frozen=True, kw_only=True):
     text: str
     #: since when it is due, in milliseconds since 1970 UTC
     at: int
-    #: files that the agent made; `ChannelContext.locate_content` finds their content
+    #: files that the agent made; `ChannelContext.fetch_content` finds their content
     files: Sequence[File] = ()
 
 

@@ -79,7 +79,10 @@ class FileStore(Protocol):
 
 
 class ContentDraft(Protocol):
-    """Content that is being received. Its methods block: call them in a thread."""
+    """Content that is being received. Its methods block: call them in a thread.
+
+    What belongs to contents on a server raises `StorageFull` or `Unavailable` where a disk raises an `OSError`.
+    """
 
     @property
     def size(self) -> int:
@@ -115,14 +118,21 @@ class ContentDraft(Protocol):
 
 
 class ContentStore(Protocol):
-    """The bytes of files, each content once, by its SHA-256. Its methods block: call them in a thread."""
+    """The bytes of files, each content once, by its SHA-256. Its methods block, but for `fetch`: call them in a thread.
+
+    Contents on a server raise `StorageFull` or `Unavailable` where a disk raises an `OSError`.
+    """
 
     def open_draft(self) -> ContentDraft:
         """Begin new content. This does not block: the disk is asked when something is written."""
         ...
 
-    def locate(self, sha256: str) -> Path:
-        """Return the local file with a content. It must not be changed; it may be gone."""
+    async def fetch(self, sha256: str) -> Path:
+        """Return the local file with a content; bring it to this machine first if it is elsewhere.
+
+        It must not be changed; it may be gone. It is there for some minutes at least if it was there at all, so open it
+        soon. Raises an `OSError` if the disk refuses.
+        """
         ...
 
     def remove(self, sha256: str) -> None:

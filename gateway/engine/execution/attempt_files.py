@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -30,14 +30,14 @@ MAX_SHOWN_PROBLEMS = 20
 class AttemptFiles:
     """Hands files to an agent, and keeps what it makes until the end of its run is stored."""
 
-    def __init__(self, run: str, staging: Staging, locate: Callable[[File], Path]) -> None:
+    def __init__(self, run: str, staging: Staging, fetch: Callable[[File], Awaitable[Path]]) -> None:
         """Args:
         staging: for what the agent makes.
-        locate: returns where the content of a file is.
+        fetch: returns where the content of a file is, as `Files.fetch_content`.
         """
         self._run = run
         self._staging = staging
-        self._locate = locate
+        self._fetch = fetch
         self._workspace: Path | None = None
         self._outbox: OutboxDirectory | None = None
         #: how many files are stored: those of rounds that have ended
@@ -74,8 +74,9 @@ class AttemptFiles:
         return "" if self._outbox is None else str(self._outbox.path)
 
     async def read_content(self, file: File) -> bytes:
+        content = await self._fetch(file)
         try:
-            return await asyncio.to_thread(self._locate(file).read_bytes)
+            return await asyncio.to_thread(content.read_bytes)
         except OSError as error:
             raise AgentError(f"the file {file.name!r} cannot be read: {error.strerror or error}.") from error
 
@@ -88,7 +89,7 @@ class AttemptFiles:
         """
         if self._workspace is None:
             return []
-        given = [(file, self._locate(file)) for file in files]
+        given = [(file, await self._fetch(file)) for file in files]
         try:
             return await asyncio.to_thread(place_attachments, self._workspace, self._run, given)
         except FileNotFoundError as error:

@@ -69,7 +69,7 @@ class Executor:
         ask: AskPermission,
         *,
         open_staging: Callable[[], Staging],
-        locate_content: Callable[[File], Path],
+        fetch_content: Callable[[File], Awaitable[Path]],
         workspaces: Path,
         without_workspace: Collection[str],
         outputs: Path,
@@ -78,7 +78,7 @@ class Executor:
     ) -> None:
         """Args:
         open_staging: returns where the files are kept that an attempt makes.
-        locate_content: returns where the content of a file is.
+        fetch_content: returns where the content of a file is, as `Files.fetch_content`.
         without_workspace: names of the backends that need no workspace.
         ended: called when a run has ended that leaves a workspace which nobody uses any more.
         """
@@ -89,7 +89,7 @@ class Executor:
         self._file_takers = {name for name, backend in backends.items() if isinstance(backend, TakesFiles)}
         self._ask = ask
         self._open_staging = open_staging
-        self._locate_content = locate_content
+        self._fetch_content = fetch_content
         self._workspaces = workspaces
         self._without_workspace = without_workspace
         self._ended = ended
@@ -108,7 +108,7 @@ class Executor:
                 limit=self._output_limit,
                 fenced=lambda: attempt.interrupt(Interrupt.FENCED),
             )
-            attempt.files = AttemptFiles(run.id, self._open_staging(), self._locate_content)
+            attempt.files = AttemptFiles(run.id, self._open_staging(), self._fetch_content)
             result = await self._perform_attempt(attempt, recorder)
             try:
                 await self._settle_run(attempt, recorder, result)

@@ -285,8 +285,8 @@ class EngineChannelContext:
         expires = None if days is None else self._clock() + int(days * DAY_MILLISECONDS)
         return await self._store.notes.save(self._name, changes, expires=expires, only_if=only_if)
 
-    def locate_content(self, file: File) -> Path:
-        return self._engine.files.locate_content(file)
+    async def fetch_content(self, file: File) -> Path:
+        return await self._engine.files.fetch_content(file)
 
 
 def _name_code_note(code: str) -> str:

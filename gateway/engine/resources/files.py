@@ -14,7 +14,7 @@ from gateway.domain.ports.file_store import ContentStore, StagedFile
 from gateway.domain.ports.store import Store
 from gateway.domain.times import Clock
 from gateway.engine.file_staging import WRITING_THREADS, Staging, remove_unowned
-from gateway.errors import FileUnknown
+from gateway.errors import FileUnknown, explain_disk_error
 
 
 class Files:
@@ -74,17 +74,28 @@ class Files:
         sha256 = await self._store.files.delete(file_id)
         await remove_unowned(self._store, self._contents, [sha256])
 
-    def locate_content(self, file: File) -> Path:
-        """Return the local file with the content of a file. It must not be changed; it may be gone."""
-        return self._contents.locate(file.sha256)
+    async def fetch_content(self, file: File) -> Path:
+        """Return the local file with the content of a file; bring it to this machine first if it is elsewhere.
+
+        It must not be changed; it may be gone. Open it soon.
+
+        Raises:
+            StorageFull, Unavailable: it cannot be brought here.
+        """
+        try:
+            return await self._contents.fetch(file.sha256)
+        except OSError as error:
+            raise explain_disk_error(error, f"the file {file.name!r} cannot be read") from error
 
     async def read_content(self, file: File) -> bytes:
         """Return the whole content of a file.
 
         Raises:
             FileUnknown: it is gone.
+            StorageFull, Unavailable: it cannot be brought to this machine.
         """
+        content = await self.fetch_content(file)
         try:
-            return await asyncio.to_thread(self.locate_content(file).read_bytes)
+            return await asyncio.to_thread(content.read_bytes)
         except OSError as error:
             raise FileUnknown(f"the file {file.name!r} cannot be read: {error.strerror or error}.") from error
