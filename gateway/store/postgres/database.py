@@ -12,18 +12,16 @@ import time
 from collections.abc import Callable
 from typing import ClassVar
 
-import msgspec
 import psycopg
-from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from gateway.domain.budget import CalendarDays
 from gateway.domain.times import Clock, wall_clock
-from gateway.errors import StorageFull, Unavailable
 from gateway.store.postgres import opening
 from gateway.store.postgres.commit_listener import COMMIT_CHANNEL, CommitListener
 from gateway.store.postgres.connection import PostgresConnection
 from gateway.store.postgres.dialect import POSTGRES
+from gateway.store.postgres.failures import translate_error
 from gateway.store.postgres.readers import PostgresReadConnection
 from gateway.store.sql.database import HOUSEKEEPING_READ_TIMEOUT_SECONDS, Database
 from gateway.store.sql.dialect import Dialect
@@ -165,22 +163,4 @@ class PostgresDatabase(Database):
         self._writer.psycopg.close()
 
     def _translate_error(self, error: Exception) -> Exception:
-        if isinstance(error, errors.DiskFull):
-            return StorageFull(f"the disk of {self._where} is full: nothing was accepted.", remedy="Free some space.")
-        if isinstance(error, errors.ReadOnlySqlTransaction):
-            return Unavailable(
-                f"{self._where} is read-only now.", remedy="Look at the server: is it still the primary?"
-            )
-        if isinstance(error, errors.LockNotAvailable):
-            return Unavailable(
-                f"other members keep {self._where} busy.", remedy="Look at gateway status --fleet, and at the server."
-            )
-        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not isinstance(
-            error, errors.QueryCanceled
-        ):
-            return Unavailable(
-                f"{self._where} cannot be used: {opening.first_line(error)}.", remedy="Look at the server, or wait."
-            )
-        if isinstance(error, msgspec.DecodeError | ValueError) and not isinstance(error, UnicodeEncodeError):
-            return Unavailable(f"{self._where} has a row that cannot be read: {error}.", remedy="Restore a backup.")
-        return error
+        return translate_error(error, self._where)
