@@ -230,7 +230,7 @@ async def remove_unowned(store: Store, contents: ContentStore, hashes: Sequence[
     def remove(sha256: str) -> None:
         try:
             contents.remove(sha256)
-        except OSError as error:
+        except (GatewayError, OSError) as error:
             _log.warning("files.not_removed", sha256=sha256, error=str(error))
 
     found = await store.files.find_unowned(hashes)

@@ -30,7 +30,8 @@ class DirectoryDraft:
         directory: where the contents are.
         durable_groups: names of the directories in it that are known to be on disk; more are added.
         """
-        self._path = path
+        #: where it is on disk until it is discarded
+        self.path = path
         self._directory = directory
         self._durable_groups = durable_groups
         self._hash = hashlib.sha256()
@@ -66,7 +67,7 @@ class DirectoryDraft:
         with self._lock:
             self._is_discarded = True
             self._close()
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
     def _write(self, data: bytes) -> None:
         descriptor = self._open()
@@ -89,13 +90,13 @@ class DirectoryDraft:
             return False
         to.parent.mkdir(mode=0o700, exist_ok=True)
         try:
-            os.link(self._path, to)
+            os.link(self.path, to)
         except FileExistsError:
             return False
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
                 raise
-            _copy_durably(self._path, to)  # a file system without hard links
+            _copy_durably(self.path, to)  # a file system without hard links
         return True
 
     def _open(self) -> int:
@@ -104,11 +105,11 @@ class DirectoryDraft:
         if self._descriptor is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
             try:
-                self._descriptor = os.open(self._path, flags, 0o600)
+                self._descriptor = os.open(self.path, flags, 0o600)
             except FileNotFoundError:
-                paths.make_private_directory(self._path.parent)
+                paths.make_private_directory(self.path.parent)
                 _sync_directory(self._directory.parent)
-                self._descriptor = os.open(self._path, flags, 0o600)
+                self._descriptor = os.open(self.path, flags, 0o600)
         return self._descriptor
 
     def _close(self) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,9 +14,13 @@ from gateway.domain.delivery import DeliveryAttempt
 from gateway.domain.event import AnyEventData, Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
+from gateway.domain.ports.file_store import ContentStore
 from gateway.domain.ports.store import Commit, Store
 from gateway.domain.queue import AdmissionRules, RunLimits
 from gateway.domain.run import AttemptResult, Move, Outcome, Run, RunFilter, RunSpec, Source
+from gateway.store.file_directory import FileDirectory
+from gateway.store.postgres.content_cache import ContentCache
+from gateway.store.postgres.contents import PostgresContents
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.sql import pieces
 from gateway.store.sqlite.store import SqliteStore
@@ -56,6 +60,12 @@ class Kind(Protocol):
         """Open the store in a directory; in an empty directory, create a new one."""
         ...
 
+    def open_contents(
+        self, directory: Path, owner: str = "me", is_alive: Callable[[str], bool] = lambda _: True
+    ) -> AbstractContextManager[ContentStore]:
+        """Open the contents of its files, whose drafts are in that directory, too."""
+        ...
+
 
 class Sqlite:
     name = "sqlite"
@@ -63,16 +73,30 @@ class Sqlite:
     def open(self, directory: Path, **options: Any) -> Store:
         return SqliteStore(directory / "moongate.db", **options)
 
+    def open_contents(
+        self, directory: Path, owner: str = "me", is_alive: Callable[[str], bool] = lambda _: True
+    ) -> AbstractContextManager[ContentStore]:
+        return nullcontext(FileDirectory(directory / "files", owner, is_alive))
+
 
 class Postgres:
     name = "postgres"
 
     def open(self, directory: Path, **options: Any) -> Store:
         """Open the store in a database that the directory names."""
+        return PostgresStore(self._find_url(directory), **options)
+
+    def open_contents(
+        self, directory: Path, owner: str = "me", is_alive: Callable[[str], bool] = lambda _: True
+    ) -> AbstractContextManager[ContentStore]:
+        cache = ContentCache(FileDirectory(directory / "files", owner, is_alive))
+        return closing(PostgresContents(self._find_url(directory), cache))
+
+    def _find_url(self, directory: Path) -> str:
         named = directory / "database"
         if not named.exists():
             named.write_text(postgres.create_database())
-        return PostgresStore(postgres.shared_server().url(named.read_text()), **options)
+        return postgres.shared_server().url(named.read_text())
 
 
 KINDS: list[Kind] = [Sqlite(), Postgres()]

@@ -13,15 +13,17 @@ import pytest
 
 from gateway.domain.file import FileLimits
 from gateway.domain.page import Page
-from gateway.domain.ports.file_store import ContentDraft
+from gateway.domain.ports.file_store import ContentDraft, ContentStore
+from gateway.domain.ports.store import Store
 from gateway.domain.times import wall_clock
 from gateway.engine.file_staging import WRITE_BYTES, make_digest
 from gateway.engine.resources.files import Files
 from gateway.errors import FileUnknown, InvalidRequest, StorageFull, TooLarge, Unavailable
-from gateway.store.file_directory import FileDirectory
-from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
-from tests.contracts.stores import PAGE, spec
+from tests.contracts.contents import list_drafts, list_hashes
+from tests.contracts.stores import PAGE, Kind, spec, store_kind
+
+__all__ = ["store_kind"]
 
 LIMITS = FileLimits(size=5_000_000, per_message=3, message_size=8_000_000, quota=100_000_000)
 
@@ -29,24 +31,24 @@ LIMITS = FileLimits(size=5_000_000, per_message=3, message_size=8_000_000, quota
 class Place:
     """A store with its contents."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, store: Store, contents: ContentStore) -> None:
         self.directory = directory
-        self.store = SqliteStore(directory / "moongate.db")
-        self.contents = FileDirectory(directory / "files", "me", lambda _: True)
+        self.store = store
+        self.contents = contents
         self.files = Files(self.store, self.contents, LIMITS, wall_clock)
 
     @property
     def on_disk(self) -> list[str]:
-        """What is on disk: names of drafts, and hashes of contents."""
-        found = (path for path in (self.directory / "files").rglob("*") if path.is_file())
-        return sorted(path.parent.name + path.name if len(path.parent.name) == 2 else path.name for path in found)
+        """What is kept: names of drafts, and hashes of contents."""
+        return sorted(list_drafts(self.directory) + list_hashes(self.contents))
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    opened = Place(tmp_path)
-    yield opened
-    await opened.store.close()
+async def place(store_kind: Kind, tmp_path: Path) -> AsyncIterator[Place]:
+    store = store_kind.open(tmp_path)
+    with store_kind.open_contents(tmp_path) as contents:
+        yield Place(tmp_path, store, contents)
+        await store.close()
 
 
 def digest(content: bytes) -> str:
@@ -99,7 +101,6 @@ async def test_a_content_that_another_staging_has_removed_is_put_back_when_its_r
         file = await kept.add_bytes(b"same")
         async with place.files.open_staging() as forgotten:
             await forgotten.add_bytes(b"same")
-        assert not (await place.files.fetch_content(file)).exists()
         await place.store.runs.accept(spec(attachments=kept.files), staged=kept.staged)
 
     assert await place.files.read_content(file) == b"same"
@@ -275,7 +276,7 @@ async def test_a_file_that_is_deleted_takes_its_content_along_unless_another_one
 
 async def test_a_content_that_somebody_has_removed_is_a_clear_error(place: Place) -> None:
     stored = (await place.files.get_file(await _store(place, b"gone"))).file
-    (await place.files.fetch_content(stored)).unlink()
+    place.contents.remove(stored.sha256)
 
     with pytest.raises(FileUnknown, match="No such file"):
         await place.files.read_content(stored)

@@ -1,4 +1,4 @@
-"""The contents of files on disk: each once, whole or not at all, whoever writes and removes at the same time."""
+"""The contents of files in a directory, beyond the contract: what lies there, and what a crash leaves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import stat
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 
 from gateway.store import file_directory
 from gateway.store.file_directory import DRAFTS, DirectoryDraft, FileDirectory
-from harness.waiting import PATIENCE
 
 CONTENT = b"some content"
 HASH = hashlib.sha256(CONTENT).hexdigest()
@@ -64,22 +62,6 @@ def test_a_content_lies_at_its_hash_and_only_its_owner_may_read_it(contents: Fil
     assert all_hashes(contents) == [HASH]
 
 
-def test_an_empty_content_is_a_content(contents: FileDirectory) -> None:
-    draft = contents.open_draft()
-    sha256 = draft.finish()
-
-    assert contents.locate(sha256).read_bytes() == b""
-
-
-def test_nothing_is_in_its_place_before_it_is_whole(contents: FileDirectory, tmp_path: Path) -> None:
-    draft = contents.open_draft()
-    draft.write(CONTENT)
-    assert all_hashes(contents) == []
-    draft.discard()
-
-    assert (all_hashes(contents), drafts_in(tmp_path)) == ([], [])
-
-
 def test_a_content_is_on_disk_before_its_name_is_and_its_name_before_finish_returns(
     contents: FileDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,14 +88,6 @@ def test_a_content_is_on_disk_before_its_name_is_and_its_name_before_finish_retu
     assert steps == ["sync file", "sync directory"], "who placed it first may have crashed since"
 
 
-def test_the_same_content_a_thousand_times_is_one_file(contents: FileDirectory, tmp_path: Path) -> None:
-    with ThreadPoolExecutor(16) as pool:
-        for draft in pool.map(lambda _: receive(contents), range(1000)):
-            draft.discard()
-
-    assert [path for path in (tmp_path / "files").rglob("*") if path.is_file()] == [contents.locate(HASH)]
-
-
 def test_a_removed_content_is_put_back_by_the_draft_of_who_still_needs_it(contents: FileDirectory) -> None:
     draft = receive(contents)
     contents.remove(HASH)
@@ -124,65 +98,6 @@ def test_a_removed_content_is_put_back_by_the_draft_of_who_still_needs_it(conten
     draft.place()
 
     assert contents.locate(HASH).read_bytes() == CONTENT
-
-
-def test_a_discarded_draft_whose_content_is_gone_says_so(contents: FileDirectory) -> None:
-    draft = receive(contents)
-    draft.discard()
-    draft.place()  # it is in its place
-    contents.remove(HASH)
-
-    with pytest.raises(OSError):
-        draft.place()
-
-
-def test_a_draft_is_discarded_only_when_no_thread_writes_to_it(
-    contents: FileDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its descriptor may be another file's as soon as it is closed."""
-    writes, go_on, events = threading.Event(), threading.Event(), []
-    write = os.write
-
-    def slowly(descriptor: int, data: memoryview) -> int:
-        writes.set()
-        go_on.wait(PATIENCE)
-        events.append("written")
-        return write(descriptor, data)
-
-    draft = contents.open_draft()
-    monkeypatch.setattr(os, "write", slowly)
-    with ThreadPoolExecutor(2) as pool:
-        writing = pool.submit(draft.write, CONTENT)
-        assert writes.wait(PATIENCE)
-        discarding = pool.submit(draft.discard)
-        discarding.add_done_callback(lambda _: events.append("discarded"))
-        go_on.set()
-        writing.result(PATIENCE)
-        discarding.result(PATIENCE)
-
-    assert events == ["written", "discarded"]
-    for late in (lambda: draft.write(CONTENT), draft.finish):
-        with pytest.raises(OSError, match="discarded"):
-            late()
-    assert all_hashes(contents) == []
-
-
-@pytest.mark.parametrize("refused", ["write", "fsync", "link"])
-def test_a_disk_that_is_full_at_any_step_leaves_nothing(
-    contents: FileDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
-) -> None:
-    def refuse(*args: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    draft = contents.open_draft()
-    with monkeypatch.context() as patch:
-        patch.setattr(os, refused, refuse)
-        with pytest.raises(OSError, match="No space"):
-            write_and_finish(draft)
-    draft.discard()
-
-    assert (all_hashes(contents), drafts_in(tmp_path)) == ([], [])
-    receive(contents)
 
 
 def test_a_file_system_without_hard_links_gets_a_whole_copy_and_no_half_one(
