@@ -45,7 +45,6 @@ from gateway.process.child import Children
 from gateway.process.scratch import ScratchSpace
 from gateway.security import secret_file, signatures
 from gateway.store import choice
-from gateway.store.file_directory import FileDirectory
 from gateway.validation import suggest_name
 
 _log = log.get()
@@ -282,6 +281,7 @@ async def open_gateway(
         stack.push_async_callback(store.close)
         fleet = _make_fleet(config, agents, owner, store, control, clock) if config.store.url is not None else None
         clock = choice.find_clock(store, clock)
+        contents = await stack.enter_async_context(choice.open_contents(config, str(owner), _is_owner_alive))
         children = Children(StoreLedger(store, owner), environ, ScratchSpace(paths.scratch_directory(config.home)))
         opened_backends = {}
         for name in sorted({agent.backend for agent in agents}):
@@ -291,7 +291,7 @@ async def open_gateway(
             store,
             agents,
             opened_backends,
-            FileDirectory(config.data_directory / "files", str(owner), _is_owner_alive),
+            contents,
             owner=owner,
             directory=config.home,
             without_workspace=[name for name in opened_backends if not backends.find_backends()[name].uses_workspace],

@@ -5,8 +5,10 @@ What belongs to PostgreSQL is imported only if the settings name one.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +16,11 @@ from gateway import paths, private_file
 from gateway.config import PASSWORD_IN_URL, Config
 from gateway.domain.address_policy import WebhookUse
 from gateway.domain.budget import CalendarDays
+from gateway.domain.ports.file_store import ContentStore
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError
 from gateway.paths import display_path
+from gateway.store.file_directory import FileDirectory
 from gateway.store.sqlite import opening, webhook_uses
 from gateway.store.sqlite.store import SqliteStore
 
@@ -58,6 +62,32 @@ def _open_postgres(config: Config, days: CalendarDays) -> PostgresStore:
         file_quota=config.files.quota,
         days=days,
     )
+
+
+@asynccontextmanager
+async def open_contents(config: Config, owner: str, is_alive: Callable[[str], bool]) -> AsyncIterator[ContentStore]:
+    """Open the contents of the files in the store, which is open already.
+
+    Args:
+        owner: name of this process.
+        is_alive: whether the process with a name, on this machine, still lives.
+
+    Raises:
+        ConfigError: the password of the store cannot be read.
+    """
+    if config.store.url is None:
+        yield FileDirectory(config.data_directory / "files", owner, is_alive)
+        return
+    from gateway.store.postgres.content_cache import ContentCache
+    from gateway.store.postgres.contents import PostgresContents
+
+    # Not the directory of SQLite's files: what is there may be their only copy, and this one is swept.
+    cache = ContentCache(FileDirectory(config.data_directory / "file-cache", owner, is_alive))
+    contents = PostgresContents(find_url(config), cache)
+    try:
+        yield contents
+    finally:
+        await asyncio.to_thread(contents.close)
 
 
 def _require_packages() -> None:

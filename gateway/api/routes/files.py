@@ -121,7 +121,7 @@ async def download_file(call: Call[Nothing, View]) -> web.StreamResponse:
     file = (await call.engine.files.get_file(call.path["id"])).file
     content = await call.engine.files.fetch_content(file)
     if not content.exists():
-        raise FileUnknown(f"the content of the file {file.id} is gone.", remedy="Restore it from a copy of data/files.")
+        raise FileUnknown(f"the content of the file {file.id} is gone.", remedy="Restore it from a backup.")
     shown = file.is_picture and not call.query.download
     return WatchedFileResponse(
         content,
