@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import psycopg
 
 from gateway.store.postgres import opening
+
+T = TypeVar("T")
 
 
 class PostgresLeaderLock:
@@ -17,15 +21,21 @@ class PostgresLeaderLock:
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: psycopg.Connection[Any] | None = None
+        #: held while a thread uses the connection: a caller that is cancelled leaves its thread behind
+        self._in_use = threading.Lock()
 
     async def try_acquire(self) -> bool:
-        return await asyncio.to_thread(self._try_acquire)
+        return await asyncio.to_thread(self._use, self._try_acquire)
 
     async def is_held(self) -> bool:
-        return await asyncio.to_thread(self._is_held)
+        return await asyncio.to_thread(self._use, self._is_held)
 
     async def release(self) -> None:
-        await asyncio.to_thread(self._close)
+        await asyncio.to_thread(self._use, self._close)
+
+    def _use(self, act: Callable[[], T]) -> T:
+        with self._in_use:
+            return act()
 
     def _try_acquire(self) -> bool:
         try:

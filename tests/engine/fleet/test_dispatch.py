@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator
 
 from gateway.domain.event import Text
@@ -79,7 +80,7 @@ async def test_the_runs_of_a_session_follow_one_another_wherever_they_run(fleet:
         runs = [await (one, two)[n % 2].submit(f"{n}") for n in range(8)]
         ended = [await one.ended(run) for run in runs]
 
-    assert all(before.finished <= after.started for before, after in zip(ended, ended[1:], strict=False))
+    assert all(before.finished <= after.started for before, after in itertools.pairwise(ended))
 
 
 async def test_a_job_that_is_given_out_twice_is_done_once(fleet: Fleet) -> None:

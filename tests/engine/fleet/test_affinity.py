@@ -1,0 +1,71 @@
+"""Sessions whose agents keep files on a host stay there, and move when the host is gone."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.domain.fleet import Role
+from gateway.domain.run import Outcome, Status
+from gateway.engine.fleet import leadership
+from tests.engine.fleet.members import Fleet
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leadership, "ELECTION_SECONDS", 0.05)
+    monkeypatch.setattr(leadership, "MENDING_SECONDS", 0.1)
+
+
+async def test_a_session_stays_on_the_host_on_which_its_agent_keeps_files(fleet: Fleet) -> None:
+    async with (
+        fleet.member("gate", slots=0, keeps_files=True) as gate,
+        fleet.member("one", role=Role.WORKER, keeps_files=True) as one,
+        fleet.member("two", role=Role.WORKER, keeps_files=True) as two,
+    ):
+        for number in range(6):
+            for session in ("a", "b", "c"):
+                await gate.do(f"{number}", session=f"main:test:{session}")
+        hosts = fleet.execute("SELECT key, host FROM sessions ORDER BY key")
+        seen = {stage: {turn.session for turn in stage.backend.turns} for stage in (one, two)}
+
+    assert seen[one].isdisjoint(seen[two])
+    assert {host for _, host in hosts} <= {"one", "two"}
+
+
+async def test_a_session_waits_for_its_host(fleet: Fleet) -> None:
+    async with fleet.member("gate", slots=0, keeps_files=True) as gate:
+        async with fleet.member("one", role=Role.WORKER, keeps_files=True):
+            await gate.do("first")
+        async with fleet.member("two", role=Role.WORKER, keeps_files=True) as two:
+            run = await gate.submit("second")
+            await gate.do("elsewhere", session="main:test:b")
+            assert (await gate.store.runs.get(run.id)).status is Status.QUEUED
+            assert [turn.input for turn in two.backend.turns] == ["elsewhere"]
+        async with fleet.member("one", role=Role.WORKER, keeps_files=True):
+            assert (await gate.ended(run)).outcome is Outcome.COMPLETED
+
+
+async def test_a_session_moves_when_its_host_is_gone_for_good_and_says_so(fleet: Fleet) -> None:
+    async with fleet.member("gate", slots=0, keeps_files=True) as gate:
+        async with fleet.member("one", role=Role.WORKER, keeps_files=True):
+            await gate.do("first")
+        run = await gate.submit("second")
+        fleet.execute("UPDATE hosts SET seen = 0 WHERE name = 'one'")
+        async with fleet.member("two", role=Role.WORKER, keeps_files=True) as two:
+            ended = await gate.ended(run)
+        events = await gate.store.events.read_after(run.id, 0, 100)
+        hosts = fleet.execute("SELECT host, moved_from FROM sessions")
+
+    assert ended.outcome is Outcome.COMPLETED
+    assert hosts == [("two", None)]
+    (told,) = [event.data.message for event in events if event.kind == "log"]
+    assert told.startswith("The host one is gone")
+    assert two.backend.turns[0].session_ref is None
+
+
+async def test_a_session_without_files_runs_anywhere(fleet: Fleet) -> None:
+    async with fleet.member("gate", slots=0) as gate:
+        async with fleet.member("one", role=Role.WORKER):
+            await gate.do("first")
+        async with fleet.member("two", role=Role.WORKER):
+            assert (await gate.do("second")).outcome is Outcome.COMPLETED

@@ -1,0 +1,150 @@
+"""Members that die, are stopped or cut off, and what the others do then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from gateway.domain.fleet import Role
+from gateway.domain.ports.backend import Turn, TurnOutput
+from gateway.domain.run import Outcome
+from gateway.domain.token import Scope
+from gateway.engine.background import peer_process
+from gateway.engine.execution.attempt import Interrupt
+from gateway.engine.fleet import leadership, membership
+from gateway.errors import Unavailable
+from harness.waiting import PATIENCE, until
+from tests.engine.fleet.members import Fleet
+from tests.engine.stage import answering, hanging
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leadership, "ELECTION_SECONDS", 0.05)
+    monkeypatch.setattr(leadership, "MENDING_SECONDS", 0.1)
+    monkeypatch.setattr(peer_process, "RESCUE_INTERVAL_SECONDS", 0.1)
+    monkeypatch.setattr(peer_process, "RELOAD_INTERVAL_SECONDS", 0.05)
+
+
+class Once:
+    """An agent that hangs at its first turn, wherever that is, and answers each later one."""
+
+    def __init__(self) -> None:
+        self._has_begun = False
+
+    async def __call__(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
+        act = answering if self._has_begun else hanging
+        self._has_begun = True
+        async for said in act(turn):
+            yield said
+
+
+async def test_the_runs_of_a_member_whose_lease_has_ended_begin_elsewhere(fleet: Fleet) -> None:
+    act = Once()
+    async with fleet.member("gate", slots=0) as gate, fleet.member("lost", act, role=Role.WORKER) as lost:
+        run = await gate.said(await gate.submit("hello"))
+        async with fleet.member("other", act, role=Role.WORKER):
+            await lost.engine._source.stop()  # a member that is cut off takes no jobs either
+            fleet.execute("UPDATE nodes SET lease = 0 WHERE host = 'lost'")
+            ended = await gate.ended(run)
+
+    assert (ended.outcome, ended.attempt, ended.result) == (Outcome.COMPLETED, 2, "echo: hello")
+
+
+async def test_a_member_whose_lease_ended_stops_its_agents_when_it_is_back(fleet: Fleet) -> None:
+    async with fleet.member("gate", slots=0) as gate, fleet.member("back", hanging, role=Role.WORKER) as back:
+        run = await gate.said(await gate.submit("hello"))
+        fleet.execute("UPDATE nodes SET lease = 0 WHERE host = 'back'")
+        attempt = back.engine._worker._attempts[run.id]
+        assert back.engine._fleet is not None
+        await back.engine._fleet._membership._take_lease()
+
+        assert attempt.interrupted_by is Interrupt.FENCED
+
+
+async def test_a_member_that_cannot_renew_its_lease_ends_its_agents_in_time(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership, "LEASE_RENEWAL_SECONDS", 0.02)
+    monkeypatch.setattr(membership, "RENEWAL_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(membership, "SELF_FENCE_SECONDS", 0.2)
+    is_away = False
+
+    class Away:
+        def __init__(self, store: Any) -> None:
+            self._store = store
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._store, name)
+
+        async def renew_lease(self, *given: Any) -> bool:
+            if is_away:
+                raise Unavailable("the server is away.")
+            renewed: bool = await self._store.renew_lease(*given)
+            return renewed
+
+    async with fleet.member("one", hanging, wrap=Away) as one:
+        run = await one.said(await one.submit("hello"))
+        attempt = one.engine._worker._attempts[run.id]
+        is_away = True
+        await until(lambda: attempt.interrupted_by is Interrupt.FENCED, "its agent is ended")
+        is_away = False
+
+
+async def test_a_run_whose_job_is_lost_is_dispatched_again(fleet: Fleet) -> None:
+    async with fleet.member("gate", slots=0) as gate:
+        run = await gate.submit("hello")
+        fleet.execute("DELETE FROM procrastinate_jobs")
+        async with fleet.member("hand", role=Role.WORKER):
+            assert (await gate.ended(run)).outcome is Outcome.COMPLETED
+
+
+async def test_another_gateway_leads_when_the_leader_is_gone(fleet: Fleet) -> None:
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(fleet.member("first"))
+        await until(lambda: fleet.execute("SELECT host FROM nodes WHERE leads = 1") == [("first",)], "it leads")
+        second = await stack.enter_async_context(fleet.member("second"))
+        await first.engine.step_down()
+        await until(lambda: fleet.execute("SELECT host FROM nodes WHERE leads = 1") == [("second",)], "it leads")
+
+        assert (await second.do("hello")).outcome is Outcome.COMPLETED
+
+
+async def test_a_worker_never_leads(fleet: Fleet) -> None:
+    async with fleet.member("hand", role=Role.WORKER):
+        await asyncio.sleep(0.3)
+
+        assert fleet.execute("SELECT leads FROM nodes") == [(0,)]
+
+
+async def test_a_leader_that_lost_its_lock_begins_again_when_another_has_it(fleet: Fleet) -> None:
+    async with fleet.member("one") as one:
+        await until(lambda: fleet.execute("SELECT host FROM nodes WHERE leads = 1") == [("one",)], "it leads")
+        assert one.engine._fleet is not None
+        lost: list[str] = []
+        one.engine._fleet._leadership._on_lost = lambda: lost.append("one")
+        lock = one.engine._fleet._leadership._lock
+        async with fleet.member("two"):
+            fleet.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 3")
+            await until(lambda: lost or lock._connection is not None, "it leads again, or the other does")
+
+
+async def test_a_token_that_was_revoked_on_one_member_is_refused_by_the_others(fleet: Fleet) -> None:
+    async with fleet.member("one", token="own") as one, fleet.member("two", token="own") as two:
+        secret = (await one.engine.tokens.create_token("reader", Scope.READ, None)).encode()
+        await until(lambda: two.engine.tokens.authenticate_token(secret) is not None, "the other knows it")
+        await one.engine.tokens.revoke_token("reader")
+        await until(lambda: two.engine.tokens.authenticate_token(secret) is None, "the other knows it no more")
+
+
+async def test_a_watch_sees_what_another_member_does(fleet: Fleet) -> None:
+    async with fleet.member("gate", slots=0) as gate, fleet.member("hand", role=Role.WORKER):
+        run = await gate.submit("hello")
+        async with asyncio.timeout(PATIENCE):
+            seen = [event.kind async for event in gate.engine.watch_run(run.id)]
+
+    assert seen == ["status", "status", "text", "end"]
