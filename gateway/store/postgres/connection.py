@@ -1,4 +1,10 @@
-"""A connection to PostgreSQL that runs the shared statements, through psycopg: https://www.psycopg.org/psycopg3/docs/.
+"""A connection to PostgreSQL that runs the shared statements, through libpq.
+
+https://www.psycopg.org/psycopg3/docs/api/pq.html
+
+A statement whose answer nobody needs yet is only put into libpq's pipeline: a transaction waits for the server where it
+reads, and at its end. An error of such a statement is raised where the transaction waits next, and undoes all of it:
+https://www.postgresql.org/docs/current/libpq-pipeline-mode.html.
 
 Numbers and texts mean here what they mean in SQLite. PostgreSQL's text has no character U+0000, so it is stored as
 U+FDD0 and `0`, and U+FDD0, which is no character, as itself twice.
@@ -6,89 +12,112 @@ U+FDD0 and `0`, and U+FDD0, which is no character, as itself twice.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+import selectors
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.abc import Buffer
-from psycopg.adapt import Dumper, Loader
-from psycopg.types.numeric import Int8Dumper
-from psycopg.types.string import StrDumperUnknown
+from psycopg import errors
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
 
-from gateway.store.postgres.statements import translate
+from gateway.store.postgres.statements import repeat_values, translate
 
+#: statements after which the server gets them, to work on them while there come more
+STATEMENTS_SENT_TOGETHER = 8
+#: rows that one statement of `executemany` inserts; fewer are inserted by powers of two
+MAX_ROWS_PER_INSERT = 64
+
+_FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED)
 _ESCAPE = "\ufdd0"
 _STORED_ESCAPE = re.compile(f"{_ESCAPE}([0{_ESCAPE}])")
+#: types of parameters: one that the server finds out, as it does for a text in a statement, and two that it is told.
+#: https://www.postgresql.org/docs/current/catalog-pg-type.html
+_UNKNOWN, _BIGINT, _DOUBLE = 0, 20, 701
 
 
-def _escape(text: str) -> str:
-    if "\0" not in text and _ESCAPE not in text:
-        return text
-    return text.replace(_ESCAPE, _ESCAPE * 2).replace("\0", f"{_ESCAPE}0")
+def _encode_text(text: str) -> bytes:
+    if "\0" in text or _ESCAPE in text:
+        text = text.replace(_ESCAPE, _ESCAPE * 2).replace("\0", f"{_ESCAPE}0")
+    return text.encode()
 
 
-def _unescape(text: str) -> str:
+def _decode_text(data: bytes) -> str:
+    text = data.decode()
     if _ESCAPE not in text:
         return text
     return _STORED_ESCAPE.sub(lambda found: "\0" if found[1] == "0" else _ESCAPE, text)
 
 
-class _TextDumper(StrDumperUnknown):
-    def dump(self, obj: str) -> Buffer | None:
-        return super().dump(_escape(obj))
+def _decode_number(data: bytes) -> int | float:
+    """Read what PostgreSQL makes of sums and averages."""
+    return float(data) if b"." in data or b"N" in data else int(data)
 
 
-class _BytesDumper(Dumper):
-    """Sends bytes as the text that they encode: no column has bytes."""
+class _Encoders(dict[type, tuple[int, Callable[[Any], bytes]]]):
+    """How values are sent, by their type."""
 
-    def dump(self, obj: bytes) -> Buffer | None:
-        return _escape(obj.decode()).encode()
-
-
-class _BooleanDumper(Int8Dumper):
-    def dump(self, obj: bool) -> Buffer | None:
-        return b"1" if obj else b"0"
+    def __missing__(self, kind: type) -> tuple[int, Callable[[Any], bytes]]:
+        self[kind] = found = next(self[base] for base in kind.__mro__[1:] if base in self)
+        return found
 
 
-class _TextLoader(Loader):
-    def load(self, data: Buffer) -> str:
-        return _unescape(bytes(data).decode())
+_ENCODERS = _Encoders(
+    {
+        str: (_UNKNOWN, _encode_text),
+        bytes: (_UNKNOWN, lambda value: _encode_text(value.decode())),  # the text that they encode: no column has bytes
+        int: (_BIGINT, lambda value: b"%d" % value),
+        float: (_DOUBLE, lambda value: repr(value).encode()),
+    }
+)
+#: how values are read, by their type in PostgreSQL; all others are texts
+_DECODERS: dict[int, Callable[[bytes], Any]] = {
+    16: lambda data: data == b"t",  # boolean
+    20: int,
+    21: int,
+    23: int,
+    26: int,
+    700: float,
+    701: float,
+    1042: lambda data: _decode_text(data).encode(),  # bpchar, which no column has: a translated `CAST(… AS BLOB)`
+    1700: _decode_number,
+}
 
 
-class _BytesLoader(Loader):
-    """Reads the type `bpchar`, which no column has: a translated `CAST(… AS BLOB)`."""
+class _Prepared:
+    """A statement that the server keeps prepared."""
 
-    def load(self, data: Buffer) -> bytes:
-        return _unescape(bytes(data).decode()).encode()
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        #: how its rows are read; None until there were some
+        self.decoders: tuple[Callable[[bytes], Any], ...] | None = None
 
-
-class _NumberLoader(Loader):
-    """Reads what PostgreSQL makes of sums and averages."""
-
-    def load(self, data: Buffer) -> int | float:
-        text = bytes(data).decode()
-        return float(text) if "." in text or "N" in text else int(text)
-
-
-def set_adapters(connection: psycopg.Connection[Any]) -> None:
-    """Let a connection send and read values as SQLite does."""
-    adapters = connection.adapters
-    adapters.register_dumper(str, _TextDumper)
-    adapters.register_dumper(bytes, _BytesDumper)
-    adapters.register_dumper(int, Int8Dumper)
-    adapters.register_dumper(bool, _BooleanDumper)
-    adapters.register_loader("text", _TextLoader)
-    adapters.register_loader("bpchar", _BytesLoader)
-    adapters.register_loader("numeric", _NumberLoader)
+    def choose_decoders(self, answer: PGresult) -> tuple[Callable[[bytes], Any], ...]:
+        if self.decoders is None:
+            types = map(answer.ftype, range(answer.nfields))
+            self.decoders = tuple(_DECODERS.get(found, _decode_text) for found in types)
+        return self.decoders
 
 
 class PostgresRows:
-    """The rows of a statement."""
+    """The rows of a statement. The first use of them waits for the server."""
 
-    def __init__(self, cursor: psycopg.RawCursor[Any]) -> None:
-        self._cursor = cursor
-        self._has_rows = cursor.description is not None
+    def __init__(self, wait: Callable[[], None], prepared: _Prepared) -> None:
+        self._wait = wait
+        self._prepared = prepared
+        self._answer: PGresult | None = None
+        self._decoders: tuple[Callable[[bytes], Any], ...] = ()
+        self._count = 0
+        self._next = 0
+
+    def take(self, answer: PGresult) -> None:
+        """Keep what the server has answered."""
+        self._answer = answer
+        self._count = answer.ntuples
+        if self._count:
+            self._decoders = self._prepared.choose_decoders(answer)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -106,50 +135,172 @@ class PostgresRows:
         return row if row is None or len(row) > 1 else row[0]
 
     def fetchone(self) -> Any:
-        return self._cursor.fetchone() if self._has_rows else None
+        if self._answer is None:
+            self._wait()
+        if self._answer is None or self._next >= self._count:
+            return None
+        number, read = self._next, self._answer.get_value
+        self._next += 1
+        cells = [(read(number, column), decode) for column, decode in enumerate(self._decoders)]
+        return tuple([None if data is None else decode(data) for data, decode in cells])
 
     def fetchall(self) -> list[Any]:
-        return self._cursor.fetchall() if self._has_rows else []
+        return list(self)
 
     def close(self, force: bool = False, /) -> None:
-        self._cursor.close()
+        """Do nothing: the rows are in memory, and may be used later."""
+
+
+class _Key(NamedTuple):
+    """What a prepared statement is found by."""
+
+    text: str
+    #: the types of its parameters
+    types: tuple[int, ...]
 
 
 class PostgresConnection:
-    """`Connection` of the shared statements."""
+    """`Connection` of the shared statements. Use from one thread."""
 
     def __init__(self, psycopg_connection: psycopg.Connection[Any]) -> None:
         self.psycopg = psycopg_connection
-        set_adapters(psycopg_connection)
-        self._last: psycopg.RawCursor[Any] | None = None
+        self._libpq = psycopg_connection.pgconn
+        self._libpq.enter_pipeline_mode()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._libpq.socket, selectors.EVENT_READ)
+        self._prepared: dict[_Key, _Prepared] = {}
+        #: what was sent and not answered yet: the key of a statement to prepare; the rows of one to run
+        self._unanswered: list[_Key | PostgresRows] = []
+        self._named = 0
+        self._writes = 0
         self._changes = 0
+        self._total_changes = 0
+
+    def close(self) -> None:
+        self._selector.close()
+        self.psycopg.close()
 
     def execute(self, statement: str, bindings: Any = None, /) -> PostgresRows:
-        """Run a statement; its rows are in memory then."""
+        """Run a statement, together with the next one whose rows are used."""
         translated = translate(statement)
         if translated.names:
             bindings = [bindings[name] for name in translated.names]
-        cursor = psycopg.RawCursor(self.psycopg)
-        cursor.execute(translated.text, bindings or None)
-        self._count_changes(cursor)
-        return PostgresRows(cursor)
+        self._writes += translated.writes
+        return self._send(translated.text, bindings or ())
 
     def executemany(self, statement: str, bindings: Iterable[Any], /) -> None:
-        """Run a statement that returns no rows once for each set of bindings, in one round trip."""
-        cursor = psycopg.RawCursor(self.psycopg)
-        cursor.executemany(translate(statement).text, bindings)
-        self._count_changes(cursor)
+        """Run a statement that returns no rows once for each set of bindings, together with the next one."""
+        translated = translate(statement)
+        self._writes += 1
+        rows = list(bindings)
+        while rows:
+            count = min(1 << len(rows).bit_length() - 1, MAX_ROWS_PER_INSERT)
+            several = repeat_values(translated.text, count) if count > 1 else None
+            if several is None:
+                self._send(translated.text, rows.pop(0))
+                continue
+            some, rows = rows[:count], rows[count:]
+            self._send(several, [value for row in some for value in row], is_typed=False)
 
     def changes(self) -> int:
         """Return how many rows the last statement wrote."""
-        return 0 if self._last is None else max(self._last.rowcount, 0)
+        self.settle()
+        return self._changes
 
     def total_changes(self) -> int:
         """Return how many rows were written since the connection was opened."""
-        return self._changes
+        self.settle()
+        return self._total_changes
 
-    def _count_changes(self, cursor: psycopg.RawCursor[Any]) -> None:
-        self._last = cursor
-        message = cursor.statusmessage
-        if message is not None and not message.startswith("SELECT"):
-            self._changes += max(cursor.rowcount, 0)
+    def count_writes(self) -> int:
+        """Return how many statements that write were run since the connection was opened."""
+        return self._writes
+
+    def settle(self) -> None:
+        """Wait for the answers to all that was sent.
+
+        Raises:
+            psycopg.Error: that of the first statement that failed.
+        """
+        if self._unanswered:
+            unanswered, self._unanswered = self._unanswered, []
+            self._wait(unanswered)
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[psycopg.Connection[Any]]:
+        """Let others use the connection, in the same transaction, who do not know of the pipeline."""
+        self.settle()
+        self._libpq.exit_pipeline_mode()
+        try:
+            yield self.psycopg
+        finally:
+            with contextlib.suppress(psycopg.Error):  # it is broken: the next statement says so
+                self._libpq.enter_pipeline_mode()
+
+    def _send(self, text: str, values: Sequence[Any], *, is_typed: bool = True) -> PostgresRows:
+        types: list[int] = []
+        encoded: list[bytes | None] = []
+        for value in values:
+            if value is None:
+                types.append(_UNKNOWN)
+                encoded.append(None)
+            else:
+                kind, encode = _ENCODERS[type(value)]
+                types.append(kind if is_typed else _UNKNOWN)
+                encoded.append(encode(value))
+        key = _Key(text, tuple(types))
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            self._named += 1
+            prepared = self._prepared[key] = _Prepared(b"s%d" % self._named)
+            self._libpq.send_prepare(prepared.name, text.encode(), types)
+            self._unanswered.append(key)
+        rows = PostgresRows(self.settle, prepared)
+        self._libpq.send_query_prepared(prepared.name, encoded)
+        self._unanswered.append(rows)
+        if len(self._unanswered) % STATEMENTS_SENT_TOGETHER == 0:
+            self._libpq.flush()
+        return rows
+
+    def _wait(self, unanswered: Sequence[_Key | PostgresRows]) -> None:
+        failed: PGresult | None = None
+        try:
+            self._libpq.pipeline_sync()
+            self._flush()
+            for sent in unanswered:
+                answer = self._receive()
+                if answer is None:
+                    raise psycopg.OperationalError("the connection to the server was lost")
+                self._receive()  # None: the end of this answer
+                if answer.status in _FAILED:
+                    failed = failed or answer
+                    if isinstance(sent, _Key):
+                        del self._prepared[sent]
+                elif isinstance(sent, PostgresRows):
+                    sent.take(answer)
+                    self._count_changes(answer)
+            self._receive()  # the end of the pipeline
+        except psycopg.OperationalError:
+            if failed is None:
+                raise
+        if failed is not None:
+            raise errors.error_from_result(failed)
+
+    def _flush(self) -> None:
+        while self._libpq.flush():  # the server's buffer is full
+            self._selector.modify(self._libpq.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            self._selector.select()
+            self._selector.modify(self._libpq.socket, selectors.EVENT_READ)
+            self._libpq.consume_input()
+
+    def _receive(self) -> PGresult | None:
+        while self._libpq.is_busy():
+            self._selector.select()
+            self._libpq.consume_input()
+        return self._libpq.get_result()
+
+    def _count_changes(self, answer: PGresult) -> None:
+        if (answer.command_status or b"SELECT").startswith(b"SELECT"):
+            return
+        self._changes = answer.command_tuples or 0
+        self._total_changes += self._changes

@@ -27,13 +27,10 @@ from gateway.store.sql.database import HOUSEKEEPING_READ_TIMEOUT_SECONDS, Databa
 from gateway.store.sql.dialect import Dialect
 from gateway.store.sql.transaction import StoreLimits, Transaction
 
-#: the last part returns the time of the server in milliseconds, which is the same for all its users, and the number of
-#: the transaction
-_BEGIN = (
-    f"BEGIN; SELECT pg_advisory_xact_lock({opening.LOCK_SPACE}, {opening.WRITE_LOCK});"
-    "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_current_xact_id()::text"
-)
-_TELL = f"SELECT pg_notify('{COMMIT_CHANNEL}', pg_backend_pid()::text);"
+_TAKE_LOCK = f"SELECT pg_advisory_xact_lock({opening.LOCK_SPACE}, {opening.WRITE_LOCK})"
+#: returns the time of the server in milliseconds, which is the same for all its users, and the transaction's number
+_READ_TIME = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_current_xact_id()::text"
+_TELL = f"SELECT pg_notify('{COMMIT_CHANNEL}', pg_backend_pid()::text)"
 #: seconds in which a server that was lost during a commit must tell whether it was made, and between two questions
 COMMIT_DOUBT_SECONDS, COMMIT_DOUBT_PAUSE_SECONDS = 15.0, 0.2
 
@@ -92,6 +89,10 @@ class PostgresDatabase(Database):
         self._writer = PostgresConnection(made)
         return self._writer
 
+    def _reconnect_writer(self) -> None:
+        self._writer.close()
+        self._connection = self._connect_writer()
+
     def _open_reader(self) -> PostgresReadConnection:
         return PostgresReadConnection(self._url, self._host, HOUSEKEEPING_READ_TIMEOUT_SECONDS)
 
@@ -101,27 +102,26 @@ class PostgresDatabase(Database):
         except psycopg.OperationalError:
             if not self._writer.psycopg.closed:
                 raise
-        self._connection = self._connect_writer()  # the server was restarted, or replaced by its replica
+        self._reconnect_writer()  # the server was restarted, or replaced by its replica
         return self._begin_once()
 
     def _begin_once(self) -> int:
-        self._writes_before = self._writer.total_changes()
+        self._writes_before = self._writer.count_writes()
         before = wall_clock()
-        cursor = self._writer.psycopg.execute(_BEGIN, prepare=False)
-        while cursor.nextset():
-            pass
-        row = cursor.fetchone()
-        assert row is not None
-        now, self._transaction_number = row
+        self._writer.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        self._writer.execute(_TAKE_LOCK)
+        now, self._transaction_number = self._writer.execute(_READ_TIME).fetchone()
         if self._given_clock is not None:
             return self._given_clock()
         self._ahead = now - (before + wall_clock()) // 2
         return now  # type: ignore[no-any-return]
 
     def _commit(self, written: Transaction) -> None:
-        has_written = written.count_writes() != self._writes_before
+        if written.count_writes() != self._writes_before:
+            self._writer.execute(_TELL)
+        self._writer.execute("COMMIT")
         try:
-            self._writer.psycopg.execute(f"{_TELL if has_written else ''}COMMIT", prepare=False)
+            self._writer.settle()
         except psycopg.OperationalError:
             if not self._writer.psycopg.closed or not self._was_committed():
                 raise
@@ -136,23 +136,27 @@ class PostgresDatabase(Database):
         deadline = time.monotonic() + COMMIT_DOUBT_SECONDS
         while True:
             with contextlib.suppress(psycopg.OperationalError):
-                self._connection = self._connect_writer()
-                row = self._writer.psycopg.execute(
-                    "SELECT pg_xact_status(%s::xid8)", (self._transaction_number,)
-                ).fetchone()
-                assert row is not None
-                if row[0] != "in progress":
-                    return bool(row[0] == "committed")
+                self._reconnect_writer()
+                state = self._writer.execute("SELECT pg_xact_status(?::xid8)", (self._transaction_number,)).get
+                if state != "in progress":
+                    return bool(state == "committed")
             if time.monotonic() > deadline:
                 raise psycopg.OperationalError("the server was lost during a commit, and does not answer")
             time.sleep(COMMIT_DOUBT_PAUSE_SECONDS)
 
     def _roll_back(self) -> None:
         with contextlib.suppress(psycopg.Error):
+            self._writer.settle()
+        with contextlib.suppress(psycopg.Error):
             if self._writer.psycopg.info.transaction_status not in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN):
-                self._writer.psycopg.execute("ROLLBACK", prepare=False)
+                self._writer.execute("ROLLBACK")
+                self._writer.settle()
 
     def _may_continue(self) -> bool:
+        try:
+            self._writer.settle()
+        except psycopg.Error:
+            return False
         return self._writer.psycopg.info.transaction_status is TransactionStatus.INTRANS
 
     def _is_worth_retrying(self, error: Exception) -> bool:
@@ -160,7 +164,7 @@ class PostgresDatabase(Database):
 
     def _close_writer(self) -> None:
         self._commits.close()
-        self._writer.psycopg.close()
+        self._writer.close()
 
     def _translate_error(self, error: Exception) -> Exception:
         return translate_error(error, self._where)

@@ -17,6 +17,11 @@ def _insert(connection: Connection, statement: str, bindings: Any) -> int:
     return number
 
 
+def _count_writes(connection: Connection) -> int:
+    count: int = connection.count_writes()  # type: ignore[attr-defined]
+    return count
+
+
 POSTGRES = Dialect(
     last_change="SELECT max(seq) FROM changes",
     database_size="SELECT pg_database_size(current_database())",
@@ -33,6 +38,7 @@ ORDER BY schedules.seq LIMIT ?
     not_dispatched=" AND dispatched = 0",
     on_this_host=" AND host = current_setting('moongate.host')",
     insert=_insert,
+    count_writes=_count_writes,
     search_messages=words.search_messages,
     find_runs_of_messages=words.find_runs_of_messages,
     index_messages=words.index_messages,

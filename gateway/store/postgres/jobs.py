@@ -75,7 +75,8 @@ def defer_jobs(tx: Transaction, new: Iterable[NewJob]) -> None:
         for job in new
     ]
     connection: Any = tx.connection
-    _deferring.job_manager.batch_defer_jobs(made, connection=connection.psycopg)
+    with connection.lend() as lent:
+        _deferring.job_manager.batch_defer_jobs(made, connection=lent)
 
 
 def apply_schema(connection: psycopg.Connection[Any]) -> None:

@@ -56,4 +56,4 @@ class PostgresReadConnection:
 
     def close(self) -> None:
         if self._connection is not None:
-            self._connection.psycopg.close()
+            self._connection.close()

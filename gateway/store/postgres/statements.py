@@ -29,6 +29,10 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
+_WRITES = re.compile(r"\s*(?:INSERT|UPDATE|DELETE)\b")
+#: the end of a statement that inserts its parameters as one row
+_ONE_ROW = re.compile(r"(?<=\bVALUES )\(\$1(?:, \$\d+)*\)$")
+
 
 class Translation(NamedTuple):
     """A statement for PostgreSQL."""
@@ -36,13 +40,27 @@ class Translation(NamedTuple):
     text: str
     #: the names of its parameters in their order; empty if they are given by position
     names: tuple[str, ...]
+    #: whether it changes rows
+    writes: bool
 
 
 @lru_cache(MAX_KEPT_TRANSLATIONS)
 def translate(statement: str) -> Translation:
     """Return a statement with the parameters `$1`, `$2`: https://www.postgresql.org/docs/current/sql-prepare.html."""
     parameters = _Parameters()
-    return Translation(_TOKEN.sub(lambda found: _replace(found, parameters), statement), tuple(parameters.names))
+    text = _TOKEN.sub(lambda found: _replace(found, parameters), statement)
+    return Translation(text, tuple(parameters.names), _WRITES.match(statement) is not None)
+
+
+@lru_cache(MAX_KEPT_TRANSLATIONS)
+def repeat_values(text: str, count: int) -> str | None:
+    """Return a translated statement that inserts one row, so that it inserts so many; None if it is no such one."""
+    found = _ONE_ROW.search(text)
+    if found is None:
+        return None
+    columns = found[0].count("$")
+    rows = (", ".join(f"${row * columns + column}" for column in range(1, columns + 1)) for row in range(count))
+    return text[: found.start()] + ", ".join(f"({row})" for row in rows)
 
 
 class _Parameters:

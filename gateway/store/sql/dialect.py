@@ -32,6 +32,8 @@ class Dialect(NamedTuple):
     on_this_host: str
     #: runs a statement that inserts one row; returns its `seq`
     insert: Callable[[Connection, str, Any], int]
+    #: returns a number that changes with each row that is written, and never waits for the database
+    count_writes: Callable[[Connection], int]
     #: returns the messages that match, newest first
     search_messages: Callable[[Reader, SearchQuery, Page], list[SearchHit]]
     #: returns the numbers of the runs of the newest messages that match, at most so many messages

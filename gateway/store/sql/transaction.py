@@ -172,7 +172,7 @@ class Transaction(Reader):
     def count_writes(self) -> int:
         """Return a number that changes with each row that is written or deferred."""
         deferred = sum(rows.added for rows in self._deferred.values())
-        return self.total_changes() + self._deferred_before + deferred
+        return self.dialect.count_writes(self.connection) + self._deferred_before + deferred
 
 
 class StoreLimits(NamedTuple):

@@ -43,6 +43,7 @@ SQLITE = Dialect(
     not_dispatched="",
     on_this_host="",
     insert=_insert,
+    count_writes=lambda connection: connection.total_changes(),
     search_messages=search.search_messages,
     find_runs_of_messages=search.find_runs_of_messages,
     index_messages=_index_messages,
