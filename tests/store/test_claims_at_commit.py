@@ -30,7 +30,7 @@ async def test_a_claim_that_breaks_fails_no_write_and_is_due(
 
     told = Told(store)
     store.claim_at_commit("owner", LIMITS)
-    monkeypatch.setattr(sessions, "read_start", break_down)
+    monkeypatch.setattr(sessions, "select_start", break_down)
 
     accepted = await asyncio.gather(*(store.runs.accept(spec(f"main:test:{number}")) for number in range(count)))
 

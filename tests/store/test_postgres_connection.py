@@ -131,6 +131,18 @@ def test_a_lent_connection_that_fails_still_runs_statements(connection: Postgres
     assert connection.execute("SELECT 1").get == 1
 
 
+async def test_rows_that_are_used_later_outlive_the_operation(database: PostgresDatabase) -> None:
+    used: list[int] = []
+
+    def select(tx: Transaction) -> None:
+        tx.read_later(tx.execute("SELECT 7"), lambda rows: used.append(rows.get))
+        assert tx.execute("SELECT 8").get == 8
+        assert not used
+
+    await database.write(select)
+    assert used == [7]
+
+
 def test_a_lost_connection_is_an_error_each_time(connection: PostgresConnection) -> None:
     (pid,) = connection.execute("SELECT pg_backend_pid(), 1").fetchone()[:1]
     postgres.shared_server().execute(f"SELECT pg_terminate_backend({pid}, 10000)")

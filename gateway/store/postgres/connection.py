@@ -147,6 +147,12 @@ class PostgresRows:
     def fetchall(self) -> list[Any]:
         return list(self)
 
+    def count_changes(self) -> int:
+        """Return how many rows the statement wrote."""
+        if self._answer is None:
+            self._wait()
+        return 0 if self._answer is None else self._answer.command_tuples or 0
+
     def close(self, force: bool = False, /) -> None:
         """Do nothing: the rows are in memory, and may be used later."""
 

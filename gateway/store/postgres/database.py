@@ -25,11 +25,15 @@ from gateway.store.postgres.failures import translate_error
 from gateway.store.postgres.readers import PostgresReadConnection
 from gateway.store.sql.database import HOUSEKEEPING_READ_TIMEOUT_SECONDS, Database
 from gateway.store.sql.dialect import Dialect
-from gateway.store.sql.transaction import StoreLimits, Transaction
+from gateway.store.sql.transaction import Beginning, StoreLimits, Transaction
 
 _TAKE_LOCK = f"SELECT pg_advisory_xact_lock({opening.LOCK_SPACE}, {opening.WRITE_LOCK})"
-#: returns the time of the server in milliseconds, which is the same for all its users, and the transaction's number
-_READ_TIME = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_current_xact_id()::text"
+#: returns the time of the server in milliseconds, which is the same for all its users, the number of the transaction,
+#: and that of the last change
+_READ_BEGINNING = (
+    "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_current_xact_id()::text,"
+    f" coalesce(({POSTGRES.last_change}), 0)"
+)
 _TELL = f"SELECT pg_notify('{COMMIT_CHANNEL}', pg_backend_pid()::text)"
 #: seconds in which a server that was lost during a commit must tell whether it was made, and between two questions
 COMMIT_DOUBT_SECONDS, COMMIT_DOUBT_PAUSE_SECONDS = 15.0, 0.2
@@ -96,7 +100,7 @@ class PostgresDatabase(Database):
     def _open_reader(self) -> PostgresReadConnection:
         return PostgresReadConnection(self._url, self._host, HOUSEKEEPING_READ_TIMEOUT_SECONDS)
 
-    def _begin(self) -> int:
+    def _begin(self) -> Beginning:
         try:
             return self._begin_once()
         except psycopg.OperationalError:
@@ -105,16 +109,16 @@ class PostgresDatabase(Database):
         self._reconnect_writer()  # the server was restarted, or replaced by its replica
         return self._begin_once()
 
-    def _begin_once(self) -> int:
+    def _begin_once(self) -> Beginning:
         self._writes_before = self._writer.count_writes()
         before = wall_clock()
         self._writer.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         self._writer.execute(_TAKE_LOCK)
-        now, self._transaction_number = self._writer.execute(_READ_TIME).fetchone()
+        now, self._transaction_number, last_change = self._writer.execute(_READ_BEGINNING).fetchone()
         if self._given_clock is not None:
-            return self._given_clock()
+            return Beginning(self._given_clock(), last_change)
         self._ahead = now - (before + wall_clock()) // 2
-        return now  # type: ignore[no-any-return]
+        return Beginning(now, last_change)
 
     def _commit(self, written: Transaction) -> None:
         if written.count_writes() != self._writes_before:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gateway.domain.delivery import WEBHOOK_KIND
 from gateway.store.postgres import words
+from gateway.store.postgres.connection import PostgresRows
 from gateway.store.sql.dialect import Dialect
 from gateway.store.sql.transaction import Connection
 
@@ -15,6 +17,11 @@ _TARGETS = "json_document(spec) -> 'deliver'"
 def _insert(connection: Connection, statement: str, bindings: Any) -> int:
     number: int = connection.execute(f"{statement} RETURNING seq", bindings).get
     return number
+
+
+def _update(connection: Connection, statement: str, bindings: Any) -> Callable[[], bool]:
+    rows: PostgresRows = connection.execute(statement, bindings)  # type: ignore[assignment]
+    return lambda: rows.count_changes() > 0
 
 
 def _count_writes(connection: Connection) -> int:
@@ -38,7 +45,10 @@ ORDER BY schedules.seq LIMIT ?
     not_dispatched=" AND dispatched = 0",
     on_this_host=" AND host = current_setting('moongate.host')",
     insert=_insert,
+    update=_update,
     count_writes=_count_writes,
+    answers_late=True,
+    may_hide_rows=False,
     search_messages=words.search_messages,
     find_runs_of_messages=words.find_runs_of_messages,
     index_messages=words.index_messages,

@@ -59,12 +59,14 @@ class _Room:
     """How many runs may begin now."""
 
     def __init__(self, tx: Transaction, limits: RunLimits) -> None:
+        runs_at_work = f"runs INDEXED BY runs_running WHERE {tx.dialect.takes_place}"
+        by_agent = tx.execute(f"SELECT agent, count(*) FROM {runs_at_work} GROUP BY agent")
         self.free = max(limits.total - tally.count_runs(tx, Status.RUNNING), 0)
         self.background = self.free
         if limits.background is not None:
             self.background = max(limits.background - _count_running_background(tx), 0)
-        runs_at_work = f"runs INDEXED BY runs_running WHERE {tx.dialect.takes_place}"
-        taken = dict(tx.execute(f"SELECT agent, count(*) FROM {runs_at_work} GROUP BY agent"))
+        tx.read_unread()  # together with the numbers by agent
+        taken = dict(by_agent)
         self.agents = {agent: max(limit - taken.get(agent, 0), 0) for agent, limit in limits.agents.items()}
 
     def has_place(self, run: Run) -> bool:
@@ -94,7 +96,7 @@ def begin_runs(tx: Transaction, limits: RunLimits, begin: Begin) -> list[Run]:
 
 def begin_at_commit(tx: Transaction, limits: RunLimits, begin: Begin) -> None:
     """Begin the runs that a transaction lets begin: those that became ready, and others where it has made room."""
-    if not (tx.ready_agents or tx.stopped):
+    if not (tx.ready_agents or tx.stopped or tx.has_unread):
         return
     room = _Room(tx, limits)
     may_concern_all = tx.stopped and (
@@ -154,20 +156,28 @@ def _list_claimable(tx: Transaction, agent: str, most: int, behind: int, waits: 
         behind: how many runs of source `background` may begin.
     """
     aside = json.dumps(sorted(waits.schedules))
-    found = _list_ready(tx, "runs_ready", "<>", agent, most, aside)
+    selected = [_select_ready(tx, "runs_ready", "<>", agent, most, aside)]
     if behind:
-        found += _list_ready(tx, "runs_behind", "=", agent, min(most, behind), aside)
-        found.sort(key=lambda run: (-run.spec.priority, run.seq))
-    return found
+        selected.append(_select_ready(tx, "runs_behind", "=", agent, min(most, behind), aside))
+    read = [one() for one in selected]
+    if any(len(found.readable) < len(found.seqs) for found in read):
+        for found in read:  # their sessions go on without them, and there is room for others
+            setting_aside.set_aside_unreadable(tx, found.seqs, found.readable)
+        return _list_claimable(tx, agent, most, behind, waits)
+    listed = [run for found in read for run in found.readable]
+    listed.sort(key=lambda run: (-run.spec.priority, run.seq))
+    return listed
 
 
-def _list_ready(tx: Transaction, index: str, is_background: str, agent: str, limit: int, aside: str) -> list[Run]:
-    """Return ready runs of an agent, except those of some schedules, which `aside` names as a list in JSON."""
+def _select_ready(
+    tx: Transaction, index: str, is_background: str, agent: str, limit: int, aside: str
+) -> Callable[[], run_queries.FoundRuns]:
+    """Select ready runs of an agent, except those of some schedules, which `aside` names as a list in JSON."""
     but = (
         " AND NOT (source = 'cron' AND EXISTS (SELECT 1 FROM labels, json_each(?) AS aside"
         " WHERE labels.name = 'schedule' AND labels.value = aside.value AND labels.run = runs.seq))"
     )
-    found, readable = run_queries.fetch_runs(
+    return run_queries.select_runs(
         tx,
         f"runs INDEXED BY {index}"
         f" WHERE agent = ? AND status = 'queued' AND ready = 1 AND source {is_background} 'background'"
@@ -175,22 +185,21 @@ def _list_ready(tx: Transaction, index: str, is_background: str, agent: str, lim
         " ORDER BY priority DESC, seq LIMIT ?",
         (agent, aside, limit),
     )
-    if len(readable) < len(found):  # their sessions go on without them, and there is room for others
-        setting_aside.set_aside_unreadable(tx, found, readable)
-        return _list_ready(tx, index, is_background, agent, limit, aside)
-    return readable
 
 
 def _refuse_run(tx: Transaction, run: Run, error: str) -> Run:
     refused = runs.move_run(tx, run, Move.REFUSE, outcome=Outcome.OVER_BUDGET, error=error)
-    sessions.write_transcript(tx, refused)
+    sessions.write_transcript(tx, refused, sessions.find_last_message(tx, refused))
     return refused
 
 
 def claim_run(tx: Transaction, run: Run, owner: str) -> Run:
-    changes = {"attempt": run.attempt + 1, "epoch": run.epoch + 1, "started": run.started or tx.now}
+    changes: dict[str, Any] = {"attempt": run.attempt + 1, "epoch": run.epoch + 1, "started": run.started or tx.now}
     claimed = runs.move_run(tx, run, Move.CLAIM, (), "", owner=owner, **changes)
-    tx.claimed.append(ClaimedRun(claimed, sessions.read_start(tx, run.spec.session)))
+    tx.read_later(
+        sessions.select_start(tx, run.spec.session),
+        lambda rows: tx.claimed.append(ClaimedRun(claimed, sessions.decode_start(rows))),
+    )
     return claimed
 
 

@@ -22,7 +22,7 @@ from gateway.domain.times import Clock
 from gateway.errors import TimedOut, Unavailable
 from gateway.store.sql.dialect import Dialect
 from gateway.store.sql.readers import ReadConnection, ReaderPool, TimeLimit
-from gateway.store.sql.transaction import Connection, Reader, StoreLimits, Transaction
+from gateway.store.sql.transaction import Beginning, Connection, Reader, StoreLimits, Transaction
 from gateway.store.sql.unreadable import UnreadableRows
 
 T = TypeVar("T")
@@ -173,8 +173,8 @@ class Database(ABC):
         """Open a connection that reads. Called by the thread that will use it."""
 
     @abstractmethod
-    def _begin(self) -> int:
-        """Begin a transaction that no other excludes. Returns its time, in milliseconds since 1970 UTC."""
+    def _begin(self) -> Beginning:
+        """Begin a transaction that excludes all others."""
 
     @abstractmethod
     def _commit(self, written: Transaction) -> None:
@@ -248,6 +248,7 @@ class Database(ABC):
             if last is not None:
                 last(transaction)
                 transaction.close_cursors()
+            transaction.read_unread()
             transaction.write_deferred()
             self._commit(transaction)
             transaction.is_claim_due |= alone
@@ -260,11 +261,11 @@ class Database(ABC):
                     self._commit_batch([item], alone=True)
                 return
             done = [_OperationResult(item.future, None, self._translate_error(error)) for item in batch]
-            transaction = self._make_transaction(0)
+            transaction = self._make_transaction(Beginning(0))
         self._loop.call_soon_threadsafe(self._announce_commit, done, transaction)
 
-    def _make_transaction(self, now: int) -> Transaction:
-        return Transaction(self._connection, now, self._days, self.unreadable, self.dialect, self._limits)
+    def _make_transaction(self, beginning: Beginning) -> Transaction:
+        return Transaction(self._connection, beginning, self._days, self.unreadable, self.dialect, self._limits)
 
     def _run_operation(self, item: _WaitingOperation, transaction: Transaction) -> _OperationResult:
         """Run one operation. Its error fails the whole batch only if it has written something."""

@@ -32,8 +32,14 @@ class Dialect(NamedTuple):
     on_this_host: str
     #: runs a statement that inserts one row; returns its `seq`
     insert: Callable[[Connection, str, Any], int]
+    #: runs a statement that updates one row; returns a function that tells whether the row was there
+    update: Callable[[Connection, str, Any], Callable[[], bool]]
     #: returns a number that changes with each row that is written, and never waits for the database
     count_writes: Callable[[Connection], int]
+    #: whether the rows of a statement are known only after a wait, so that several statements better wait together
+    answers_late: bool
+    #: whether a text that is not UTF-8 hides the rows after it; PostgreSQL stores no such text
+    may_hide_rows: bool
     #: returns the messages that match, newest first
     search_messages: Callable[[Reader, SearchQuery, Page], list[SearchHit]]
     #: returns the numbers of the runs of the newest messages that match, at most so many messages

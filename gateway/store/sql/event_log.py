@@ -43,7 +43,9 @@ class _NewLines:
             self._write_changes(tx)
 
     def _write_changes(self, tx: Transaction) -> None:
-        numbered = list(enumerate(self._changes, last_change(tx) + 1))
+        before = last_change(tx) if tx.last_change is None else tx.last_change
+        tx.last_change = before + len(self._changes)
+        numbered = list(enumerate(self._changes, before + 1))
         tx.execute_many(
             "INSERT INTO changes (seq, topic, ref, state, agent, session, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
             [(seq, *change, tx.now) for seq, change in numbered],

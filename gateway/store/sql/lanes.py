@@ -7,8 +7,6 @@ due.
 
 from __future__ import annotations
 
-from typing import Any
-
 from gateway.store.sql.transaction import Transaction
 
 #: the open runs of a session. INDEXED BY, because SQLite does not know that these indexes are small, and because
@@ -20,12 +18,12 @@ FIRST_OF_SESSION = "runs INDEXED BY runs_head WHERE session = ?1 AND (status = '
 
 def advance_lane(tx: Transaction, session: str) -> None:
     """Make the first due run of a session's lane ready, unless one is ready or running already."""
-    row: Any = tx.execute(
-        f"SELECT seq, agent FROM {OPEN_RUNS_OF_SESSION} AND status = 'queued' AND run_at IS NULL"
-        f" AND NOT EXISTS (SELECT 1 FROM {FIRST_OF_SESSION}) ORDER BY seq LIMIT 1",
-        (session,),
-    ).fetchone()
-    if row is not None:
-        first, agent = row
-        tx.execute("UPDATE runs SET ready = 1 WHERE seq = ?", (first,))
-        tx.ready_agents.add(agent)
+    tx.read_later(
+        tx.execute(
+            f"UPDATE runs SET ready = 1 WHERE seq = (SELECT seq FROM {OPEN_RUNS_OF_SESSION} AND status = 'queued'"
+            f" AND run_at IS NULL AND NOT EXISTS (SELECT 1 FROM {FIRST_OF_SESSION}) ORDER BY seq LIMIT 1)"
+            " RETURNING agent",
+            (session,),
+        ),
+        lambda rows: tx.ready_agents.update(agent for (agent,) in rows.fetchall()),
+    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -60,17 +60,44 @@ def decode_runs(reader: Reader, rows: Iterable[Any]) -> list[Run]:
     return decode_rows(reader, RowKind.TASK, rows, _decode_run, lambda row: (row[1],))
 
 
-def fetch_runs(reader: Reader, selection: str, values: Sequence[Any]) -> tuple[list[int], list[Run]]:
-    """Return the numbers of all selected runs, and those that can be decoded; the others are set aside.
+class FoundRuns(NamedTuple):
+    """The runs that a statement selects."""
+
+    #: the numbers of all
+    seqs: list[int]
+    #: those that can be decoded
+    readable: list[Run]
+
+
+def fetch_runs(reader: Reader, selection: str, values: Sequence[Any]) -> FoundRuns:
+    """Return all selected runs; those that cannot be decoded are set aside.
 
     Args:
         selection: what follows FROM in a statement.
     """
+    return select_runs(reader, selection, values)()
+
+
+def select_runs(reader: Reader, selection: str, values: Sequence[Any]) -> Callable[[], FoundRuns]:
+    """Select runs as `fetch_runs` does; return a function that returns them."""
+    if reader.dialect.may_hide_rows:
+        found = _fetch_one_by_one(reader, selection, values)
+        return lambda: found
+    rows = reader.execute(f"SELECT {RUN_COLUMNS} FROM {selection}", values)
+
+    def read() -> FoundRuns:
+        all_ = rows.fetchall()
+        return FoundRuns([row[0] for row in all_], decode_runs(reader, all_))
+
+    return read
+
+
+def _fetch_one_by_one(reader: Reader, selection: str, values: Sequence[Any]) -> FoundRuns:
     seqs: list[Any] = [seq for (seq,) in reader.execute(f"SELECT seq FROM {selection}", values)]
     found: list[Run] = []
-    for seq in seqs:  # one by one: after a text that is not UTF-8, its row cannot be told from the others
+    for seq in seqs:  # after a text that is not UTF-8, its row cannot be told from the others
         found += decode_runs(reader, reader.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE seq = ?", (seq,)))
-    return seqs, found
+    return FoundRuns(seqs, found)
 
 
 def _fetch_run(reader: Reader, condition: str, values: tuple[Any, ...], columns: str = RUN_COLUMNS) -> Run | None:
@@ -183,6 +210,40 @@ def current_attempt(tx: Transaction, run_id: str, epoch: int) -> Run:
     if run is None:
         raise Fenced(run_id)
     return run
+
+
+class EndingRun(NamedTuple):
+    """What the end of an attempt begins with."""
+
+    run: Run
+    #: whether the agent waits for an answer to a permission request
+    has_requests: bool
+    #: number of the last message of its session; None if the session was deleted
+    last_message: int | None
+
+
+def read_ending(tx: Transaction, run_id: str, epoch: int) -> EndingRun:
+    """Return a run as `current_attempt` does, with all that its end needs: each look at the database may wait.
+
+    Raises:
+        Fenced, Unreadable: as there.
+    """
+    ending = fetch_row(
+        tx,
+        RowKind.TASK,
+        tx.execute(
+            f"SELECT {RUN_COLUMNS},"
+            " EXISTS (SELECT 1 FROM permissions WHERE run = runs.seq AND answer IS NULL),"
+            " (SELECT last_n FROM sessions WHERE key = runs.session AND after_run < runs.seq)"
+            " FROM runs WHERE id = ? AND epoch = ? AND status = 'running'",
+            (run_id, epoch),
+        ),
+        lambda row: EndingRun(_decode_run(row[:-2]), bool(row[-2]), row[-1]),
+        lambda: (run_id,),
+    )
+    if ending is None:
+        raise Fenced(run_id)
+    return ending
 
 
 def list_runs(reader: Reader, which: RunFilter, page: Page) -> list[Run]:

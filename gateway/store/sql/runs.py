@@ -78,7 +78,7 @@ def accept_run(
     files.check_stored(tx, spec.attachments, staged)
     files.store_staged(tx, staged)
     interrupted = () if spec.held else _apply_session_mode(tx, spec.session, mode)
-    _touch_session(tx, spec)
+    touch = sessions.begin_touch(tx, spec.session, _first_words(spec))
     status = Status.HELD if spec.held else Status.QUEUED
     delayed = spec.run_at is not None and spec.run_at > tx.now
     seq = tx.insert(
@@ -99,6 +99,8 @@ def accept_run(
             tx.now,
         ),
     )
+    if not touch.is_found():
+        sessions.create_touched(tx, touch, after_run=seq - 1)
     if status is Status.QUEUED and not delayed:
         tx.ready_agents.add(spec.agent)
     for name, value in spec.labels.items():
@@ -131,15 +133,16 @@ def release_run(tx: Transaction, run_id: str, busy: SessionMode, key: Idempotenc
         return AcceptedRun(run, is_new=False)
     domain.apply_move(run.status, Move.RELEASE)
     interrupted = _apply_session_mode(tx, run.spec.session, busy)
-    _touch_session(tx, run.spec)
+    sessions.touch_session(tx, run.spec.session, _first_words(run.spec))
     released = move_run(tx, run, Move.RELEASE)
     advance_lane(tx, run.spec.session)
     idempotency.save_key(tx, key, run.id)
     return AcceptedRun(released, is_new=True, interrupted_runs=interrupted)
 
 
-def _touch_session(tx: Transaction, spec: RunSpec) -> None:
-    sessions.touch_session(tx, spec.session, spec.input or ", ".join(file.name for file in spec.attachments))
+def _first_words(spec: RunSpec) -> str:
+    """Return what becomes the title of a session without one."""
+    return spec.input or ", ".join(file.name for file in spec.attachments)
 
 
 def _apply_session_mode(tx: Transaction, session: str, busy: SessionMode) -> tuple[str, ...]:
@@ -161,18 +164,26 @@ def _apply_session_mode(tx: Transaction, session: str, busy: SessionMode) -> tup
 
 
 def move_run(
-    tx: Transaction, run: Run, move: Move, said: Sequence[AnyEventData] = (), reason: str = "", **changes: Any
+    tx: Transaction,
+    run: Run,
+    move: Move,
+    said: Sequence[AnyEventData] = (),
+    reason: str = "",
+    *,
+    has_requests: bool = True,
+    **changes: Any,
 ) -> Run:
     """Change a run's status: the only place where that happens. Stamps, counts and logs it.
 
     Args:
         said: events to log before the event of the move.
         reason: why, if the move itself does not say it.
+        has_requests: whether the agent may wait for answers to permission requests.
         changes: other fields of the run that change.
     """
     status = domain.apply_move(run.status, move)
     changes["status"] = status
-    if run.status is Status.RUNNING:
+    if run.status is Status.RUNNING and has_requests:
         said = [*said, *permissions.withdraw_open(tx, run)]
     if status.is_final:
         changes |= {"finished": tx.now, "owner": None}
@@ -252,7 +263,7 @@ def end_round(
         "UPDATE runs SET last_event = ?, rounds = ?, usage = ?, files = ? WHERE seq = ?",
         (last, ended.number, total, _encode_files((*run.files, *ended.files)), run.seq),
     )
-    sessions.write_round(tx, run, ended.number, ended.reply)
+    sessions.write_round(tx, run, sessions.find_last_message(tx, run), ended.number, ended.reply)
 
 
 def finish_run(
@@ -263,7 +274,7 @@ def finish_run(
     said: Sequence[AnyEventData],
     staged: Sequence[StagedFile] = (),
 ) -> Run:
-    run = run_queries.current_attempt(tx, run_id, epoch)
+    run, has_requests, last = run_queries.read_ending(tx, run_id, epoch)
     files.store_staged(tx, staged, within_quota=False)
     files.use_files(tx, result.files, run=run.seq)
     result = domain.decide_end(run, result)
@@ -272,6 +283,7 @@ def finish_run(
         run,
         result.move,
         said,
+        has_requests=has_requests,
         outcome=result.outcome,
         result=result.result,
         finish=result.finish,
@@ -283,7 +295,8 @@ def finish_run(
         files=(*run.files, *result.files),
     )
     usage.settle_run(tx, run, said, finished)
-    sessions.write_transcript(tx, finished, refused=result.prompt_refused)
+    is_deleted = run.spec.ephemeral and finished.status.is_final  # its session
+    sessions.write_transcript(tx, finished, None if is_deleted else last, refused=result.prompt_refused)
     return finished
 
 
@@ -304,7 +317,7 @@ def _requeue_or_end(tx: Transaction, run: Run, why: str) -> Run:
     if run.spec.mode is Mode.GOAL:
         changes |= {"rounds": (run.rounds or 0) + 1, "done": False}
     failed = move_run(tx, run, result.move, **changes)
-    sessions.write_transcript(tx, failed)
+    sessions.write_transcript(tx, failed, sessions.find_last_message(tx, failed))
     return failed
 
 
@@ -364,7 +377,7 @@ def abandon_runs(tx: Transaction, agent: str, limit: int, name: str) -> list[Run
     for run in readable:
         error = f"the agent {name!r} was removed before this run began."
         abandoned.append(move_run(tx, run, Move.ABANDON, outcome=Outcome.AGENT_ERROR, error=error))
-        sessions.write_transcript(tx, abandoned[-1])
+        sessions.write_transcript(tx, abandoned[-1], sessions.find_last_message(tx, abandoned[-1]))
     return abandoned
 
 

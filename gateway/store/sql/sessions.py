@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,7 +17,7 @@ from gateway.domain.session import ALL_SESSIONS, Message, Role, Session, Session
 from gateway.domain.unreadable import RowKind
 from gateway.store.sql import event_log, files, idempotency, workspaces
 from gateway.store.sql.bounded import LimitedRows
-from gateway.store.sql.transaction import Reader, Transaction
+from gateway.store.sql.transaction import Reader, Rows, Transaction
 from gateway.store.sql.unreadable import decode_rows, fetch_row
 
 _SELECT_SESSION = (
@@ -26,6 +26,8 @@ _SELECT_SESSION = (
     " WHERE session = sessions.key AND status IN ('queued', 'running')),"
     " created, updated, touched FROM sessions"
 )
+#: the number of the next use of a session
+_NEXT_USE = "(SELECT coalesce(max(touched), 0) + 1 FROM sessions)"
 #: characters that mean something in a pattern of LIKE
 _LIKE_MARKS, _ESCAPED = re.compile(r"([\\%_])"), r"\\\1"
 _encode_json = msgspec.json.Encoder().encode
@@ -65,21 +67,45 @@ def touch_session(tx: Transaction, key: str, first_words: str = "") -> None:
     Args:
         first_words: the text that becomes its title if it has none.
     """
+    touch = begin_touch(tx, key, first_words)
+    if not touch.is_found():
+        last_run: Any = tx.execute("SELECT coalesce(max(seq), 0) FROM runs").get
+        create_touched(tx, touch, after_run=last_run)
+
+
+class Touch(NamedTuple):
+    """A session that is marked as used now."""
+
+    key: str
+    title: str
+    #: tells whether it was there
+    is_found: Callable[[], bool]
+
+
+def begin_touch(tx: Transaction, key: str, first_words: str) -> Touch:
+    """Mark a session as used now, if it is there."""
     title = _shorten_title(first_words)
-    next_ = "(SELECT coalesce(max(touched), 0) + 1 FROM sessions)"
-    tx.execute(
-        f"UPDATE sessions SET updated = ?, touched = {next_}, title = iif(title = '', ?, title) WHERE key = ?",
+    is_found = tx.update(
+        f"UPDATE sessions SET updated = ?, touched = {_NEXT_USE}, title = iif(title = '', ?, title) WHERE key = ?",
         (tx.now, title, key),
     )
-    if tx.changes_made() == 0:
-        parts = SessionKey.parse_key(key)
-        assert parts is not None, "the API makes session keys"
-        tx.execute(
-            "INSERT INTO sessions (key, agent, channel, chat, title, touched, after_run, created, updated)"
-            f" VALUES (?, ?, ?, ?, ?, {next_}, (SELECT coalesce(max(seq), 0) FROM runs), ?, ?)",
-            (key, *parts, title, tx.now, tx.now),
-        )
-        event_log.note_session(tx, key, parts.agent, "created")
+    return Touch(key, title, is_found)
+
+
+def create_touched(tx: Transaction, touch: Touch, *, after_run: int) -> None:
+    """Create the session that was not there.
+
+    Args:
+        after_run: number of the last run that does not belong to it.
+    """
+    parts = SessionKey.parse_key(touch.key)
+    assert parts is not None, "the API makes session keys"
+    tx.execute(
+        "INSERT INTO sessions (key, agent, channel, chat, title, touched, after_run, created, updated)"
+        f" VALUES (?, ?, ?, ?, ?, {_NEXT_USE}, ?, ?, ?)",
+        (touch.key, *parts, touch.title, after_run, tx.now, tx.now),
+    )
+    event_log.note_session(tx, touch.key, parts.agent, "created")
 
 
 def open_session(tx: Transaction, session: SessionKey, key: IdempotencyKey | None = None) -> Session:
@@ -133,24 +159,43 @@ def set_backend_ref(tx: Transaction, run: Run, backend_ref: str) -> None:
     )
 
 
-def write_transcript(tx: Transaction, run: Run, *, refused: bool = False) -> None:
+def find_last_message(reader: Reader, run: Run) -> int | None:
+    """Return the number of the last message of a run's session; None if the session was deleted."""
+    last: int | None = reader.execute(
+        "SELECT last_n FROM sessions WHERE key = ? AND after_run < ?", (run.spec.session, run.seq)
+    ).get
+    return last
+
+
+def write_transcript(tx: Transaction, run: Run, last: int | None, *, refused: bool = False) -> None:
     """Add an ended run's messages to its session's transcript; nothing for a cancelled run or a deleted session.
 
     Args:
+        last: what `find_last_message` returns.
         refused: whether the model refused the last prompt.
     """
     if run.status is not Status.CANCELLED:
-        write_round(tx, run, run.rounds or 1, run.result, run.files, refused=refused)
+        write_round(tx, run, last, run.rounds or 1, run.result, run.files, refused=refused)
 
 
 def write_round(
-    tx: Transaction, run: Run, number: int, reply: str | None, made: Sequence[File] = (), *, refused: bool = False
+    tx: Transaction,
+    run: Run,
+    last: int | None,
+    number: int,
+    reply: str | None,
+    made: Sequence[File] = (),
+    *,
+    refused: bool = False,
 ) -> None:
     """Add the prompt and the reply of one round to the transcript, unless the session was deleted.
 
     Args:
+        last: what `find_last_message` returns.
         made: the files that go with the reply: all of a run go with its last one.
     """
+    if last is None:
+        return
     prompt = Message(
         role=Role.USER,
         content=run.spec.build_prompt(number),
@@ -162,11 +207,7 @@ def write_round(
     said = [prompt]
     if reply is not None:
         said.append(Message(role=Role.ASSISTANT, content=reply, at=tx.now, run=run.id, files=tuple(made)))
-    last: Any = tx.execute(
-        "SELECT last_n FROM sessions WHERE key = ? AND after_run < ?", (run.spec.session, run.seq)
-    ).get
-    if last is not None:
-        write_messages(tx, run.spec.session, said, last)
+    write_messages(tx, run.spec.session, said, last)
 
 
 def write_messages(tx: Transaction, session: str, said: Sequence[Message], last: int = 0) -> None:
@@ -221,13 +262,21 @@ def find_session(reader: Reader, key: str) -> Session | None:
     return fetch_row(reader, RowKind.SESSION, rows, _decode_session, lambda: (key,))
 
 
-def read_start(reader: Reader, key: str) -> SessionStart | None:
-    """Return what a run of a session begins with; None if that is not readable."""
+def select_start(reader: Reader, key: str) -> Rows:
+    """Select what a run of a session begins with."""
+    return reader.execute(
+        f"SELECT (SELECT backend_ref FROM sessions WHERE key = ?1), ({workspaces.SELECT_RECENT_WORKSPACE})",
+        (key, workspaces.recent_since(reader)),
+    )
+
+
+def decode_start(rows: Rows) -> SessionStart | None:
+    """Return what `select_start` has selected; None if that is not readable."""
     try:
-        ref: Any = reader.execute("SELECT backend_ref FROM sessions WHERE key = ?", (key,)).get
-        return SessionStart(backend_ref=ref, workspace=workspaces.find_recent_workspace(reader, key))
+        ref, workspace = next(rows)
     except UnicodeDecodeError:
         return None
+    return SessionStart(backend_ref=ref, workspace=workspace)
 
 
 def find_newest(reader: Reader, chat: str) -> Session | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from gateway.domain.budget import CalendarDays
@@ -120,13 +120,15 @@ class Transaction(Reader):
     def __init__(
         self,
         connection: Connection,
-        now: int,
+        beginning: Beginning,
         days: CalendarDays,
         unreadable: UnreadableRows,
         dialect: Dialect,
         limits: StoreLimits,
     ) -> None:
-        super().__init__(connection, now, days, unreadable, dialect)
+        super().__init__(connection, beginning.now, days, unreadable, dialect)
+        #: the number of the last change; None if that was not read yet
+        self.last_change = beginning.last_change
         #: runs a statement that returns no rows once for each set of bindings
         self.execute_many = connection.executemany
         self.changes_made = connection.changes
@@ -148,6 +150,7 @@ class Transaction(Reader):
         #: agents with runs that may begin now
         self.ready_agents: set[str] = set()
         self._deferred: dict[type[Deferred], Deferred] = {}
+        self._unread: list[tuple[Rows, Callable[[Rows], object]]] = []
         #: how many deferred rows are written
         self._deferred_before = 0
 
@@ -157,6 +160,24 @@ class Transaction(Reader):
         if found is None:
             found = self._deferred[kind] = kind()
         return cast("D", found)
+
+    def read_later(self, rows: Rows, use: Callable[[Rows], object]) -> None:
+        """Use rows that no operation needs: before the end of the transaction, and without a wait of their own."""
+        if self.dialect.answers_late:
+            self._unread.append((rows, use))
+        else:
+            use(rows)
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether rows were left for later."""
+        return bool(self._unread)
+
+    def read_unread(self) -> None:
+        """Use the rows that were left for later."""
+        unread, self._unread = self._unread, []
+        for rows, use in unread:
+            use(rows)
 
     def write_deferred(self) -> None:
         """Write what is deferred now: at the end, or before an operation that reads such rows."""
@@ -169,10 +190,23 @@ class Transaction(Reader):
         """Run a statement that inserts one row, which its column `seq` numbers; return that number."""
         return self.dialect.insert(self.connection, statement, bindings)
 
+    def update(self, statement: str, bindings: Bindings) -> Callable[[], bool]:
+        """Run a statement that updates one row; return a function that tells whether the row was there."""
+        return self.dialect.update(self.connection, statement, bindings)
+
     def count_writes(self) -> int:
         """Return a number that changes with each row that is written or deferred."""
         deferred = sum(rows.added for rows in self._deferred.values())
         return self.dialect.count_writes(self.connection) + self._deferred_before + deferred
+
+
+class Beginning(NamedTuple):
+    """What a transaction knows from its begin on."""
+
+    #: its time, in milliseconds since 1970 UTC
+    now: int
+    #: the number of the last change, 0 if there was none; None if that is not known
+    last_change: int | None = None
 
 
 class StoreLimits(NamedTuple):

@@ -15,6 +15,8 @@ from gateway.store.sql.transaction import Reader, Transaction
 WORKSPACE_USE_PRECISION_MILLISECONDS = 3_600_000
 #: how many workspaces one step releases or lists
 MAX_WORKSPACES_AT_ONCE = 100
+#: selects the name of the workspace of a session `?1`, if it was used so recently that this need not be written again
+SELECT_RECENT_WORKSPACE = "SELECT name FROM workspaces WHERE session = ?1 AND released = 0 AND used > ?2"
 _SESSION_HAS_OPEN_RUNS = (
     "EXISTS (SELECT 1 FROM runs INDEXED BY runs_lane"
     " WHERE runs.session = workspaces.session AND status IN ('queued', 'running'))"
@@ -27,11 +29,13 @@ _SESSION_IS_RUNNING = (
 
 def find_recent_workspace(reader: Reader, session: str) -> str | None:
     """Return the name of a session's workspace, if it was used so recently that this need not be written again."""
-    since = reader.now - WORKSPACE_USE_PRECISION_MILLISECONDS
-    row = reader.execute(
-        "SELECT name FROM workspaces WHERE session = ? AND released = 0 AND used > ?", (session, since)
-    ).fetchone()
-    return str(row[0]) if row else None
+    name: str | None = reader.execute(SELECT_RECENT_WORKSPACE, (session, recent_since(reader))).get
+    return name
+
+
+def recent_since(reader: Reader) -> int:
+    """Return the value `?2` of `SELECT_RECENT_WORKSPACE`."""
+    return reader.now - WORKSPACE_USE_PRECISION_MILLISECONDS
 
 
 def open_workspace(tx: Transaction, session: str) -> str:

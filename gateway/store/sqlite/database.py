@@ -14,7 +14,7 @@ from gateway.domain.times import Clock
 from gateway.errors import StorageFull, Unavailable, Unreadable
 from gateway.store.sql.database import Database
 from gateway.store.sql.dialect import Dialect
-from gateway.store.sql.transaction import Connection, StoreLimits, Transaction
+from gateway.store.sql.transaction import Beginning, Connection, StoreLimits, Transaction
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.database_files import DatabaseFiles
 from gateway.store.sqlite.dialect import SQLITE
@@ -48,11 +48,11 @@ class SqliteDatabase(Database):
     def _open_reader(self) -> SqliteReadConnection:
         return SqliteReadConnection(self._path)
 
-    def _begin(self) -> int:
-        now = self._clock()
+    def _begin(self) -> Beginning:
+        beginning = Beginning(self._clock())
         self._files.check_files()
         self._writer.execute("BEGIN IMMEDIATE")
-        return now
+        return beginning
 
     def _commit(self, _: Transaction) -> None:
         self._writer.execute("COMMIT")

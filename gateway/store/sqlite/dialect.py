@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gateway.domain.delivery import WEBHOOK_KIND
@@ -30,6 +30,12 @@ def _insert(connection: Connection, statement: str, bindings: Any) -> int:
     return number
 
 
+def _update(connection: Connection, statement: str, bindings: Any) -> Callable[[], bool]:
+    connection.execute(statement, bindings)
+    is_found = connection.changes() > 0
+    return lambda: is_found
+
+
 def _index_messages(tx: Transaction, session: str, first: int, said: Sequence[Message]) -> None:
     """Do nothing: triggers index each message."""
 
@@ -43,7 +49,10 @@ SQLITE = Dialect(
     not_dispatched="",
     on_this_host="",
     insert=_insert,
+    update=_update,
     count_writes=lambda connection: connection.total_changes(),
+    answers_late=False,
+    may_hide_rows=True,
     search_messages=search.search_messages,
     find_runs_of_messages=search.find_runs_of_messages,
     index_messages=_index_messages,
