@@ -8,7 +8,7 @@ of their agent.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -134,15 +134,6 @@ class _NewJobs:
         jobs.defer_jobs(tx, self._jobs)
 
 
-class _Place(NamedTuple):
-    """Where the run of a session goes."""
-
-    #: the host to which its session is bound; None if it is bound to none
-    host: str | None
-    #: the configured agent that its agent is, or that is underneath it
-    base: str
-
-
 def dispatch_runs(tx: Transaction, limits: RunLimits) -> None:
     claiming.begin_runs(tx, limits, _dispatch_run)
 
@@ -152,31 +143,32 @@ def dispatch_at_commit(tx: Transaction, limits: RunLimits) -> None:
 
 
 def _dispatch_run(tx: Transaction, run: Run) -> Run:
-    place = _find_place(tx, run)
     tx.execute("UPDATE runs SET dispatched = 1 WHERE seq = ?", (run.seq,))
-    queue = jobs.agent_queue(place.base) if place.host is None else jobs.host_queue(place.host)
-    job = jobs.NewJob(queue=queue, run=run.id, agent=run.spec.agent, epoch=run.epoch, priority=run.spec.priority)
-    tx.defer(_NewJobs).add(job)
+    place = tx.execute(
+        "SELECT (SELECT host FROM sessions WHERE key = ?), (SELECT base FROM agents WHERE id = ?)",
+        (run.spec.session, run.spec.agent),
+    )
+    tx.read_later(place, lambda rows: tx.defer(_NewJobs).add(_make_job(run, rows.fetchone())))
     return run
 
 
-def _find_place(tx: Transaction, run: Run) -> _Place:
-    row: Any = tx.execute(
-        "SELECT (SELECT host FROM sessions WHERE key = ?), (SELECT base FROM agents WHERE id = ?)",
-        (run.spec.session, run.spec.agent),
-    ).fetchone()
-    host, base = row
-    return _Place(host, base or run.spec.agent)
+def _make_job(run: Run, place: Any) -> jobs.NewJob:
+    """Args: place: the host to which a run's session is bound, if any; the agent underneath its agent, if any."""
+    host, base = place
+    queue = jobs.agent_queue(base or run.spec.agent) if host is None else jobs.host_queue(host)
+    return jobs.NewJob(queue=queue, run=run.id, agent=run.spec.agent, epoch=run.epoch, priority=run.spec.priority)
 
 
 def claim_dispatched(tx: Transaction, run_id: str, epoch: int, owner: str, host: str | None) -> bool:
-    row: Any = tx.execute(
-        "SELECT seq FROM runs WHERE id = ? AND epoch = ? AND status = 'queued' AND dispatched = 1", (run_id, epoch)
-    ).get
-    if row is None:
+    selected = run_queries.select_runs(
+        tx, "runs WHERE id = ? AND epoch = ? AND status = 'queued' AND dispatched = 1", (run_id, epoch)
+    )
+    moved = tx.execute("SELECT moved_from FROM sessions WHERE key = (SELECT session FROM runs WHERE id = ?)", (run_id,))
+    found = selected()
+    if not found.seqs:
         return False
-    run = run_queries.get_run(tx, run_id)
-    moved_from: Any = tx.execute("SELECT moved_from FROM sessions WHERE key = ?", (run.spec.session,)).get
+    run = found.readable[0] if found.readable else run_queries.get_run(tx, run_id)
+    moved_from: Any = moved.get
     if moved_from is not None:
         _tell_move(tx, run, moved_from)
         run = run_queries.get_run(tx, run_id)
