@@ -14,7 +14,7 @@ from cli.remote.probe import ProbeResult, State
 from gateway import private_file
 from gateway.config import Config
 from gateway.errors import ConfigError
-from gateway.store.sqlite.opening import APPLICATION_ID, find_usable_copy, read_migrations
+from gateway.store.sqlite.opening import APPLICATION_ID, find_usable_copy, is_unfinished, read_migrations
 
 #: bytes of a SQLite file's header
 HEADER_BYTES = 100
@@ -43,8 +43,8 @@ def examine_database(settings: Config, found: ProbeResult) -> Finding:
     if not os.access(file.parent, os.W_OK) or not os.access(file, os.W_OK):
         remedy = "mount it writable, give this user the right to write there, or set data.directory"
         return Finding("database", Level.ERROR, f"the gateway cannot write to {shown}", "it is read-only", remedy)
-    if (newer := _examine_schema(file)) is not None:
-        return newer
+    if (unusable := _examine_schema(file)) is not None:
+        return unusable
     wrong = _quick_check(file)
     if wrong:
         return Finding("database", Level.ERROR, f"{shown} is damaged", wrong, restore)
@@ -71,13 +71,17 @@ def _no_database(file: Path) -> Finding:
 
 
 def _examine_schema(file: Path) -> Finding | None:
-    """Return what is wrong with the version of the schema; None if this Moongate can use it."""
+    """Return what is wrong with the schema, whose version may be newer; None if this Moongate can use it."""
     known = len(read_migrations())
     try:
         with contextlib.closing(apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
             present = int(connection.pragma("user_version"))
+            is_copied = is_unfinished(connection)
     except apsw.Error:
         return None  # the next check says what is wrong
+    if is_copied:
+        said = f"{output.shorten_home(file)} holds a copy of another store that is not finished"
+        return Finding("database", Level.ERROR, said, "gateway migrate was interrupted", "run it again: it goes on")
     if present <= known:
         return None
     remedy = "upgrade Moongate again"

@@ -66,7 +66,11 @@ class PostgresDatabase(Database):
         #: the number of the transaction in progress, and how much the connection had written before it
         self._transaction_number, self._writes_before = "", 0
         self._commits = CommitListener(url)
-        writer = self._connect_writer()
+        try:
+            writer = self._connect_writer()
+        except BaseException:
+            self._commits.close()
+            raise
         super().__init__(writer, self.tell_time, days, limits)
 
     def tell_time(self) -> int:
@@ -89,6 +93,11 @@ class PostgresDatabase(Database):
 
     def _connect_writer(self) -> PostgresConnection:
         made = opening.connect(self._url, timeout_seconds=opening.WRITE_TIMEOUT_SECONDS, host=self._host)
+        try:
+            opening.share_use(made, self._where)
+        except BaseException:
+            made.close()
+            raise
         self._commits.own_writer = made.info.backend_pid
         self._writer = PostgresConnection(made)
         return self._writer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ import psycopg
 from psycopg import conninfo, errors
 
 from gateway.domain.times import Clock
-from gateway.errors import ConfigError
+from gateway.errors import AlreadyRunning, ConfigError, Unavailable
+from gateway.store.moving.mark import MARK_TABLE, refuse_unfinished
 from gateway.store.postgres import jobs
 
 #: the schema with all tables, in the database that the URL names
@@ -23,6 +25,10 @@ MIN_SERVER_VERSION = 14
 LOCK_SPACE = 0x4D4F4F4E
 #: second number of the locks that writers, migrations and the leader take
 WRITE_LOCK, MIGRATION_LOCK, LEADER_LOCK = 1, 2, 3
+#: second number of the lock that all users of the store share, and that a copy of the store has alone
+USE_LOCK = 8
+#: seconds that a copy waits for that lock: the server notices a moment later that a user has ended
+MAX_USE_LOCK_WAIT_SECONDS, USE_LOCK_PAUSE_SECONDS = 5.0, 0.1
 #: seconds in which a connection must be made, and after which a silent peer is given up
 CONNECT_TIMEOUT_SECONDS, SILENCE_TIMEOUT_SECONDS = 5, 10
 #: seconds that a transaction may do nothing: its writer was stopped or cut off, and all others wait for it
@@ -104,19 +110,34 @@ def connect(url: str, *, timeout_seconds: float, host: str = "") -> psycopg.Conn
     return connection
 
 
-def prepare_database(url: str, clock: Clock) -> None:
+def prepare_database(url: str, clock: Clock, *, may_be_unfinished: bool = False) -> None:
     """Check the server, and make or migrate the schema.
+
+    Args:
+        may_be_unfinished: whether the database may hold a copy of another store that is not finished.
 
     Raises:
         ConfigError: the server cannot be reached or used; the message says why and what to do.
     """
     where = describe_server(url)
+    with explained(where), contextlib.closing(connect(url, timeout_seconds=600)) as connection:
+        _check_server(connection, where)
+        with _locked(connection):
+            if not may_be_unfinished:
+                _require_no_mark(connection, where)
+            _apply_migrations(connection, where, clock)
+            jobs.apply_schema(connection)
+
+
+@contextlib.contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Turn an error of the server into one that says what to do.
+
+    Raises:
+        ConfigError: the server cannot be reached or used.
+    """
     try:
-        with contextlib.closing(connect(url, timeout_seconds=600)) as connection:
-            _check_server(connection, where)
-            with _locked(connection):
-                _apply_migrations(connection, where, clock)
-                jobs.apply_schema(connection)
+        yield
     except errors.InsufficientPrivilege as error:
         raise ConfigError(
             f"the user of store.url may not make what Moongate needs in {where}: {first_line(error)}.",
@@ -133,11 +154,89 @@ def check_server(url: str) -> None:
         ConfigError: it does not, or cannot; the message says why and what to do.
     """
     where = describe_server(url)
-    try:
-        with contextlib.closing(connect(url, timeout_seconds=SILENCE_TIMEOUT_SECONDS)) as connection:
+    with explained(where), contextlib.closing(connect(url, timeout_seconds=SILENCE_TIMEOUT_SECONDS)) as connection:
+        _check_server(connection, where)
+        _require_no_mark(connection, where)
+
+
+def share_use(connection: psycopg.Connection[Any], where: str) -> None:
+    """Keep the store from being copied as long as a connection lasts.
+
+    Raises:
+        ConfigError: it holds a copy of another store that is not finished.
+        Unavailable: it is being copied.
+    """
+    if connection.execute("SELECT pg_try_advisory_lock_shared(%s, %s)", (LOCK_SPACE, USE_LOCK)).fetchone() != (True,):
+        raise Unavailable(f"gateway migrate works on {where}.", remedy="Wait until it has ended.")
+    _require_no_mark(connection, where)
+
+
+def open_alone(url: str) -> psycopg.Connection[Any]:
+    """Open a connection for a copy of the store: nobody else uses the store as long as it lasts.
+
+    Raises:
+        AlreadyRunning: a gateway or a worker uses it.
+        ConfigError: the server cannot be reached or used.
+    """
+    where = describe_server(url)
+    with explained(where):
+        connection = connect(url, timeout_seconds=0)  # without a limit: a table may be large
+        try:
             _check_server(connection, where)
-    except psycopg.Error as error:
-        raise _explain_failure(error, where) from error
+            connection.execute("SET idle_in_transaction_session_timeout = 0")
+            _take_use_lock(connection, where)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _take_use_lock(connection: psycopg.Connection[Any], where: str) -> None:
+    deadline = time.monotonic() + MAX_USE_LOCK_WAIT_SECONDS
+    while connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (LOCK_SPACE, USE_LOCK)).fetchone() != (True,):
+        if time.monotonic() > deadline:
+            raise AlreadyRunning(
+                f"a gateway, a worker or another copy uses {where}.", remedy="Stop it on each machine: gateway stop"
+            )
+        time.sleep(USE_LOCK_PAUSE_SECONDS)
+
+
+def require_finished(connection: psycopg.Connection[Any], where: str) -> None:
+    """Check that a database has a store with the newest schema, which is no unfinished copy.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    _require_no_mark(connection, where)
+    known = [(migration.number, migration.checksum) for migration in read_migrations()]
+    if not _has_table(connection, "migrations") or _read_applied(connection) != known:
+        raise ConfigError(
+            f"{where} has no store with the schema of this Moongate.",
+            remedy="Let this version open it first: gateway start, then gateway stop",
+        )
+
+
+def is_unfinished(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether a database holds a copy of another store that is not finished."""
+    return _has_table(connection, MARK_TABLE)
+
+
+def _require_no_mark(connection: psycopg.Connection[Any], where: str) -> None:
+    if is_unfinished(connection):
+        raise refuse_unfinished(
+            where,
+            "Unset store.url and run again: gateway migrate --to URL."
+            f" Or delete the copy: DROP SCHEMA {SCHEMA} CASCADE;",
+        )
+
+
+def _has_table(connection: psycopg.Connection[Any], name: str) -> bool:
+    return connection.execute("SELECT to_regclass(%s)", (f"{SCHEMA}.{name}",)).fetchone() != (None,)
+
+
+def _read_applied(connection: psycopg.Connection[Any]) -> list[tuple[int, str]]:
+    """Return the numbers and checksums of the migrations that a database has."""
+    return connection.execute("SELECT number, checksum FROM migrations ORDER BY number").fetchall()
 
 
 def _explain_failure(error: psycopg.Error, where: str) -> ConfigError:
@@ -202,14 +301,12 @@ def _locked(connection: psycopg.Connection[Any]) -> Iterator[None]:
 def _apply_migrations(connection: psycopg.Connection[Any], where: str, clock: Clock) -> None:
     if connection.execute("SELECT to_regnamespace(%s)", (SCHEMA,)).fetchone() == (None,):
         connection.execute(f"CREATE SCHEMA {SCHEMA}")
-    if connection.execute("SELECT to_regclass(%s)", (f"{SCHEMA}.migrations",)).fetchone() == (None,):
+    if not _has_table(connection, "migrations"):
         connection.execute(
             "CREATE TABLE migrations (number bigint PRIMARY KEY, checksum text NOT NULL, at bigint NOT NULL)"
         )
     known = read_migrations()
-    applied: list[tuple[int, str]] = connection.execute(
-        "SELECT number, checksum FROM migrations ORDER BY number"
-    ).fetchall()
+    applied = _read_applied(connection)
     if len(applied) > len(known):
         raise ConfigError(
             f"{where} has schema {len(applied)}, newer than this Moongate's {len(known)}.", remedy="Upgrade Moongate."

@@ -20,6 +20,7 @@ import apsw
 from gateway.domain.search import separate_characters
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError
+from gateway.store.moving.mark import MARK_TABLE, refuse_unfinished
 
 #: "MOON" in ASCII: the application id in the file's header
 APPLICATION_ID = 0x4D4F4F4E
@@ -72,8 +73,11 @@ def needs_migration(path: Path) -> bool:
         connection.close()
 
 
-def open_writer(path: Path, clock: Clock) -> apsw.Connection:
+def open_writer(path: Path, clock: Clock, *, may_be_unfinished: bool = False) -> apsw.Connection:
     """Open the database for writing; create or migrate it as needed.
+
+    Args:
+        may_be_unfinished: whether it may hold a copy of another store that is not finished.
 
     Raises:
         ConfigError: the file cannot be used; the message says why and what to do.
@@ -87,6 +91,8 @@ def open_writer(path: Path, clock: Clock) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         with _closed_on_error(connection):
             _set_pragmas(connection)
+            if not may_be_unfinished:
+                _require_no_mark(connection, path)
             _apply_migrations(connection, path, clock)
     except apsw.ReadOnlyError as error:
         raise ConfigError(
@@ -112,6 +118,40 @@ def open_existing(path: Path) -> apsw.Connection:
         raise ConfigError(f"there is no database {path}.")
     _check_header(path)
     return open_reader(path)
+
+
+def open_finished(path: Path) -> apsw.Connection:
+    """Open a read-only connection to a database that is to be copied.
+
+    Raises:
+        ConfigError: there is none, or it cannot be used.
+    """
+    try:
+        connection = open_existing(path)
+        with _closed_on_error(connection):
+            _require_no_mark(connection, path)
+            if connection.pragma("user_version") != len(read_migrations()):
+                raise ConfigError(
+                    f"the database {path} has the schema of another version of Moongate.",
+                    remedy="Let this version open it first: gateway start, then gateway stop",
+                )
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot open the database {path}: {error}.", remedy="Restore a copy.") from error
+    return connection
+
+
+def is_unfinished(connection: apsw.Connection) -> bool:
+    """Return whether a database holds a copy of another store that is not finished."""
+    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (MARK_TABLE,)).get
+    return found is not None
+
+
+def _require_no_mark(connection: apsw.Connection, path: Path) -> None:
+    if is_unfinished(connection):
+        raise refuse_unfinished(
+            f"the database {path}",
+            "Set store.url as it was and run again: gateway migrate --to sqlite. Or move the file away.",
+        )
 
 
 def open_reader(path: Path) -> apsw.Connection:
@@ -283,7 +323,7 @@ def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> 
     if 0 < present < len(known):
         _back_up(connection, path.with_name(f"{path.name}.schema-{present}"))
     for migration in known[present:]:
-        with _write_transaction(connection):
+        with write_transaction(connection):
             connection.execute(migration.sql)
             connection.execute(
                 "INSERT INTO migrations (number, checksum, at) VALUES (?, ?, ?)",
@@ -332,7 +372,8 @@ def _closed_on_error(connection: apsw.Connection) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _write_transaction(connection: apsw.Connection) -> Iterator[None]:
+def write_transaction(connection: apsw.Connection) -> Iterator[None]:
+    """Commit what is written inside, or nothing of it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

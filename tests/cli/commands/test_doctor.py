@@ -10,7 +10,7 @@ import socket
 import sys
 from collections import namedtuple
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import apsw
 import pytest
@@ -21,6 +21,9 @@ from cli.doctor.database import examine_database
 from cli.doctor.finding import Level
 from cli.remote.probe import ProbeResult, State
 from gateway import config
+from gateway.store.moving import mark
+from gateway.store.moving.mark import Mark
+from gateway.store.sql.transaction import Connection
 from harness.command_line import Result, Shell
 from harness.live_gateway import Live
 
@@ -118,6 +121,17 @@ def test_after_a_crash_it_leaves_the_database_as_it_was_to_be_found(used: tuple[
 
     live.start()
     assert shell("tasks", "show", identifier).code == 0
+
+
+def test_a_copy_that_is_not_finished_is_an_error(used: tuple[Live, Shell]) -> None:
+    live, shell = used
+    with contextlib.closing(apsw.Connection(str(live.home / "data" / "moongate.db"))) as marking:
+        mark.create_mark(cast("Connection", marking), Mark("another store", ""))
+
+    database = findings(shell("doctor", "--json"))["database"]
+
+    assert "not finished" in database["finding"]
+    assert "gateway migrate" in database["cause"]
 
 
 @pytest.mark.parametrize(

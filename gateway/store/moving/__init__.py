@@ -1,0 +1,1 @@
+"""Copies a store into one of the other kind, row for row."""
