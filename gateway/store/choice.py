@@ -52,7 +52,7 @@ def open_store(config: Config, days: CalendarDays, clock: Clock) -> SqlStore:
 
 
 def _open_postgres(config: Config, days: CalendarDays) -> PostgresStore:
-    _require_packages()
+    require_packages()
     from gateway.store.postgres.store import PostgresStore
 
     return PostgresStore(
@@ -90,7 +90,7 @@ async def open_contents(config: Config, owner: str, is_alive: Callable[[str], bo
         await asyncio.to_thread(contents.close)
 
 
-def _require_packages() -> None:
+def require_packages() -> None:
     """Check that the packages of the extra `postgres` are installed.
 
     Raises:
@@ -139,7 +139,7 @@ def check_server(config: Config) -> None:
         ConfigError: it does not, or cannot.
     """
     with config.name_origins("store.url"):
-        _require_packages()
+        require_packages()
         from gateway.store.postgres import opening as postgres
 
         postgres.check_server(find_url(config))

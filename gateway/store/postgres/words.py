@@ -30,11 +30,11 @@ def index_messages(tx: Transaction, session: str, first: int, said: Sequence[Mes
     """Index messages that were just written, from number `first` on."""
     tx.execute_many(
         "INSERT INTO words (message, terms) SELECT id, ?::tsvector FROM transcript WHERE session = ? AND n = ?",
-        [(_make_vector(message.content), session, n) for n, message in enumerate(said, first)],
+        [(make_vector(message.content), session, n) for n, message in enumerate(said, first)],
     )
 
 
-def _make_vector(content: str) -> str:
+def make_vector(content: str) -> str:
     """Return the words of a message with their positions, as PostgreSQL reads them."""
     places: dict[str, list[int]] = {}
     for position, word in enumerate(list_words(content[:MAX_INDEXED_CHARACTERS]), 1):
