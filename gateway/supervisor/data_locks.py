@@ -73,7 +73,9 @@ class DataLocks:
 def _in_use_error(directory: Path, holder: Record | None) -> AlreadyRunning:
     other = "Set data.directory to another place"
     if holder is None or not holder.is_alive:
-        return AlreadyRunning(f"the data directory {directory} is in use by another gateway.", remedy=f"{other}.")
+        return AlreadyRunning(
+            f"the data directory {directory} is in use by another gateway, or by gateway migrate.", remedy=f"{other}."
+        )
     return AlreadyRunning(
         f"the data directory {directory} is in use by the gateway of {holder.configPath}"
         f" (pid {holder.pid}, port {holder.port}).",
