@@ -19,6 +19,7 @@ from gateway.domain.run import AttemptResult, Move, OnInterrupt, Outcome, RunFil
 from gateway.domain.run import Status as RunStatus
 from gateway.domain.token import Scope, Ticket, Token
 from gateway.errors import AgentBusy, Conflict, RunNotFound, Unavailable
+from harness.waiting import PATIENCE
 from tests.contracts.stores import (
     ALL,
     LIMITS,
@@ -911,3 +912,24 @@ async def test_a_batch_leaves_out_runs_that_are_gone_and_goes_on(store: Store) -
     count, runs = await store.runs.read_batch([ids[0], "gone", ids[1]], 100_000, shortened=False)
 
     assert (count, [run.id for run in runs]) == (3, ids)
+
+
+async def wait_external_commit(store: Store, seen: int) -> int:
+    """Wait until a store has seen a commit of another process, and return the new number."""
+    async with asyncio.timeout(PATIENCE):
+        while (found := await store.count_external_commits()) == seen:
+            await asyncio.sleep(0.005)
+    return found
+
+
+async def test_each_commit_of_another_process_is_seen(shelf: Shelf) -> None:
+    """Those, too, that tell of no event and no change: a request to cancel a running run is one."""
+    theirs = shelf.open()
+    run = await running(theirs)
+    ours = shelf.open()
+    seen = await wait_external_commit(ours, 0)  # it looks from now on
+
+    await theirs.runs.cancel(run.id)
+    seen = await wait_external_commit(ours, seen)
+    await theirs.notes.save("scope", {"name": "value"})
+    await wait_external_commit(ours, seen)
