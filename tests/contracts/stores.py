@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -14,18 +14,12 @@ from gateway.domain.delivery import DeliveryAttempt
 from gateway.domain.event import AnyEventData, Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
-from gateway.domain.ports.file_store import ContentStore
 from gateway.domain.ports.store import Commit, Store
 from gateway.domain.queue import AdmissionRules, RunLimits
 from gateway.domain.run import AttemptResult, Move, Outcome, Run, RunFilter, RunSpec, Source
-from gateway.store.file_directory import FileDirectory
-from gateway.store.postgres.content_cache import ContentCache
-from gateway.store.postgres.contents import PostgresContents
-from gateway.store.postgres.store import PostgresStore
 from gateway.store.sql import pieces
-from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
-from tests.support import postgres
+from tests.support.store_kinds import KIND_NAMES, StoreKind, prepared_kind
 
 #: higher than any test needs
 LIMITS = RunLimits(total=1000, agents={"main": 1000, "other": 1000})
@@ -51,61 +45,10 @@ class SteppedClock:
         self.now += milliseconds
 
 
-class Kind(Protocol):
-    """One implementation of the store."""
-
-    name: str
-
-    def open(self, directory: Path, **options: Any) -> Store:
-        """Open the store in a directory; in an empty directory, create a new one."""
-        ...
-
-    def open_contents(
-        self, directory: Path, owner: str = "me", is_alive: Callable[[str], bool] = lambda _: True
-    ) -> AbstractContextManager[ContentStore]:
-        """Open the contents of its files, whose drafts are in that directory, too."""
-        ...
-
-
-class Sqlite:
-    name = "sqlite"
-
-    def open(self, directory: Path, **options: Any) -> Store:
-        return SqliteStore(directory / "moongate.db", **options)
-
-    def open_contents(
-        self, directory: Path, owner: str = "me", is_alive: Callable[[str], bool] = lambda _: True
-    ) -> AbstractContextManager[ContentStore]:
-        return nullcontext(FileDirectory(directory / "files", owner, is_alive))
-
-
-class Postgres:
-    name = "postgres"
-
-    def open(self, directory: Path, **options: Any) -> Store:
-        """Open the store in a database that the directory names."""
-        return PostgresStore(self._find_url(directory), **options)
-
-    def open_contents(
-        self, directory: Path, owner: str = "me", is_alive: Callable[[str], bool] = lambda _: True
-    ) -> AbstractContextManager[ContentStore]:
-        cache = ContentCache(FileDirectory(directory / "files", owner, is_alive))
-        return closing(PostgresContents(self._find_url(directory), cache))
-
-    def _find_url(self, directory: Path) -> str:
-        named = directory / "database"
-        if not named.exists():
-            named.write_text(postgres.create_database())
-        return postgres.shared_server().url(named.read_text())
-
-
-KINDS: list[Kind] = [Sqlite(), Postgres()]
-
-
 class Shelf:
     """A directory with one store, which a test can open as often as it likes."""
 
-    def __init__(self, kind: Kind, directory: Path, clock: SteppedClock) -> None:
+    def __init__(self, kind: StoreKind, directory: Path, clock: SteppedClock) -> None:
         self.directory = directory
         self._kind = kind
         self._clock = clock
@@ -121,7 +64,7 @@ class Shelf:
 
 
 @asynccontextmanager
-async def shelved(kind: Kind, directory: Path, clock: SteppedClock) -> AsyncIterator[Shelf]:
+async def shelved(kind: StoreKind, directory: Path, clock: SteppedClock) -> AsyncIterator[Shelf]:
     shelf = Shelf(kind, directory, clock)
     try:
         yield shelf
@@ -140,14 +83,14 @@ def clock() -> SteppedClock:
     return SteppedClock()
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
-def store_kind(request: pytest.FixtureRequest) -> Kind:
-    kind: Kind = request.param
-    return kind
+@pytest.fixture(params=KIND_NAMES)
+def store_kind(request: pytest.FixtureRequest) -> Iterator[StoreKind]:
+    with prepared_kind(request.param) as kind:
+        yield kind
 
 
 @pytest.fixture
-async def shelf(store_kind: Kind, tmp_path: Path, clock: SteppedClock) -> AsyncIterator[Shelf]:
+async def shelf(store_kind: StoreKind, tmp_path: Path, clock: SteppedClock) -> AsyncIterator[Shelf]:
     async with shelved(store_kind, tmp_path, clock) as opened:
         yield opened
 
