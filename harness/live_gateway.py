@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from gateway import paths
 from gateway.process import identity
 from gateway.process.identity import Identity
 from gateway.supervisor import record, terminate
+from harness.live_store import LiveSqlite, LiveStore
 from harness.waiting import PATIENCE, until_sync
 
 
@@ -36,9 +37,15 @@ class Live:
     """One state directory and the gateway that serves it; start and stop it as often as needed."""
 
     def __init__(
-        self, home: Path, config: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None
+        self,
+        home: Path,
+        config: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        store: LiveStore | None = None,
     ) -> None:
+        """Args: store: a SQLite file in the data directory if not given."""
         self.home = home
+        self._store = store or LiveSqlite()
         home.mkdir(parents=True, exist_ok=True)
         self.config = home / "config.json"
         settings = {"gateway": {"port": 0}, "agents": {"list": [{"id": "main", "backend": "echo", "script": True}]}}
@@ -49,7 +56,7 @@ class Live:
         own = {"HOME": str(home), "MOONGATE_HOME": str(home), "PYTHONWARNINGS": "error"}
         own |= {"MOONGATE_READY_TIMEOUT": str(2 * PATIENCE), "MOONGATE_HANG_TIMEOUT": str(2 * PATIENCE)}
         keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-        self.env = {**keep, **own, **(env or {})}
+        self.env = {**keep, **own, **self._store.env, **(env or {})}
         self.process: subprocess.Popen[str] | None = None
         self.output = home / "console.txt"
         self.log = paths.log_file(home, self.config)
@@ -84,6 +91,14 @@ class Live:
                     pass
             time.sleep(0.02)
         raise AssertionError(f"not ready in {PATIENCE} s: {self.output.read_text()}")
+
+    def rows(self, query: str) -> Sequence[tuple[Any, ...]]:
+        """Return the rows of a query, in SQLite's dialect, on the store of a gateway that does not run."""
+        return self._store.rows(self.home / "data", query)
+
+    def check_store(self) -> None:
+        """Check that nothing in the store is damaged."""
+        self._store.check(self.home / "data")
 
     @property
     def record(self) -> record.Record | None:

@@ -19,6 +19,7 @@ from harness.live_gateway import Live
 from tests.support import installed, ports, prepared_database
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
+from tests.support.store_kinds import KIND_NAMES, SqliteKind, StoreKind, prepared_kind
 
 # How long an example takes says how busy the machine is, and nothing about what is tested.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -45,20 +46,35 @@ def prepared_databases() -> Iterator[None]:
         yield
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test with the marker `both_stores` on each kind of store."""
+    if "store_kind" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_stores"):
+        metafunc.parametrize("store_kind", KIND_NAMES, indirect=True)
+
+
 @pytest.fixture
-async def moongate(tmp_path: Path) -> AsyncIterator[Serving]:
+def store_kind(request: pytest.FixtureRequest) -> Iterator[StoreKind]:
+    """The kind of store that the gateways of a test have: SQLite, unless the test is marked `both_stores`."""
+    with prepared_kind(getattr(request, "param", SqliteKind.name)) as kind:
+        yield kind
+
+
+@pytest.fixture
+async def moongate(tmp_path: Path, store_kind: StoreKind) -> AsyncIterator[Serving]:
     """A gateway with a scripted echo agent, in this loop."""
-    async with serving(tmp_path / "home") as served:
+    home = tmp_path / "home"
+    async with serving(home, store=store_kind.find_live(home)) as served:
         yield served
 
 
 @pytest.fixture
-def live(tmp_path: Path) -> Iterator[Callable[..., Live]]:
+def live(tmp_path: Path, store_kind: StoreKind) -> Iterator[Callable[..., Live]]:
     """Makes real gateways, each in a state directory of its own below tmp_path; ends them after."""
     made: list[Live] = []
 
     def make(name: str = "home", **options: Any) -> Live:
-        made.append(Live(tmp_path / name, **options))
+        home = tmp_path / name
+        made.append(Live(home, **{"store": store_kind.find_live(home), **options}))
         return made[-1]
 
     yield make

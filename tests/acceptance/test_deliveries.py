@@ -33,6 +33,7 @@ def delivered(live: Live, count: int) -> Callable[[], bool]:
     return look
 
 
+@pytest.mark.both_stores
 def test_over_a_restart_all_is_delivered_and_nothing_by_two_processes_at_once(live: Callable[..., Live]) -> None:
     with receiving_elsewhere() as elsewhere:
         receiver = elsewhere.receiver

@@ -16,6 +16,9 @@ from harness.live_gateway import Live
 from harness.waiting import PATIENCE
 from tests.api.client import ask, token
 from tests.support.inprocess import Serving, serving
+from tests.support.store_kinds import StoreKind
+
+pytestmark = pytest.mark.both_stores
 
 BASE = "/api/xcclaw"
 TASK = set("id type prompt status session_id result error created_at started_at finished_at".split())
@@ -59,7 +62,7 @@ def test_the_state_that_the_document_shows_survives_a_crash(live: Callable[..., 
         env={"XCCLAW_APP_HOST": "127.0.0.1", "XCCLAW_APP_PORT": port, "XCCLAW_DATA_DIR": str(tmp_path / "d")}
     )
     call = gateway.start().call
-    assert (tmp_path / "d" / "moongate.db").exists()
+    assert (tmp_path / "d" / "gateway.lock").exists()
 
     assert call("GET", f"{BASE}/health").body == {"status": "ok", "opencode": {"status": "unavailable"}}
     created = call("POST", f"{BASE}/task", printed(NEW_TASK))
@@ -230,12 +233,13 @@ async def test_the_history_starts_with_the_task_that_ended_last(moongate: Servin
     assert [task["id"] for task in await do(moongate, f"GET {BASE}/history?limit=1")] == [tasks[0]["id"]]
 
 
-async def test_a_cleared_history_stays_cleared_and_the_tasks_stay(tmp_path: Path) -> None:
-    async with serving(tmp_path / "home") as moongate:
+async def test_a_cleared_history_stays_cleared_and_the_tasks_stay(tmp_path: Path, store_kind: StoreKind) -> None:
+    store = store_kind.find_live(tmp_path / "home")
+    async with serving(tmp_path / "home", store=store) as moongate:
         task = await created(moongate)
         await do(moongate, f"POST {BASE}/task/{task['id']}/execute")
         assert await do(moongate, f"DELETE {BASE}/history") == {"deleted": 1}
-    async with serving(tmp_path / "home") as moongate:
+    async with serving(tmp_path / "home", store=store) as moongate:
         assert await do(moongate, f"GET {BASE}/history") == []
         assert len(await do(moongate, f"GET {BASE}/task")) == 1
 

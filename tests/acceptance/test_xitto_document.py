@@ -22,6 +22,9 @@ from harness.waiting import PATIENCE, until
 from harness.webhook_receiver import Receiver, serve_receiver
 from tests.api.client import Answer, ask, stream
 from tests.support.inprocess import Serving, serving
+from tests.support.store_kinds import StoreKind
+
+pytestmark = pytest.mark.both_stores
 
 DOCUMENTED = "localhost:8787"
 SEND = """
@@ -97,13 +100,14 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def moongate(tmp_path: Path) -> AsyncIterator[Serving]:
+async def moongate(tmp_path: Path, store_kind: StoreKind) -> AsyncIterator[Serving]:
     agents = [
         {"id": "main", "backend": "echo", "script": True, "max_concurrent": 8},
         {"id": "other", "backend": "echo"},
     ]
     settings = {"webhooks": {"allow_private": ["127.0.0.1"]}, "agents": {"list": agents}}
-    async with serving(tmp_path / "home", settings) as served:
+    home = tmp_path / "home"
+    async with serving(home, settings, store=store_kind.find_live(home)) as served:
         yield served
 
 
@@ -275,10 +279,11 @@ async def test_a_goal_may_be_given_as_input(moongate: Serving) -> None:
     assert (answer.body["rounds"], answer.body["done"]) == (1, True)
 
 
-async def test_a_session_continues_over_a_restart(tmp_path: Path) -> None:
-    async with serving(tmp_path / "home") as moongate:
+async def test_a_session_continues_over_a_restart(tmp_path: Path, store_kind: StoreKind) -> None:
+    store = store_kind.find_live(tmp_path / "home")
+    async with serving(tmp_path / "home", store=store) as moongate:
         first = await ask(moongate, "POST", "/v1/run", {"input": "hello"})
-    async with serving(tmp_path / "home") as moongate:
+    async with serving(tmp_path / "home", store=store) as moongate:
         session = first.body["sessionId"]
         again = await ask(moongate, "POST", "/v1/run", {"input": "@@ history", "sessionId": session})
 

@@ -18,6 +18,7 @@ import requests
 
 from harness.live_gateway import Live
 from tests.support import providers
+from tests.support.store_kinds import KIND_NAMES, prepared_kind
 
 #: the address in the document's examples
 DOCUMENTED = "http://localhost:18790"
@@ -92,20 +93,23 @@ def chat(message):
 """
 
 
-@pytest.fixture(scope="module")
-def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, Live]]:
+@pytest.fixture(scope="module", params=KIND_NAMES)
+def gateways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, Live]]:
     """One gateway without a token, and one that requires a token."""
     place = tmp_path_factory.mktemp("xopc")
     inbound = {"ci": {"provider": "generic", "secret": SECRET}}
-    made = (
-        Live(place / "open", config={"gateway": {"auth": {"mode": "none"}}, "inbound": inbound}),
-        Live(place / "closed"),
-    )
-    for gateway in made:
-        gateway.start()
-    yield made
-    for gateway in made:
-        gateway.close()
+    with prepared_kind(request.param) as kind:
+        open_one = Live(
+            place / "open",
+            config={"gateway": {"auth": {"mode": "none"}}, "inbound": inbound},
+            store=kind.find_live(place / "open"),
+        )
+        made = (open_one, Live(place / "closed", store=kind.find_live(place / "closed")))
+        for gateway in made:
+            gateway.start()
+        yield made
+        for gateway in made:
+            gateway.close()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from gateway.domain.times import Clock, wall_clock
 from gateway.engine.execution.owner import Owner
 from gateway.process import identity
 from gateway.supervisor import port
+from harness.live_store import LiveStore
 
 ALONE = Control(restart=None, stop=lambda: None, notes={})
 TOKEN = "test-token-of-more-than-24-characters"
@@ -51,8 +52,13 @@ async def serving(
     environ: Mapping[str, str] | None = None,
     clock: Clock = wall_clock,
     grace: float = 0.0,
+    store: LiveStore | None = None,
 ) -> AsyncIterator[Serving]:
-    """Serve with these settings in addition to the usual ones: a scripted echo agent `main`, `TOKEN`, port 0."""
+    """Serve with these settings in addition to the usual ones: a scripted echo agent `main`, `TOKEN`, port 0.
+
+    Args:
+        store: where it keeps everything; a SQLite file in its directory if not given.
+    """
     home.mkdir(parents=True, exist_ok=True)
     given: dict[str, Any] = {
         "agents": {"list": [{"id": "main", "backend": "echo", "script": True}]},
@@ -60,7 +66,7 @@ async def serving(
     }
     given["gateway"] = {"port": 0, "auth": {"token": TOKEN}, **given.get("gateway", {})}
     (home / "config.json").write_text(json.dumps(given))
-    loaded = config.load({"MOONGATE_HOME": str(home), "TZ": "UTC"})
+    loaded = config.load({"MOONGATE_HOME": str(home), "TZ": "UTC", **(store.env if store is not None else {})})
     listener = port.bind_port(loaded.gateway.host, loaded.gateway.port)
     owner = Owner("test-instance", identity.own_identity())
     env = environ if environ is not None else {"PATH": "/usr/bin:/bin", "HOME": str(home)}
