@@ -15,14 +15,14 @@ import pytest
 from gateway.domain.ports.file_store import ContentDraft, ContentStore
 from harness.waiting import PATIENCE
 from tests.contracts.contents import list_drafts, list_hashes
-from tests.contracts.stores import Kind
+from tests.support.store_kinds import StoreKind
 
 CONTENT = b"some content"
 HASH = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def contents(store_kind: Kind, tmp_path: Path) -> Iterator[ContentStore]:
+def contents(store_kind: StoreKind, tmp_path: Path) -> Iterator[ContentStore]:
     with store_kind.open_contents(tmp_path) as opened:
         yield opened
 
@@ -154,7 +154,7 @@ def test_a_disk_that_is_full_at_any_step_leaves_nothing(
     receive(contents)
 
 
-def test_only_drafts_of_processes_that_have_ended_are_removed(store_kind: Kind, tmp_path: Path) -> None:
+def test_only_drafts_of_processes_that_have_ended_are_removed(store_kind: StoreKind, tmp_path: Path) -> None:
     alive = {"me", "other"}
     for owner in ("other", "dead"):
         with store_kind.open_contents(tmp_path, owner, alive.__contains__) as contents:
@@ -167,7 +167,7 @@ def test_only_drafts_of_processes_that_have_ended_are_removed(store_kind: Kind, 
     assert len(list_drafts(tmp_path)) == 2
 
 
-async def test_two_processes_on_one_machine_share_what_they_have(store_kind: Kind, tmp_path: Path) -> None:
+async def test_two_processes_on_one_machine_share_what_they_have(store_kind: StoreKind, tmp_path: Path) -> None:
     with store_kind.open_contents(tmp_path, "me") as mine, store_kind.open_contents(tmp_path, "peer") as theirs:
         receive(mine).discard()
 

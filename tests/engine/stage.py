@@ -19,10 +19,10 @@ from gateway.engine.engine import Engine
 from gateway.engine.execution.owner import Owner
 from gateway.process import identity
 from gateway.store.file_directory import FileDirectory
-from gateway.store.sql.store import NounStore
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql.store import NounStore, SqlStore
 from harness.waiting import PATIENCE
 from tests.contracts.stores import spec
+from tests.support.store_kinds import SqliteKind, StoreKind
 
 Anything = TurnOutput
 Act = Callable[[Turn], AsyncGenerator[Anything, None]]
@@ -71,7 +71,7 @@ class Scripted:
 class Stage:
     """One engine with its store, backend and directory."""
 
-    def __init__(self, engine: Engine, store: SqliteStore, backend: Scripted, directory: Path) -> None:
+    def __init__(self, engine: Engine, store: SqlStore, backend: Scripted, directory: Path) -> None:
         self.engine = engine
         self.store = store
         self.backend = backend
@@ -114,14 +114,23 @@ def dead(name: str = "dead") -> Owner:
     return Owner(name, identity.own_identity()._replace(started="1"))
 
 
+#: the kind of store of the test that runs now, which a fixture sets
+store_kind: StoreKind = SqliteKind()
+
+
+def open_store(directory: Path, **options: Any) -> SqlStore:
+    """Open the store of a directory, of the kind that the test is about."""
+    return store_kind.open(directory, **options)
+
+
 @asynccontextmanager
 async def staged(
     directory: Path,
     act: Act = answering,
     *,
     agents: Mapping[str, Mapping[str, Any]] | None = None,
-    prepare: Callable[[SqliteStore], Awaitable[object]] | None = None,
-    wrap: Callable[[SqliteStore], Any] = lambda store: store,
+    prepare: Callable[[SqlStore], Awaitable[object]] | None = None,
+    wrap: Callable[[SqlStore], Any] = lambda store: store,
     clock: Clock = wall_clock,
     days: CalendarDays | None = None,
     **options: Any,
@@ -133,7 +142,7 @@ async def staged(
         prepare: is called with the store before the engine opens.
         wrap: puts something between the engine and its store.
     """
-    store = SqliteStore(directory / "moongate.db", clock=clock, days=days)
+    store = open_store(directory, clock=clock, days=days)
     backend = Scripted(act)
     kinds = [Agent(id=name, backend="scripted", **fields) for name, fields in (agents or {"main": {}}).items()]
     try:
@@ -160,7 +169,7 @@ async def staged(
 class Between:
     """Wraps a store; tests change what its operations do. The name of an operation is for example `runs.claim`."""
 
-    def __init__(self, store: SqliteStore | None = None) -> None:
+    def __init__(self, store: SqlStore | None = None) -> None:
         """Args: store: None if `around` gives it."""
         self._store = store
         #: errors to raise instead of the next calls, by the operation's name
@@ -168,7 +177,7 @@ class Between:
         #: how often each operation was called
         self.calls: dict[str, int] = {}
 
-    def around(self, store: SqliteStore) -> Self:
+    def around(self, store: SqlStore) -> Self:
         """Wrap a store: for `wrap` of `staged`."""
         self._store = store
         return self

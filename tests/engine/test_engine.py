@@ -14,6 +14,8 @@ from gateway.errors import AgentBusy, AgentNotFound, Conflict, InvalidRequest, R
 from tests.contracts.stores import key, spec
 from tests.engine.stage import Between, answering, hanging, staged
 
+pytestmark = pytest.mark.both_stores
+
 KEY = "main:test:a"
 
 # --- waiting ----------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from gateway.engine.resources.files import Files
 from gateway.errors import FileUnknown, InvalidRequest, StorageFull, TooLarge, Unavailable
 from harness.waiting import PATIENCE
 from tests.contracts.contents import list_drafts, list_hashes
-from tests.contracts.stores import PAGE, Kind, spec, store_kind
+from tests.contracts.stores import PAGE, spec, store_kind
+from tests.support.store_kinds import StoreKind
 
 __all__ = ["store_kind"]
 
@@ -44,7 +45,7 @@ class Place:
 
 
 @pytest.fixture
-async def place(store_kind: Kind, tmp_path: Path) -> AsyncIterator[Place]:
+async def place(store_kind: StoreKind, tmp_path: Path) -> AsyncIterator[Place]:
     store = store_kind.open(tmp_path)
     with store_kind.open_contents(tmp_path) as contents:
         yield Place(tmp_path, store, contents)

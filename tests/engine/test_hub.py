@@ -17,20 +17,23 @@ from gateway.domain.run import Run
 from gateway.engine import hub as module
 from gateway.engine.hub import MISSING_LINES_PAUSE_SECONDS, Hub, Reader
 from gateway.errors import RunNotFound
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql.store import SqlStore
 from harness.waiting import PATIENCE, until
 from tests.contracts.stores import claim_one, finish, running, spec
+from tests.engine.stage import open_store
+
+pytestmark = pytest.mark.both_stores
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "moongate.db")
+async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
+    store = open_store(tmp_path)
     yield store
     await store.close()
 
 
 @pytest.fixture
-async def hub(store: SqliteStore) -> Hub:
+async def hub(store: SqlStore) -> Hub:
     return Hub(store)
 
 
@@ -51,7 +54,7 @@ async def talk(store: Store, run: Run, times: int) -> None:
         await store.events.append(run.id, run.epoch, [Text(delta=f"{number} ")] * (number % 3 + 1))
 
 
-async def test_a_reader_who_comes_late_has_it_all(store: SqliteStore, hub: Hub) -> None:
+async def test_a_reader_who_comes_late_has_it_all(store: SqlStore, hub: Hub) -> None:
     run = await running(store)
     await talk(store, run, 20)
     await finish(store, run)
@@ -59,7 +62,7 @@ async def test_a_reader_who_comes_late_has_it_all(store: SqliteStore, hub: Hub) 
     assert await read(hub, run) == list(await store.events.read_after(run.id, 0, 1000))
 
 
-async def test_many_readers_miss_nothing_and_see_nothing_twice(store: SqliteStore, hub: Hub) -> None:
+async def test_many_readers_miss_nothing_and_see_nothing_twice(store: SqlStore, hub: Hub) -> None:
     run = await running(store)
     readers = [asyncio.create_task(read(hub, run, after=n % 5, pause=n % 3 / 1000)) for n in range(20)]
     for _ in range(5):
@@ -75,7 +78,7 @@ async def test_many_readers_miss_nothing_and_see_nothing_twice(store: SqliteStor
 
 
 async def test_a_slow_reader_is_served_from_the_store(
-    store: SqliteStore, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_LINES_PER_READ", 3)
     run = await running(store)
@@ -88,7 +91,7 @@ async def test_a_slow_reader_is_served_from_the_store(
     assert seen == list(await store.events.read_after(run.id, 0, 1000))
 
 
-async def test_a_reader_who_comes_back_goes_on_where_it_was(store: SqliteStore, hub: Hub) -> None:
+async def test_a_reader_who_comes_back_goes_on_where_it_was(store: SqlStore, hub: Hub) -> None:
     run = await running(store)
     await talk(store, run, 5)
     first = await read(hub, run, count=4)
@@ -99,7 +102,7 @@ async def test_a_reader_who_comes_back_goes_on_where_it_was(store: SqliteStore, 
     assert [*first, *await later] == list(await store.events.read_after(run.id, 0, 1000))
 
 
-async def test_nothing_comes_after_the_end(store: SqliteStore, hub: Hub) -> None:
+async def test_nothing_comes_after_the_end(store: SqlStore, hub: Hub) -> None:
     run = await running(store)
     ended = await finish(store, run)
 
@@ -109,7 +112,7 @@ async def test_nothing_comes_after_the_end(store: SqliteStore, hub: Hub) -> None
 
 
 async def test_a_reader_from_beyond_the_end_sees_what_comes(
-    store: SqliteStore, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = await running(store)
     began, of_the_store = asyncio.Event(), store.events.read_after
@@ -132,7 +135,7 @@ async def test_a_run_that_nobody_knows_cannot_be_followed(hub: Hub) -> None:
         await anext(hub.follow_run("nobody"))
 
 
-async def test_a_run_that_is_requeued_and_tried_again_has_one_log(store: SqliteStore, hub: Hub) -> None:
+async def test_a_run_that_is_requeued_and_tried_again_has_one_log(store: SqlStore, hub: Hub) -> None:
     run = await running(store)
     reading = asyncio.create_task(read(hub, run))
     await talk(store, run, 3)
@@ -142,7 +145,7 @@ async def test_a_run_that_is_requeued_and_tried_again_has_one_log(store: SqliteS
     assert await reading == list(await store.events.read_after(run.id, 0, 100))
 
 
-async def test_readers_leave_nothing_behind(store: SqliteStore, hub: Hub) -> None:
+async def test_readers_leave_nothing_behind(store: SqlStore, hub: Hub) -> None:
     run = await running(store)
     await asyncio.gather(*(read(hub, run, count=2) for _ in range(10)))
     with hub.expect_end(run.id):
@@ -151,7 +154,7 @@ async def test_readers_leave_nothing_behind(store: SqliteStore, hub: Hub) -> Non
     assert (hub._runs, hub._ends) == ({}, {})
 
 
-async def test_all_who_wait_for_an_end_are_told(store: SqliteStore, hub: Hub) -> None:
+async def test_all_who_wait_for_an_end_are_told(store: SqlStore, hub: Hub) -> None:
     run = await running(store)
     with ExitStack() as stack:
         ends = [stack.enter_context(hub.expect_end(run.id)) for _ in range(5)]
@@ -161,7 +164,7 @@ async def test_all_who_wait_for_an_end_are_told(store: SqliteStore, hub: Hub) ->
             assert await asyncio.gather(*ends) == [await store.runs.get(run.id)] * 5
 
 
-async def test_those_who_wait_for_an_end_can_be_told_to_read_the_run(store: SqliteStore, hub: Hub) -> None:
+async def test_those_who_wait_for_an_end_can_be_told_to_read_the_run(store: SqlStore, hub: Hub) -> None:
     run = await running(store)
     with hub.expect_end(run.id) as end:
         hub.release_waiters()
@@ -183,7 +186,7 @@ async def changes(hub: Hub, after: int, count: int) -> list[Change]:
     return seen
 
 
-async def test_changes_are_followed_from_any_point_without_gap_or_repeat(store: SqliteStore, hub: Hub) -> None:
+async def test_changes_are_followed_from_any_point_without_gap_or_repeat(store: SqlStore, hub: Hub) -> None:
     await asyncio.gather(*(store.runs.accept(spec(f"main:test:{n}")) for n in range(50)))
     readers = [asyncio.create_task(changes(hub, after, 160 - after)) for after in (0, 10, 99, 100)]
     for number in range(30):
@@ -194,7 +197,7 @@ async def test_changes_are_followed_from_any_point_without_gap_or_repeat(store: 
         assert seen == whole[seen[0].seq - 1 : 160]
 
 
-async def test_a_follower_from_beyond_the_end_sees_what_comes(store: SqliteStore, hub: Hub) -> None:
+async def test_a_follower_from_beyond_the_end_sees_what_comes(store: SqlStore, hub: Hub) -> None:
     await store.runs.accept(spec())
     reading = asyncio.create_task(changes(hub, 1 << 40, 1))
     await store.check_writable()
@@ -204,7 +207,7 @@ async def test_a_follower_from_beyond_the_end_sees_what_comes(store: SqliteStore
     assert (await reading)[0].state == "queued"
 
 
-async def test_a_reader_of_much_text_takes_a_part_at_a_time_and_misses_nothing(store: SqliteStore, hub: Hub) -> None:
+async def test_a_reader_of_much_text_takes_a_part_at_a_time_and_misses_nothing(store: SqlStore, hub: Hub) -> None:
     """A reader that stalls must not hold megabytes in memory, neither stored ones nor those of the tail."""
     run = await running(store)
     await store.events.append(run.id, run.epoch, [Text(delta=str(number) * 60_000) for number in range(10)])
@@ -223,7 +226,7 @@ async def test_a_reader_of_much_text_takes_a_part_at_a_time_and_misses_nothing(s
 
 async def test_a_follower_misses_nothing_of_what_two_processes_write_in_turn(tmp_path: Path) -> None:
     """While one process drains, both write changes. Each is told at once only about its own."""
-    ours, theirs = SqliteStore(tmp_path / "moongate.db"), SqliteStore(tmp_path / "moongate.db")
+    ours, theirs = open_store(tmp_path), open_store(tmp_path)
     hub = Hub(ours)
     try:
         await ours.runs.accept(spec("main:test:ours"))
@@ -242,7 +245,7 @@ async def test_a_follower_misses_nothing_of_what_two_processes_write_in_turn(tmp
 
 
 async def test_what_another_process_writes_while_a_reader_looks_is_not_missed(
-    store: SqliteStore, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = store.events.read_changes_after
 
@@ -253,7 +256,7 @@ async def test_what_another_process_writes_while_a_reader_looks_is_not_missed(
             await hub.announce_external_commits()
         return found
 
-    theirs = SqliteStore(tmp_path / "moongate.db")
+    theirs = open_store(tmp_path)
     written: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     monkeypatch.setattr(store.events, "read_changes_after", look_and_be_told)
     try:
@@ -295,7 +298,7 @@ class Bucket:
             await asyncio.sleep(line.seq % 3 / 1000)
 
 
-async def test_a_line_goes_into_a_sink_without_its_reader_being_woken(store: SqliteStore, hub: Hub) -> None:
+async def test_a_line_goes_into_a_sink_without_its_reader_being_woken(store: SqlStore, hub: Hub) -> None:
     bucket = Bucket("y")
     filling = asyncio.create_task(bucket.fill(await hub.follow_changes(None), 10))
     await until(lambda: hub._changes._waiting, "the reader waits")
@@ -308,7 +311,7 @@ async def test_a_line_goes_into_a_sink_without_its_reader_being_woken(store: Sql
 
 
 @pytest.mark.parametrize("script", ["n", "ny", "yn", "yynnn", "yyyyyyyn"])
-async def test_what_a_sink_refuses_is_read_in_its_place(store: SqliteStore, hub: Hub, script: str) -> None:
+async def test_what_a_sink_refuses_is_read_in_its_place(store: SqlStore, hub: Hub, script: str) -> None:
     await asyncio.gather(*(store.runs.accept(spec(f"main:test:{number}")) for number in range(10)))
     bucket = Bucket(script)
     filling = asyncio.create_task(bucket.fill(await hub.follow_changes(5), 160))
@@ -321,7 +324,7 @@ async def test_what_a_sink_refuses_is_read_in_its_place(store: SqliteStore, hub:
 
 
 async def test_a_sink_gets_in_order_what_two_processes_write_in_turn(tmp_path: Path) -> None:
-    ours, theirs = SqliteStore(tmp_path / "moongate.db"), SqliteStore(tmp_path / "moongate.db")
+    ours, theirs = open_store(tmp_path), open_store(tmp_path)
     hub, bucket = Hub(ours), Bucket("y")
     filling = asyncio.create_task(bucket.fill(await hub.follow_changes(None), 12))
     try:
@@ -338,7 +341,7 @@ async def test_a_sink_gets_in_order_what_two_processes_write_in_turn(tmp_path: P
 
 
 async def test_a_reader_whose_store_lacks_announced_lines_does_not_spin(
-    store: SqliteStore, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = 0
     seen, found = asyncio.Event(), store.events.read_changes_after
@@ -363,10 +366,10 @@ async def test_a_reader_whose_store_lacks_announced_lines_does_not_spin(
 
 
 async def test_a_run_that_is_gone_does_not_keep_news_of_another_process_from_others(
-    store: SqliteStore, hub: Hub, tmp_path: Path
+    store: SqlStore, hub: Hub, tmp_path: Path
 ) -> None:
     run = await running(store)
-    theirs = SqliteStore(tmp_path / "moongate.db")
+    theirs = open_store(tmp_path)
     with hub.expect_end("01AAAAAAAAAAAAAAAAAAAAAAAA") as gone, hub.expect_end(run.id) as end:
         await finish(theirs, run)
         await theirs.close()

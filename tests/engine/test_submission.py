@@ -17,6 +17,8 @@ from gateway.errors import AgentBusy, TooDeep
 from tests.contracts.stores import SteppedClock, spec
 from tests.engine.stage import Stage, hanging, staged
 
+pytestmark = pytest.mark.both_stores
+
 MINUTE = 60_000
 PAGE = Page(limit=100)
 SESSION = "main:cron:s"

@@ -15,9 +15,9 @@ from gateway.engine.background import file_sweep
 from gateway.engine.background.file_sweep import FileSweep
 from gateway.engine.resources.files import Files
 from gateway.store.file_directory import FileDirectory
-from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import until
 from tests.contracts.stores import PAGE, SteppedClock, claim_one, finish, spec
+from tests.engine.stage import open_store
 
 DAY = 86_400_000
 
@@ -26,7 +26,7 @@ class Place:
     def __init__(self, directory: Path, clock: SteppedClock) -> None:
         self.directory = directory
         self.clock = clock
-        self.store = SqliteStore(directory / "moongate.db", clock=clock)
+        self.store = open_store(directory, clock=clock)
         self.contents = FileDirectory(directory / "files", "me", {"me", "peer"}.__contains__)
         self.files = Files(self.store, self.contents, FileLimits(), clock)
         #: the contents as other processes see them
@@ -85,7 +85,7 @@ async def test_a_message_that_comes_while_the_sweep_runs_gets_its_file_back(plac
 
 
 async def test_a_file_that_another_process_stored_is_not_removed(place: Place) -> None:
-    other = SqliteStore(place.directory / "moongate.db", clock=place.clock)
+    other = open_store(place.directory, clock=place.clock)
     peer = Files(other, FileDirectory(place.directory / "files", "peer", lambda _: True), FileLimits(), place.clock)
     async with peer.open_staging() as staging:
         await staging.add_bytes(b"same")

@@ -18,15 +18,17 @@ from gateway.domain.run import RunFilter, Status
 from gateway.engine.background import housekeeping
 from gateway.engine.background.housekeeping import Pruner
 from gateway.errors import Unavailable
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql.store import SqlStore
 from harness.waiting import PATIENCE, until
 from tests.contracts.stores import TRIED, SteppedClock, claim_one, done, finish, spec
-from tests.engine.stage import Between, staged
+from tests.engine.stage import Between, open_store, staged
+
+pytestmark = pytest.mark.both_stores
 
 DAY = 86_400_000
 
 
-async def fill(store: SqliteStore, runs: int) -> list[str]:
+async def fill(store: SqlStore, runs: int) -> list[str]:
     made = []
     for number in range(runs):
         await store.runs.accept(spec(f"main:test:{number}"))
@@ -36,7 +38,7 @@ async def fill(store: SqliteStore, runs: int) -> list[str]:
 
 async def test_nothing_is_forgotten_where_nothing_is_said(tmp_path: Path) -> None:
     clock = SteppedClock()
-    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    store = open_store(tmp_path, clock=clock)
     await fill(store, 3)
     clock.forward(10_000 * DAY)
     await Pruner(store, Retention(), tmp_path, clock).prune_store()
@@ -47,7 +49,7 @@ async def test_nothing_is_forgotten_where_nothing_is_said(tmp_path: Path) -> Non
 
 async def test_what_is_too_old_goes_with_its_files(tmp_path: Path) -> None:
     clock = SteppedClock()
-    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    store = open_store(tmp_path, clock=clock)
     old, *_ = await fill(store, 30)
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / f"{old}-0123456789abcdef.txt").write_text("large")
@@ -65,7 +67,7 @@ async def test_what_is_too_old_goes_with_its_files(tmp_path: Path) -> None:
 
 async def test_dead_letters_go_before_the_runs_that_they_keep(tmp_path: Path) -> None:
     clock = SteppedClock()
-    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    store = open_store(tmp_path, clock=clock)
     await store.runs.accept(spec(deliver=(Target(kind="webhook", address="http://127.0.0.1:1/"),)))
     await finish(store, await claim_one(store), done())
     (delivery,) = await store.deliveries.take_due(1, 1)
@@ -84,7 +86,7 @@ async def test_dead_letters_go_before_the_runs_that_they_keep(tmp_path: Path) ->
 
 async def test_work_is_accepted_while_much_is_forgotten(tmp_path: Path) -> None:
     clock = SteppedClock()
-    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    store = open_store(tmp_path, clock=clock)
     await fill(store, 200)
     clock.forward(2 * DAY)
     pruning = asyncio.create_task(Pruner(store, Retention(events_days=1, runs_days=1), tmp_path, clock).prune_store())

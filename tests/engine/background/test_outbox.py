@@ -25,10 +25,12 @@ from gateway.domain.run import Run, Status
 from gateway.engine.background import outbox
 from gateway.engine.background.outbox import DeliverySetup
 from gateway.errors import Unavailable
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql.store import SqlStore
 from harness.waiting import PATIENCE, until
 from tests.contracts.stores import claim_one, finish, spec
 from tests.engine.stage import Between, Stage, staged
+
+pytestmark = pytest.mark.both_stores
 
 HOOK = Target(kind="webhook", address="http://one.example/")
 
@@ -63,7 +65,7 @@ def delivery_setup(sender: Recorded) -> DeliverySetup:
     return DeliverySetup(senders={"webhook": sender}, bodies={"task": lambda run: b"told"})
 
 
-async def prepared(store: SqliteStore, *targets: Target) -> None:
+async def prepared(store: SqlStore, *targets: Target) -> None:
     for number, target in enumerate(targets):
         await store.runs.accept(spec(f"main:test:{number}", deliver=(target,)))
         await finish(store, await claim_one(store))

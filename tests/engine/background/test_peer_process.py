@@ -15,10 +15,12 @@ from gateway.engine.background import peer_process
 from gateway.engine.execution.owner import Owner
 from gateway.errors import Unavailable
 from gateway.process import identity
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql.store import SqlStore
 from harness.waiting import PATIENCE, until
 from tests.contracts.stores import claim_one, finish, spec
-from tests.engine.stage import Between, hanging, staged
+from tests.engine.stage import Between, hanging, open_store, staged
+
+pytestmark = pytest.mark.both_stores
 
 
 class Watched(Between):
@@ -32,7 +34,7 @@ class Watched(Between):
         self.shared.append(shared)
 
 
-async def leave_claimed(store: SqliteStore) -> None:
+async def leave_claimed(store: SqlStore) -> None:
     """Leave a run to another process that lives."""
     await store.runs.accept(spec())
     await claim_one(store, str(Owner("other", identity.own_identity())))
@@ -40,7 +42,7 @@ async def leave_claimed(store: SqliteStore) -> None:
 
 async def test_a_run_that_another_process_accepts_is_done_though_it_has_none_of_its_own(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        other = SqliteStore(tmp_path / "moongate.db", clock=wall_clock)
+        other = open_store(tmp_path, clock=wall_clock)
         try:
             run = (await other.runs.accept(spec("main:test:a", "late"))).run
         finally:
@@ -53,7 +55,7 @@ async def test_a_run_that_another_process_accepts_is_done_though_it_has_none_of_
 async def test_a_cancel_in_another_process_stops_the_run_here(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
         run = await stage.begun(await stage.submit())
-        other = SqliteStore(tmp_path / "moongate.db", clock=wall_clock)
+        other = open_store(tmp_path, clock=wall_clock)
         try:
             await other.runs.cancel(run.id)
         finally:
@@ -71,7 +73,7 @@ async def test_what_could_not_be_read_when_another_process_committed_is_read_aga
 
     async with staged(tmp_path, wrap=between.around) as stage:
         between.refuse["agents.list"] = [Unavailable("the disk refuses.") for _ in range(10_000)]
-        other = SqliteStore(tmp_path / "moongate.db", clock=wall_clock)
+        other = open_store(tmp_path, clock=wall_clock)
         try:
             await other.agents.create(AgentDraft(slug="late"), "main", None)
         finally:

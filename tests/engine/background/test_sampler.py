@@ -12,21 +12,23 @@ from gateway.domain.sample import SAMPLE_LIFETIME_MILLISECONDS, Sample
 from gateway.engine.background import sampler
 from gateway.engine.background.sampler import Sampler
 from gateway.errors import StorageFull
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql.store import SqlStore
 from harness.waiting import until
 from tests.contracts.stores import LIMITS, START, SteppedClock, claim_one, done, finish, spec
-from tests.engine.stage import Between, staged
+from tests.engine.stage import Between, open_store, staged
+
+pytestmark = pytest.mark.both_stores
 
 MINUTE = 60_000
 
 
-async def samples_of(store: SqliteStore) -> list[Sample]:
+async def samples_of(store: SqlStore) -> list[Sample]:
     return list(await store.samples.list(0, START + SAMPLE_LIFETIME_MILLISECONDS, 1))
 
 
 async def test_a_sample_has_what_there_is_and_what_has_ended_since_the_last_one(tmp_path: Path) -> None:
     clock = SteppedClock()
-    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    store = open_store(tmp_path, clock=clock)
     lags = [0.25, 0.0]
     taker = Sampler(store, lambda: lags.pop(0), clock)
     for name in "abcd":
@@ -52,7 +54,7 @@ async def test_a_sample_has_what_there_is_and_what_has_ended_since_the_last_one(
 
 async def test_runs_that_ended_before_a_long_pause_are_counted_by_no_sample(tmp_path: Path) -> None:
     clock = SteppedClock()
-    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    store = open_store(tmp_path, clock=clock)
     await store.runs.accept(spec())
     await finish(store, await claim_one(store), done())
     clock.forward(60 * MINUTE)

@@ -20,6 +20,8 @@ from harness.waiting import PATIENCE
 from tests.contracts.stores import START, SteppedClock
 from tests.engine.stage import Between, Stage, Turn, hanging, staged
 
+pytestmark = pytest.mark.both_stores
+
 MINUTE = 60_000
 DAY = 24 * 60 * MINUTE
 PAGE = Page(limit=1000)

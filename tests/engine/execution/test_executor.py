@@ -20,6 +20,8 @@ from gateway.errors import AgentError, ConfigError, Exhausted, PromptRefused, St
 from harness.waiting import until
 from tests.engine.stage import PATIENCE, Act, Anything, Between, Stage, answering, hanging, staged
 
+pytestmark = pytest.mark.both_stores
+
 
 async def outcome_of(directory: Path, act: Act, **fields: object) -> Run:
     async with staged(directory, act) as stage:

@@ -13,10 +13,12 @@ from gateway.domain.event import Text, Usage
 from gateway.domain.ports.backend import Turn
 from gateway.domain.run import GoalRound, Mode, Outcome, Status
 from gateway.errors import AgentError
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql.store import SqlStore
 from tests.contracts.stores import LIMITS, spec
 from tests.engine.stage import Act, Anything, dead, staged
 from tests.support.hurrying import Hurry
+
+pytestmark = pytest.mark.both_stores
 
 
 def reaching(rounds: int) -> Act:
@@ -96,7 +98,7 @@ async def test_a_goal_continues_after_a_crash_with_the_interrupted_round(tmp_pat
     """The process dies in the second round; the next one begins with the second round."""
     ids = []
 
-    async def prepare(store: SqliteStore) -> None:
+    async def prepare(store: SqlStore) -> None:
         ids.append((await store.runs.accept(spec(text="clean up", mode=Mode.GOAL))).run.id)
         (run,) = await store.runs.claim(str(dead()), LIMITS)
         await store.runs.end_round(run.id, run.epoch, GoalRound(number=1, reply="part 1", usage=Usage(input=10)), [])

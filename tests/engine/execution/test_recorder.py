@@ -21,6 +21,8 @@ from harness.waiting import until
 from tests.contracts.stores import spec
 from tests.support.hurrying import Hurry
 
+pytestmark = pytest.mark.both_stores
+
 
 class Disk:
     """A store whose appends wait, or fail, when the test says so."""

@@ -19,12 +19,12 @@ from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.rescuer import StoreLedger, rescue_runs
 from gateway.process import identity, orphans
 from gateway.process.identity import Identity
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql.store import SqlStore
 from harness.waiting import PATIENCE
 from tests.contracts.stores import LIMITS, spec
-from tests.engine.stage import dead, me, staged
+from tests.engine.stage import dead, me, open_store, staged
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups")
+pytestmark = [pytest.mark.both_stores, pytest.mark.skipif(sys.platform == "win32", reason="process groups")]
 
 #: seconds in which a process that was killed is gone
 TO_DIE_SECONDS = 5.0
@@ -47,7 +47,7 @@ def orphan() -> Iterator[Callable[[], Identity]]:
         process.wait()
 
 
-async def left_by(store: SqliteStore, owner: Owner, *processes: Identity, **fields: object) -> Run:
+async def left_by(store: SqlStore, owner: Owner, *processes: Identity, **fields: object) -> Run:
     """Leave a run as a killed gateway leaves it."""
     await store.runs.accept(spec(**fields))  # type: ignore[arg-type]
     (run,) = await store.runs.claim(str(owner), LIMITS)
@@ -59,7 +59,7 @@ async def left_by(store: SqliteStore, owner: Owner, *processes: Identity, **fiel
 async def test_a_run_of_a_dead_gateway_is_finished(tmp_path: Path) -> None:
     left: list[Run] = []
 
-    async def leave(store: SqliteStore) -> None:
+    async def leave(store: SqlStore) -> None:
         left.append(await left_by(store, dead()))
 
     async with staged(tmp_path, prepare=leave) as stage:
@@ -72,7 +72,7 @@ async def test_a_run_of_a_gateway_that_lives_is_left_alone(tmp_path: Path) -> No
     alive = Owner("another instance", identity.own_identity())
     left: list[Run] = []
 
-    async def leave(store: SqliteStore) -> None:
+    async def leave(store: SqlStore) -> None:
         left.append(await left_by(store, alive))
 
     async with staged(tmp_path, prepare=leave) as stage:
@@ -83,7 +83,7 @@ async def test_a_run_of_a_gateway_that_lives_is_left_alone(tmp_path: Path) -> No
 
 async def test_a_pid_from_before_a_reboot_is_not_an_owner(tmp_path: Path) -> None:
     rebooted = Owner("before", identity.own_identity()._replace(boot="another boot"))
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     run = await left_by(store, rebooted)
 
     assert await rescue_runs(store, me()) == 1
@@ -95,7 +95,7 @@ async def test_a_pid_from_before_a_reboot_is_not_an_owner(tmp_path: Path) -> Non
 async def test_processes_are_ended_before_their_run_can_be_claimed(
     tmp_path: Path, orphan: Callable[[], Identity], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     processes = [orphan(), orphan()]
     run = await left_by(store, dead(), *processes)
     order: list[str] = []
@@ -127,7 +127,7 @@ async def test_what_left_the_group_of_a_recorded_process_is_ended_before_its_run
     """A child that called `setsid` must not work beside the retry. Any gateway on this machine ends it sooner or later:
     so what counts is that it was killed before its run is set free.
     """
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     who = dead()
     run = await left_by(store, who)
     mark = f"{who.process}/abc"
@@ -153,7 +153,7 @@ async def test_what_left_the_group_of_a_recorded_process_is_ended_before_its_run
 async def test_a_process_that_has_a_recorded_pid_by_chance_is_not_touched(
     tmp_path: Path, orphan: Callable[[], Identity]
 ) -> None:
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     innocent = orphan()
     await left_by(store, dead(), innocent._replace(started="1"), innocent._replace(boot="before"))
 
@@ -175,7 +175,7 @@ async def test_the_rest_of_a_group_whose_leader_has_ended_is_ended(tmp_path: Pat
     assert member is not None
     assert who is not None
     leader.communicate(b"\n")
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     await left_by(store, dead(), who)
 
     await rescue_runs(store, me())
@@ -185,7 +185,7 @@ async def test_the_rest_of_a_group_whose_leader_has_ended_is_ended(tmp_path: Pat
 
 
 async def test_a_server_without_a_run_is_ended_too(tmp_path: Path, orphan: Callable[[], Identity]) -> None:
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     server = orphan()
     await StoreLedger(store, dead()).record_process(server, None)
 
@@ -200,7 +200,7 @@ async def test_orphans_are_not_waited_for_until_they_are_reaped(
 ) -> None:
     """When the gateway starts again, no process has reaped them yet."""
     monkeypatch.setattr(orphans, "kill_group", functools.partial(orphans.kill_group, wait=2 * PATIENCE))
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     children = [subprocess.Popen(["sleep", "600"], start_new_session=True) for _ in range(20)]
     who = [identity.identify_process(process.pid) for process in children]
     await left_by(store, dead(), *(one for one in who if one is not None))
@@ -213,7 +213,7 @@ async def test_orphans_are_not_waited_for_until_they_are_reaped(
 
 
 async def test_a_run_that_must_not_be_tried_again_has_failed(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     run = await left_by(store, dead(), on_interrupt=OnInterrupt.FAIL)
 
     await rescue_runs(store, me())
@@ -223,7 +223,7 @@ async def test_a_run_that_must_not_be_tried_again_has_failed(tmp_path: Path) -> 
 
 
 async def test_a_run_that_kills_its_gateway_each_time_ends_as_failed(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     run = await left_by(store, dead("1"))
     for number in (2, 3):
         await rescue_runs(store, me())

@@ -18,10 +18,12 @@ from gateway.engine.execution import claim_loop, worker
 from gateway.engine.execution.attempt_files import AttemptFiles
 from gateway.errors import StorageFull, Unavailable
 from gateway.store.sql import claiming
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql.store import SqlStore
 from harness.waiting import PATIENCE, until
 from tests.contracts.stores import SteppedClock, spec
 from tests.engine.stage import Act, Anything, Between, Stage, answering, hanging, staged
+
+pytestmark = pytest.mark.both_stores
 
 _CLAIM = "runs.claim"
 
@@ -164,7 +166,7 @@ async def test_a_claim_that_fails_is_tried_again(
 
     waiting: list[Run] = []
 
-    async def leave(store: SqliteStore) -> None:
+    async def leave(store: SqlStore) -> None:
         waiting.append((await store.runs.accept(spec())).run)
 
     between = Between()
@@ -197,7 +199,7 @@ async def test_a_drain_lets_runs_end_within_the_grace(tmp_path: Path) -> None:
 async def test_a_claimed_run_that_is_to_be_cancelled_is_cancelled(tmp_path: Path) -> None:
     waiting: list[Run] = []
 
-    async def cancel_early(store: SqliteStore) -> None:
+    async def cancel_early(store: SqlStore) -> None:
         waiting.append((await store.runs.accept(spec())).run)
         await store.runs.database.write(lambda tx: tx.execute("UPDATE runs SET cancel_requested = 1"))
 

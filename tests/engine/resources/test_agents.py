@@ -10,9 +10,11 @@ import pytest
 from gateway.domain.offer import Offer, OfferedChoice, OtherModels
 from gateway.domain.run import Status
 from gateway.errors import InvalidRequest
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql.store import SqlStore
 from tests.contracts.stores import spec
 from tests.engine.stage import staged
+
+pytestmark = pytest.mark.both_stores
 
 
 async def test_a_process_that_leads_fails_only_the_runs_of_deleted_stored_agents(tmp_path: Path) -> None:
@@ -28,7 +30,7 @@ async def test_a_process_that_leads_fails_only_the_runs_of_deleted_stored_agents
 async def test_a_process_that_begins_to_lead_fails_the_runs_of_all_agents_that_are_gone(tmp_path: Path) -> None:
     waiting: list[str] = []
 
-    async def prepare(store: SqliteStore) -> None:
+    async def prepare(store: SqlStore) -> None:
         agents = (str(uuid.uuid4()), "gone", "off")
         waiting.extend([(await store.runs.accept(spec(f"{agent}:test:a"))).run.id for agent in agents])
 

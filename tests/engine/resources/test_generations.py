@@ -11,15 +11,16 @@ from gateway.domain.generation import GenerationRecord
 from gateway.engine.background import housekeeping
 from gateway.engine.resources.generations import Generations
 from gateway.errors import StorageFull
-from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
 from tests.contracts.stores import START, SteppedClock
-from tests.engine.stage import Between, dead, me, staged
+from tests.engine.stage import Between, dead, me, open_store, staged
+
+pytestmark = pytest.mark.both_stores
 
 
 async def test_a_process_that_leads_records_itself_and_its_end(tmp_path: Path) -> None:
     clock = SteppedClock()
-    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    store = open_store(tmp_path, clock=clock)
     generations = Generations(store, me())
     await generations.record_leading(3, started=START, ready=START + 5)
     (living,) = await generations.list_records(10)
@@ -35,7 +36,7 @@ async def test_a_process_that_leads_records_itself_and_its_end(tmp_path: Path) -
 
 async def test_a_successor_closes_the_record_of_a_process_that_crashed_and_of_no_other(tmp_path: Path) -> None:
     clock = SteppedClock()
-    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    store = open_store(tmp_path, clock=clock)
     for owner in (dead(), me()._replace(instance="draining")):
         await store.generations.add(
             GenerationRecord(owner=str(owner), generation=1, version="1", started=START, ready=START)
@@ -53,7 +54,7 @@ async def test_a_successor_closes_the_record_of_a_process_that_crashed_and_of_no
 
 
 async def test_a_record_whose_owner_cannot_be_read_is_closed_and_not_shown(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     await store.generations.add(
         GenerationRecord(owner="of a newer version", generation=1, version="9", started=0, ready=0)
     )
@@ -79,7 +80,7 @@ async def test_a_process_that_crashes_after_it_was_succeeded_is_closed_by_housek
 
 
 async def test_a_full_disk_keeps_no_process_from_ending(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     between = Between(store)
     between.refuse["generations.close"] = [StorageFull()]
     generations = Generations(between, me())  # type: ignore[arg-type]
@@ -94,7 +95,7 @@ async def test_a_process_whose_disk_is_full_records_itself_when_it_has_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.engine.storage_retry.STORAGE_RETRY_SECONDS", 0.0)
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     between = Between(store)
     between.refuse["generations.add"] = [StorageFull()]
     await Generations(between, me()).record_leading(1, started=0, ready=0)  # type: ignore[arg-type]

@@ -21,6 +21,8 @@ from tests.contracts.stores import PAGE
 from tests.engine.stage import Anything, Between, Stage, staged
 from tests.support.hurrying import Hurry
 
+pytestmark = pytest.mark.both_stores
+
 ASK: dict[str, Any] = {"main": {"permissions": PermissionPolicy.ASK, "permission_timeout": 600}}
 WANTED = PermissionQuestion(action="rm -rf")
 COLOUR = QuestionField(

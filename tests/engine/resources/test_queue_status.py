@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from gateway.domain.agent import AgentDraft, AgentEdit
 from gateway.domain.budget import Budget, CalendarDays
@@ -12,6 +13,8 @@ from gateway.domain.run import Run, Source
 from gateway.engine.resources.queue_status import WaitReason
 from tests.contracts.stores import START, SteppedClock, spec
 from tests.engine.stage import Stage, hanging, staged
+
+pytestmark = pytest.mark.both_stores
 
 
 async def wait(stage: Stage, run: Run) -> WaitReason:

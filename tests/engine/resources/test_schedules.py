@@ -13,6 +13,8 @@ from gateway.engine.resources import schedules
 from gateway.errors import Conflict
 from tests.engine.stage import Between, staged
 
+pytestmark = pytest.mark.both_stores
+
 
 class Losing(Between):
     """A store in which another edit of a schedule always comes first, or only the first few times."""

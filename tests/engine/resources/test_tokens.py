@@ -10,11 +10,13 @@ from gateway.domain.times import wall_clock
 from gateway.domain.token import Scope
 from gateway.engine.resources.tokens import Tokens
 from gateway.errors import StorageFull
-from gateway.store.sqlite.store import SqliteStore
+from tests.engine.stage import open_store
+
+pytestmark = pytest.mark.both_stores
 
 
 async def test_tokens_that_the_previous_process_created_and_revoked_are_known(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     before, after = (Tokens(store, "own", wall_clock) for _ in range(2))
     kept, revoked = [await before.create_token(name, Scope.READ, None) for name in ("kept", "revoked")]
     await after.load_tokens()
@@ -36,7 +38,7 @@ async def test_tokens_that_the_previous_process_created_and_revoked_are_known(tm
 
 
 async def test_browsers_that_the_previous_process_signed_in_and_out_are_known(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "moongate.db")
+    store = open_store(tmp_path)
     before, after = (Tokens(store, "own", wall_clock) for _ in range(2))
     owner = before.authenticate_token(b"own")
     phone = before.authenticate_token((await before.create_token("phone", Scope.READ, None)).encode())
@@ -61,7 +63,7 @@ async def test_browsers_that_the_previous_process_signed_in_and_out_are_known(tm
 
 async def test_a_full_disk_signs_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moment = [1_900_000_000_000]
-    store = SqliteStore(tmp_path / "moongate.db", clock=lambda: moment[0])
+    store = open_store(tmp_path, clock=lambda: moment[0])
     tokens = Tokens(store, "own", lambda: moment[0])
     owner = tokens.authenticate_token(b"own")
     assert owner is not None

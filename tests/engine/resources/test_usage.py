@@ -18,10 +18,12 @@ from gateway.domain.ports.backend import Turn
 from gateway.domain.run import Outcome, Status
 from gateway.domain.schedule import ScheduleSpec
 from gateway.errors import InvalidRequest, Unavailable
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql.store import SqlStore
 from harness.waiting import until
 from tests.contracts.stores import LIMITS, START, SteppedClock, spec
 from tests.engine.stage import Act, Anything, Between, Stage, answering, dead, hanging, staged
+
+pytestmark = pytest.mark.both_stores
 
 HOUR = 3_600_000
 STEP = Usage(input=90, output=10, cost=0.5)
@@ -82,7 +84,7 @@ async def test_a_cost_limit_stops_an_agent_that_reports_no_cost(tmp_path: Path) 
 
 
 async def test_usage_of_a_crashed_gateway_counts(tmp_path: Path) -> None:
-    async def leave(store: SqliteStore) -> None:
+    async def leave(store: SqlStore) -> None:
         await store.runs.accept(spec())
         (run,) = await store.runs.claim(str(dead()), LIMITS)
         await store.events.append(run.id, run.epoch, [STEP, STEP])
