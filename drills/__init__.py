@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
+
+from harness.live_store import LiveStore
 
 #: measurements of a drill, by name
 Figures = Mapping[str, object]
 Drill = Callable[[Path], Figures]
+
+
+class StoreDrill(Protocol):
+    """A drill of what holds on each kind of store: the gateways have the given one."""
+
+    def __call__(self, directory: Path, *, store: LiveStore) -> Figures: ...
 
 
 class Impossible(Exception):

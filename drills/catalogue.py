@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from drills import (
     Drill,
+    StoreDrill,
     clock,
     commits,
     configs,
@@ -34,13 +35,22 @@ class Row(NamedTuple):
     short: Drill
     #: runs with `scripts/drill --long`; None if the short form runs there, too
     long: Drill | None = None
+    #: its short form on a given store; None if it is about files, or about what has nothing to do with the store
+    on: StoreDrill | None = None
 
 
 DRILLS = [
-    Row("kill -9 at random", crash.kill_at_random, partial(crash.kill_at_random, kills=500, strict=True)),
-    Row("no orphan beside a retry", crash.no_orphan_beside_a_retry),
+    Row(
+        "kill -9 at random",
+        crash.kill_at_random,
+        partial(crash.kill_at_random, kills=500, strict=True),
+        on=crash.kill_at_random,
+    ),
+    Row("no orphan beside a retry", crash.no_orphan_beside_a_retry, on=crash.no_orphan_beside_a_retry),
     Row("a stop drains", crash.a_stop_drains),
-    Row("a second signal cuts the grace", crash.a_second_signal_cuts_the_grace),
+    Row(
+        "a second signal cuts the grace", crash.a_second_signal_cuts_the_grace, on=crash.a_second_signal_cuts_the_grace
+    ),
     Row(
         "restarts under load",
         restarts.under_load,
@@ -55,6 +65,7 @@ DRILLS = [
         "kill -9 around fires",
         schedules.kill_around_fires,
         partial(schedules.kill_around_fires, kills=30),
+        on=schedules.kill_around_fires,
     ),
     Row("the clock is set forward and back", clock.is_moved, partial(clock.is_moved, more=60)),
     Row("disk full", disk.full),
@@ -110,9 +121,19 @@ DRILLS = [
         partial(reads.readers_take_nothing, tasks=150, strict=True),
     ),
     Row("search bombs", reads.search_bombs, partial(reads.search_bombs, strict=True)),
-    Row("readers over a restart", streams.over_a_restart, partial(streams.over_a_restart, restarts=5)),
+    Row(
+        "readers over a restart",
+        streams.over_a_restart,
+        partial(streams.over_a_restart, restarts=5),
+        on=streams.over_a_restart,
+    ),
     Row("no answer before its sync", commits.no_answer_before_its_sync),
-    Row("kill -9 before delivery", deliveries.kill_before_delivery, partial(deliveries.kill_before_delivery, kills=30)),
+    Row(
+        "kill -9 before delivery",
+        deliveries.kill_before_delivery,
+        partial(deliveries.kill_before_delivery, kills=30),
+        on=deliveries.kill_before_delivery,
+    ),
     Row("a receiver in every mood", deliveries.every_mood, partial(deliveries.every_mood, tasks=500, down=10.0)),
     Row(
         "a dead receiver delays nobody",

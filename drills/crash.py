@@ -14,6 +14,7 @@ from typing import Any
 from drills import Figures, client
 from gateway.supervisor import terminate
 from harness.live_gateway import Live
+from harness.live_store import LiveStore
 from harness.waiting import PATIENCE
 
 #: seconds in which a gateway should be ready again; ten times that is a failure
@@ -78,7 +79,9 @@ class Writers:
             time.sleep(0.03)
 
 
-def kill_at_random(directory: Path, kills: int = 10, seed: str = "moon", strict: bool = False) -> Figures:
+def kill_at_random(
+    directory: Path, kills: int = 10, seed: str = "moon", strict: bool = False, store: LiveStore | None = None
+) -> Figures:
     """Kill -9 at random moments under four writers: in turn, the whole gateway, and only the serving process.
 
     Args:
@@ -86,7 +89,7 @@ def kill_at_random(directory: Path, kills: int = 10, seed: str = "moon", strict:
     """
     work = directory / "work"
     agent = shell(work, _WORK, max_concurrent=8)
-    live = Live(directory / "home", {"agents": {"list": [agent]}})
+    live = Live(directory / "home", {"agents": {"list": [agent]}}, store=store)
     dice = random.Random(seed)  # noqa: S311 no secret
     ready: list[float] = []
     writers = Writers(live, WRITERS)
@@ -102,7 +105,7 @@ def kill_at_random(directory: Path, kills: int = 10, seed: str = "moon", strict:
     finally:
         writers.stop()
         live.close()
-    figures = _judge(live.home / "data" / "moongate.db", writers.acknowledged, client.lines(work / "effects"))
+    figures = _judge(live, writers.acknowledged, client.lines(work / "effects"))
     assert not strict or max(ready) < 10 * READY, f"ready again after {max(ready):.1f} s"
     return {
         "kills": kills,
@@ -128,14 +131,13 @@ def _kill(live: Live, *, alone: bool) -> float:
     return time.monotonic() - began
 
 
-def _judge(database: Path, acknowledged: dict[str, str], effects: list[str]) -> Figures:
+def _judge(live: Live, acknowledged: dict[str, str], effects: list[str]) -> Figures:
     """Check the promises about the database, about the effects, and about both together."""
-    damage = client.rows(database, "PRAGMA integrity_check")
-    assert damage == [("ok",)], damage[:5]
+    live.check_store()
     runs = {
         run: (text, status, result, attempt)
-        for run, text, status, result, attempt in client.rows(
-            database, "SELECT id, json_extract(spec, '$.input'), status, result, attempt FROM runs"
+        for run, text, status, result, attempt in live.rows(
+            "SELECT id, json_extract(spec, '$.input'), status, result, attempt FROM runs"
         )
     }
     lost = [text for text, run in acknowledged.items() if run not in runs]
@@ -150,14 +152,14 @@ def _judge(database: Path, acknowledged: dict[str, str], effects: list[str]) -> 
             assert done[text] >= 1, f"{text} is reported as done, but is not"
             assert result == f"did {text}", f"the result of {text} is {result!r}"
     ends = dict(
-        client.rows(
-            database,
-            "SELECT runs.id, (SELECT count(*) FROM events WHERE run = seq AND data ->> '$.kind' = 'end') FROM runs",
+        live.rows(
+            "SELECT runs.id, (SELECT count(*) FROM events WHERE run = seq AND json_extract(data, '$.kind') = 'end')"
+            " FROM runs"
         )
     )
     odd = {run: count for run, count in ends.items() if count != 1}
     assert odd == {}, f"runs without exactly one end: {odd}"
-    gaps = client.rows(database, "SELECT run FROM events GROUP BY run HAVING count(*) <> max(n) OR min(n) <> 1")
+    gaps = live.rows("SELECT run FROM events GROUP BY run HAVING count(*) <> max(n) OR min(n) <> 1")
     assert gaps == [], f"{len(gaps)} runs have gaps in their events"
     return {
         "acknowledged": len(acknowledged),
@@ -167,11 +169,11 @@ def _judge(database: Path, acknowledged: dict[str, str], effects: list[str]) -> 
     }
 
 
-def no_orphan_beside_a_retry(directory: Path) -> Figures:
+def no_orphan_beside_a_retry(directory: Path, store: LiveStore | None = None) -> Figures:
     """Kill the gateway while a stubborn agent works: the agent is ended before its run is tried again."""
     work = directory / "work"
     effects = work / "effects"
-    live = Live(directory / "home", {"agents": {"list": [shell(work, _STUBBORN)]}})
+    live = Live(directory / "home", {"agents": {"list": [shell(work, _STUBBORN)]}}, store=store)
     try:
         live.start()
         run = client.accepted(live, "work without end")
@@ -220,9 +222,9 @@ def a_stop_drains(directory: Path) -> Figures:
     return {"grace s": 8.0, "stop took s": round(took, 2)}
 
 
-def a_second_signal_cuts_the_grace(directory: Path) -> Figures:
+def a_second_signal_cuts_the_grace(directory: Path, store: LiveStore | None = None) -> Figures:
     """Ask twice to stop: at the second request, the gateway stops at once."""
-    live = Live(directory / "home", {"gateway": {"stop_grace": 300.0}})
+    live = Live(directory / "home", {"gateway": {"stop_grace": 300.0}}, store=store)
     try:
         live.start()
         run = client.accepted(live, "@@ hang")
@@ -236,6 +238,6 @@ def a_second_signal_cuts_the_grace(directory: Path) -> Figures:
         took = time.monotonic() - began
     finally:
         live.close()
-    status = client.rows(live.home / "data" / "moongate.db", "SELECT status, attempt FROM runs")
+    status = live.rows("SELECT status, attempt FROM runs")
     assert status == [("queued", 1)]
     return {"from the second signal to the end s": round(took, 2)}

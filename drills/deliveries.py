@@ -14,6 +14,7 @@ from standardwebhooks.webhooks import Webhook
 
 from drills import Figures, client
 from harness.live_gateway import Live
+from harness.live_store import LiveStore
 from harness.webhook_receiver import Receiver, Request, receiving_elsewhere
 
 SECRET = "whsec_" + base64.b64encode(b"drill" * 6).decode()
@@ -35,9 +36,11 @@ def _ids(requests: list[Request]) -> dict[str, set[str]]:
     return found
 
 
-def kill_before_delivery(directory: Path, kills: int = 3, seed: str = "moon") -> Figures:
+def kill_before_delivery(
+    directory: Path, kills: int = 3, seed: str = "moon", store: LiveStore | None = None
+) -> Figures:
     """Kill -9 the gateway between the end of tasks and their deliveries: all arrive, each with one id."""
-    live = Live(directory / "home", _settings(schedule=[0.0] + [0.5] * 40))
+    live = Live(directory / "home", _settings(schedule=[0.0] + [0.5] * 40), store=store)
     dice = random.Random(seed)  # noqa: S311 no secret
     tasks: list[str] = []
     undelivered = 0
@@ -53,9 +56,7 @@ def kill_before_delivery(directory: Path, kills: int = 3, seed: str = "moon") ->
                     client.until(lambda seen=seen: len(receiver.requests) > seen, "the first delivery is on its way")
                 time.sleep(dice.uniform(0.0, 0.03))
                 live.kill()
-                left = client.rows(
-                    live.home / "data" / "moongate.db", "SELECT count(*) FROM deliveries WHERE status <> 'delivered'"
-                )
+                left = live.rows("SELECT count(*) FROM deliveries WHERE status <> 'delivered'")
                 undelivered += int(left[0][0])
                 receiver.otherwise = "200"
                 live.start()

@@ -19,6 +19,7 @@ import psutil
 from bench import measure
 from drills import Figures, client
 from harness.live_gateway import Live
+from harness.live_store import LiveStore
 from harness.waiting import PATIENCE
 
 #: MiB that a stalled reader may cost
@@ -74,9 +75,9 @@ def stalled_readers(directory: Path, readers: int = 20, back: int = 3, strict: b
         live.close()
 
 
-def over_a_restart(directory: Path, restarts: int = 1) -> Figures:
+def over_a_restart(directory: Path, restarts: int = 1, store: LiveStore | None = None) -> Figures:
     """Follow all changes and one task while the gateway restarts: sockets close with 1012, and nothing is missed."""
-    live = Live(directory / "home").start()
+    live = Live(directory / "home", store=store).start()
     try:
         return asyncio.run(_follow_over_restarts(live, restarts))
     finally:

@@ -15,6 +15,7 @@ from drills.catalogue import DRILLS, Row
 from gateway import paths
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE
+from tests.support.store_kinds import PostgresKind, prepared_kind
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -27,6 +28,15 @@ def test_the_guarantees_of_the_drill_hold(row: Row, tmp_path: Path) -> None:
     except Impossible as why:
         pytest.skip(str(why))
     print(figures)
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("row", [row for row in DRILLS if row.on is not None], ids=lambda row: row.name)
+def test_the_guarantees_of_the_drill_hold_on_postgresql(row: Row, tmp_path: Path) -> None:
+    """The other drills are about files, or about what has nothing to do with the store."""
+    assert row.on is not None
+    with prepared_kind(PostgresKind.name) as kind:
+        print(row.on(tmp_path, store=kind.find_live(tmp_path / "home")))
 
 
 # --- one gateway for each config --------------------------------------------------------------
