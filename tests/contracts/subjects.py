@@ -120,7 +120,7 @@ class _Command(Subject):
     hostile: ClassVar = {
         "not UTF-8": "[[bytes]]",
         "a line of 10 MB": "[[line 10]]",
-        "a flood of 1 GB": "[[flood 1000]]",
+        "a flood of 200 MB": "[[flood 200]]",
         "a flood of 200 MB on standard error": "[[noise 200]]",
         "a closed standard output": "[[mute]]",
     }
