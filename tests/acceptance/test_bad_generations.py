@@ -77,12 +77,12 @@ def test_a_generation_that_fails_to_start_leaves_the_old_one_serving(
 
 
 def test_a_migration_may_take_longer_than_a_start(live: Callable[..., Live]) -> None:
-    one = live(env={"MOONGATE_READY_TIMEOUT": "20"})
+    one = live(env={"MOONGATE_READY_TIMEOUT": "12"})
     one.home.chmod(0o700)
     faults.able(one).start()
     shell = Shell(one.env, one.home)
     slow = (
-        "first = opening._apply_migrations\ndef slowly(*given):\n    import time; time.sleep(21)\n    first(*given)\n"
+        "first = opening._apply_migrations\ndef slowly(*given):\n    import time; time.sleep(13)\n    first(*given)\n"
     )
     faults.give(one, f"{faults.PENDING_MIGRATION}\n{slow}opening._apply_migrations = slowly\n")
 

@@ -428,12 +428,12 @@ def test_a_hard_restart_keeps_the_process_and_leaks_nothing(one: Live, shell: Sh
     settle(one)
     before = process.num_fds(), one.record
 
-    for _ in range(8):
+    for _ in range(4):
         assert shell("restart", "--hard").code == 0
         settle(one)
 
     until_sync(lambda: process.num_fds() <= before[0], "no descriptor is left over")
-    assert len(one.logged("supervisor.re-executes")) == 9
+    assert len(one.logged("supervisor.re-executes")) == 5
     assert one.record is not None
     assert before[1] is not None
     assert (one.record.pid, one.record.instance, one.record.port) == (before[1].pid, before[1].instance, before[1].port)
