@@ -92,14 +92,14 @@ def _find_url(databases: dict[Path, str], directory: Path) -> str:
     return postgres.shared_server().url(databases[directory])
 
 
-_KINDS = {SqliteKind.name: SqliteKind, PostgresKind.name: PostgresKind}
+_KINDS: dict[str, Callable[[], StoreKind]] = {SqliteKind.name: SqliteKind, PostgresKind.name: PostgresKind}
 KIND_NAMES = tuple(_KINDS)
 
 
 @contextmanager
 def prepared_kind(name: str) -> Iterator[StoreKind]:
     """Give a test a kind of store; all that it opens is closed before the end."""
-    kind: StoreKind = _KINDS[name]()
+    kind = _KINDS[name]()
     try:
         yield kind
     finally:
