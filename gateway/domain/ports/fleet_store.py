@@ -82,10 +82,6 @@ class JobQueue(Protocol):
         """
         ...
 
-    async def retry_stalled(self) -> int:
-        """Put jobs back into their queues whose worker has died. Returns their number."""
-        ...
-
 
 class LeaderLock(Protocol):
     """What only one process of a fleet holds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from gateway import log
-from gateway.domain.ports.fleet_store import FleetStore, JobQueue, LeaderLock
+from gateway.domain.ports.fleet_store import FleetStore, LeaderLock
 from gateway.domain.queue import RunLimits
 from gateway.engine.service_loop import ServiceLoop, log_errors
 
@@ -24,7 +24,6 @@ class Leadership:
         self,
         lock: LeaderLock,
         fleet: FleetStore,
-        jobs: JobQueue,
         name: str,
         *,
         limits: Callable[[], RunLimits],
@@ -39,7 +38,6 @@ class Leadership:
         """
         self._lock = lock
         self._fleet = fleet
-        self._jobs = jobs
         self._name = name
         self._limits = limits
         self._move_after = move_after
@@ -82,10 +80,9 @@ class Leadership:
 
     async def _mend_jobs(self) -> float:
         """Look for runs whose jobs are lost, and dispatch what may begin: a member may have died before it did."""
-        stalled = await self._jobs.retry_stalled()
         lost = await self._fleet.restore_lost_jobs(self._move_after)
-        if stalled or lost:
-            _log.warning("fleet.jobs_mended", stalled=stalled, lost=lost)
+        if lost:
+            _log.warning("fleet.jobs_mended", lost=lost)
         await self._fleet.dispatch(self._limits())
         await self._fleet.prune_nodes()
         return MENDING_SECONDS

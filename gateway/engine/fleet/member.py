@@ -82,7 +82,6 @@ class FleetMember:
         self._leadership = Leadership(
             setup.lock,
             setup.store,
-            setup.jobs,
             setup.node.name,
             limits=limits,
             move_after=setup.move_after,

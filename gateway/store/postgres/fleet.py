@@ -24,6 +24,12 @@ from gateway.store.sql.transaction import Reader, Transaction
 #: milliseconds for which a node is listed after its lease has ended
 NODE_RETENTION_MILLISECONDS = 24 * HOUR_MILLISECONDS
 _NODE_COLUMNS = "name, host, role, version, agents, slots, started"
+#: deletes the jobs that a worker has taken and that is gone: their runs are rescued, or dispatched again
+_DELETE_STALLED_JOBS = """
+DELETE FROM procrastinate_jobs WHERE status = 'doing' AND NOT EXISTS (
+    SELECT 1 FROM procrastinate_workers AS worker WHERE worker.id = procrastinate_jobs.worker_id
+    AND worker.last_heartbeat > now() - make_interval(secs => ?))
+"""
 _decode_agents = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -195,6 +201,7 @@ def restore_lost_jobs(tx: Transaction, move_after: int) -> int:
     gone = tx.execute("SELECT name FROM hosts WHERE seen < ?", (tx.now - move_after,)).fetchall()
     for (host,) in gone:
         _free_sessions(tx, str(host))
+    tx.execute(_DELETE_STALLED_JOBS, (jobs.STALLED_SECONDS,))
     lost = tx.execute(
         "UPDATE runs SET dispatched = 0 WHERE dispatched = 1 AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs"
         " WHERE status IN ('todo', 'doing') AND args ->> 'run' = runs.id) RETURNING agent"

@@ -6,7 +6,6 @@ or too late, finds the epoch gone at its claim, and ends.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
 from procrastinate.schema import SchemaManager
+from psycopg_pool import AsyncConnectionPool
 
 from gateway.domain.ports.fleet_store import ExecuteJob
 from gateway.errors import Unavailable
@@ -33,6 +33,8 @@ HEARTBEAT_SECONDS, STALLED_SECONDS = 10.0, 30.0
 POLL_SECONDS = 2.0
 #: connections of one worker: one listens, the others fetch and end jobs
 MAX_JOB_CONNECTIONS = 4
+#: seconds that they may take to close
+POOL_CLOSE_SECONDS = 5.0
 
 for _name in ("procrastinate", "psycopg.pool"):  # what concerns people is told by our own log
     logging.getLogger(_name).setLevel(logging.CRITICAL)
@@ -103,14 +105,18 @@ class ProcrastinateQueue:
         self._url = url
 
     async def work(self, queues: Sequence[str], slots: int, execute: ExecuteJob) -> None:
-        app = self._make_app(MAX_JOB_CONNECTIONS)
+        app = App(connector=PsycopgConnector())
 
         @app.task(name=TASK_NAME)
         async def _execute(run: str, agent: str, epoch: int) -> None:
             await execute(run, agent, epoch)
 
+        pool = AsyncConnectionPool(
+            opening.complete_url(self._url), min_size=1, max_size=MAX_JOB_CONNECTIONS, open=False, configure=_configure
+        )
         try:
-            async with app.open_async():
+            await pool.open(wait=True, timeout=opening.SILENCE_TIMEOUT_SECONDS)
+            async with app.open_async(pool):
                 await app.run_worker_async(
                     queues=queues,
                     concurrency=slots,
@@ -123,29 +129,9 @@ class ProcrastinateQueue:
                 )
         except (ConnectorException, psycopg.Error) as error:
             raise Unavailable(f"the queues cannot be read: {error.__cause__ or error}.") from error
+        finally:
+            await pool.close(timeout=POOL_CLOSE_SECONDS)  # also one that was never opened as a whole
         raise Unavailable("the queues cannot be read.")
-
-    async def retry_stalled(self) -> int:
-        app = self._make_app(1)
-        try:
-            async with app.open_async():
-                stalled = list(await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS))
-                for job in stalled:
-                    with contextlib.suppress(ConnectorException):  # it has ended since
-                        await app.job_manager.retry_job(job)
-        except (ConnectorException, psycopg.Error) as error:
-            raise Unavailable(f"the queues cannot be read: {error.__cause__ or error}.") from error
-        return len(stalled)
-
-    def _make_app(self, connections: int) -> App:
-        return App(
-            connector=PsycopgConnector(
-                conninfo=opening.complete_url(self._url),
-                configure=_configure,
-                min_size=1,
-                max_size=connections,
-            )
-        )
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:

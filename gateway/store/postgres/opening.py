@@ -282,7 +282,7 @@ def _check_server(connection: psycopg.Connection[Any], where: str) -> None:
     if encoding != "UTF8":
         raise ConfigError(
             f"{where} has the encoding {encoding}.",
-            remedy="Create it anew: createdb --encoding=UTF8 --template=template0",
+            remedy="Create it again: createdb --encoding=UTF8 --template=template0",
         )
 
 

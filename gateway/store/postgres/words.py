@@ -11,19 +11,24 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gateway.domain.page import Page
-from gateway.domain.search import SearchHit, SearchQuery, SearchTerm, list_words, separate_characters
+from gateway.domain.search import (
+    MAX_INDEXED_CHARACTERS,
+    SearchHit,
+    SearchQuery,
+    SearchTerm,
+    list_words,
+    separate_characters,
+)
 from gateway.domain.session import Message, Role
 from gateway.domain.unreadable import RowKind
 from gateway.store.sql.excerpts import MATCH_BEGIN, MATCH_END, cut_excerpt
 from gateway.store.sql.transaction import Reader, Transaction
 from gateway.store.sql.unreadable import decode_rows
 
-#: characters of a message that are indexed, as in the SQLite store
-MAX_INDEXED_CHARACTERS = 65536
 #: limits of a `tsvector`: https://www.postgresql.org/docs/current/textsearch-limitations.html
 MAX_WORD_BYTES, MAX_POSITION, MAX_POSITIONS_PER_WORD = 2046, 16383, 255
 #: a word with its accents, in a text whose characters are separated
-_WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f])*")
+_WORD_WITH_ACCENTS = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f])*")
 
 
 def index_messages(tx: Transaction, session: str, first: int, said: Sequence[Message]) -> None:
@@ -115,7 +120,7 @@ def _decode_hit(row: Sequence[Any], terms: tuple[SearchTerm, ...]) -> SearchHit:
 def mark_matches(content: str, terms: tuple[SearchTerm, ...]) -> str:
     """Return a text with marks around what matches, as FTS5 puts them; its characters are separated."""
     text = separate_characters(content.replace(MATCH_BEGIN, "").replace(MATCH_END, ""))
-    found = [(match.span(), "".join(list_words(match[0]))) for match in _WORD.finditer(text)]
+    found = [(match.span(), "".join(list_words(match[0]))) for match in _WORD_WITH_ACCENTS.finditer(text)]
     words = [word for _, word in found]
     marked, end = [], 0
     for first, last in _join_overlapping(sorted(_find_phrases(words, terms))):

@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.domain.page import Page
-from gateway.domain.search import SearchHit, SearchQuery, SearchTerm, separate_characters
+from gateway.domain.search import MAX_INDEXED_CHARACTERS, SearchHit, SearchQuery, SearchTerm, separate_characters
 from gateway.domain.session import Role
 from gateway.domain.unreadable import RowKind
 from gateway.store.sql.excerpts import MATCH_BEGIN, MATCH_END, cut_excerpt
 from gateway.store.sql.pieces import Piece
 from gateway.store.sql.transaction import Reader, Transaction
 from gateway.store.sql.unreadable import decode_rows
-
-#: characters of a message that are indexed; the migrations use the same number
-MAX_INDEXED_CHARACTERS = 65536
 
 
 def search_messages(reader: Reader, query: SearchQuery, page: Page) -> list[SearchHit]:
