@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ def COMMAND(to: str) -> None:  # noqa: N802 the seam's name
 
     The store of the settings is copied row for row, and is not changed. Then both are compared. The gateway must be
     stopped, on all machines. If the command is interrupted, run it again: it goes on. Until it has ended, no gateway
-    starts with the copy. The contents of files stay in the data directory.
+    starts with the copy. The contents of files are copied, too.
 
     The settings stay as they are; at the end the command says what to set. A password need not be in the URL: see
     store.password_file, or PGPASSFILE of PostgreSQL.
@@ -112,7 +112,15 @@ def _copy_store(move: Move) -> tuple[str, str, list[CopiedTable]]:
         output.show_waiting("opening both stores") as waiting,
         move.open_sides(wall_clock) as (source, target, tables),
     ):
-        return source.shown, target.shown, sorted(copying.copy_store(source, target, tables, waiting.set_text))
+        missing: list[str] = []
+
+        def copy_contents(hashes: Iterable[str]) -> None:
+            missing.extend(move.copy_contents(hashes, waiting.set_text))
+
+        copied = sorted(copying.copy_store(source, target, tables, waiting.set_text, copy_contents))
+    if missing:
+        output.print_note(f"{len(missing):,} files have no content in {source.shown}, and none in the copy.")
+    return source.shown, target.shown, copied
 
 
 def _print_tables(source: str, target: str, tables: list[CopiedTable], seconds: float) -> None:

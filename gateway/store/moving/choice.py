@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from gateway.config import Config, Store
 from gateway.domain.times import Clock
 from gateway.errors import InvalidRequest
 from gateway.store import choice
+from gateway.store.moving import contents
 from gateway.store.moving.side import Side
 from gateway.store.moving.sqlite_side import SqliteSide
 from gateway.store.moving.tables import Table, read_tables
@@ -57,6 +59,21 @@ class Move(NamedTuple):
             file = SqliteSide.open_target(self.file, clock)
             stack.callback(file.close)
             yield server, file, read_tables(file.apsw)
+
+    def copy_contents(self, hashes: Iterable[str], report: Callable[[str], None]) -> list[str]:
+        """Copy contents of files to the other store. Returns those that this one has not got.
+
+        Raises:
+            OSError, StorageFull, Unavailable: a disk or the database refuses; the copy can go on later.
+        """
+
+        async def copy() -> list[str]:
+            file = contents.open_directory(self.file.parent)
+            async with contents.open_server(self.url, self.config.data_directory) as server:
+                source, target = (file, server) if self.to_server else (server, file)
+                return await contents.copy_contents(source, target, hashes, report)
+
+        return asyncio.run(copy())
 
 
 def choose_move(config: Config, to: str) -> Move:

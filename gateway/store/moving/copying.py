@@ -21,6 +21,8 @@ MAX_COPIED_ROWS, MAX_COPIED_CHARACTERS = 5_000, 4_000_000
 
 #: called with what is done now
 Report = Callable[[str], None]
+#: copies the contents of files; takes their SHA-256
+CopyContents = Callable[[Iterable[str]], None]
 
 
 class CopiedTable(NamedTuple):
@@ -32,8 +34,13 @@ class CopiedTable(NamedTuple):
     checksum: str
 
 
-def copy_store(source: Side, target: Side, tables: Sequence[Table], report: Report) -> list[CopiedTable]:
+def copy_store(
+    source: Side, target: Side, tables: Sequence[Table], report: Report, copy_contents: CopyContents = lambda _: None
+) -> list[CopiedTable]:
     """Copy all rows, or what is left of them.
+
+    Args:
+        copy_contents: copies the contents of files with these hashes; it is called before the copy may be served.
 
     Raises:
         Conflict: the target has rows that are not from this source.
@@ -45,6 +52,7 @@ def copy_store(source: Side, target: Side, tables: Sequence[Table], report: Repo
     _begin_copy(source, target, tables, found, report)
     for table in tables:
         _copy_table(source, target, table, report)
+    copy_contents(_list_hashes(source, tables))
     copied, differing = _compare_tables(source, target, tables, report)
     if differing:
         with target.write_transaction():
@@ -58,6 +66,13 @@ def copy_store(source: Side, target: Side, tables: Sequence[Table], report: Repo
         target.end_inserting(tables)
         mark.remove_mark(target.connection)
     return copied
+
+
+def _list_hashes(source: Side, tables: Sequence[Table]) -> Iterator[str]:
+    """Yield the SHA-256 of all contents of files."""
+    contents = next(table for table in tables if table.name == "contents")
+    place = contents.column_names.index("sha256")
+    return (str(row[place]) for row in source.read_rows(contents))
 
 
 def _find_finished_copy(source: Side, target: Side, tables: Sequence[Table], report: Report) -> list[CopiedTable]:
