@@ -9,8 +9,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -35,17 +36,25 @@ class PostgresServer:
     """A server that listens on a socket in its directory, and on an address if it is given one."""
 
     def __init__(
-        self, programs: Path, directory: Path, *, durable: bool = False, address: str = "", port: int = 5432
+        self,
+        programs: Path,
+        directory: Path,
+        *,
+        durable: bool = False,
+        address: str = "",
+        port: int = 5432,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         """Args:
         durable: whether it keeps its promises when the machine stops.
         address: an address on which it listens, too.
+        settings: further settings of the server.
         """
         self.directory = directory
         self._programs = programs
-        self._port = port
+        self.port = port
         self._address = address
-        self._settings = {} if durable else _FAST
+        self._settings = {**({} if durable else _FAST), **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._account = _choose_account()
         if self._account is not None:
@@ -58,6 +67,11 @@ class PostgresServer:
             with (self.directory / "data" / "pg_hba.conf").open("a") as file:
                 file.write("host all all all trust\nhost replication all all trust\n")
 
+    def copy(self, primary: PostgresServer) -> None:
+        """Make a replica of a server that listens on an address."""
+        reached = f"host={primary.directory} port={primary.port} user=moongate"
+        self._run("pg_basebackup", "-D", self._data, "-d", reached, "-R", "-X", "stream", "--no-sync", "-c", "fast")
+
     def start(self) -> None:
         """Start the server, and wait until it answers."""
         settings = {
@@ -65,7 +79,7 @@ class PostgresServer:
             "listen_addresses": self._address,
             "unix_socket_directories": str(self.directory),
             "max_connections": "300",
-            "port": str(self._port),
+            "port": str(self.port),
         }
         command = [str(self._programs / "postgres"), "-D", self._data]
         command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -85,7 +99,7 @@ class PostgresServer:
     def url(self, database: str, *, address: str | None = None) -> str:
         """Return the URL of a database."""
         host = address or str(self.directory)
-        return f"postgresql://moongate@/{database}?host={host}&port={self._port}"
+        return f"postgresql://moongate@/{database}?host={host}&port={self.port}"
 
     def create_database(self, name: str, template: str = "template0") -> str:
         """Create a database as a copy of another one; return its URL."""
@@ -140,11 +154,15 @@ def _with_parent() -> list[str]:
 
 
 @contextlib.contextmanager
-def running_server(programs: Path, *, durable: bool = False, address: str = "") -> Iterator[PostgresServer]:
-    """Make and start a server in a directory of its own; at the end, end it and remove the directory."""
+def running_server(programs: Path, **options: Any) -> Iterator[PostgresServer]:
+    """Make and start a server in a directory of its own; at the end, end it and remove the directory.
+
+    Args:
+        options: those of `PostgresServer`.
+    """
     directory = Path(tempfile.mkdtemp(prefix="moongate-pg-"))  # short: a socket's path has at most 107 characters
     directory.chmod(0o755)
-    server = PostgresServer(programs, directory, durable=durable, address=address)
+    server = PostgresServer(programs, directory, **options)
     try:
         server.create()
         server.start()

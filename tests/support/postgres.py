@@ -8,6 +8,7 @@ import itertools
 import os
 from contextlib import ExitStack
 from functools import cache
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -50,14 +51,22 @@ def shared_server() -> PostgresServer:
 
     Skips the test if there is no PostgreSQL here; in CI, that fails.
     """
+    stack = ExitStack()
+    server = stack.enter_context(running_server(require_programs()))
+    atexit.register(stack.close)
+    return server
+
+
+def require_programs() -> Path:
+    """Return the directory with the programs of PostgreSQL.
+
+    Skips the test if there is none here; in CI, that fails.
+    """
     programs = find_programs()
     if programs is None:
         assert "MOONGATE_TEST_ALL" not in os.environ, "PostgreSQL is missing"
         pytest.skip("PostgreSQL is not installed: apt install postgresql")
-    stack = ExitStack()
-    server = stack.enter_context(running_server(programs))
-    atexit.register(stack.close)
-    return server
+    return programs
 
 
 @cache
