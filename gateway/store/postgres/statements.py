@@ -102,5 +102,5 @@ def _replace(found: re.Match[str], parameters: _Parameters) -> str:
         return parameters.name(found["name"])
     if kind in ("list", "alias"):
         listed = parameters.number(found["list"])
-        return f"json_array_elements_text({listed}::json) AS {found['alias'] or 'listed'}(value)"
+        return f"json_array_elements_text(json_document({listed})) AS {found['alias'] or 'listed'}(value)"
     return parameters.number(found["number"])
