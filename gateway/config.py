@@ -32,8 +32,8 @@ from gateway.validation import explain_error
 #: the value of `cron.timezone` that means the zone of this machine
 LOCAL_ZONE = "local"
 
-#: the password in the URL of a database
-PASSWORD_IN_URL = re.compile(r"(?<=:)[^:@/]+(?=@)|(?<=[?&]password=)[^&]+")
+#: the passwords in the URL of a database, also if they have characters that should be encoded
+_PASSWORD_IN_URL = re.compile(r"(?P<before>://[^:/?#@]*:)(?P<user>.+)(?=@)|(?P<name>[?&]\w*password=)(?P<option>[^&]+)")
 
 _Env = dict[str, tuple[str, ...]]
 
@@ -44,7 +44,15 @@ def _env_names(*names: str) -> _Env:
 
 def hide_password(url: str) -> str:
     """Return a URL with a mark in place of its password."""
-    return PASSWORD_IN_URL.sub("***", url)
+    return _PASSWORD_IN_URL.sub(lambda found: f"{found['before'] or found['name']}***", url)
+
+
+def find_passwords(url: str) -> list[str]:
+    """Return the passwords in a URL, as they are written there and as they are meant."""
+    from urllib.parse import unquote  # late: few gateways have a URL
+
+    written = [found["user"] or found["option"] for found in _PASSWORD_IN_URL.finditer(url)]
+    return list(dict.fromkeys(form for each in written for form in (each, unquote(each))))
 
 
 class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from cli.doctor.finding import Finding, Level
 from cli.remote.probe import ProbeResult, State
 from gateway import private_file
 from gateway.config import Config
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Unavailable
 from gateway.store.sqlite.opening import APPLICATION_ID, find_usable_copy, is_unfinished, read_migrations
 
 #: bytes of a SQLite file's header
@@ -57,7 +57,7 @@ def _examine_server(settings: Config) -> Finding:
 
     try:
         choice.check_server(settings)
-    except ConfigError as error:
+    except (ConfigError, Unavailable) as error:
         return Finding("database", Level.ERROR, error.message.rstrip("."), None, error.remedy)
     return Finding("database", Level.OK, f"{settings.shown_store}, answers")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway import paths, private_file
-from gateway.config import PASSWORD_IN_URL, Config
+from gateway.config import Config, find_passwords
 from gateway.domain.address_policy import WebhookUse
 from gateway.domain.budget import CalendarDays
 from gateway.domain.ports.file_store import ContentStore
@@ -37,6 +37,7 @@ def open_store(config: Config, days: CalendarDays, clock: Clock) -> SqlStore:
 
     Raises:
         ConfigError: it cannot be used; the message names the setting.
+        Unavailable: its server cannot be reached now.
     """
     if config.store.url is not None:
         with config.name_origins("store.url"):
@@ -108,7 +109,7 @@ def find_url(config: Config) -> str:
     """Return the URL of the PostgreSQL database, with its password.
 
     Raises:
-        ConfigError: the file with the password cannot be read.
+        ConfigError: the file with the password cannot be read, or the URL is none.
     """
     url = config.store.url
     assert url is not None
@@ -117,6 +118,9 @@ def find_url(config: Config) -> str:
         return url
     from psycopg import conninfo
 
+    from gateway.store.postgres.faults import check_url
+
+    check_url(url)
     return conninfo.make_conninfo(url, password=password)
 
 
@@ -125,18 +129,21 @@ def _read_password(config: Config) -> str | None:
         return None
     file = paths.expand_path(config.store.password_file, "store.password_file")
     try:
-        return private_file.read_plain_file(file, MAX_PASSWORD_BYTES).decode().strip()
+        password = private_file.read_plain_file(file, MAX_PASSWORD_BYTES).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"store.password_file: cannot read {display_path(file)}: {error}.", remedy="Correct it, or its permissions."
         ) from error
+    if not password:
+        raise ConfigError(f"store.password_file: {display_path(file)} is empty.", remedy="Write the password to it.")
+    return password
 
 
 def check_server(config: Config) -> None:
     """Check that the PostgreSQL server of the settings answers and can be used; change nothing.
 
     Raises:
-        ConfigError: it does not, or cannot.
+        ConfigError, Unavailable: it does not, or cannot.
     """
     with config.name_origins("store.url"):
         require_packages()
@@ -148,7 +155,7 @@ def check_server(config: Config) -> None:
 def find_secrets(config: Config) -> list[str]:
     """Return the passwords of the store, which must not be written to a log."""
     password = _read_password(config)
-    return [*PASSWORD_IN_URL.findall(config.store.url or ""), *([password] if password else [])]
+    return [*find_passwords(config.store.url or ""), *([password] if password else [])]
 
 
 def is_migration_pending(config: Config) -> bool:

@@ -16,6 +16,7 @@ from gateway.store.moving.side import Row, Side
 from gateway.store.moving.tables import MESSAGES_TABLE, Table, list_names
 from gateway.store.postgres import opening
 from gateway.store.postgres.connection import PostgresConnection
+from gateway.store.postgres.faults import describe_server, explained, first_line
 from gateway.store.postgres.words import make_vector
 
 #: the types of PostgreSQL by those of SQLite
@@ -26,7 +27,7 @@ class PostgresSide(Side):
     """`Side` of a database on a server."""
 
     def __init__(self, url: str, connection: psycopg.Connection[Any]) -> None:
-        self.shown = opening.describe_server(url)
+        self.shown = describe_server(url)
         self.remedy = f"Use an empty database, or delete what is there: DROP SCHEMA {opening.SCHEMA} CASCADE;"
         self.connection = PostgresConnection(connection)
         self._psycopg = connection
@@ -40,7 +41,7 @@ class PostgresSide(Side):
             ConfigError: it cannot be used.
         """
         side = cls(url, opening.open_alone(url))
-        with _closed_on_error(side), opening.explained(side.shown):
+        with _closed_on_error(side), explained(url):
             opening.require_finished(side._psycopg, side.shown)
             side._psycopg.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         return side
@@ -77,7 +78,7 @@ class PostgresSide(Side):
             ) from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise Unavailable(
-                f"{self.shown} cannot be used: {opening.first_line(error)}.",
+                f"{self.shown} cannot be used: {first_line(error)}.",
                 remedy="Look at the server, and run the command again: it goes on.",
             ) from error
 

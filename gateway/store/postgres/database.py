@@ -22,6 +22,7 @@ from gateway.store.postgres.commit_listener import COMMIT_CHANNEL, CommitListene
 from gateway.store.postgres.connection import PostgresConnection
 from gateway.store.postgres.dialect import POSTGRES
 from gateway.store.postgres.failures import translate_error
+from gateway.store.postgres.faults import describe_server
 from gateway.store.postgres.readers import PostgresReadConnection
 from gateway.store.sql.database import HOUSEKEEPING_READ_TIMEOUT_SECONDS, Database
 from gateway.store.sql.dialect import Dialect
@@ -58,7 +59,7 @@ class PostgresDatabase(Database):
         """
         self._url = url
         self._host = host
-        self._where = opening.describe_server(url)
+        self._where = describe_server(url)
         self._given_clock = clock
         #: milliseconds by which the server's clock is ahead of this machine's
         self._ahead = 0

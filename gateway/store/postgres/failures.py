@@ -7,7 +7,7 @@ import psycopg
 from psycopg import errors
 
 from gateway.errors import StorageFull, Unavailable
-from gateway.store.postgres.opening import first_line
+from gateway.store.postgres.faults import first_line
 
 
 def translate_error(error: Exception, where: str) -> Exception:

@@ -16,6 +16,8 @@ from gateway.domain.times import Clock
 from gateway.errors import AlreadyRunning, ConfigError, Unavailable
 from gateway.store.moving.mark import MARK_TABLE, refuse_unfinished
 from gateway.store.postgres import jobs
+from gateway.store.postgres.faults import check_url, describe_server, explained, first_line
+from gateway.store.postgres.guarded import GuardedConnection
 
 #: the schema with all tables, in the database that the URL names
 SCHEMA = "moongate"
@@ -35,6 +37,12 @@ CONNECT_TIMEOUT_SECONDS, SILENCE_TIMEOUT_SECONDS = 5, 10
 IDLE_TRANSACTION_SECONDS = 5
 #: seconds that a writer waits for the others, and that one statement of it may take
 WRITE_LOCK_TIMEOUT_SECONDS, WRITE_TIMEOUT_SECONDS = 15, 60
+#: seconds that one statement of a migration may take, and that a migration waits for another one
+MIGRATION_TIMEOUT_SECONDS, MIGRATION_LOCK_TIMEOUT_SECONDS = 600, 60
+#: seconds after a failure to connect in which nobody tries again
+RECONNECT_PAUSE_SECONDS = 0.5
+#: statements that a connection keeps prepared: some are put together from parts
+MAX_PREPARED_STATEMENTS = 500
 
 #: how a connection notices that its peer is gone: https://www.postgresql.org/docs/current/libpq-connect.html
 _CONNECTION_DEFAULTS = {
@@ -46,8 +54,6 @@ _CONNECTION_DEFAULTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": SILENCE_TIMEOUT_SECONDS * 1000,
 }
-
-_MIGRATIONS_TABLE = "CREATE TABLE migrations (number bigint PRIMARY KEY, checksum text NOT NULL, at bigint NOT NULL)"
 
 
 class Migration(NamedTuple):
@@ -67,47 +73,69 @@ def read_migrations() -> list[Migration]:
     return [Migration(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in found]
 
 
-def describe_server(url: str) -> str:
-    """Return which database a URL names, without its password."""
-    try:
-        found = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return "the URL of the database"
-    host, port = found.get("host") or found.get("hostaddr") or "localhost", found.get("port")
-    return f"the database {found.get('dbname') or found.get('user') or ''!s} at {host}{f':{port}' if port else ''}"
-
-
 def complete_url(url: str) -> str:
     """Return what connects to a database, with the settings that a URL leaves open."""
     settings: dict[str, Any] = {**_CONNECTION_DEFAULTS, **conninfo.conninfo_to_dict(url)}
     return conninfo.make_conninfo(**settings)
 
 
-def connect(url: str, *, timeout_seconds: float, host: str = "") -> psycopg.Connection[Any]:
+def connect(url: str, *, timeout_seconds: float, host: str = "") -> GuardedConnection:
     """Open a connection.
 
     Args:
-        timeout_seconds: how long one statement may take.
+        timeout_seconds: how long one statement may take; 0 for no limit.
         host: the name of this host in the fleet.
 
     Raises:
         psycopg.Error: it cannot be made.
     """
-    connection = psycopg.connect(complete_url(url), autocommit=True)
+    connection = GuardedConnection.connect(complete_url(url), autocommit=True)
+    if timeout_seconds:
+        connection.max_statement_seconds = timeout_seconds + SILENCE_TIMEOUT_SECONDS
     try:
         connection.execute(
             f"SET search_path = {SCHEMA}; SET timezone = 'UTC';"
-            f"SET statement_timeout = {round(timeout_seconds * 1000)};"
-            f"SET lock_timeout = {WRITE_LOCK_TIMEOUT_SECONDS * 1000};"
-            f"SET idle_in_transaction_session_timeout = {IDLE_TRANSACTION_SECONDS * 1000}",
+            f"SET statement_timeout = {_milliseconds(timeout_seconds)};"
+            f"SET lock_timeout = {_milliseconds(WRITE_LOCK_TIMEOUT_SECONDS)};"
+            f"SET idle_in_transaction_session_timeout = {_milliseconds(IDLE_TRANSACTION_SECONDS)}",
             prepare=False,
         )
         connection.execute("SELECT set_config('moongate.host', %s, false)", (host,))
     except BaseException:
         connection.close()
         raise
-    connection.prepared_max = None  # all statements are ours, and there are not many
+    connection.prepared_max = MAX_PREPARED_STATEMENTS
     return connection
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+class Connector:
+    """Makes connections. After a failure the next tries fail at once for a moment: many callers may wait in line."""
+
+    def __init__(self, url: str, timeout_seconds: float, host: str) -> None:
+        self._url = url
+        self._host = host
+        self._timeout_seconds = timeout_seconds
+        self._failure = ""
+        self._next_try = 0.0
+
+    def connect(self) -> GuardedConnection:
+        """Open a connection.
+
+        Raises:
+            psycopg.OperationalError: it cannot be made, or could not a moment ago.
+        """
+        if time.monotonic() < self._next_try:
+            raise psycopg.OperationalError(self._failure)
+        try:
+            return connect(self._url, timeout_seconds=self._timeout_seconds, host=self._host)
+        except psycopg.Error as error:
+            self._failure = str(error)
+            self._next_try = time.monotonic() + RECONNECT_PAUSE_SECONDS
+            raise
 
 
 def prepare_database(url: str, clock: Clock, *, may_be_unfinished: bool = False) -> None:
@@ -117,46 +145,40 @@ def prepare_database(url: str, clock: Clock, *, may_be_unfinished: bool = False)
         may_be_unfinished: whether the database may hold a copy of another store that is not finished.
 
     Raises:
-        ConfigError: the server cannot be reached or used; the message says why and what to do.
+        ConfigError: the database cannot be used; the message says why and what to do.
+        Unavailable: the server cannot be reached.
     """
+    check_url(url)
     where = describe_server(url)
-    with explained(where), contextlib.closing(connect(url, timeout_seconds=600)) as connection:
+    with explained(url), contextlib.closing(connect(url, timeout_seconds=MIGRATION_TIMEOUT_SECONDS)) as connection:
         _check_server(connection, where)
-        with _locked(connection):
-            if not may_be_unfinished:
-                _require_no_mark(connection, where)
-            _apply_migrations(connection, where, clock)
-            jobs.apply_schema(connection)
-
-
-@contextlib.contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Turn an error of the server into one that says what to do.
-
-    Raises:
-        ConfigError: the server cannot be reached or used.
-    """
-    try:
-        yield
-    except errors.InsufficientPrivilege as error:
-        raise ConfigError(
-            f"the user of store.url may not make what Moongate needs in {where}: {first_line(error)}.",
-            remedy=f"As an administrator of the database: CREATE SCHEMA {SCHEMA} AUTHORIZATION the_user;",
-        ) from error
-    except psycopg.Error as error:
-        raise _explain_failure(error, where) from error
+        try:
+            with _locked(connection):
+                if not may_be_unfinished:
+                    _require_no_mark(connection, where)
+                _apply_migrations(connection, where, clock)
+                jobs.apply_schema(connection)
+        except errors.InsufficientPrivilege as error:
+            raise ConfigError(
+                f"the user of store.url may not make what Moongate needs in {where}: {first_line(error)}.",
+                remedy=f"As an administrator of the database: CREATE SCHEMA {SCHEMA} AUTHORIZATION the_user; or, if the"
+                f" schema is there: ALTER SCHEMA {SCHEMA} OWNER TO the_user;",
+            ) from error
 
 
 def check_server(url: str) -> None:
     """Check that a server answers and can be used. Changes nothing.
 
     Raises:
-        ConfigError: it does not, or cannot; the message says why and what to do.
+        ConfigError, Unavailable: it does not, or cannot; the message says why and what to do.
     """
+    check_url(url)
     where = describe_server(url)
-    with explained(where), contextlib.closing(connect(url, timeout_seconds=SILENCE_TIMEOUT_SECONDS)) as connection:
+    with explained(url), contextlib.closing(connect(url, timeout_seconds=SILENCE_TIMEOUT_SECONDS)) as connection:
         _check_server(connection, where)
         _require_no_mark(connection, where)
+        if _has_table(connection, "migrations"):
+            _find_pending(connection, where)
 
 
 def share_use(connection: psycopg.Connection[Any], where: str) -> None:
@@ -179,7 +201,8 @@ def open_alone(url: str) -> psycopg.Connection[Any]:
         ConfigError: the server cannot be reached or used.
     """
     where = describe_server(url)
-    with explained(where):
+    check_url(url)
+    with explained(url):
         connection = connect(url, timeout_seconds=0)  # without a limit: a table may be large
         try:
             _check_server(connection, where)
@@ -239,24 +262,6 @@ def _read_applied(connection: psycopg.Connection[Any]) -> list[tuple[int, str]]:
     return connection.execute("SELECT number, checksum FROM migrations ORDER BY number").fetchall()
 
 
-def _explain_failure(error: psycopg.Error, where: str) -> ConfigError:
-    text = first_line(error)
-    if "password authentication failed" in text or "no password supplied" in text:
-        return ConfigError(f"{where} does not accept the password: {text}.", remedy="Correct store.url.")
-    if "does not exist" in text:
-        return ConfigError(f"cannot use {where}: {text}.", remedy="Create it, for example: createdb moongate")
-    if "certificate" in text or "SSL" in text:
-        return ConfigError(
-            f"cannot connect to {where} safely: {text}.", remedy="Correct sslmode and sslrootcert in store.url."
-        )
-    return ConfigError(f"cannot use {where}: {text}.", remedy="Start the server, or correct store.url.")
-
-
-def first_line(error: psycopg.Error) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[0].removesuffix(".")
-
-
 def _check_server(connection: psycopg.Connection[Any], where: str) -> None:
     version = connection.info.server_version // 10000
     if version < MIN_SERVER_VERSION:
@@ -282,14 +287,14 @@ def _check_server(connection: psycopg.Connection[Any], where: str) -> None:
     if encoding != "UTF8":
         raise ConfigError(
             f"{where} has the encoding {encoding}.",
-            remedy="Create it again: createdb --encoding=UTF8 --template=template0",
+            remedy="Create another one: createdb --encoding=UTF8 --template=template0",
         )
 
 
 @contextlib.contextmanager
 def _locked(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """Keep other processes from migrating; wait for one that does."""
-    connection.execute("SET lock_timeout = '60s'")
+    connection.execute(f"SET lock_timeout = {_milliseconds(MIGRATION_LOCK_TIMEOUT_SECONDS)}")
     connection.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_SPACE, MIGRATION_LOCK))
     try:
         yield
@@ -305,6 +310,21 @@ def _apply_migrations(connection: psycopg.Connection[Any], where: str, clock: Cl
         connection.execute(
             "CREATE TABLE migrations (number bigint PRIMARY KEY, checksum text NOT NULL, at bigint NOT NULL)"
         )
+    for migration in _find_pending(connection, where):
+        with connection.transaction():
+            connection.execute(migration.sql, prepare=False)
+            connection.execute(
+                "INSERT INTO migrations (number, checksum, at) VALUES (%s, %s, %s)",
+                (migration.number, migration.checksum, clock()),
+            )
+
+
+def _find_pending(connection: psycopg.Connection[Any], where: str) -> list[Migration]:
+    """Return the migrations that a database does not have yet.
+
+    Raises:
+        ConfigError: it has others.
+    """
     known = read_migrations()
     applied = _read_applied(connection)
     if len(applied) > len(known):
@@ -317,10 +337,4 @@ def _apply_migrations(connection: psycopg.Connection[Any], where: str, clock: Cl
                 f"{where} was made with another {migration.name}.",
                 remedy="Use the Moongate that made it, or restore a backup.",
             )
-    for migration in known[len(applied) :]:
-        with connection.transaction():
-            connection.execute(migration.sql, prepare=False)
-            connection.execute(
-                "INSERT INTO migrations (number, checksum, at) VALUES (%s, %s, %s)",
-                (migration.number, migration.checksum, clock()),
-            )
+    return known[len(applied) :]

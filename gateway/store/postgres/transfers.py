@@ -11,6 +11,7 @@ import psycopg
 from gateway.errors import Unavailable
 from gateway.store.postgres import opening
 from gateway.store.postgres.failures import translate_error
+from gateway.store.postgres.faults import describe_server, first_line
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ class Transfers:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._where = opening.describe_server(url)
+        self._where = describe_server(url)
         self._idle: list[psycopg.Connection[Any]] = []
         self._lock = threading.Lock()
         self._is_closed = False
@@ -42,7 +43,7 @@ class Transfers:
             told = translate_error(error, self._where)
             if told is error:
                 told = Unavailable(
-                    f"{self._where} refused a file: {opening.first_line(error)}.", remedy="Look at the server, or wait."
+                    f"{self._where} refused a file: {first_line(error)}.", remedy="Look at the server, or wait."
                 )
             raise told from error
 

@@ -1,0 +1,133 @@
+"""What is wrong with a server that cannot be used from the start, and what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import conninfo
+
+from gateway.errors import ConfigError, GatewayError, Unavailable
+
+#: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
+_FORM = "Write postgresql://user@host:5432/database, and encode special characters in it, such as @ as %40."
+
+
+class _Fault(NamedTuple):
+    #: what the server or libpq says about it
+    said: re.Pattern[str]
+    #: what it means; it takes the name of the database
+    what: str
+    remedy: str
+    #: whether it may go away by itself, so that it is worth trying again
+    passes: bool = False
+
+
+def _fault(said: str, what: str, remedy: str, *, passes: bool = False) -> _Fault:
+    return _Fault(re.compile(said), what, remedy, passes)
+
+
+_FAULTS = (
+    _fault(
+        "password authentication failed|no password supplied|empty password",
+        "{where} does not accept the password",
+        "Correct it in store.url, or in the file that store.password_file names.",
+    ),
+    _fault(
+        'database "[^"]*" does not exist',
+        "the server does not have {where}",
+        "Create it, for example: createdb moongate",
+    ),
+    _fault('role "[^"]*" does not exist', "{where} does not know the user of store.url", "Create it with createuser."),
+    _fault(
+        "no pg_hba.conf entry|pg_hba.conf rejects",
+        "{where} refuses this machine or user",
+        "Allow it in pg_hba.conf of the server: it may ask for TLS, see sslmode.",
+    ),
+    _fault(
+        "certificate|SSL|TLS",
+        "cannot connect to {where} safely",
+        "Correct sslmode and sslrootcert in store.url.",
+    ),
+    _fault("invalid .*value|bad value", "a part of the URL of {where} is wrong", _FORM),
+    _fault(
+        "too many clients|too many connections|remaining connection slots",
+        "{where} has no free connection",
+        "Raise max_connections of the server, or connect through pgbouncer.",
+        passes=True,
+    ),
+    _fault(
+        "lock timeout",
+        "another member keeps {where} busy",
+        "Look what it does there; it may be migrating the schema. Then start again.",
+        passes=True,
+    ),
+)
+_UNREACHABLE = _fault("", "cannot use {where}", "Start the server, or correct store.url.", passes=True)
+
+
+def describe_server(url: str) -> str:
+    """Return which database a URL names, without its password."""
+    try:
+        found = conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return "the database of store.url"
+    host, port = found.get("host") or found.get("hostaddr") or "localhost", str(found.get("port") or "").strip(",")
+    return f"the database {found.get('dbname') or found.get('user') or ''!s} at {host}{f':{port}' if port else ''}"
+
+
+def check_url(url: str) -> None:
+    """Check that a URL can be read. What libpq says about one may have the password in it, and is not repeated.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        found = conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        said = first_line(error).partition(': "')[0]
+        raise ConfigError(f"store.url: this is not the URL of a PostgreSQL database: {said}.", remedy=_FORM) from None
+    authority, _, rest = url.partition("?")[0].partition("://")[2].partition("/")
+    if url.startswith("postgres") and (authority.count("@") > 1 or "@" in rest):
+        raise ConfigError("store.url: the password, or another part, has a bare @ or /.", remedy=_FORM)
+    if not all(port.isascii() and port.isdigit() and int(port) < 65536 for port in _list_ports(found)):
+        raise ConfigError("store.url: the port is no number from 1 to 65535.", remedy=_FORM)
+
+
+def _list_ports(found: Mapping[str, Any]) -> list[str]:
+    return [port for port in str(found.get("port") or "").split(",") if port]
+
+
+@contextlib.contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Say what is wrong, and what to do, if the database cannot be used.
+
+    Raises:
+        ConfigError: somebody must do something.
+        Unavailable: it may pass by itself.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _explain_failure(error, describe_server(url)) from error
+
+
+def _explain_failure(error: psycopg.Error, where: str) -> GatewayError:
+    said = first_line(error)
+    fault = next((fault for fault in _FAULTS if fault.said.search(said)), _UNREACHABLE)
+    kind = Unavailable if fault.passes else ConfigError
+    return kind(f"{fault.what.format(where=where)}: {said}.", remedy=fault.remedy)
+
+
+def explain_loss(error: psycopg.Error, where: str) -> Unavailable:
+    """Return the error to raise when a server that was in use cannot be used."""
+    return Unavailable(f"{where} cannot be used: {first_line(error)}.", remedy="Look at the server, or wait.")
+
+
+def first_line(error: psycopg.Error) -> str:
+    """Return the first line of an error, without a full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[0].removesuffix(".")

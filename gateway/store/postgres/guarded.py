@@ -1,0 +1,57 @@
+"""A connection that waits for nothing for ever: not for a statement that takes too long, nor for a silent server."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+
+from gateway.store.sql.readers import TimeLimit
+
+#: seconds between two looks at the limits of a statement
+LIMIT_CHECK_SECONDS = 0.05
+#: seconds in which a server must end a statement that it is asked to end; then its connection is closed
+CANCEL_GRACE_SECONDS = 2.0
+
+RV = TypeVar("RV")
+
+
+class GuardedConnection(psycopg.Connection[Any]):
+    """Ends what runs on it when a limit is reached, whatever the server does."""
+
+    #: seconds that one statement may take
+    max_statement_seconds: float = float("inf")
+    #: until when the read that uses the connection may go on
+    limit: TimeLimit | None = None
+
+    def wait(self, gen: PQGen[RV], interval: float = LIMIT_CHECK_SECONDS, *rest: Any, **options: Any) -> RV:
+        """Let psycopg wait for the server: https://www.psycopg.org/psycopg3/docs/api/connections.html.
+
+        Args:
+            rest, options: what some versions of it also take.
+        """
+        return super().wait(self._guard(gen), min(interval, LIMIT_CHECK_SECONDS), *rest, **options)
+
+    def _guard(self, gen: PQGen[RV]) -> PQGen[RV]:
+        """Do what another generator does, and look at the limits each time the server has said something or nothing."""
+        until = time.monotonic() + self.max_statement_seconds
+        is_cancelled = False
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not is_cancelled and self.limit is not None and self.limit.is_reached():
+                    is_cancelled = True
+                    with contextlib.suppress(psycopg.Error):
+                        self.cancel_safe(timeout=CANCEL_GRACE_SECONDS)
+                    until = time.monotonic() + CANCEL_GRACE_SECONDS
+                if time.monotonic() > until:
+                    self.close()
+                    raise psycopg.OperationalError("the server has not answered in time")
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            result: RV = done.value
+            return result

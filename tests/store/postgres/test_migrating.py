@@ -1,0 +1,68 @@
+"""Several processes start at once on a new database, and one of them migrates it."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+
+import psycopg
+import pytest
+
+from gateway.domain.times import wall_clock
+from gateway.errors import Unavailable
+from gateway.store.postgres import opening
+from harness.waiting import PATIENCE
+from tests.support import postgres
+
+PREPARE = "import sys; from gateway.store.postgres import opening; opening.prepare_database(sys.argv[1], lambda: 0)"
+
+
+@pytest.fixture
+def empty_url() -> str:
+    server = postgres.shared_server()
+    server.drop_database("empty")
+    return server.create_database("empty")
+
+
+def test_processes_that_start_together_migrate_once(empty_url: str) -> None:
+    starting = [
+        subprocess.Popen([sys.executable, "-c", PREPARE, empty_url], stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+
+    said = [process.communicate(timeout=PATIENCE)[1] for process in starting]
+
+    assert [process.returncode for process in starting] == [0] * len(starting), said
+    assert count_migrations(empty_url) == len(opening.read_migrations())
+
+
+def test_a_migration_waits_for_another_one_and_then_says_so(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "MIGRATION_LOCK_TIMEOUT_SECONDS", 0.1)
+    with psycopg.connect(empty_url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s, %s)", (opening.LOCK_SPACE, opening.MIGRATION_LOCK))
+
+        with pytest.raises(Unavailable, match="another member keeps the database empty"):
+            opening.prepare_database(empty_url, wall_clock)
+
+    opening.prepare_database(empty_url, wall_clock)
+
+
+def test_a_migration_that_fails_changes_nothing(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening.prepare_database(empty_url, wall_clock)
+    known = opening.read_migrations()
+    broken = opening.Migration(len(known) + 1, "broken.sql", "CREATE TABLE half (n bigint); SELECT * FROM nowhere")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "read_migrations", lambda: [*known, broken])
+        with pytest.raises(Exception, match="nowhere"):
+            opening.prepare_database(empty_url, wall_clock)
+
+    with contextlib.closing(psycopg.connect(empty_url)) as connection:
+        assert connection.execute("SELECT to_regclass('moongate.half')").fetchone() == (None,)
+    assert count_migrations(empty_url) == len(known)
+
+
+def count_migrations(url: str) -> int:
+    with contextlib.closing(psycopg.connect(url)) as connection:
+        return len(connection.execute("SELECT * FROM moongate.migrations").fetchall())
