@@ -53,7 +53,13 @@ def _decode_text(data: bytes) -> str:
 
 def _decode_number(data: bytes) -> int | float:
     """Read what PostgreSQL makes of sums and averages."""
-    return float(data) if b"." in data or b"N" in data else int(data)
+    return int(data) if data.lstrip(b"-").isdigit() else float(data)
+
+
+def _encode_number(number: int) -> bytes:
+    if not -(1 << 63) <= number < 1 << 63:
+        raise OverflowError(f"{number.bit_length()} bits are too many for an integer of the database")
+    return b"%d" % number
 
 
 class _Encoders(dict[type, tuple[int, Callable[[Any], bytes]]]):
@@ -68,7 +74,7 @@ _ENCODERS = _Encoders(
     {
         str: (_UNKNOWN, _encode_text),
         bytes: (_UNKNOWN, lambda value: _encode_text(value.decode())),  # the text that they encode: no column has bytes
-        int: (_BIGINT, lambda value: b"%d" % value),
+        int: (_BIGINT, _encode_number),
         float: (_DOUBLE, lambda value: repr(value).encode()),
     }
 )
