@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import psycopg
 from psycopg import errors
@@ -17,6 +16,7 @@ from gateway.store.moving.tables import MESSAGES_TABLE, Table, list_names
 from gateway.store.postgres import opening
 from gateway.store.postgres.connection import PostgresConnection
 from gateway.store.postgres.faults import describe_server, explained, first_line
+from gateway.store.postgres.guarded import GuardedConnection
 from gateway.store.postgres.words import make_vector
 
 #: the types of PostgreSQL by those of SQLite
@@ -26,7 +26,7 @@ _SERVER_TYPES = {"INTEGER": "int8", "TEXT": "text", "REAL": "float8"}
 class PostgresSide(Side):
     """`Side` of a database on a server."""
 
-    def __init__(self, url: str, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, url: str, connection: GuardedConnection) -> None:
         self.shown = describe_server(url)
         self.remedy = f"Use an empty database, or delete what is there: DROP SCHEMA {opening.SCHEMA} CASCADE;"
         self.connection = PostgresConnection(connection)

@@ -15,15 +15,20 @@ from __future__ import annotations
 import contextlib
 import re
 import selectors
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from psycopg import errors
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
+from gateway.store.postgres.guarded import CANCEL_GRACE_SECONDS, LIMIT_CHECK_SECONDS, GuardedConnection, StatementWatch
 from gateway.store.postgres.statements import repeat_values, translate
+
+if TYPE_CHECKING:
+    from gateway.store.sql.transaction import Rows
 
 #: statements after which the server gets them, to work on them while there come more
 STATEMENTS_SENT_TOGETHER = 8
@@ -163,6 +168,42 @@ class PostgresRows:
         """Do nothing: the rows are in memory, and may be used later."""
 
 
+class StreamedRows:
+    """The rows of a statement that come one by one, as they are asked for."""
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self._rows = rows
+        #: rows that had to be fetched before they were asked for
+        self._fetched: deque[Any] = deque()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return self._fetched.popleft() if self._fetched else next(self._rows)
+
+    def fetch_rest(self) -> None:
+        """Take all rows into memory: the connection is needed for another statement."""
+        self._fetched.extend(self._rows)
+
+    @property
+    def get(self) -> Any:
+        """The value of a first row with one column; the first row if it has several; None if there is no row."""
+        row = self.fetchone()
+        return row if row is None or len(row) > 1 else row[0]
+
+    def fetchone(self) -> Any:
+        return next(self, None)
+
+    def fetchall(self) -> list[Any]:
+        return list(self)
+
+    def close(self, force: bool = False, /) -> None:
+        """End the statement; the server sends no more rows."""
+        if isinstance(self._rows, Generator):
+            self._rows.close()
+
+
 class _Key(NamedTuple):
     """What a prepared statement is found by."""
 
@@ -174,12 +215,14 @@ class _Key(NamedTuple):
 class PostgresConnection:
     """`Connection` of the shared statements. Use from one thread."""
 
-    def __init__(self, psycopg_connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, psycopg_connection: GuardedConnection) -> None:
         self.psycopg = psycopg_connection
         self._libpq = psycopg_connection.pgconn
         self._libpq.enter_pipeline_mode()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._libpq.socket, selectors.EVENT_READ)
+        self._watch = StatementWatch(psycopg_connection)
+        self._streamed: StreamedRows | None = None
         self._prepared: dict[_Key, _Prepared] = {}
         #: what was sent and not answered yet: the key of a statement to prepare; the rows of one to run
         self._unanswered: list[_Key | PostgresRows] = []
@@ -199,6 +242,18 @@ class PostgresConnection:
             bindings = [bindings[name] for name in translated.names]
         self._writes += translated.writes
         return self._send(translated.text, bindings or ())
+
+    def stream(self, statement: str, bindings: Any = None, /) -> Rows:
+        """Run a statement whose rows may be too large for the memory together.
+
+        In a transaction they are taken at once: to end a statement early would end the transaction.
+        """
+        self.settle()
+        if self.psycopg.info.transaction_status is TransactionStatus.INTRANS:
+            return self.execute(statement, bindings)
+        self._prepare_to_send()
+        self._streamed = StreamedRows(self._stream_rows(translate(statement).text, bindings or ()))
+        return self._streamed
 
     def executemany(self, statement: str, bindings: Iterable[Any], /) -> None:
         """Run a statement that returns no rows once for each set of bindings, together with the next one."""
@@ -249,17 +304,49 @@ class PostgresConnection:
             with contextlib.suppress(psycopg.Error):  # it is broken: the next statement says so
                 self._libpq.enter_pipeline_mode()
 
+    def _prepare_to_send(self) -> None:
+        """Do what is necessary before the next statement.
+
+        Raises:
+            TimedOut, Unavailable: the read has reached its limit.
+        """
+        if self._streamed is not None:
+            streamed, self._streamed = self._streamed, None
+            streamed.fetch_rest()
+        if self.psycopg.limit is not None:
+            self.psycopg.limit.check()
+
+    def _stream_rows(self, text: str, values: Sequence[Any]) -> Iterator[Any]:
+        types, encoded = _encode_values(values, is_typed=True)
+        prepared = _Prepared(b"")
+        with self.lend():
+            try:
+                self._libpq.send_query_params(text.encode(), encoded, types)
+                self._libpq.set_single_row_mode()
+                self._watch = StatementWatch(self.psycopg)
+                self._flush()
+                while (answer := self._receive()) is not None:
+                    if answer.status in _FAILED:
+                        raise errors.error_from_result(answer)
+                    rows = PostgresRows(self.settle, prepared)
+                    rows.take(answer)
+                    yield from rows
+                    self._watch = StatementWatch(self.psycopg)
+            finally:
+                self._end_stream()
+
+    def _end_stream(self) -> None:
+        """Let the server send no more rows, and leave those that are on their way."""
+        with contextlib.suppress(psycopg.Error):
+            if self.psycopg.info.transaction_status is TransactionStatus.ACTIVE:
+                self.psycopg.cancel_safe(timeout=CANCEL_GRACE_SECONDS)
+                self._watch = StatementWatch(self.psycopg)
+            while self._receive() is not None:
+                pass
+
     def _send(self, text: str, values: Sequence[Any], *, is_typed: bool = True) -> PostgresRows:
-        types: list[int] = []
-        encoded: list[bytes | None] = []
-        for value in values:
-            if value is None:
-                types.append(_UNKNOWN)
-                encoded.append(None)
-            else:
-                kind, encode = _ENCODERS[type(value)]
-                types.append(kind if is_typed else _UNKNOWN)
-                encoded.append(encode(value))
+        self._prepare_to_send()
+        types, encoded = _encode_values(values, is_typed=is_typed)
         key = _Key(text, tuple(types))
         prepared = self._prepared.get(key)
         if prepared is None:
@@ -276,6 +363,7 @@ class PostgresConnection:
 
     def _wait(self, unanswered: Sequence[_Key | PostgresRows]) -> None:
         failed: PGresult | None = None
+        self._watch = StatementWatch(self.psycopg)
         try:
             self._libpq.pipeline_sync()
             self._flush()
@@ -301,18 +389,38 @@ class PostgresConnection:
     def _flush(self) -> None:
         while self._libpq.flush():  # the server's buffer is full
             self._selector.modify(self._libpq.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            self._selector.select()
+            self._wait_a_little()
             self._selector.modify(self._libpq.socket, selectors.EVENT_READ)
             self._libpq.consume_input()
 
     def _receive(self) -> PGresult | None:
         while self._libpq.is_busy():
-            self._selector.select()
+            self._wait_a_little()
             self._libpq.consume_input()
         return self._libpq.get_result()
+
+    def _wait_a_little(self) -> None:
+        """Wait for the server to say something, and look at the limits."""
+        self._selector.select(LIMIT_CHECK_SECONDS)
+        self._watch.look()
 
     def _count_changes(self, answer: PGresult) -> None:
         if (answer.command_status or b"SELECT").startswith(b"SELECT"):
             return
         self._changes = answer.command_tuples or 0
         self._total_changes += self._changes
+
+
+def _encode_values(values: Sequence[Any], *, is_typed: bool) -> tuple[list[int], list[bytes | None]]:
+    """Return the types of parameters, and how they are sent."""
+    types: list[int] = []
+    encoded: list[bytes | None] = []
+    for value in values:
+        if value is None:
+            types.append(_UNKNOWN)
+            encoded.append(None)
+        else:
+            kind, encode = _ENCODERS[type(value)]
+            types.append(kind if is_typed else _UNKNOWN)
+            encoded.append(encode(value))
+    return types, encoded

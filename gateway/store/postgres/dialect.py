@@ -7,9 +7,9 @@ from typing import Any
 
 from gateway.domain.delivery import WEBHOOK_KIND
 from gateway.store.postgres import words
-from gateway.store.postgres.connection import PostgresRows
+from gateway.store.postgres.connection import PostgresConnection, PostgresRows
 from gateway.store.sql.dialect import Dialect
-from gateway.store.sql.transaction import Connection
+from gateway.store.sql.transaction import Connection, Rows
 
 _TARGETS = "json_document(spec) -> 'deliver'"
 
@@ -29,6 +29,11 @@ def _count_writes(connection: Connection) -> int:
     return count
 
 
+def _stream(connection: Connection, statement: str, bindings: Any) -> Rows:
+    assert isinstance(connection, PostgresConnection)
+    return connection.stream(statement, bindings)
+
+
 POSTGRES = Dialect(
     last_change="SELECT max(seq) FROM changes",
     database_size="SELECT pg_database_size(current_database())",
@@ -44,6 +49,7 @@ ORDER BY schedules.seq LIMIT ?
     takes_place="(status = 'running' OR dispatched = 1)",
     not_dispatched=" AND dispatched = 0",
     on_this_host=" AND host = current_setting('moongate.host')",
+    stream=_stream,
     insert=_insert,
     update=_update,
     count_writes=_count_writes,

@@ -37,21 +37,38 @@ class GuardedConnection(psycopg.Connection[Any]):
 
     def _guard(self, gen: PQGen[RV]) -> PQGen[RV]:
         """Do what another generator does, and look at the limits each time the server has said something or nothing."""
-        until = time.monotonic() + self.max_statement_seconds
-        is_cancelled = False
+        watch = StatementWatch(self)
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted
-                if not is_cancelled and self.limit is not None and self.limit.is_reached():
-                    is_cancelled = True
-                    with contextlib.suppress(psycopg.Error):
-                        self.cancel_safe(timeout=CANCEL_GRACE_SECONDS)
-                    until = time.monotonic() + CANCEL_GRACE_SECONDS
-                if time.monotonic() > until:
-                    self.close()
-                    raise psycopg.OperationalError("the server has not answered in time")
+                watch.look()
                 wanted = gen.send(ready)
         except StopIteration as done:
             result: RV = done.value
             return result
+
+
+class StatementWatch:
+    """Watches over one statement, from its beginning."""
+
+    def __init__(self, connection: GuardedConnection) -> None:
+        self._connection = connection
+        self._until = time.monotonic() + connection.max_statement_seconds
+        self._is_cancelled = False
+
+    def look(self) -> None:
+        """Ask the server to end the statement if a limit is reached.
+
+        Raises:
+            psycopg.OperationalError: it has been silent for too long; the connection is closed.
+        """
+        connection = self._connection
+        if not self._is_cancelled and connection.limit is not None and connection.limit.is_reached():
+            self._is_cancelled = True
+            with contextlib.suppress(psycopg.Error):
+                connection.cancel_safe(timeout=CANCEL_GRACE_SECONDS)
+            self._until = time.monotonic() + CANCEL_GRACE_SECONDS
+        if time.monotonic() > self._until:
+            connection.close()
+            raise psycopg.OperationalError("the server has not answered in time")

@@ -193,7 +193,7 @@ def share_use(connection: psycopg.Connection[Any], where: str) -> None:
     _require_no_mark(connection, where)
 
 
-def open_alone(url: str) -> psycopg.Connection[Any]:
+def open_alone(url: str) -> GuardedConnection:
     """Open a connection for a copy of the store: nobody else uses the store as long as it lasts.
 
     Raises:

@@ -10,7 +10,7 @@ from gateway.domain.search import SearchHit, SearchQuery, SearchTerm
 
 if TYPE_CHECKING:
     from gateway.domain.session import Message
-    from gateway.store.sql.transaction import Connection, Reader, Transaction
+    from gateway.store.sql.transaction import Connection, Reader, Rows, Transaction
 
 
 class Dialect(NamedTuple):
@@ -30,6 +30,8 @@ class Dialect(NamedTuple):
     not_dispatched: str
     #: follows the conditions of a workspace: whether it is on this host
     on_this_host: str
+    #: runs a statement whose rows are read one by one: together they may be too large for the memory
+    stream: Callable[[Connection, str, Any], Rows]
     #: runs a statement that inserts one row; returns its `seq`
     insert: Callable[[Connection, str, Any], int]
     #: runs a statement that updates one row; returns a function that tells whether the row was there

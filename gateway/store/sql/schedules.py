@@ -267,7 +267,7 @@ def get_schedule(reader: Reader, schedule_id: str) -> Schedule:
 
 def list_schedules(reader: Reader, page: Page) -> list[Schedule]:
     before = page.before if page.before is not None else 1 << 62
-    rows = reader.execute(
+    rows = reader.stream(
         f"{_SELECT_SCHEDULE} WHERE schedules.seq < ? ORDER BY schedules.seq DESC LIMIT ?", (before, page.limit)
     )
     return _decode_schedules(reader, LimitedRows(rows, page.max_bytes, lambda row: len(row[2])))
@@ -284,7 +284,7 @@ def list_schedule_ids(reader: Reader, label: str, limit: int) -> list[str]:
 
 def check_schedules(reader: Reader) -> None:
     """Find the schedules that cannot be read, before they are due."""
-    rows = reader.execute(_SELECT_SCHEDULE)
+    rows = reader.stream(_SELECT_SCHEDULE)
     # The schedules themselves are not kept: together they may be large.
     decode_rows(reader, RowKind.SCHEDULE, rows, lambda row: bool(_decode_schedule(row)), lambda row: (row[1],))
 

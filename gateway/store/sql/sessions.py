@@ -350,7 +350,7 @@ def _list_conditions(which: SessionFilter) -> tuple[str, list[str]]:
 def read_history(
     reader: Reader, key: str, limit: int, before: int | None = None, max_bytes: int = MAX_HISTORY_BYTES
 ) -> list[Message]:
-    rows = reader.execute(
+    rows = reader.stream(
         "SELECT id, role, content, at, run, n, refused, files FROM transcript"
         " WHERE session = ? AND n < ? ORDER BY n DESC LIMIT ?",
         (key, before if before is not None else 1 << 62, limit),

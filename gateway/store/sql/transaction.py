@@ -87,6 +87,12 @@ class Reader:
         self._cursors.append(weakref.ref(cursor))
         return cursor
 
+    def stream(self, statement: str, bindings: Bindings | None = None) -> Rows:
+        """Run a statement whose rows may be too large for the memory together. Read them before the next statement."""
+        rows = self.dialect.stream(self.connection, statement, bindings)
+        self._cursors.append(weakref.ref(rows))
+        return rows
+
     def close_cursors(self) -> None:
         """Reset the statements whose rows were not all read.
 

@@ -11,7 +11,7 @@ from gateway.store.sqlite import search
 
 if TYPE_CHECKING:
     from gateway.domain.session import Message
-    from gateway.store.sql.transaction import Connection, Transaction
+    from gateway.store.sql.transaction import Connection, Rows, Transaction
 
 SCHEDULED_WEBHOOKS = f"""
 SELECT schedules.id, coalesce(json_extract(spec, '$.name'), ''), json_extract(target.value, '$.address')
@@ -36,6 +36,11 @@ def _update(connection: Connection, statement: str, bindings: Any) -> Callable[[
     return lambda: is_found
 
 
+def _stream(connection: Connection, statement: str, bindings: Any) -> Rows:
+    """Do what is done with each statement: SQLite makes a row when it is asked for."""
+    return connection.execute(statement, bindings)
+
+
 def _index_messages(tx: Transaction, session: str, first: int, said: Sequence[Message]) -> None:
     """Do nothing: triggers index each message."""
 
@@ -48,6 +53,7 @@ SQLITE = Dialect(
     takes_place="status = 'running'",
     not_dispatched="",
     on_this_host="",
+    stream=_stream,
     insert=_insert,
     update=_update,
     count_writes=lambda connection: connection.total_changes(),
