@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import select
 from collections.abc import Iterator
 
 import psycopg
 from psycopg import errors
 
+from gateway.errors import Unavailable
 from gateway.store.postgres import opening
 from gateway.store.postgres.connection import PostgresConnection
+from gateway.store.postgres.faults import describe_server, explain_loss
 from gateway.store.sql.readers import TimeLimit
 
 
@@ -18,42 +21,66 @@ class PostgresReadConnection:
 
     def __init__(self, url: str, host: str, timeout_seconds: float) -> None:
         self._url = url
-        self._host = host
-        self._timeout_seconds = timeout_seconds
+        self._connector = opening.Connector(url, timeout_seconds, host)
         self._connection: PostgresConnection | None = None
+        self._limit: TimeLimit | None = None
 
     @property
     def connection(self) -> PostgresConnection:
         """The connection.
 
         Raises:
-            psycopg.Error: there is none, and none can be made.
+            Unavailable: there is none, and none can be made.
         """
-        if self._connection is None or self._connection.psycopg.broken:
-            self._connection = None
-            made = opening.connect(self._url, timeout_seconds=self._timeout_seconds, host=self._host)
-            made.execute("SET default_transaction_read_only = on")
-            self._connection = PostgresConnection(made)
+        if self._connection is None or _is_lost(self._connection):
+            self.close()
+            self._connection = self._connect()
+        self._connection.psycopg.limit = self._limit
         return self._connection
+
+    def _connect(self) -> PostgresConnection:
+        try:
+            made = self._connector.connect()
+            made.execute("SET default_transaction_read_only = on")
+        except psycopg.Error as error:
+            raise explain_loss(error, describe_server(self._url)) from error
+        return PostgresConnection(made)
 
     @contextlib.contextmanager
     def limited(self, limit: TimeLimit) -> Iterator[None]:
-        """Let the server end a statement that takes too long.
+        """End the statements that are still running when a limit is reached.
 
         Raises:
             TimedOut, Unavailable: a statement was ended.
         """
+        self._limit = limit
         try:
             yield
-        except errors.QueryCanceled:
-            raise limit.explain_end() from None
+        except (errors.QueryCanceled, Unavailable):
+            if limit.is_reached():
+                raise limit.explain_end() from None
+            raise
 
     def interrupt(self) -> None:
-        """Ask the server to end the statement that is running now."""
-        if self._connection is not None:
-            with contextlib.suppress(psycopg.Error):
-                self._connection.psycopg.cancel_safe(timeout=1.0)
+        """Do nothing: the connection looks at its limit all the time."""
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
+
+
+def _is_lost(connection: PostgresConnection) -> bool:
+    """Return whether a connection that was not in use is no more: the server may have been restarted meanwhile."""
+    if connection.psycopg.closed:
+        return True
+    connection.psycopg.limit = None
+    waiting = select.poll()
+    waiting.register(connection.psycopg.fileno(), select.POLLIN)
+    if not waiting.poll(0):
+        return False
+    try:  # the server has said something, perhaps that it ends
+        connection.execute("SELECT 1").fetchone()
+    except psycopg.Error:
+        return True
+    return False
