@@ -6,7 +6,7 @@ https://www.postgresql.org/docs/current/sql-notify.html
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import socket
 import threading
 from collections.abc import Callable
@@ -19,20 +19,18 @@ from gateway.store.postgres import opening
 COMMIT_CHANNEL = "moongate_commits"
 #: seconds after which a connection without news is looked at: it may be broken
 CHECK_SECONDS = 2.0
-#: seconds between two tries to connect again
-RECONNECT_PAUSE_SECONDS = 0.5
 
 
 class CommitListener:
     """A thread with a connection that listens. After each break it counts one commit more: it may have missed some."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, own_name: str) -> None:
+        """Args: own_name: what the own commits are told with; they are not counted."""
         self._url = url
+        self._own_name = own_name
         #: a number that changes when another process has committed
         self.count = 0
-        #: the process of the server that writes for us
-        self.own_writer = 0
-        #: called on the listener's thread after each change of `count`
+        #: called on the listener's thread after each change of `count`; it must raise nothing
         self.on_commit: Callable[[], None] | None = None
         self._closed = threading.Event()
         #: what is sent here wakes the thread
@@ -52,17 +50,21 @@ class CommitListener:
         while not self._closed.is_set():
             with contextlib.suppress(psycopg.Error):
                 self._listen()
-            self._closed.wait(RECONNECT_PAUSE_SECONDS)
+            self._closed.wait(opening.CONNECT_RETRY_SECONDS)
 
     def _listen(self) -> None:
         made = opening.connect(self._url, timeout_seconds=opening.SILENCE_TIMEOUT_SECONDS)
-        with contextlib.closing(made) as connection:
+        # no select(): it fails in a process with many open files
+        with contextlib.closing(made) as connection, selectors.DefaultSelector() as waiting:
             connection.execute(f"LISTEN {COMMIT_CHANNEL}")
             self._count_one()
+            waiting.register(connection.fileno(), selectors.EVENT_READ)
+            waiting.register(self._woken, selectors.EVENT_READ)
             while not self._closed.is_set():
-                select.select([connection.fileno(), self._woken.fileno()], [], [], CHECK_SECONDS)
+                if not waiting.select(CHECK_SECONDS):
+                    connection.execute("SELECT 1")
                 for told in connection.notifies(timeout=0):
-                    if told.payload != str(self.own_writer):
+                    if told.payload != self._own_name:
                         self._count_one()
 
     def _count_one(self) -> None:

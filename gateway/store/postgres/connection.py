@@ -158,6 +158,11 @@ class PostgresRows:
     def fetchall(self) -> list[Any]:
         return list(self)
 
+    @property
+    def command_status(self) -> bytes | None:
+        """What the server says that it has done."""
+        return None if self._answer is None else self._answer.command_status
+
     def count_changes(self) -> int:
         """Return how many rows the statement wrote."""
         if self._answer is None:

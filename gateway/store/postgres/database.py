@@ -8,34 +8,47 @@ numbers of the changes feed have no gap and become visible in their order.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import psycopg
+from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from gateway.domain.budget import CalendarDays
+from gateway.domain.event import Change
 from gateway.domain.times import Clock, wall_clock
+from gateway.errors import Unavailable
 from gateway.store.postgres import opening
 from gateway.store.postgres.commit_listener import COMMIT_CHANNEL, CommitListener
 from gateway.store.postgres.connection import PostgresConnection
 from gateway.store.postgres.dialect import POSTGRES
 from gateway.store.postgres.failures import translate_error
-from gateway.store.postgres.faults import describe_server
+from gateway.store.postgres.faults import describe_server, explained
 from gateway.store.postgres.readers import PostgresReadConnection
 from gateway.store.sql.database import HOUSEKEEPING_READ_TIMEOUT_SECONDS, Database
 from gateway.store.sql.dialect import Dialect
 from gateway.store.sql.transaction import Beginning, StoreLimits, Transaction
 
 _TAKE_LOCK = f"SELECT pg_advisory_xact_lock({opening.LOCK_SPACE}, {opening.WRITE_LOCK})"
-#: returns the time of the server in milliseconds, which is the same for all its users, the number of the transaction,
-#: and that of the last change
+#: returns the time of the server in milliseconds, which is the same for all its users
+_READ_TIME = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+#: also returns the number of the transaction, whether it can only read, and the number of the last change
 _READ_BEGINNING = (
-    "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_current_xact_id()::text,"
+    f"{_READ_TIME}, pg_current_xact_id()::text, current_setting('transaction_read_only'),"
     f" coalesce(({POSTGRES.last_change}), 0)"
 )
-_TELL = f"SELECT pg_notify('{COMMIT_CHANNEL}', pg_backend_pid()::text)"
+_TELL = f"SELECT pg_notify('{COMMIT_CHANNEL}', ?)"
+#: says what became of a transaction. Only a primary knows it
+_READ_COMMIT_STATUS = """
+SELECT CASE WHEN pg_is_in_recovery() THEN 'in progress' ELSE pg_xact_status(?::xid8) END
+"""
+#: finds a line of the changes feed by all that it says
+_FIND_CHANGE = """
+SELECT 1 FROM changes WHERE seq = ? AND topic = ? AND ref = ? AND state = ? AND agent = ? AND session = ? AND at = ?
+"""
 #: seconds in which a server that was lost during a commit must tell whether it was made, and between two questions
 COMMIT_DOUBT_SECONDS, COMMIT_DOUBT_PAUSE_SECONDS = 15.0, 0.2
 
@@ -56,6 +69,7 @@ class PostgresDatabase(Database):
 
         Raises:
             ConfigError: the server cannot be used.
+            Unavailable: it cannot be reached.
         """
         self._url = url
         self._host = host
@@ -66,13 +80,13 @@ class PostgresDatabase(Database):
         opening.prepare_database(url, clock or wall_clock)
         #: the number of the transaction in progress, and how much the connection had written before it
         self._transaction_number, self._writes_before = "", 0
-        self._commits = CommitListener(url)
-        try:
-            writer = self._connect_writer()
-        except BaseException:
-            self._commits.close()
-            raise
-        super().__init__(writer, self.tell_time, days, limits)
+        #: what tells the own commits from those of others
+        self._name = secrets.token_hex(8)
+        self._connector = opening.Connector(url, opening.WRITE_TIMEOUT_SECONDS, host)
+        with explained(url):
+            self._writer = self._connect_writer()
+        self._commits = CommitListener(url, self._name)
+        super().__init__(self._writer, self.tell_time, days, limits)
 
     def tell_time(self) -> int:
         """Return the time of the server, as far as it is known: in milliseconds since 1970 UTC."""
@@ -93,19 +107,19 @@ class PostgresDatabase(Database):
         """Do nothing: the server's lock is fair, so that nobody starves."""
 
     def _connect_writer(self) -> PostgresConnection:
-        made = opening.connect(self._url, timeout_seconds=opening.WRITE_TIMEOUT_SECONDS, host=self._host)
+        made = self._connector.connect()
         try:
             opening.share_use(made, self._where)
+            self._learn_time(*made.execute(_READ_TIME).fetchall()[0])
         except BaseException:
             made.close()
             raise
-        self._commits.own_writer = made.info.backend_pid
-        self._writer = PostgresConnection(made)
-        return self._writer
+        return PostgresConnection(made)
 
     def _reconnect_writer(self) -> None:
         self._writer.close()
-        self._connection = self._connect_writer()
+        self._writer = self._connect_writer()
+        self._connection = self._writer
 
     def _open_reader(self) -> PostgresReadConnection:
         return PostgresReadConnection(self._url, self._host, HOUSEKEEPING_READ_TIMEOUT_SECONDS)
@@ -113,50 +127,71 @@ class PostgresDatabase(Database):
     def _begin(self) -> Beginning:
         try:
             return self._begin_once()
-        except psycopg.OperationalError:
-            if not self._writer.psycopg.closed:
+        except (psycopg.OperationalError, psycopg.InternalError) as error:
+            if not self._writer.psycopg.closed and not isinstance(error, errors.ReadOnlySqlTransaction):
                 raise
         self._reconnect_writer()  # the server was restarted, or replaced by its replica
         return self._begin_once()
 
     def _begin_once(self) -> Beginning:
         self._writes_before = self._writer.count_writes()
-        before = wall_clock()
         self._writer.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         self._writer.execute(_TAKE_LOCK)
-        now, self._transaction_number, last_change = self._writer.execute(_READ_BEGINNING).fetchone()
+        beginning = self._writer.execute(_READ_BEGINNING).fetchone()
+        now, self._transaction_number, is_read_only, last_change = beginning
+        if is_read_only == "on":
+            raise errors.ReadOnlySqlTransaction("the transaction is read-only")
+        return Beginning(self._learn_time(now), last_change)
+
+    def _learn_time(self, now: int) -> int:
+        """Learn from the server what time it is; return the time to use."""
         if self._given_clock is not None:
-            return Beginning(self._given_clock(), last_change)
-        self._ahead = now - (before + wall_clock()) // 2
-        return Beginning(now, last_change)
+            return self._given_clock()
+        self._ahead = now - wall_clock()
+        return now
 
     def _commit(self, written: Transaction) -> None:
         if written.count_writes() != self._writes_before:
-            self._writer.execute(_TELL)
-        self._writer.execute("COMMIT")
+            self._writer.execute(_TELL, (self._name,))
+        committed = self._writer.execute("COMMIT")
         try:
             self._writer.settle()
         except psycopg.OperationalError:
-            if not self._writer.psycopg.closed or not self._was_committed():
+            if not self._writer.psycopg.closed or not self._was_committed(written.changes):
                 raise
+            return
+        if committed.command_status != b"COMMIT":  # the server answers ROLLBACK if a statement had failed
+            raise errors.InFailedSqlTransaction("a statement of the transaction had failed")
 
-    def _was_committed(self) -> bool:
+    def _was_committed(self, changes: Sequence[Change]) -> bool:
         """Ask whether a commit whose answer was lost was made.
 
         Raises:
-            psycopg.OperationalError: the server does not answer in time, or has been replaced by one that does not know
-                the transaction.
+            psycopg.OperationalError: the server does not answer in time.
         """
         deadline = time.monotonic() + COMMIT_DOUBT_SECONDS
         while True:
-            with contextlib.suppress(psycopg.OperationalError):
+            with contextlib.suppress(psycopg.OperationalError, Unavailable):
                 self._reconnect_writer()
-                state = self._writer.execute("SELECT pg_xact_status(?::xid8)", (self._transaction_number,)).get
-                if state != "in progress":
-                    return bool(state == "committed")
+                status = self._find_commit_status()
+                if status != "in progress":
+                    return status == "committed" and all(self._has_change(change) for change in changes[-1:])
             if time.monotonic() > deadline:
-                raise psycopg.OperationalError("the server was lost during a commit, and does not answer")
+                raise psycopg.OperationalError(
+                    "the server was lost during a commit and does not answer; whether the write was made is not known"
+                )
             time.sleep(COMMIT_DOUBT_PAUSE_SECONDS)
+
+    def _find_commit_status(self) -> Any:
+        try:
+            return self._writer.execute(_READ_COMMIT_STATUS, (self._transaction_number,)).get
+        except errors.InvalidParameterValue:  # nobody has that number: a replica without the commit has taken over
+            return None
+
+    def _has_change(self, change: Change) -> bool:
+        """Return whether a change is stored: a replica that has taken over gives out the same numbers once more."""
+        values = (change.seq, change.topic, change.ref, change.state, change.agent, change.session, change.at)
+        return self._writer.execute(_FIND_CHANGE, values).get is not None
 
     def _roll_back(self) -> None:
         with contextlib.suppress(psycopg.Error):
@@ -174,7 +209,8 @@ class PostgresDatabase(Database):
         return self._writer.psycopg.info.transaction_status is TransactionStatus.INTRANS
 
     def _is_worth_retrying(self, error: Exception) -> bool:
-        return not isinstance(error, psycopg.OperationalError)  # each one would wait that long again
+        # each one would wait that long again
+        return not isinstance(error, psycopg.OperationalError | errors.ReadOnlySqlTransaction)
 
     def _close_writer(self) -> None:
         self._commits.close()

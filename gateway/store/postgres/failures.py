@@ -7,7 +7,7 @@ import psycopg
 from psycopg import errors
 
 from gateway.errors import StorageFull, Unavailable
-from gateway.store.postgres.faults import first_line
+from gateway.store.postgres.faults import explain_loss, first_line
 
 
 def translate_error(error: Exception, where: str) -> Exception:
@@ -24,10 +24,22 @@ def translate_error(error: Exception, where: str) -> Exception:
         return Unavailable(
             f"other members keep {where} busy.", remedy="Look at gateway status --fleet, and at the server."
         )
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not isinstance(
-        error, errors.QueryCanceled
-    ):
-        return Unavailable(f"{where} cannot be used: {first_line(error)}.", remedy="Look at the server, or wait.")
+    if isinstance(error, errors.DataCorrupted | errors.IndexCorrupted):
+        return Unavailable(
+            f"{where} is damaged: {first_line(error)}.", remedy="Stop the gateways, and restore a backup."
+        )
+    if isinstance(error, _UNUSABLE_SERVER):
+        return explain_loss(error, where)
     if isinstance(error, msgspec.DecodeError | ValueError) and not isinstance(error, UnicodeEncodeError):
         return Unavailable(f"{where} has a row that cannot be read: {error}.", remedy="Restore a backup.")
     return error
+
+
+#: errors of the server and of the way to it. The others mean a bug of ours: they are not translated, so that they are
+#: noticed
+_UNUSABLE_SERVER = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    errors.IdleInTransactionSessionTimeout,
+    errors.InternalError_,
+)

@@ -40,7 +40,7 @@ WRITE_LOCK_TIMEOUT_SECONDS, WRITE_TIMEOUT_SECONDS = 15, 60
 #: seconds that one statement of a migration may take, and that a migration waits for another one
 MIGRATION_TIMEOUT_SECONDS, MIGRATION_LOCK_TIMEOUT_SECONDS = 600, 60
 #: seconds after a failure to connect in which nobody tries again
-RECONNECT_PAUSE_SECONDS = 0.5
+CONNECT_RETRY_SECONDS = 0.5
 #: statements that a connection keeps prepared: some are put together from parts
 MAX_PREPARED_STATEMENTS = 500
 
@@ -134,7 +134,7 @@ class Connector:
             return connect(self._url, timeout_seconds=self._timeout_seconds, host=self._host)
         except psycopg.Error as error:
             self._failure = str(error)
-            self._next_try = time.monotonic() + RECONNECT_PAUSE_SECONDS
+            self._next_try = time.monotonic() + CONNECT_RETRY_SECONDS
             raise
 
 

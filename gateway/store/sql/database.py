@@ -164,7 +164,7 @@ class Database(ABC):
         await asyncio.to_thread(self._readers.close)
         await asyncio.to_thread(self._slow_reader.close)
         await asyncio.to_thread(self._housekeeping_reader.close)
-        self._close_writer()
+        await asyncio.to_thread(self._close_writer)
 
     # --- what each database does in its own way -----------------------------------------------
 
