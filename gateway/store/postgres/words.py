@@ -21,14 +21,14 @@ from gateway.domain.search import (
 )
 from gateway.domain.session import Message, Role
 from gateway.domain.unreadable import RowKind
-from gateway.store.sql.excerpts import MATCH_BEGIN, MATCH_END, cut_excerpt
+from gateway.store.sql.excerpts import MATCH_BEGIN, MATCH_END, MAX_INDEXED_CHARACTERS, cut_excerpt
 from gateway.store.sql.transaction import Reader, Transaction
 from gateway.store.sql.unreadable import decode_rows
 
 #: limits of a `tsvector`: https://www.postgresql.org/docs/current/textsearch-limitations.html
-MAX_WORD_BYTES, MAX_POSITION, MAX_POSITIONS_PER_WORD = 2046, 16383, 255
+MAX_ACCENTED_WORD_BYTES, MAX_POSITION, MAX_POSITIONS_PER_ACCENTED_WORD = 2046, 16383, 255
 #: a word with its accents, in a text whose characters are separated
-_WORD_WITH_ACCENTS = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f])*")
+_ACCENTED_WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f])*")
 
 
 def index_messages(tx: Transaction, session: str, first: int, said: Sequence[Message]) -> None:
@@ -43,9 +43,9 @@ def make_vector(content: str) -> str:
     """Return the words of a message with their positions, as PostgreSQL reads them."""
     places: dict[str, list[int]] = {}
     for position, word in enumerate(list_words(content[:MAX_INDEXED_CHARACTERS]), 1):
-        if len(word.encode()) <= MAX_WORD_BYTES:
+        if len(word.encode()) <= MAX_ACCENTED_WORD_BYTES:
             found = places.setdefault(word, [])
-            if len(found) < MAX_POSITIONS_PER_WORD:
+            if len(found) < MAX_POSITIONS_PER_ACCENTED_WORD:
                 found.append(min(position, MAX_POSITION))
     return " ".join(f"'{word}':{','.join(map(str, found))}" for word, found in places.items())
 
@@ -120,7 +120,7 @@ def _decode_hit(row: Sequence[Any], terms: tuple[SearchTerm, ...]) -> SearchHit:
 def mark_matches(content: str, terms: tuple[SearchTerm, ...]) -> str:
     """Return a text with marks around what matches, as FTS5 puts them; its characters are separated."""
     text = separate_characters(content.replace(MATCH_BEGIN, "").replace(MATCH_END, ""))
-    found = [(match.span(), "".join(list_words(match[0]))) for match in _WORD_WITH_ACCENTS.finditer(text)]
+    found = [(match.span(), "".join(list_words(match[0]))) for match in _ACCENTED_WORD.finditer(text)]
     words = [word for _, word in found]
     marked, end = [], 0
     for first, last in _join_overlapping(sorted(_find_phrases(words, terms))):

@@ -15,6 +15,8 @@ from gateway.domain.search import join_characters
 
 #: mark the beginning and the end of a match; shown text never contains them
 MATCH_BEGIN, MATCH_END = "\x02", "\x03"
+#: characters of a message that are indexed; the migrations of SQLite use the same number
+MAX_INDEXED_CHARACTERS = 65536
 #: words of an excerpt, and its characters
 MAX_EXCERPT_WORDS, MAX_EXCERPT_CHARACTERS = 32, 1000
 #: matches of a message that are looked at, from its beginning

@@ -13,7 +13,7 @@ from gateway.domain.page import Page
 from gateway.domain.search import MAX_INDEXED_CHARACTERS, SearchHit, SearchQuery, SearchTerm, separate_characters
 from gateway.domain.session import Role
 from gateway.domain.unreadable import RowKind
-from gateway.store.sql.excerpts import MATCH_BEGIN, MATCH_END, cut_excerpt
+from gateway.store.sql.excerpts import MATCH_BEGIN, MATCH_END, MAX_INDEXED_CHARACTERS, cut_excerpt
 from gateway.store.sql.pieces import Piece
 from gateway.store.sql.transaction import Reader, Transaction
 from gateway.store.sql.unreadable import decode_rows
