@@ -63,7 +63,11 @@ def host_queue(host: str) -> str:
 
 
 def defer_jobs(tx: Transaction, new: Iterable[NewJob]) -> None:
-    """Leave jobs in their queues, in the transaction: they are there when it is committed."""
+    """Leave jobs in their queues, in the transaction: they are there when it is committed.
+
+    Raises:
+        psycopg.Error: the server refuses, or is lost.
+    """
     made = [
         Job(
             id=None,
@@ -77,8 +81,11 @@ def defer_jobs(tx: Transaction, new: Iterable[NewJob]) -> None:
         for job in new
     ]
     connection: Any = tx.connection
-    with connection.lend() as lent:
-        _deferring.job_manager.batch_defer_jobs(made, connection=lent)
+    try:
+        with connection.lend() as lent:
+            _deferring.job_manager.batch_defer_jobs(made, connection=lent)
+    except ConnectorException as error:
+        raise error.__cause__ or error from error  # what the store says about it depends on what it is
 
 
 def apply_schema(connection: psycopg.Connection[Any]) -> None:
