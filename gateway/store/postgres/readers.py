@@ -61,9 +61,6 @@ class PostgresReadConnection:
                 raise limit.explain_end() from None
             raise
 
-    def interrupt(self) -> None:
-        """Do nothing: the connection looks at its limit all the time."""
-
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()

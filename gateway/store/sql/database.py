@@ -98,7 +98,8 @@ class Database(ABC):
 
         Raises:
             StorageFull: the disk is full; nothing was written.
-            Unavailable: the disk refuses the write, or too many operations wait; nothing was written.
+            Unavailable: the disk or the server refuses the write, or too many operations wait; nothing was written,
+                unless the message says that this is not known.
         """
         if self._closed:
             raise Unavailable("the gateway is stopping.")

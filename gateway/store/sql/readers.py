@@ -72,10 +72,6 @@ class ReadConnection(Protocol):
         """End the statements that are still running when a limit is reached, with the error that explains it."""
         ...
 
-    def interrupt(self) -> None:
-        """End the statement that is running now, if any. Any thread may call this."""
-        ...
-
     def close(self) -> None: ...
 
 
@@ -118,8 +114,6 @@ class ReaderPool:
         """End the reads under way, and close the connections. This blocks for a moment."""
         for limit in list(self._limits):
             limit.closing = True
-        for connection in self._connections:
-            connection.interrupt()
         self._threads.shutdown()
         for connection in self._connections:
             connection.close()

@@ -40,8 +40,5 @@ class SqliteReadConnection:
         finally:
             self.connection.set_progress_handler(None)
 
-    def interrupt(self) -> None:
-        """Do nothing: each statement asks often enough whether its limit is reached."""
-
     def close(self) -> None:
         self.connection.close()
