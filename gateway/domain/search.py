@@ -19,8 +19,6 @@ from msgspec import Meta, Struct
 from gateway.domain.session import Role
 from gateway.errors import InvalidRequest
 
-#: characters of a message that are indexed; the migrations of the stores use the same number
-MAX_INDEXED_CHARACTERS = 65536
 #: longest query
 MAX_QUERY_CHARACTERS = 500
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.domain.page import Page
-from gateway.domain.search import MAX_INDEXED_CHARACTERS, SearchHit, SearchQuery, SearchTerm, separate_characters
+from gateway.domain.search import SearchHit, SearchQuery, SearchTerm, separate_characters
 from gateway.domain.session import Role
 from gateway.domain.unreadable import RowKind
 from gateway.store.sql.excerpts import MATCH_BEGIN, MATCH_END, MAX_INDEXED_CHARACTERS, cut_excerpt
