@@ -12,7 +12,6 @@ from typing import Any
 
 from gateway.domain.page import Page
 from gateway.domain.search import (
-    MAX_INDEXED_CHARACTERS,
     SearchHit,
     SearchQuery,
     SearchTerm,
