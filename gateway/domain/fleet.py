@@ -10,6 +10,8 @@ from msgspec import Struct
 LEASE_MILLISECONDS = 45_000
 #: seconds between two renewals of a lease
 LEASE_RENEWAL_SECONDS = 15.0
+#: seconds by which waits are counted: how many took at most so long
+WAIT_BOUNDS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 #: seconds after its last renewal when a node ends its agents by itself: at the end of the lease, their runs begin again
 #: elsewhere
 SELF_FENCE_SECONDS = 35.0
@@ -62,8 +64,28 @@ class AgentQueue(Struct, frozen=True, kw_only=True):
     dispatched: int
     #: runs that wait for their turn, for a free place or for their time
     waiting: int
-    #: milliseconds for which the oldest dispatched run has waited
+    #: milliseconds since the oldest run was dispatched that no worker has begun; 0 if there is none
     oldest_wait: int
+
+
+class WaitTimes(Struct, frozen=True, kw_only=True):
+    """How long the runs that a node has begun were dispatched before."""
+
+    #: how many of them waited at most as long as each of `WAIT_BOUNDS_SECONDS`
+    counts: tuple[int, ...] = (0,) * len(WAIT_BOUNDS_SECONDS)
+    #: how many there are
+    total: int = 0
+    #: the sum of their waits
+    seconds: float = 0.0
+
+
+class Destination(Struct, frozen=True, kw_only=True):
+    """Where a dispatched run may begin."""
+
+    #: the host to which its session is bound; None if any host will do
+    host: str | None
+    #: living nodes that may begin it
+    takers: int
 
 
 class FleetView(Struct, frozen=True, kw_only=True):
@@ -73,3 +95,21 @@ class FleetView(Struct, frozen=True, kw_only=True):
     at: int
     nodes: tuple[NodeView, ...]
     queues: tuple[AgentQueue, ...]
+    #: milliseconds by which that clock is ahead of the clock of the node that looks
+    clock_ahead: int = 0
+    #: milliseconds after which the node that looks heard of the last commit of another node; None if it heard of none
+    commit_lag: int | None = None
+    #: name of the node that looks
+    viewer: str = ""
+    #: of the runs that the node that looks has begun
+    waits: WaitTimes = WaitTimes()
+
+    @property
+    def living_nodes(self) -> tuple[NodeView, ...]:
+        """The nodes that are members now."""
+        return tuple(one for one in self.nodes if one.is_alive)
+
+    @property
+    def leader(self) -> Node | None:
+        """The node that leads; None while none does."""
+        return next((one.node for one in self.nodes if one.leads), None)

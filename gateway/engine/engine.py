@@ -185,7 +185,8 @@ class Engine:
         self.run_batches = RunBatches(store, self.cancel_run, self.retry_run)
         self.unreadable = UnreadableRows(store)
         self.usage = UsageReporter(store, self.agents, days or CalendarDays(), clock)
-        self.queue_status = QueueStatus(store, self.agents, self._current_limits, clock)
+        find_destinations = None if self._fleet is None else self._fleet.find_destinations
+        self.queue_status = QueueStatus(store, self.agents, self._current_limits, clock, find_destinations)
         self._scheduler = Scheduler(store, self.schedules.plan_run, self._submitter.announce_run, clock)
         wake_services = (self._outbox.wake, self._scheduler.wake)
         self._peers = PeerWatch(
@@ -415,6 +416,11 @@ class Engine:
     def _create_channels(self, opened: OpenChannels) -> Channels:
         contexts = make_contexts(opened, store=self._store, engine=self, agents=self.agents, clock=self._clock)
         return Channels(opened, contexts, self.follow_changes, self.get_run, self.list_runs)
+
+    @property
+    def is_in_fleet(self) -> bool:
+        """Whether this process is a member of a fleet."""
+        return self._fleet is not None
 
     async def view_fleet(self) -> FleetView | None:
         """Return the fleet as it is now; None if this process is alone with its store."""

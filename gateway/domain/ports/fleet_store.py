@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from gateway.domain.fleet import FleetView, Node
+from gateway.domain.fleet import Destination, FleetView, Node
 from gateway.domain.queue import RunLimits
 
-#: claims a run for this process and works on it; takes the ids of the run and of its agent, and the run's epoch, and
-#: returns when the job is done
-ExecuteJob = Callable[[str, str, int], Awaitable[None]]
+#: claims a run for this process and works on it; takes the ids of the run and of its agent, the run's epoch, and when
+#: it was dispatched in milliseconds since 1970 UTC, and returns when the job is done
+ExecuteJob = Callable[[str, str, int, int], Awaitable[None]]
 
 
 class FleetStore(Protocol):
@@ -41,6 +41,10 @@ class FleetStore(Protocol):
         ...
 
     async def view(self) -> FleetView: ...
+
+    async def find_destinations(self, runs: Collection[str]) -> Mapping[str, Destination]:
+        """Return where those of some runs may begin that are dispatched, by their ids."""
+        ...
 
     def dispatch_at_commit(self, limits: RunLimits | None) -> None:
         """From now on, dispatch the runs that a commit lets begin with that same commit; None ends this."""

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from gateway import log
 from gateway.domain.fleet import Node
 from gateway.domain.ports.fleet_store import FleetStore, JobQueue
+from gateway.domain.times import Clock
 from gateway.engine.execution.worker import Worker
+from gateway.engine.fleet.dispatch_waits import DispatchWaits
 from gateway.engine.storage_retry import until_stored
 from gateway.errors import GatewayError
 
@@ -27,6 +29,7 @@ class JobWorker:
         fleet: FleetStore,
         node: Node,
         worker: Worker,
+        clock: Clock,
         *,
         queues: Sequence[str],
         binds_session: Callable[[str], bool],
@@ -40,11 +43,14 @@ class JobWorker:
         self._fleet = fleet
         self._node = node
         self._worker = worker
+        self._clock = clock
         self._queues = queues
         self._binds_session = binds_session
         self._may_begin = may_begin
         self._free = asyncio.Semaphore(max(node.slots, 1))
         self._task: asyncio.Task[None] | None = None
+        #: of the runs that it has claimed
+        self.waits = DispatchWaits()
 
     def start(self) -> None:
         """Start taking jobs."""
@@ -71,12 +77,12 @@ class JobWorker:
             pause = MIN_RETRY_SECONDS if loop.time() - begun > MAX_RETRY_SECONDS else min(pause * 2, MAX_RETRY_SECONDS)
             await asyncio.sleep(pause)
 
-    async def _execute(self, run: str, agent: str, epoch: int) -> None:
+    async def _execute(self, run: str, agent: str, epoch: int, dispatched: int) -> None:
         """Claim a run and wait for its attempt. A job that comes too late does nothing."""
         await self._free.acquire()
         attempt = None
         try:
-            attempt = await self._claim(run, agent, epoch)
+            attempt = await self._claim(run, agent, epoch, dispatched)
         finally:
             if attempt is None:
                 self._free.release()
@@ -85,9 +91,12 @@ class JobWorker:
         if attempt is not None:
             await asyncio.wait({attempt})
 
-    async def _claim(self, run: str, agent: str, epoch: int) -> asyncio.Task[None] | None:
+    async def _claim(self, run: str, agent: str, epoch: int, dispatched: int) -> asyncio.Task[None] | None:
         if not self._may_begin():
             return None
         host = self._node.host if self._binds_session(agent) else None
         claimed = await until_stored(lambda: self._fleet.claim(run, epoch, self._node.name, host))
-        return self._worker.find_attempt(run) if claimed else None
+        if not claimed:
+            return None
+        self.waits.count_wait(max(self._clock() - dispatched, 0) / 1000)
+        return self._worker.find_attempt(run)

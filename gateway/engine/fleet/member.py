@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from gateway.domain.agent import Agent
-from gateway.domain.fleet import FleetView, Node, Role
+from gateway.domain.fleet import Destination, FleetView, Node, Role
 from gateway.domain.ports.fleet_store import FleetStore, JobQueue, LeaderLock
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import RunLimits
@@ -67,18 +68,17 @@ class FleetMember:
 
         self._setup = setup
         self._membership = Membership(setup.store, setup.node, worker)
-        self.source = FleetRunSource(
-            ClaimLoop(store, Dispatches(setup.store), limits(), clock),
-            JobWorker(
-                setup.jobs,
-                setup.store,
-                setup.node,
-                worker,
-                queues=setup.queues,
-                binds_session=binds_session,
-                may_begin=lambda: not self._membership.is_fenced,
-            ),
+        self._job_worker = JobWorker(
+            setup.jobs,
+            setup.store,
+            setup.node,
+            worker,
+            clock,
+            queues=setup.queues,
+            binds_session=binds_session,
+            may_begin=lambda: not self._membership.is_fenced,
         )
+        self.source = FleetRunSource(ClaimLoop(store, Dispatches(setup.store), limits(), clock), self._job_worker)
         self._leadership = Leadership(
             setup.lock,
             setup.store,
@@ -109,6 +109,11 @@ class FleetMember:
         """Return those of some owners of runs whose leases have ended."""
         return await self._setup.store.find_dead_owners(owners)
 
+    async def find_destinations(self, runs: Collection[str]) -> Mapping[str, Destination]:
+        """Return where those of some runs may begin that are dispatched, by their ids."""
+        return await self._setup.store.find_destinations(runs)
+
     async def view(self) -> FleetView:
-        """Return the fleet as it is now."""
-        return await self._setup.store.view()
+        """Return the fleet as it is now, as this process sees it."""
+        found = await self._setup.store.view()
+        return msgspec.structs.replace(found, viewer=self._setup.node.name, waits=self._job_worker.waits.times)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from msgspec import Struct
 
 from gateway.domain import times
+from gateway.domain.fleet import Destination
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import RunBlockers, RunLimits
 from gateway.domain.run import Run, Source, Status
 from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Agents
+
+#: returns where those of some runs may begin that are dispatched to the workers of a fleet
+FindDestinations = Callable[[Collection[str]], Awaitable[Mapping[str, Destination]]]
 
 
 class WaitReason(Struct, frozen=True, kw_only=True):
@@ -26,19 +30,41 @@ class WaitReason(Struct, frozen=True, kw_only=True):
 class QueueStatus:
     """Explains what queued runs wait for."""
 
-    def __init__(self, store: Store, agents: Agents, limits: Callable[[], RunLimits], clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        agents: Agents,
+        limits: Callable[[], RunLimits],
+        clock: Clock,
+        find_destinations: FindDestinations | None = None,
+    ) -> None:
+        """Args: find_destinations: None without a fleet."""
         self._store = store
         self._agents = agents
         self._limits = limits
         self._clock = clock
+        self._find_destinations = find_destinations
 
     async def explain_waits(self, runs: Sequence[Run]) -> Mapping[str, WaitReason]:
         """Return what the queued ones of some runs wait for, by their ids. Runs that may begin now are left out."""
         queued = [run for run in runs if run.status is Status.QUEUED]
+        dispatched = await self._explain_dispatched(queued)
+        queued = [run for run in queued if run.id not in dispatched]
         limits = self._limits()
         blockers = await self._store.runs.find_blockers(queued, limits) if queued else {}
         found = {run.id: self._find_reason(run, blockers[run.id], limits) for run in queued}
-        return {id_: wait for id_, wait in found.items() if wait is not None}
+        return dispatched | {id_: wait for id_, wait in found.items() if wait is not None}
+
+    async def _explain_dispatched(self, queued: Sequence[Run]) -> dict[str, WaitReason]:
+        """Return what those runs wait for that any worker may begin."""
+        if self._find_destinations is None or not queued:
+            return {}
+        places = await self._find_destinations([run.id for run in queued])
+        return {
+            run.id: WaitReason(text=_explain_place(places[run.id], self._agents.display_name(run.spec.agent)))
+            for run in queued
+            if run.id in places
+        }
 
     async def count_stranded_runs(self) -> Mapping[str, int]:
         """Return the number of queued runs of each agent that is disabled or no longer exists."""
@@ -68,6 +94,16 @@ class QueueStatus:
         if agent is None:
             return f"its agent {name!r} no longer exists: put it back into the config and restart, or cancel this task"
         return None if agent.enabled else f"its agent {name!r} is disabled: enable it, or cancel this task"
+
+
+def _explain_place(place: Destination, name: str) -> str:
+    """Return what a dispatched run waits for."""
+    if place.host is not None:
+        what = "a free worker on" if place.takers else "the return of"
+        return f"it waits for {what} the host {place.host!r}, to which its session is bound"
+    if place.takers:
+        return "it waits for a free worker"
+    return f"no worker runs its agent {name!r}: start one with gateway worker, or cancel this task"
 
 
 def _explain_full_limit(run: Run, blockers: RunBlockers, limits: RunLimits, name: str) -> str | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import psycopg
 
+from gateway.domain.times import Clock
 from gateway.store.postgres import opening
 
 #: where commits are told
@@ -24,12 +25,18 @@ CHECK_SECONDS = 2.0
 class CommitListener:
     """A thread with a connection that listens. After each break it counts one commit more: it may have missed some."""
 
-    def __init__(self, url: str, own_name: str) -> None:
-        """Args: own_name: what the own commits are told with; they are not counted."""
+    def __init__(self, url: str, own_name: str, clock: Clock) -> None:
+        """Args:
+        own_name: what the own commits are told with; they are not counted.
+        clock: tells the time of the server.
+        """
         self._url = url
         self._own_name = own_name
+        self._clock = clock
         #: a number that changes when another process has committed
         self.count = 0
+        #: milliseconds after which the last commit of another process was heard; None if none was heard
+        self.lag: int | None = None
         #: called on the listener's thread after each change of `count`; it must raise nothing
         self.on_commit: Callable[[], None] | None = None
         self._closed = threading.Event()
@@ -64,7 +71,9 @@ class CommitListener:
                 if not waiting.select(CHECK_SECONDS):
                     connection.execute("SELECT 1")
                 for told in connection.notifies(timeout=0):
-                    if told.payload != self._own_name:
+                    writer, _, committed = told.payload.partition(" ")
+                    if writer != self._own_name:
+                        self.lag = max(self._clock() - int(committed), 0)
                         self._count_one()
 
     def _count_one(self) -> None:

@@ -40,7 +40,9 @@ _READ_BEGINNING = (
     f"{_READ_TIME}, pg_current_xact_id()::text, current_setting('transaction_read_only'),"
     f" coalesce(({POSTGRES.last_change}), 0)"
 )
-_TELL = f"SELECT pg_notify('{COMMIT_CHANNEL}', ?)"
+_TELL = (
+    f"SELECT pg_notify('{COMMIT_CHANNEL}', ? || ' ' || floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
+)
 #: says what became of a transaction. Only a primary knows it
 _READ_COMMIT_STATUS = """
 SELECT CASE WHEN pg_is_in_recovery() THEN 'in progress' ELSE pg_xact_status(?::xid8) END
@@ -85,12 +87,22 @@ class PostgresDatabase(Database):
         self._connector = opening.Connector(url, opening.WRITE_TIMEOUT_SECONDS, host)
         with explained(url):
             self._writer = self._connect_writer()
-        self._commits = CommitListener(url, self._name)
+        self._commits = CommitListener(url, self._name, self.tell_time)
         super().__init__(self._writer, self.tell_time, days, limits)
 
     def tell_time(self) -> int:
         """Return the time of the server, as far as it is known: in milliseconds since 1970 UTC."""
         return self._given_clock() if self._given_clock is not None else wall_clock() + self._ahead
+
+    @property
+    def clock_ahead(self) -> int:
+        """Milliseconds by which the server's clock is ahead of this machine's."""
+        return self._ahead
+
+    @property
+    def commit_lag(self) -> int | None:
+        """Milliseconds after which the last commit of another process was heard; None if none was heard."""
+        return self._commits.lag
 
     async def count_external_commits(self) -> int:
         return self._commits.count

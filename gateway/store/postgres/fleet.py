@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.event import Log
-from gateway.domain.fleet import LEASE_MILLISECONDS, AgentQueue, FleetView, Node, NodeView, Role
+from gateway.domain.fleet import LEASE_MILLISECONDS, AgentQueue, Destination, FleetView, Node, NodeView, Role
 from gateway.domain.queue import RunLimits
 from gateway.domain.run import Run
 from gateway.domain.times import HOUR_MILLISECONDS
@@ -88,8 +88,10 @@ def view_fleet(reader: Reader) -> FleetView:
     nodes = tuple(_decode_node(row, reader.now) for row in rows)
     queues = reader.execute(
         "SELECT agent, count(*) FILTER (WHERE status = 'running'), count(*) FILTER (WHERE dispatched = 1),"
-        " count(*) FILTER (WHERE status = 'queued' AND dispatched = 0), min(created) FILTER (WHERE dispatched = 1)"
-        " FROM runs WHERE status IN ('queued', 'running') GROUP BY agent ORDER BY agent"
+        " count(*) FILTER (WHERE status = 'queued' AND dispatched = 0), min(at) FILTER (WHERE dispatched = 1)"
+        " FROM runs LEFT JOIN (SELECT args ->> 'run' AS run, max((args ->> 'at')::bigint) AS at"
+        " FROM procrastinate_jobs WHERE status IN ('todo', 'doing') GROUP BY 1) jobs ON run = runs.id"
+        " WHERE status IN ('queued', 'running') GROUP BY agent ORDER BY agent"
     )
     return FleetView(
         at=reader.now,
@@ -105,6 +107,21 @@ def view_fleet(reader: Reader) -> FleetView:
             for agent, running, dispatched, waiting, oldest in queues
         ),
     )
+
+
+def find_destinations(reader: Reader, runs: Collection[str]) -> dict[str, Destination]:
+    rows = reader.execute("SELECT host, agents FROM nodes WHERE lease > ? AND slots > 0", (reader.now,))
+    takers = [(host, _decode_agents(agents)) for host, agents in rows]
+    dispatched = reader.execute(
+        "SELECT runs.id, sessions.host, coalesce(agents.base, runs.agent) FROM runs LEFT JOIN sessions"
+        " ON sessions.key = runs.session LEFT JOIN agents ON agents.id = runs.agent WHERE dispatched = 1"
+    )
+    wanted = set(runs)
+    return {
+        run: Destination(host=host, takers=sum(base in agents if host is None else at == host for at, agents in takers))
+        for run, host, base in dispatched
+        if run in wanted
+    }
 
 
 def _decode_node(row: Any, now: int) -> NodeView:

@@ -1,7 +1,7 @@
 """Procrastinate carries dispatched runs to the processes that work on them: https://procrastinate.readthedocs.io.
 
-A job has only the ids of a run and its agent, and an epoch; the truth is in our tables. A job that is given out twice,
-or too late, finds the epoch gone at its claim, and ends.
+A job has only the ids of a run and its agent, an epoch, and the time at which the run was dispatched; the truth is in
+our tables. A job that is given out twice, or too late, finds the epoch gone at its claim, and ends.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def defer_jobs(tx: Transaction, new: Iterable[NewJob]) -> None:
             priority=job.priority,
             lock=None,
             queueing_lock=None,
-            task_kwargs={"run": job.run, "agent": job.agent, "epoch": job.epoch},
+            task_kwargs={"run": job.run, "agent": job.agent, "epoch": job.epoch, "at": tx.now},
         )
         for job in new
     ]
@@ -115,8 +115,8 @@ class ProcrastinateQueue:
         app = App(connector=PsycopgConnector())
 
         @app.task(name=TASK_NAME)
-        async def _execute(run: str, agent: str, epoch: int) -> None:
-            await execute(run, agent, epoch)
+        async def _execute(run: str, agent: str, epoch: int, at: int) -> None:
+            await execute(run, agent, epoch, at)
 
         pool = AsyncConnectionPool(
             opening.complete_url(self._url), min_size=1, max_size=MAX_JOB_CONNECTIONS, open=False, configure=_configure

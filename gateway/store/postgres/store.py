@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
+
 from gateway.domain.budget import CalendarDays
 from gateway.domain.file import DEFAULT_FILE_QUOTA_BYTES
+from gateway.domain.fleet import FleetView
 from gateway.domain.queue import RunLimits
 from gateway.domain.times import Clock
 from gateway.store.postgres import fleet
@@ -17,15 +20,23 @@ from gateway.store.sql.transaction import StoreLimits
 class PostgresFleetStore(NounStore):
     """`FleetStore` in the database of the store."""
 
+    database: PostgresDatabase
+
     renew_lease = in_write(fleet.renew_lease)
     end_lease = in_write(fleet.end_lease)
     set_leader = in_write(fleet.set_leader)
     find_dead_owners = in_read(fleet.find_dead_owners)
     prune_nodes = in_write(fleet.prune_nodes)
-    view = in_read(fleet.view_fleet)
+    find_destinations = in_read(fleet.find_destinations)
     dispatch = in_write(fleet.dispatch_runs)
     claim = in_write(fleet.claim_dispatched)
     restore_lost_jobs = in_write(fleet.restore_lost_jobs)
+
+    async def view(self) -> FleetView:
+        found = await self.database.read(fleet.view_fleet)
+        return msgspec.structs.replace(
+            found, clock_ahead=self.database.clock_ahead, commit_lag=self.database.commit_lag
+        )
 
     def dispatch_at_commit(self, limits: RunLimits | None) -> None:
         dispatch = None if limits is None else partial(fleet.dispatch_at_commit, limits=limits)
