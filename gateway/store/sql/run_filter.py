@@ -144,7 +144,9 @@ def _count_waiting(reader: Reader, which: RunFilter, found: run_text.FoundText |
     """Return how many running runs of a filter wait for a person."""
     running = replace(which, statuses=(Status.RUNNING,))
     chosen = _select(running, _list_clauses(reader, running, found), extra=_WAITS_FOR_PERSON)
-    counted: Any = reader.execute(f"SELECT count(*) FROM ({chosen.statement} LIMIT {_BEYOND})", chosen.values).get
+    counted: Any = reader.execute(
+        f"SELECT count(*) FROM ({chosen.statement} LIMIT {_BEYOND}) AS counted", chosen.values
+    ).get
     return int(counted)
 
 
