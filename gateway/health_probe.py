@@ -34,13 +34,16 @@ def ask_health(host: str, port: int, timeout_seconds: float) -> dict[str, Any] |
     return answer.body if answer.status == 200 else None
 
 
-def get_json(host: str, port: int, path: str, timeout_seconds: float, headers: str = "") -> Answer:
+def get_json(
+    host: str, port: int, path: str, timeout_seconds: float, headers: str = "", *, most: int = MAX_ANSWER_BYTES
+) -> Answer:
     """Return the answer to a GET of a path, from a gateway on this machine.
 
     Args:
         host: an address to connect to, not one to listen on.
         timeout_seconds: from the connection to the last byte.
         headers: whole header lines, each with its line end.
+        most: bytes of the answer that are read.
     """
     deadline = time.monotonic() + timeout_seconds
     try:
@@ -48,16 +51,16 @@ def get_json(host: str, port: int, path: str, timeout_seconds: float, headers: s
             name = f"[{host}]" if ":" in host else host
             # HTTP/1.0: the answer is not chunked, and ends when the connection closes.
             connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {name}:{port}\r\n{headers}\r\n".encode())
-            data = _read_answer(connection, deadline)
+            data = _read_answer(connection, deadline, most)
     except OSError:
         return Answer(None, None)
     head, _, body = data.partition(b"\r\n\r\n")
     return Answer(_read_status(head), _read_object(body))
 
 
-def _read_answer(connection: socket.socket, deadline: float) -> bytes:
+def _read_answer(connection: socket.socket, deadline: float, most: int) -> bytes:
     data = b""
-    while len(data) < MAX_ANSWER_BYTES:
+    while len(data) < most:
         connection.settimeout(max(0.001, deadline - time.monotonic()))
         block = connection.recv(MAX_ANSWER_BYTES)
         if not block:
