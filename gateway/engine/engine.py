@@ -422,9 +422,9 @@ class Engine:
         """Whether this process is a member of a fleet."""
         return self._fleet is not None
 
-    async def view_fleet(self) -> FleetView | None:
+    async def view_fleet(self, *, with_queues: bool = True) -> FleetView | None:
         """Return the fleet as it is now; None if this process is alone with its store."""
-        return None if self._fleet is None else await self._fleet.view()
+        return None if self._fleet is None else await self._fleet.view(with_queues=with_queues)
 
     def _apply_limits(self) -> None:
         """Claim by the limits that the agents have now."""

@@ -12,6 +12,7 @@ export type Answer<P extends string> =
   P extends '/api/deliveries/counts' ? Counted :
   P extends '/api/doctor' ? DoctorAnswer :
   P extends '/api/files' ? FileList :
+  P extends '/api/fleet' ? FleetAnswer :
   P extends '/api/generations' ? GenerationList :
   P extends '/api/logs' ? LogLines :
   P extends '/api/me' ? Me :
@@ -68,6 +69,15 @@ export type AgentKept = {
 export type AgentList = {
   "agents": Array<AgentShown>;
   "deleted": { [name: string]: string };
+};
+
+export type AgentQueueShown = {
+  "agent": string;
+  "name": string;
+  "running": number;
+  "dispatched": number;
+  "waiting": number;
+  "oldest_wait": number;
 };
 
 export type AgentReply = {
@@ -421,6 +431,25 @@ export type FireShown = {
   "error": string | null;
 };
 
+export type FleetAnswer = {
+  "fleet": FleetShown | null;
+};
+
+export type FleetHealth = {
+  "members": number;
+  "leads": boolean;
+  "leader": string | null;
+};
+
+export type FleetShown = {
+  "at": string;
+  "answered_by": string;
+  "clock_ahead_ms": number;
+  "commit_lag_ms": number | null;
+  "nodes": Array<NodeShown>;
+  "queues": Array<AgentQueueShown>;
+};
+
 export type Force = {
   "force"?: boolean;
 };
@@ -489,6 +518,7 @@ export type Health = {
   "generation"?: number;
   "agent"?: DefaultAgent | null;
   "checks"?: { [name: string]: string };
+  "fleet"?: FleetHealth | null;
 };
 
 export type HealthShown = {
@@ -662,6 +692,7 @@ export type Me = {
   "scope": string;
   "expires_at": string | null;
   "signed_in": "cookie" | "none" | "token";
+  "in_fleet": boolean;
 };
 
 export type MessageShown = {
@@ -717,6 +748,20 @@ export type NewToken = {
   "name": string;
   "scope"?: Scope;
   "days"?: number | null;
+};
+
+export type NodeShown = {
+  "name": string;
+  "host": string;
+  "role": "gateway" | "worker";
+  "version": string;
+  "agents": Array<string>;
+  "slots": number;
+  "running": number;
+  "leads": boolean;
+  "alive": boolean;
+  "lease_ends_in": number;
+  "started_at": string;
 };
 
 export type Nothing = {

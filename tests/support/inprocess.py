@@ -53,11 +53,13 @@ async def serving(
     clock: Clock = wall_clock,
     grace: float = 0.0,
     store: LiveStore | None = None,
+    instance: str = "test-instance",
 ) -> AsyncIterator[Serving]:
     """Serve with these settings in addition to the usual ones: a scripted echo agent `main`, `TOKEN`, port 0.
 
     Args:
         store: where it keeps everything; a SQLite file in its directory if not given.
+        instance: two that serve at the same time on one store have different ones.
     """
     home.mkdir(parents=True, exist_ok=True)
     given: dict[str, Any] = {
@@ -68,7 +70,7 @@ async def serving(
     (home / "config.json").write_text(json.dumps(given))
     loaded = config.load({"MOONGATE_HOME": str(home), "TZ": "UTC", **(store.env if store is not None else {})})
     listener = port.bind_port(loaded.gateway.host, loaded.gateway.port)
-    owner = Owner("test-instance", identity.own_identity())
+    owner = Owner(instance, identity.own_identity())
     env = environ if environ is not None else {"PATH": "/usr/bin:/bin", "HOME": str(home)}
     async with app.open_gateway(
         loaded, app.check_agents(loaded, env), owner, control=ALONE, environ=env, clock=clock

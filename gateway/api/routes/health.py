@@ -20,6 +20,8 @@ ROUTES = Routes("health")
 
 #: seconds that `/health` waits for the numbers of tasks: a probe must have its answer, whatever the readers do
 COUNTING_TIMEOUT_SECONDS = 0.8
+#: milliseconds after its start in which the first member of a fleet comes to lead
+ELECTION_GRACE_MILLISECONDS = 10_000
 
 
 class BackgroundTasks(Struct, frozen=True, kw_only=True):
@@ -31,6 +33,17 @@ class BackgroundTasks(Struct, frozen=True, kw_only=True):
     queued: int
     #: all of them, with those that have ended
     total: int
+
+
+class FleetHealth(Struct, frozen=True, kw_only=True):
+    """The fleet that the gateway is a member of; `GET /api/fleet` tells more."""
+
+    #: nodes that are alive, with this one
+    members: int
+    #: whether this one leads
+    leads: bool
+    #: the host of the node that leads; null while none does
+    leader: str | None
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -63,6 +76,8 @@ class Health(Struct, frozen=True, kw_only=True):
     agent: DefaultAgent | UnsetType | None = UNSET
     #: results by what was checked: `ok`, or what is wrong
     checks: dict[str, str] | UnsetType = UNSET
+    #: left out if it is alone with its database; null while the database does not answer
+    fleet: FleetHealth | UnsetType | None = UNSET
 
 
 class Alive(Struct, frozen=True):
@@ -74,12 +89,14 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
     """Show the state of the gateway."""
     store = await call.server.storage_check.check_storage(call.engine)
     agent = await describe_default_agent(call.server)
+    fleet = await _describe_fleet(call)
     checks = {
         "store": store,
         **_check_rows(call),
         **call.engine.channels.channel_problems,
         **await _describe_refused_webhooks(call),
         **call.server.control.notes,
+        **_check_fleet(call, fleet),
     }
     if agent is not None and agent.ok is False:
         checks["agent"] = f"{agent.id}: {agent.introduction}"
@@ -101,7 +118,33 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         generation=call.server.generation,
         agent=agent,
         checks=checks if audience is Audience.HOLDER else UNSET,
+        fleet=fleet,
     )
+
+
+async def _describe_fleet(call: Call[Nothing, Nothing]) -> FleetHealth | UnsetType | None:
+    try:
+        async with asyncio.timeout(COUNTING_TIMEOUT_SECONDS):
+            found = await call.engine.view_fleet(with_queues=False)
+    except (GatewayError, TimeoutError):
+        return None
+    if found is None:
+        return UNSET
+    leader = found.leader
+    return FleetHealth(
+        members=len(found.living_nodes),
+        leads=leader is not None and leader.name == found.viewer,
+        leader=None if leader is None else leader.host,
+    )
+
+
+def _check_fleet(call: Call[Nothing, Nothing], fleet: FleetHealth | UnsetType | None) -> dict[str, str]:
+    """Return the check `fleet` if no member has led for longer than a change of the leader takes."""
+    if not isinstance(fleet, FleetHealth) or fleet.leader is not None:
+        return {}
+    if call.server.clock() - call.server.started < ELECTION_GRACE_MILLISECONDS:
+        return {}
+    return {"fleet": "no gateway leads: no schedule fires, no delivery is sent; start one with gateway start."}
 
 
 def _check_rows(call: Call[Nothing, Nothing]) -> dict[str, str]:
@@ -181,6 +224,10 @@ async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
         working.labels(view.slug).set(view.load.running)
     taken = await call.engine.files.count_bytes()
     Gauge("moongate_files_bytes", "Bytes of all stored files; equal files count once.", registry=registry).set(taken)
+    if (fleet := await call.engine.view_fleet()) is not None:
+        from gateway.api.fleet_metrics import add_fleet_metrics  # late, as above
+
+        add_fleet_metrics(registry, fleet, call.engine.agents)
     up = (call.server.clock() - call.server.started) / 1000
     Gauge("moongate_uptime_seconds", "Seconds since the start.", registry=registry).set(up)
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

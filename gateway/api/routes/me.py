@@ -22,6 +22,8 @@ class Me(Struct, frozen=True, kw_only=True):
     expires_at: str | None
     #: how the caller is known; `none` where the gateway needs no token
     signed_in: Literal["none", "token", "cookie"]
+    #: whether the gateway is a member of a fleet, which `GET /api/fleet` shows
+    in_fleet: bool
 
 
 @ROUTES.add("GET", "/api/me", scope=Scope.READ, answer=Me)
@@ -34,4 +36,5 @@ async def show_me(call: Call[Nothing, Nothing]) -> Me:
         scope=caller.scope,
         expires_at=views.render_time(caller.expires),
         signed_in="none" if is_open else "cookie" if isinstance(caller, SignedIn) else "token",
+        in_fleet=call.engine.is_in_fleet,
     )

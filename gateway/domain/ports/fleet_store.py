@@ -40,7 +40,9 @@ class FleetStore(Protocol):
         """Forget the nodes whose leases ended long ago."""
         ...
 
-    async def view(self) -> FleetView: ...
+    async def view(self, *, with_queues: bool = True) -> FleetView:
+        """Return the fleet as it is now. Its queues take as long to count as there are runs that wait."""
+        ...
 
     async def find_destinations(self, runs: Collection[str]) -> Mapping[str, Destination]:
         """Return where those of some runs may begin that are dispatched, by their ids."""

@@ -113,7 +113,7 @@ class FleetMember:
         """Return where those of some runs may begin that are dispatched, by their ids."""
         return await self._setup.store.find_destinations(runs)
 
-    async def view(self) -> FleetView:
+    async def view(self, *, with_queues: bool = True) -> FleetView:
         """Return the fleet as it is now, as this process sees it."""
-        found = await self._setup.store.view()
+        found = await self._setup.store.view(with_queues=with_queues)
         return msgspec.structs.replace(found, viewer=self._setup.node.name, waits=self._job_worker.waits.times)

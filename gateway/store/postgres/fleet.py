@@ -80,32 +80,36 @@ def prune_nodes(tx: Transaction) -> None:
     tx.execute("DELETE FROM nodes WHERE lease < ?", (tx.now - NODE_RETENTION_MILLISECONDS,))
 
 
-def view_fleet(reader: Reader) -> FleetView:
+def view_fleet(reader: Reader, *, with_queues: bool = True) -> FleetView:
     rows = reader.execute(
-        f"SELECT {_NODE_COLUMNS}, lease, leads,"
-        " (SELECT count(*) FROM runs WHERE status = 'running' AND owner = nodes.name) FROM nodes ORDER BY started, name"
+        f"SELECT {_NODE_COLUMNS}, lease, leads, coalesce(running, 0) FROM nodes LEFT JOIN (SELECT owner,"
+        " count(*) AS running FROM runs WHERE status = 'running' GROUP BY owner) work ON owner = name"
+        " ORDER BY started, name"
     )
-    nodes = tuple(_decode_node(row, reader.now) for row in rows)
-    queues = reader.execute(
+    return FleetView(
+        at=reader.now,
+        nodes=tuple(_decode_node(row, reader.now) for row in rows),
+        queues=_view_queues(reader) if with_queues else (),
+    )
+
+
+def _view_queues(reader: Reader) -> tuple[AgentQueue, ...]:
+    rows = reader.execute(
         "SELECT agent, count(*) FILTER (WHERE status = 'running'), count(*) FILTER (WHERE dispatched = 1),"
         " count(*) FILTER (WHERE status = 'queued' AND dispatched = 0), min(at) FILTER (WHERE dispatched = 1)"
         " FROM runs LEFT JOIN (SELECT args ->> 'run' AS run, max((args ->> 'at')::bigint) AS at"
         " FROM procrastinate_jobs WHERE status IN ('todo', 'doing') GROUP BY 1) jobs ON run = runs.id"
         " WHERE status IN ('queued', 'running') GROUP BY agent ORDER BY agent"
     )
-    return FleetView(
-        at=reader.now,
-        nodes=nodes,
-        queues=tuple(
-            AgentQueue(
-                agent=agent,
-                running=running,
-                dispatched=dispatched,
-                waiting=waiting,
-                oldest_wait=0 if oldest is None else max(reader.now - oldest, 0),
-            )
-            for agent, running, dispatched, waiting, oldest in queues
-        ),
+    return tuple(
+        AgentQueue(
+            agent=agent,
+            running=running,
+            dispatched=dispatched,
+            waiting=waiting,
+            oldest_wait=0 if oldest is None else max(reader.now - oldest, 0),
+        )
+        for agent, running, dispatched, waiting, oldest in rows
     )
 
 

@@ -32,8 +32,8 @@ class PostgresFleetStore(NounStore):
     claim = in_write(fleet.claim_dispatched)
     restore_lost_jobs = in_write(fleet.restore_lost_jobs)
 
-    async def view(self) -> FleetView:
-        found = await self.database.read(fleet.view_fleet)
+    async def view(self, *, with_queues: bool = True) -> FleetView:
+        found = await self.database.read(partial(fleet.view_fleet, with_queues=with_queues))
         return msgspec.structs.replace(
             found, clock_ahead=self.database.clock_ahead, commit_lag=self.database.commit_lag
         )

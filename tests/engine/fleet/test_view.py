@@ -57,7 +57,9 @@ async def test_the_oldest_wait_begins_with_the_dispatch_and_not_with_the_run(fle
         run = await gate.submit()
         fleet.execute("UPDATE runs SET created = created - 3600000 WHERE id = %s", run.id)
         (fresh,) = (await view(gate)).queues
-        fleet.execute("UPDATE procrastinate_jobs SET args = jsonb_set(args, '{at}', to_jsonb(%s))", run.created - 60_000)
+        fleet.execute(
+            "UPDATE procrastinate_jobs SET args = jsonb_set(args, '{at}', to_jsonb(%s))", run.created - 60_000
+        )
         (old,) = (await view(gate)).queues
 
     assert fresh.oldest_wait < 60_000 <= old.oldest_wait
