@@ -12,7 +12,7 @@ import gateway
 from cli import output
 from cli.command import Command, complete_commands, current_invocation
 from cli.instance import Instance
-from cli.remote import config_drift, probe
+from cli.remote import config_drift, fleet_report, probe
 from cli.remote.probe import ProbeResult, State, WorkReport
 from cli.remote.token_drift import explain_token_drift, read_process_variables
 from gateway.errors import ConfigError
@@ -23,8 +23,9 @@ from gateway.supervisor.record import Record
 
 @click.command(cls=Command)
 @click.option("--deep", is_flag=True, help="Also check interpreter, PATH, disk, data directory and port.")
+@click.option("--fleet", is_flag=True, help="Also show the fleet: its nodes, and what waits for each agent.")
 @click.pass_context
-def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam's name
+def COMMAND(context: click.Context, deep: bool, fleet: bool) -> None:  # noqa: N802 the seam's name
     """Show whether the gateway runs, and where. Exit code 3 if it does not.
 
     The command changes nothing.
@@ -33,6 +34,7 @@ def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam'
     Examples:
       gateway status
       gateway status --deep
+      gateway status --fleet
       gateway status --json | jq .running
 
     \b
@@ -52,19 +54,25 @@ def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam'
        "config_drift": file with settings that changed since the gateway read it,
        "last_stop": {"at": RFC 3339, "code": exit code, "reason"},
        "port_owner": {"pid", "name", "user"} of another program that holds the port,
-       "findings": as in gateway doctor; both only with --deep}
+       "findings": as in gateway doctor; both only with --deep,
+       "fleet": {"at", "answered_by", "clock_ahead_ms", "commit_lag_ms", "nodes": [...], "queues": [...]},
+         as in GET /api/fleet; only with --fleet}
     Unknown values are null. After a kill, the last stop has no time and no code.
     """
     instance = Instance.from_environment(current_invocation().merged_environment)
     found = probe.probe_gateway(instance)
     if current_invocation().json:
-        output.print_json(_build_json(instance, found) | (_build_deep_checks_json(instance, found) if deep else {}))
+        told = _build_json(instance, found) | (_build_deep_checks_json(instance, found) if deep else {})
+        output.print_json(told | (_build_fleet_json(instance, found) if fleet else {}))
     else:
         {State.RUNNING: _print_running, State.UNRESPONSIVE: _print_unresponsive, State.STOPPED: _print_stopped}[
             found.state
         ](instance, found)
         if deep:
             _print_deep_checks(instance, found)
+        if fleet and found.state is State.RUNNING:
+            output.print_text("")
+            fleet_report.print_fleet(fleet_report.ask_fleet(found, _read_token(instance)))
     context.exit(0 if found.state is State.RUNNING else 3)
 
 
@@ -97,6 +105,7 @@ def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
         "last_stop": _describe_last_stop(instance, found),
         "port_owner": None,
         "findings": None,
+        "fleet": None,
     }
 
 
@@ -105,6 +114,11 @@ def _build_deep_checks_json(instance: Instance, found: ProbeResult) -> dict[str,
 
     findings = [one.complete()._asdict() for one in environment.examine_environment(instance, found)]
     return {"port_owner": environment.find_port_owner(instance, found), "findings": findings}
+
+
+def _build_fleet_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
+    answer = fleet_report.ask_fleet(found, _read_token(instance))
+    return {"fleet": None if answer is None else answer["fleet"]}
 
 
 def _print_deep_checks(instance: Instance, found: ProbeResult) -> None:
@@ -169,6 +183,7 @@ def _print_running(instance: Instance, found: ProbeResult) -> None:
         f" (pid {record.pid}, version {_serving_version(found)},"
         f" began {output.format_duration(health.get('uptime', 0))} ago)",
         *(_work_rows(inside.work) if inside.work else []),
+        *fleet_report.describe_fleet(health),
         *([] if "agent" in wrong else probe.describe_agent(found.agent)),
         f"   Config: {output.shorten_home(instance.config)}",
         *(

@@ -95,6 +95,7 @@ def test_json_has_the_documented_keys_running_or_not(shell: Shell, alone: tuple[
         "findings",
         "service",
         "config_drift",
+        "fleet",
     }
 
 
