@@ -6,8 +6,9 @@ import { relative } from './core/format.js';
 import { html, only } from './core/html.js';
 import { bindKey } from './core/keyboard.js';
 import * as live from './core/live.js';
+import { menuPages } from './core/menu.js';
 import { loadOnChanges } from './core/reload.js';
-import { address, go, link, match, PAGES } from './core/router.js';
+import { address, go, link, match } from './core/router.js';
 import { effect, onCleanup, scope, signal, untracked } from './core/signals.js';
 import { t } from './core/text.js';
 import { button, complain, failed, loading } from './parts/basics.js';
@@ -59,7 +60,7 @@ function shell() {
   return html`<a class="skip" href="#content" @click=${(/** @type {Event} */ event) => (event.preventDefault(), content.focus())}>${t('skip')}</a>
     <nav class="menu" aria-label=${t('menu')}>
       <a class="brand" href=${link('/')}>${icon('moon')}<span>Moongate</span></a>
-      <ul>${PAGES.filter((row) => row.icon).map(menuRow)}</ul></nav>
+      <ul>${menuPages().map(menuRow)}</ul></nav>
     <div class="frame"><header class="bar"><h1 tabindex="-1">${heading}</h1><span class="space"></span>${connection()}
       ${button(t('palette.open'), openPalette, { kind: 'plain', icon: 'search', iconOnly: true })}
       ${button(t('theme'), nextTheme, { kind: 'plain', icon: 'sun', iconOnly: true })}
@@ -185,7 +186,7 @@ function bindKeys() {
   bindKey('mod+k', t('palette'), openPalette, { always: true });
   bindKey('?', t('keys'), openKeys);
   bindKey('/', t('search.title'), () => go(link('/search')));
-  for (const row of PAGES.filter(({ icon: name }) => name)) {
+  for (const row of menuPages()) {
     const label = t(/** @type {any} */ (`${row.name}.title`));
     bindKey(`g ${MENU_KEYS[row.name]}`, label, () => go(link(row.pattern)));
   }
@@ -196,7 +197,7 @@ function bindKeys() {
 }
 
 /** the second letter after `g` @type {Record<string, string>} */
-const MENU_KEYS = { now: 'n', chat: 'c', runs: 'r', board: 'b', schedules: 's', deliveries: 'd', sessions: 'e', agents: 'a', usage: 'u', system: 'y' };
+const MENU_KEYS = { now: 'n', chat: 'c', runs: 'r', board: 'b', schedules: 's', deliveries: 'd', sessions: 'e', agents: 'a', usage: 'u', fleet: 'f', system: 'y' };
 
 /** @param {string} theme `light`, `dark`, or nothing: what the system prefers */
 function applyTheme(theme) {

@@ -27,6 +27,7 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 _NAMES = {
     "/chat": "",
     "/board": "",
+    "/fleet": "",
     "/schedules/:id": "schedule",
     "/deliveries/:id": "delivery",
     "/agents/:id": "agent",

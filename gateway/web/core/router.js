@@ -11,8 +11,8 @@ import { signal } from './signals.js';
 
 /** @typedef {{params: Record<string, string>, query: URLSearchParams}} Place */
 /**
- * @typedef {{name: string, pattern: string, icon?: string, menu?: string, keeps?: boolean}} PageRow
- * `icon` puts it into the menu; `menu` is the row there that it belongs to. A page that `keeps` stays when only the named
+ * @typedef {{name: string, pattern: string, icon?: string, inFleet?: boolean, menu?: string, keeps?: boolean}} PageRow
+ * `icon` puts it into the menu, one with `inFleet` only where there is a fleet; `menu` is the row there that it belongs to. A page that `keeps` stays when only the named
  * parts change: it reads them from `at`.
  */
 
@@ -27,6 +27,7 @@ export const PAGES = [
   { name: 'sessions', pattern: '/sessions', icon: 'sessions' },
   { name: 'agents', pattern: '/agents', icon: 'agents' },
   { name: 'usage', pattern: '/usage', icon: 'usage' },
+  { name: 'fleet', pattern: '/fleet', icon: 'fleet', inFleet: true },
   { name: 'system', pattern: '/system', icon: 'system' },
   { name: 'chat', pattern: '/chat/:session', keeps: true },
   { name: 'run', pattern: '/runs/:id', menu: 'runs' },

@@ -3,7 +3,8 @@
 
 import { each, html } from '../core/html.js';
 import { bindings, showKeys } from '../core/keyboard.js';
-import { go, link, PAGES } from '../core/router.js';
+import { menuPages } from '../core/menu.js';
+import { go, link } from '../core/router.js';
 import { computed, onCleanup, signal } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { openDialog } from './dialog.js';
@@ -24,8 +25,7 @@ export function addCommand(name, iconName, act) {
 
 /** @returns {Command[]} */
 function pageCommands() {
-  const rows = PAGES.filter((row) => row.icon);
-  return rows.map((row) => ({ name: t(/** @type {any} */ (`${row.name}.title`)), icon: row.icon ?? '', act: () => go(link(row.pattern)) }));
+  return menuPages().map((row) => ({ name: t(/** @type {any} */ (`${row.name}.title`)), icon: row.icon ?? '', act: () => go(link(row.pattern)) }));
 }
 
 /** Open the palette. */
