@@ -10,9 +10,9 @@ from gateway.domain.permission import QUESTION_CHOICES, Answer, DenialReason, Pe
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
 from gateway.domain.question import AnswerContent, FieldType, Option, Question, QuestionField
-from gateway.domain.run import GoalRound, Run
+from gateway.domain.run import GoalRound, Run, Status
 from gateway.errors import Conflict, PermissionNotFound
-from tests.contracts.stores import PAGE, START, SteppedClock, Told, claim_one, finish, key, kinds_of, running
+from tests.contracts.stores import ALL, PAGE, START, SteppedClock, Told, claim_one, finish, key, kinds_of, running
 
 WANTED = PermissionQuestion(action="rm -rf", choices=(Answer.ALLOW, Answer.DENY))
 
@@ -242,3 +242,15 @@ async def test_no_request_of_a_run_that_does_not_run_waits(store: Store) -> None
 
     assert await list_all(store, waiting=True) == []
     assert await list_all(store, waiting=False) == [(requeued.id, "p1"), (ended.id, "p1")]
+
+
+async def test_runs_that_wait_for_a_person_are_counted(store: Store) -> None:
+    run = await running(store)
+    await running(store, session="main:test:b")
+    asked = await ask(store, run)
+    before = await store.runs.count(ALL)
+    await store.permissions.answer(run.id, asked.number, Answer.ALLOW, "anna")
+    after = await store.runs.count(ALL)
+
+    assert (before.by_status[Status.RUNNING], before.waiting_for_person) == (2, 1)
+    assert (after.by_status[Status.RUNNING], after.waiting_for_person) == (2, 0)
