@@ -94,4 +94,4 @@ async def test_a_task_that_waits_for_a_worker_says_so(pair: Pair) -> None:
         return str((await ask(pair.hand, "GET", f"/api/tasks/{run}")).body["task"]["waits"]["why"])
 
     assert await wait_of(dispatched) == "it waits for a free worker"
-    assert await wait_of(waiting) == "the agent 'main' is at work on 2 of 2 runs that it takes at a time"
+    assert await wait_of(waiting) == "the agent 'main' takes 2 runs at a time: they run, or wait for a worker"

@@ -82,6 +82,9 @@ class QueueStatus:
             return WaitReason(text=idle)
         if blockers.earlier_run is not None:
             return WaitReason(text=f"the run {blockers.earlier_run} of its session goes first")
+        most = limits.agents.get(run.spec.agent, 0)
+        if self._find_destinations is not None and blockers.running_of_agent >= most:
+            return WaitReason(text=f"the agent {name!r} takes {most} runs at a time: they run, or wait for a worker")
         if (full := _explain_full_limit(run, blockers, limits, name)) is not None:
             return WaitReason(text=full)
         if blockers.budget_wait is not None:
