@@ -553,7 +553,6 @@ export default {
   'fleet.clock.behind': '{time} behind',
   'fleet.lag': 'Heard of others after',
   'fleet.nodes': 'Nodes',
-  'fleet.node': 'Node',
   'fleet.alive': 'Alive',
   'fleet.gone': 'Gone',
   'fleet.leads': 'leads',
