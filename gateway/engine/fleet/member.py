@@ -18,11 +18,8 @@ from gateway.engine.execution.worker import Worker
 from gateway.engine.fleet.job_worker import JobWorker
 from gateway.engine.fleet.leadership import Leadership
 from gateway.engine.fleet.membership import Membership
-from gateway.engine.fleet.run_source import Dispatches, FleetRunSource
+from gateway.engine.fleet.run_source import NO_TOTAL_LIMIT, Dispatches, FleetRunSource
 from gateway.engine.storage_retry import until_stored
-
-#: what the limit of all runs is in a fleet: each node has its slots
-NO_TOTAL_LIMIT = 1 << 31
 
 
 class FleetSetup(Struct, frozen=True, kw_only=True):
@@ -62,6 +59,9 @@ class FleetMember:
         without_workspace: names of the backends whose agents keep no files on their host.
         """
 
+        def fleet_limits() -> RunLimits:
+            return msgspec.structs.replace(limits(), total=NO_TOTAL_LIMIT)
+
         def binds_session(agent_id: str) -> bool:
             found = find_agent(agent_id)
             return found is None or found.backend not in without_workspace
@@ -78,12 +78,12 @@ class FleetMember:
             binds_session=binds_session,
             may_begin=lambda: not self._membership.is_fenced,
         )
-        self.source = FleetRunSource(ClaimLoop(store, Dispatches(setup.store), limits(), clock), self._job_worker)
+        self.source = FleetRunSource(ClaimLoop(store, Dispatches(setup.store), fleet_limits(), clock), self._job_worker)
         self._leadership = Leadership(
             setup.lock,
             setup.store,
             setup.node.name,
-            limits=limits,
+            limits=fleet_limits,
             move_after=setup.move_after,
             on_lost=setup.on_lost,
         )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from gateway.domain.ports.fleet_store import FleetStore
 from gateway.domain.queue import RunLimits
 from gateway.engine.execution.claim_loop import ClaimLoop
 from gateway.engine.fleet.job_worker import JobWorker
+
+#: what the limit of all runs is in a fleet: each node has its slots
+NO_TOTAL_LIMIT = 1 << 31
 
 
 class Dispatches:
@@ -46,4 +51,4 @@ class FleetRunSource:
         self._dispatching.note_due(due)
 
     def set_limits(self, limits: RunLimits) -> None:
-        self._dispatching.set_limits(limits)
+        self._dispatching.set_limits(msgspec.structs.replace(limits, total=NO_TOTAL_LIMIT))

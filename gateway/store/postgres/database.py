@@ -40,9 +40,7 @@ _READ_BEGINNING = (
     f"{_READ_TIME}, pg_current_xact_id()::text, current_setting('transaction_read_only'),"
     f" coalesce(({POSTGRES.last_change}), 0)"
 )
-_TELL = (
-    f"SELECT pg_notify('{COMMIT_CHANNEL}', ? || ' ' || floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
-)
+_TELL = f"SELECT pg_notify('{COMMIT_CHANNEL}', ? || ' ' || floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
 #: says what became of a transaction. Only a primary knows it
 _READ_COMMIT_STATUS = """
 SELECT CASE WHEN pg_is_in_recovery() THEN 'in progress' ELSE pg_xact_status(?::xid8) END

@@ -75,6 +75,17 @@ async def test_the_limit_of_an_agent_counts_over_the_whole_fleet(fleet: Fleet) -
     assert two.backend.turns
 
 
+async def test_the_runs_of_one_gateway_are_no_limit_for_the_fleet(fleet: Fleet) -> None:
+    agents = {"main": {"max_concurrent": 10}}
+    async with (
+        fleet.member("gate", hanging, slots=2, max_runs=2, agents=agents) as gate,
+        fleet.member("hand", hanging, slots=2, role=Role.WORKER, agents=agents),
+    ):
+        runs = [await gate.submit(f"{n}", session=f"main:test:{n}") for n in range(4)]
+        for run in runs:
+            await gate.said(run)
+
+
 async def test_the_runs_of_a_session_follow_one_another_wherever_they_run(fleet: Fleet) -> None:
     async with fleet.member("one", slots=1) as one, fleet.member("two", slots=1) as two:
         runs = [await (one, two)[n % 2].submit(f"{n}") for n in range(8)]
