@@ -50,7 +50,7 @@ class Move(NamedTuple):
             if self.to_server:
                 file = SqliteSide.open_source(self.file)
                 stack.callback(file.close)
-                server = PostgresSide.open_target(self.url, clock)
+                server = PostgresSide.open_target(self.url, clock, self.config.fleet_host)
                 stack.callback(server.close)
                 yield file, server, read_tables(file.apsw)
                 return

@@ -11,10 +11,10 @@ from psycopg import errors
 
 from gateway.domain.times import Clock
 from gateway.errors import StorageFull, Unavailable
+from gateway.store.moving.server_connection import ServerConnection
 from gateway.store.moving.side import Row, Side
 from gateway.store.moving.tables import MESSAGES_TABLE, Table, list_names
 from gateway.store.postgres import opening
-from gateway.store.postgres.connection import PostgresConnection
 from gateway.store.postgres.faults import describe_server, explained, first_line
 from gateway.store.postgres.guarded import GuardedConnection
 from gateway.store.postgres.words import make_vector
@@ -26,11 +26,14 @@ _SERVER_TYPES = {"INTEGER": "int8", "TEXT": "text", "REAL": "float8"}
 class PostgresSide(Side):
     """`Side` of a database on a server."""
 
-    def __init__(self, url: str, connection: GuardedConnection) -> None:
+    def __init__(self, url: str, connection: GuardedConnection, host: str = "") -> None:
+        """Args: host: the name of this host in the fleet, where the workspaces of copied sessions are."""
         self.shown = describe_server(url)
         self.remedy = f"Use an empty database, or delete what is there: DROP SCHEMA {opening.SCHEMA} CASCADE;"
-        self.connection = PostgresConnection(connection)
+        self.connection = ServerConnection(connection)
         self._psycopg = connection
+        self._host = host
+        connection.execute("SELECT set_config('moongate.host', %s, false)", (host,))
 
     @classmethod
     def open_source(cls, url: str) -> PostgresSide:
@@ -47,14 +50,14 @@ class PostgresSide(Side):
         return side
 
     @classmethod
-    def open_target(cls, url: str, clock: Clock) -> PostgresSide:
+    def open_target(cls, url: str, clock: Clock, host: str = "") -> PostgresSide:
         """Open the database in which the copy is made; make the tables if there are none.
 
         Raises:
             AlreadyRunning: a gateway or a worker uses it.
             ConfigError: it cannot be used.
         """
-        side = cls(url, opening.open_alone(url))
+        side = cls(url, opening.open_alone(url), host)
         with _closed_on_error(side):
             opening.prepare_database(url, clock, may_be_unfinished=True)
         return side
@@ -120,6 +123,10 @@ class PostgresSide(Side):
 
     def end_inserting(self, tables: Sequence[Table]) -> None:
         self._switch_triggers(tables, "ENABLE")
+        self._psycopg.execute(
+            "UPDATE sessions SET host = %s WHERE EXISTS (SELECT 1 FROM workspaces WHERE session = key AND released = 0)",
+            (self._host,),
+        )
         numbered = self._psycopg.execute(
             "SELECT table_name, column_name FROM information_schema.columns"
             " WHERE table_schema = current_schema() AND is_identity = 'YES'"

@@ -43,13 +43,13 @@ _STORED_ESCAPE = re.compile(f"{_ESCAPE}([0{_ESCAPE}])")
 _UNKNOWN, _BIGINT, _DOUBLE = 0, 20, 701
 
 
-def _encode_text(text: str) -> bytes:
+def encode_text(text: str) -> bytes:
     if "\0" in text or _ESCAPE in text:
         text = text.replace(_ESCAPE, _ESCAPE * 2).replace("\0", f"{_ESCAPE}0")
     return text.encode()
 
 
-def _decode_text(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     text = data.decode()
     if _ESCAPE not in text:
         return text
@@ -77,8 +77,8 @@ class _Encoders(dict[type, tuple[int, Callable[[Any], bytes]]]):
 
 _ENCODERS = _Encoders(
     {
-        str: (_UNKNOWN, _encode_text),
-        bytes: (_UNKNOWN, lambda value: _encode_text(value.decode())),  # the text that they encode: no column has bytes
+        str: (_UNKNOWN, encode_text),
+        bytes: (_UNKNOWN, lambda value: encode_text(value.decode())),  # the text that they encode: no column has bytes
         int: (_BIGINT, _encode_number),
         float: (_DOUBLE, lambda value: repr(value).encode()),
     }
@@ -92,7 +92,7 @@ _DECODERS: dict[int, Callable[[bytes], Any]] = {
     26: int,
     700: float,
     701: float,
-    1042: lambda data: _decode_text(data).encode(),  # bpchar, which no column has: a translated `CAST(… AS BLOB)`
+    1042: lambda data: decode_text(data).encode(),  # bpchar, which no column has: a translated `CAST(… AS BLOB)`
     1700: _decode_number,
 }
 
@@ -108,7 +108,7 @@ class _Prepared:
     def choose_decoders(self, answer: PGresult) -> tuple[Callable[[bytes], Any], ...]:
         if self.decoders is None:
             types = map(answer.ftype, range(answer.nfields))
-            self.decoders = tuple(_DECODERS.get(found, _decode_text) for found in types)
+            self.decoders = tuple(_DECODERS.get(found, decode_text) for found in types)
         return self.decoders
 
 
