@@ -18,6 +18,7 @@ from drills import (
     file_faults,
     file_memory,
     files,
+    fleet,
     hostile,
     much,
     reads,
@@ -140,4 +141,5 @@ DRILLS = [
         deliveries.a_dead_receiver_delays_nobody,
         partial(deliveries.a_dead_receiver_delays_nobody, dead=500, well=200, strict=True),
     ),
+    Row("fleet", fleet.members_fail, partial(fleet.members_fail, runs=5000, sessions=1500, workers=4)),
 ]

@@ -42,15 +42,24 @@ class Live:
         config: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
         store: LiveStore | None = None,
+        *,
+        prefix: Sequence[str] = (),
+        address: str = "127.0.0.1",
     ) -> None:
-        """Args: store: a SQLite file in the data directory if not given."""
+        """Args:
+        store: a SQLite file in the data directory if not given.
+        prefix: begins the command that starts it, such as one that enters another network namespace.
+        address: where it listens.
+        """
         self.home = home
         self._store = store or LiveSqlite()
+        self.address = address
+        self._prefix = prefix
         home.mkdir(parents=True, exist_ok=True)
         self.config = home / "config.json"
         settings = {"gateway": {"port": 0}, "agents": {"list": [{"id": "main", "backend": "echo", "script": True}]}}
         settings |= config or {}
-        settings["gateway"] = {"port": 0} | settings.get("gateway", {})
+        settings["gateway"] = {"port": 0, "host": address} | settings.get("gateway", {})
         self.config.write_text(json.dumps(settings))
         # The tests do not measure how long a busy machine takes to start or schedule a process.
         own = {"HOME": str(home), "MOONGATE_HOME": str(home), "PYTHONWARNINGS": "error"}
@@ -65,7 +74,7 @@ class Live:
         """Start the gateway, and wait until it answers."""
         with self.output.open("a") as console:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", *arguments],
+                [*self._prefix, sys.executable, "-m", "gateway", *arguments],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -112,7 +121,7 @@ class Live:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def token(self) -> str:

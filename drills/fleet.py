@@ -1,0 +1,177 @@
+"""A fleet whose members are killed, stopped and cut off: each accepted task is done once, in its order."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from drills import Figures, Impossible, fleet_checks, network
+from drills.fleet_members import Chaos, Member, Members, wait_all_ready
+from harness.postgres_server import find_programs, running_server
+
+#: runs of the agent at the same time over the whole fleet, and those that each member works on
+LIMIT, SLOTS = 8, 4
+#: threads that submit tasks
+SUBMITTERS = 6
+#: seconds that an answer may take before another gateway is asked
+ANSWER_SECONDS = 4.0
+#: seconds for which all work may take
+WORK_SECONDS = 1800.0
+
+#: each attempt has a mark; it writes the mark, in one piece, to a file that all share, and into its answer
+_AGENT = """IFS= read -r line
+mark="$line/$$/$(date +%s%N)"
+echo "begin $mark $(date +%s%N)" >> '{log}'
+echo "at work: $mark"
+sleep 0.$(( $$ % 3 ))5
+echo "end $mark $(date +%s%N)" >> '{log}'
+echo "did $mark"
+"""
+
+
+class Submitter:
+    """Submits tasks to whichever gateway answers, again and again until one has acknowledged them."""
+
+    def __init__(self, members: Members, runs: int, sessions: int, seed: str = "moon") -> None:
+        self._members = members
+        self._sessions = sessions
+        self._numbers = iter(range(runs))
+        self._lock = threading.Lock()
+        self._seed = seed
+        self._given_up = threading.Event()
+        self._threads = [threading.Thread(target=self._submit_all, args=(number,)) for number in range(SUBMITTERS)]
+        #: ids of the acknowledged tasks, by their texts
+        self.acknowledged: dict[str, str] = {}
+        #: requests without an answer, or with one that asks to come again
+        self.unanswered = 0
+        self.refused = 0
+        #: refusals that did not say when to come again
+        self.without_retry_after = 0
+        self.failures: list[BaseException] = []
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Submit during the block; it waits for the end of all."""
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield
+            for thread in self._threads:
+                thread.join()
+        finally:
+            self._given_up.set()
+            for thread in self._threads:
+                thread.join()
+        assert self.failures == [], self.failures
+
+    def _submit_all(self, number: int) -> None:
+        dice = random.Random(f"{self._seed}{number}")  # noqa: S311 no secret
+        try:
+            while (task := self._next()) is not None and not self._given_up.is_set():
+                text = f"t{task}"
+                run = self._submit(text, f"s{task % self._sessions}", dice)
+                with self._lock:
+                    if run is not None:
+                        self.acknowledged[text] = run
+        except BaseException as error:
+            self.failures.append(error)
+
+    def _next(self) -> int | None:
+        with self._lock:
+            return next(self._numbers, None)
+
+    def _submit(self, text: str, session: str, dice: random.Random) -> str | None:
+        while not self._given_up.is_set():
+            answer = self._ask(dice.choice(self._members.gateways), text, session)
+            if answer is not None and answer.status == 202:
+                return str(answer.body["task"]["id"])
+            with self._lock:
+                self.unanswered += answer is None
+                if answer is not None:
+                    assert answer.status == 503, answer
+                    self.refused += 1
+                    self.without_retry_after += "Retry-After" not in answer.headers
+            time.sleep(0.05)
+        return None
+
+    def _ask(self, gateway: Member, text: str, session: str) -> Any:
+        body = {"input": text, "session": session}
+        try:
+            return gateway.call("POST", "/api/tasks", body, headers={"Idempotency-Key": text}, timeout=ANSWER_SECONDS)
+        except (OSError, http.client.HTTPException, AssertionError):  # its lock has no record while it starts
+            return None
+
+
+def members_fail(
+    directory: Path,
+    runs: int = 300,
+    sessions: int = 100,
+    workers: int = 2,
+    kinds: tuple[str, ...] = ("kill",),
+) -> Figures:
+    """Submit tasks to a fleet, while each two seconds something happens to a random member."""
+    with _fleet(directory, workers) as (members, log):
+        submitter, chaos = Submitter(members, runs, sessions), Chaos(members, kinds)
+        began = time.monotonic()
+        with chaos.running():
+            with submitter.running():
+                pass
+            accepted = time.monotonic() - began
+            _wait_ended(members, runs)
+        wait_all_ready(members.all)
+        took = time.monotonic() - began
+        found = fleet_checks.judge(members.server, submitter.acknowledged, log, LIMIT)
+        return {
+            "network": "namespaces" if members.all[0].host is not None else network.explain_impossible(),
+            **chaos.counts,
+            **found,
+            "unanswered and repeated": submitter.unanswered,
+            "refused and repeated": submitter.refused,
+            "accepted after s": round(accepted, 1),
+            "ended after s": round(took, 1),
+        }
+
+
+@contextlib.contextmanager
+def _fleet(directory: Path, workers: int) -> Iterator[tuple[Members, Path]]:
+    """Start a server, two gateways and workers; yield them, and the file to which the agents write."""
+    programs = find_programs()
+    if programs is None:
+        raise Impossible("PostgreSQL is not installed")
+    hosted = network.explain_impossible() is None
+    log = directory / "marks"
+    agent = {
+        "id": "main",
+        "backend": "command",
+        "command": ["/bin/sh", "-c", _AGENT.format(log=log)],
+        "max_concurrent": LIMIT,
+    }
+    with contextlib.ExitStack() as stack:
+        if hosted:
+            stack.enter_context(network.private_network())
+        server = stack.enter_context(
+            running_server(programs, durable=True, address=network.HUB_ADDRESS if hosted else "")
+        )
+        server.create_database(fleet_checks.DATABASE)
+        url = server.url(fleet_checks.DATABASE, address=network.HUB_ADDRESS if hosted else None)
+        members = Members(directory, server, url, [agent], gateways=2, workers=workers, slots=SLOTS)
+        stack.callback(members.close)
+        members.start()
+        yield members, log
+
+
+def _wait_ended(members: Members, runs: int) -> None:
+    """Wait until all runs have ended; say from time to time how many have."""
+    for turn in itertools.count():
+        ended = fleet_checks.count_ended(members.server)
+        if ended == runs:
+            return
+        assert turn < WORK_SECONDS, f"{ended} of {runs} runs have ended"
+        time.sleep(1.0)

@@ -1,0 +1,219 @@
+"""The processes of a fleet, each on a host of its own, and what happens to them at random."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from drills import network
+from drills.network import Host
+from gateway.domain.fleet import LEASE_MILLISECONDS
+from harness.live_gateway import Live
+from harness.postgres_server import PostgresServer
+from harness.waiting import PATIENCE
+
+#: seconds between two things that happen to members
+CHAOS_SECONDS = 2.0
+#: seconds for which a member is away, if that is shorter or longer than its lease
+SHORT_ABSENCE_SECONDS = (0.5, 8.0)
+LONG_ABSENCE_SECONDS = LEASE_MILLISECONDS / 1000 + 5.0
+#: the part of all absences that are longer than a lease
+LONG_ABSENCES_SHARE = 0.1
+
+
+class Member(Live):
+    """A gateway or a worker of the fleet."""
+
+    def __init__(self, home: Path, role: str, url: str, host: Host | None, config: Mapping[str, Any]) -> None:
+        self.role = role
+        self.host = host
+        #: held while something happens to it
+        self.disturbed = threading.Lock()
+        env = {"MOONGATE_ROLE": role, "MOONGATE_FLEET_HOST": home.name, "MOONGATE_STORE_URL": url}
+        if host is None:
+            super().__init__(home, config, env)
+        else:
+            super().__init__(home, config, env, prefix=host.prefix, address=host.address)
+
+    @property
+    def name(self) -> str:
+        return self.home.name
+
+    def kill(self) -> None:
+        """Kill its whole process tree, as a crash of its host does: none of it may see another one end."""
+        for one in (tree := self._freeze()):
+            with contextlib.suppress(psutil.Error):
+                one.kill()
+        assert self.process is not None
+        self.process.wait(PATIENCE)
+        psutil.wait_procs(tree, PATIENCE)
+
+    def freeze(self) -> None:
+        """Stop its supervisor and its serving processes; the agents go on."""
+        assert self.process is not None
+        with contextlib.suppress(psutil.Error):
+            supervisor = psutil.Process(self.process.pid)
+            supervisor.suspend()
+            for child in supervisor.children():
+                child.suspend()
+
+    def thaw(self) -> None:
+        """Let go on what is stopped, the serving processes first: their supervisor shall not take them for hung."""
+        assert self.process is not None
+        with contextlib.suppress(psutil.Error):
+            supervisor = psutil.Process(self.process.pid)
+            for child in supervisor.children():
+                child.resume()
+            supervisor.resume()
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        if self.host is not None:
+            self.host.close()
+
+    def _freeze(self) -> list[psutil.Process]:
+        """Stop all its processes; return them."""
+        assert self.process is not None
+        stopped: dict[int, psutil.Process] = {}
+        with contextlib.suppress(psutil.Error):
+            supervisor = psutil.Process(self.process.pid)
+            while new := [one for one in (supervisor, *supervisor.children(recursive=True)) if one.pid not in stopped]:
+                for one in new:
+                    stopped[one.pid] = one
+                    with contextlib.suppress(psutil.Error):
+                        one.suspend()
+        return list(stopped.values())
+
+
+class Members:
+    """All members of a fleet."""
+
+    def __init__(
+        self, directory: Path, server: PostgresServer, url: str, agents: Sequence[Mapping[str, Any]], **sizes: int
+    ) -> None:
+        """Args:
+        sizes: how many `gateways` and `workers` there are, and how many `slots` each of them has.
+        """
+        hosted = network.explain_impossible() is None
+        slots = sizes["slots"]
+        config = {"agents": {"list": list(agents)}, "fleet": {"slots": slots, "move_after": 120}}
+        roles = ["gateway"] * sizes["gateways"] + ["worker"] * sizes["workers"]
+        self.all = [
+            Member(directory / f"{role}{number}", role, url, Host(number) if hosted else None, config)
+            for number, role in enumerate(roles)
+        ]
+        self.server = server
+
+    @property
+    def gateways(self) -> list[Member]:
+        return [one for one in self.all if one.role == "gateway"]
+
+    def start(self) -> None:
+        for one in self.all:
+            one.start(wait=False)
+        for one in self.all:
+            one.wait_ready()
+
+    def close(self) -> None:
+        for one in self.all:
+            one.close()
+
+
+class Chaos:
+    """Every two seconds, something happens to a random member; another gateway and another worker are well then."""
+
+    def __init__(self, members: Members, kinds: Sequence[str], seed: str = "moon") -> None:
+        self._members = members
+        self._dice = random.Random(seed)  # noqa: S311 no secret
+        self._kinds = [kind for kind in kinds if kind != "cut" or members.all[0].host is not None]
+        self._ended = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._loop = threading.Thread(target=self._disturb_until_ended)
+        #: how often each happened
+        self.counts: Counter[str] = Counter()
+        #: what went wrong in a thread
+        self.failures: list[BaseException] = []
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Let it happen during the block; after it, all members are well."""
+        self._loop.start()
+        try:
+            yield
+        finally:
+            self.stop()
+        assert self.failures == [], self.failures
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._loop.join()
+        for thread in self._threads:
+            thread.join()
+
+    def _disturb_until_ended(self) -> None:
+        while not self._ended.wait(CHAOS_SECONDS):
+            kind, seconds = self._dice.choice(self._kinds), self._dice.uniform(*SHORT_ABSENCE_SECONDS)
+            if kind != "kill" and self._dice.random() < LONG_ABSENCES_SHARE:
+                kind, seconds = f"{kind} for longer than a lease", LONG_ABSENCE_SECONDS
+            if member := self._choose_member():
+                self.counts[kind] += 1
+                self._threads.append(threading.Thread(target=self._disturb, args=(member, kind, seconds)))
+                self._threads[-1].start()
+
+    def _choose_member(self) -> Member | None:
+        """Return a member, which is held, of whose role another one is well; None if there is none."""
+        well = Counter(one.role for one in self._members.all if not one.disturbed.locked())
+        may = [one for one in self._members.all if not one.disturbed.locked() and well[one.role] > 1]
+        chosen = self._dice.choice(may) if may else None
+        if chosen is not None:
+            chosen.disturbed.acquire()
+        return chosen
+
+    def _disturb(self, member: Member, kind: str, seconds: float) -> None:
+        try:
+            disturb(member, kind.split()[0], lambda: self._ended.wait(seconds))
+        except BaseException as error:
+            self.failures.append(error)
+        finally:
+            member.disturbed.release()
+
+
+def disturb(member: Member, kind: str, wait: Callable[[], object]) -> None:
+    """Let something happen to a member; return when it is well again. Args: wait: returns when it may come back."""
+    if kind == "kill":
+        member.kill()
+        wait()
+        member.start()
+    elif kind == "stop":
+        member.freeze()
+        wait()
+        member.thaw()
+    else:
+        assert member.host is not None
+        member.host.cut()
+        wait()
+        member.host.mend()
+
+
+def is_answering(member: Member) -> bool:
+    try:
+        return member.call("GET", "/readyz", timeout=2.0).status == 200
+    except (OSError, AssertionError):
+        return False
+
+
+def wait_all_ready(members: Sequence[Member], within: float = PATIENCE) -> None:
+    deadline = time.monotonic() + within
+    for one in members:
+        while not is_answering(one):
+            assert time.monotonic() < deadline, f"{one.name} is not ready: {one.output.read_text()[-2000:]}"
+            time.sleep(0.2)
