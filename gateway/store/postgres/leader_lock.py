@@ -13,6 +13,16 @@ import psycopg
 from gateway.store.postgres import opening
 
 T = TypeVar("T")
+#: seconds after which a leader that has not looked at its lock counts as stopped or cut off: it looks every 2 seconds
+LEADER_SILENCE_SECONDS = 20.0
+
+#: ends the connection of such a leader. The server may keep that open for hours, and so the lock
+_END_SILENT_LEADER = """
+SELECT pg_terminate_backend(pg_locks.pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND classid = %s AND objid = %s AND objsubid = 2
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND state_change < clock_timestamp() - make_interval(secs => %s)
+"""
 
 
 class PostgresLeaderLock:
@@ -41,13 +51,13 @@ class PostgresLeaderLock:
         try:
             if self._connection is None:
                 self._connection = opening.connect(self._url, timeout_seconds=opening.SILENCE_TIMEOUT_SECONDS)
-            row = self._connection.execute(
-                "SELECT pg_try_advisory_lock(%s, %s)", (opening.LOCK_SPACE, opening.LEADER_LOCK)
-            ).fetchone()
+            lock = opening.LOCK_SPACE, opening.LEADER_LOCK
+            if self._connection.execute("SELECT pg_try_advisory_lock(%s, %s)", lock).fetchone() == (True,):
+                return True
+            self._connection.execute(_END_SILENT_LEADER, (*lock, LEADER_SILENCE_SECONDS))
         except psycopg.Error:
             self._close()
-            return False
-        return row == (True,)
+        return False
 
     def _is_held(self) -> bool:
         if self._connection is None:
