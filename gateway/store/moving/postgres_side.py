@@ -124,7 +124,8 @@ class PostgresSide(Side):
     def end_inserting(self, tables: Sequence[Table]) -> None:
         self._switch_triggers(tables, "ENABLE")
         self._psycopg.execute(
-            "UPDATE sessions SET host = %s WHERE EXISTS (SELECT 1 FROM workspaces WHERE session = key AND released = 0)",
+            "UPDATE sessions SET host = %s"
+            " WHERE EXISTS (SELECT 1 FROM workspaces WHERE session = key AND released = 0)",
             (self._host,),
         )
         numbered = self._psycopg.execute(

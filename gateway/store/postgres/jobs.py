@@ -143,4 +143,4 @@ class ProcrastinateQueue:
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     await connection.set_autocommit(True)  # each statement of a worker is a transaction of its own
-    await connection.execute(f"SET search_path = {opening.SCHEMA}")
+    await connection.execute(f"SET search_path = {opening.SCHEMA}; {opening.SERVER_KEEPALIVES}", prepare=False)

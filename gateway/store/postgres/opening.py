@@ -55,6 +55,13 @@ _CONNECTION_DEFAULTS = {
     "tcp_user_timeout": SILENCE_TIMEOUT_SECONDS * 1000,
 }
 
+#: how the server notices that: else it keeps the connections of a host that is cut off for two hours.
+#: https://www.postgresql.org/docs/current/runtime-config-connection.html
+SERVER_KEEPALIVES = (
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;"
+    f"SET tcp_user_timeout = {SILENCE_TIMEOUT_SECONDS * 1000}"
+)
+
 
 class Migration(NamedTuple):
     number: int
@@ -100,6 +107,7 @@ def connect(url: str, *, timeout_seconds: float, host: str = "") -> GuardedConne
             f"SET idle_in_transaction_session_timeout = {_milliseconds(IDLE_TRANSACTION_SECONDS)}",
             prepare=False,
         )
+        connection.execute(SERVER_KEEPALIVES, prepare=False)
         connection.execute("SELECT set_config('moongate.host', %s, false)", (host,))
     except BaseException:
         connection.close()
