@@ -12,6 +12,17 @@ from gateway.store.sql.dialect import Dialect
 from gateway.store.sql.transaction import Connection, Rows
 
 _TARGETS = "json_document(spec) -> 'deliver'"
+#: is true of a run that no worker was told to begin, and that one may: if its session is bound to a host, that has a
+#: free place. Else it would take a place of its agent from runs that could begin elsewhere
+_MAY_BE_DISPATCHED = """ AND dispatched = 0
+AND CASE WHEN (SELECT host FROM sessions WHERE key = runs.session) IS NULL THEN true
+ELSE (SELECT host FROM sessions WHERE key = runs.session) IN (
+    SELECT host FROM (
+        SELECT host, slots FROM nodes
+        UNION ALL SELECT sessions.host, -1 FROM runs AS taking JOIN sessions ON key = taking.session
+        WHERE (taking.status = 'running' OR taking.dispatched = 1) AND sessions.host IS NOT NULL
+    ) AS places GROUP BY host HAVING sum(slots) > 0
+) END"""
 
 
 def _insert(connection: Connection, statement: str, bindings: Any) -> int:
@@ -47,7 +58,7 @@ ORDER BY schedules.seq LIMIT ?
 """,
     has_label="(json_document(spec) -> 'labels' ->> ?) IS NOT NULL",
     takes_place="(status = 'running' OR dispatched = 1)",
-    not_dispatched=" AND dispatched = 0",
+    not_dispatched=_MAY_BE_DISPATCHED,
     on_this_host=" AND host = current_setting('moongate.host')",
     stream=_stream,
     insert=_insert,

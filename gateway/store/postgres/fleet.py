@@ -223,12 +223,22 @@ def restore_lost_jobs(tx: Transaction, move_after: int) -> int:
     for (host,) in gone:
         _free_sessions(tx, str(host))
     tx.execute(_DELETE_STALLED_JOBS, (jobs.STALLED_SECONDS,))
+    _close_dead_hosts(tx)
     lost = tx.execute(
         "UPDATE runs SET dispatched = 0 WHERE dispatched = 1 AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs"
         " WHERE status IN ('todo', 'doing') AND args ->> 'run' = runs.id) RETURNING agent"
     ).fetchall()
     tx.ready_agents.update(str(agent) for (agent,) in lost)
     return len(lost)
+
+
+def _close_dead_hosts(tx: Transaction) -> None:
+    """Leave no jobs for hosts whose nodes are dead: each takes a place of its agent. They get jobs when they return."""
+    tx.execute("UPDATE nodes SET slots = 0 WHERE lease <= ? AND slots > 0", (tx.now,))
+    tx.execute(
+        "DELETE FROM procrastinate_jobs WHERE status = 'todo' AND substr(queue_name, 1, 5) = 'host:'"
+        " AND substr(queue_name, 6) NOT IN (SELECT host FROM nodes WHERE slots > 0)"
+    )
 
 
 def _free_sessions(tx: Transaction, host: str) -> None:

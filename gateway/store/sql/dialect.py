@@ -26,7 +26,7 @@ class Dialect(NamedTuple):
     has_label: str
     #: is true of a run that takes a place of its agent
     takes_place: str
-    #: follows the conditions of a run that may begin: whether no worker was told to begin it
+    #: follows the conditions of a run that may begin: whether no worker was told to begin it, and one may be told
     not_dispatched: str
     #: follows the conditions of a workspace: whether it is on this host
     on_this_host: str
