@@ -19,6 +19,8 @@ from drills import (
     file_memory,
     files,
     fleet,
+    fleet_leader,
+    fleet_reach,
     hostile,
     much,
     reads,
@@ -141,5 +143,20 @@ DRILLS = [
         deliveries.a_dead_receiver_delays_nobody,
         partial(deliveries.a_dead_receiver_delays_nobody, dead=500, well=200, strict=True),
     ),
-    Row("fleet", fleet.members_fail, partial(fleet.members_fail, runs=5000, sessions=1500, workers=4)),
+    Row(
+        "fleet: members fail",
+        fleet.members_fail,
+        partial(fleet.members_fail, runs=5000, sessions=1500, to_the_end=True),
+    ),
+    Row(
+        "fleet: the other gateway serves",
+        fleet_reach.other_gateway_serves,
+        partial(fleet_reach.other_gateway_serves, streams=20, rounds=4),
+    ),
+    Row("fleet: the leader fails", fleet_leader.leader_fails, partial(fleet_leader.leader_fails, rounds=3)),
+    Row(
+        "fleet: each time fires once",
+        fleet_leader.each_time_fires_once,
+        partial(fleet_leader.each_time_fires_once, fires=1000),
+    ),
 ]

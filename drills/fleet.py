@@ -12,28 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from drills import Figures, Impossible, fleet_checks, network
-from drills.fleet_members import Chaos, Member, Members, wait_all_ready
-from harness.postgres_server import find_programs, running_server
+from drills import Figures, fleet_checks, network
+from drills.fleet_members import AGENT_LIMIT, Chaos, Member, Members, running_fleet, wait_all_ready
 
-#: runs of the agent at the same time over the whole fleet, and those that each member works on
-LIMIT, SLOTS = 8, 4
 #: threads that submit tasks
 SUBMITTERS = 6
 #: seconds that an answer may take before another gateway is asked
 ANSWER_SECONDS = 4.0
 #: seconds for which all work may take
 WORK_SECONDS = 1800.0
-
-#: each attempt has a mark; it writes the mark, in one piece, to a file that all share, and into its answer
-_AGENT = """IFS= read -r line
-mark="$line/$$/$(date +%s%N)"
-echo "begin $mark $(date +%s%N)" >> '{log}'
-echo "at work: $mark"
-sleep 0.$(( $$ % 3 ))5
-echo "end $mark $(date +%s%N)" >> '{log}'
-echo "did $mark"
-"""
 
 
 class Submitter:
@@ -113,23 +100,29 @@ def members_fail(
     directory: Path,
     runs: int = 300,
     sessions: int = 100,
-    workers: int = 2,
-    kinds: tuple[str, ...] = ("kill",),
+    workers: int = 4,
+    to_the_end: bool = False,
 ) -> Figures:
-    """Submit tasks to a fleet, while each two seconds something happens to a random member."""
-    with _fleet(directory, workers) as (members, log):
-        submitter, chaos = Submitter(members, runs, sessions), Chaos(members, kinds)
+    """Submit tasks to a fleet, while each two seconds something happens to a random member.
+
+    Args:
+        to_the_end: whether that goes on until all runs have ended, not only until all tasks are accepted.
+    """
+    with running_fleet(directory, workers=workers) as members:
+        submitter, chaos = Submitter(members, runs, sessions), Chaos(members)
         began = time.monotonic()
         with chaos.running():
             with submitter.running():
                 pass
             accepted = time.monotonic() - began
-            _wait_ended(members, runs)
+            if to_the_end:
+                wait_ended(members, runs)
+        wait_ended(members, runs)
         wait_all_ready(members.all)
         took = time.monotonic() - began
-        found = fleet_checks.judge(members.server, submitter.acknowledged, log, LIMIT)
+        found = fleet_checks.judge(members.server, submitter.acknowledged, members.marks, AGENT_LIMIT)
         return {
-            "network": "namespaces" if members.all[0].host is not None else network.explain_impossible(),
+            "network": "namespaces" if members.are_hosted else network.explain_impossible(),
             **chaos.counts,
             **found,
             "unanswered and repeated": submitter.unanswered,
@@ -139,39 +132,11 @@ def members_fail(
         }
 
 
-@contextlib.contextmanager
-def _fleet(directory: Path, workers: int) -> Iterator[tuple[Members, Path]]:
-    """Start a server, two gateways and workers; yield them, and the file to which the agents write."""
-    programs = find_programs()
-    if programs is None:
-        raise Impossible("PostgreSQL is not installed")
-    hosted = network.explain_impossible() is None
-    log = directory / "marks"
-    agent = {
-        "id": "main",
-        "backend": "command",
-        "command": ["/bin/sh", "-c", _AGENT.format(log=log)],
-        "max_concurrent": LIMIT,
-    }
-    with contextlib.ExitStack() as stack:
-        if hosted:
-            stack.enter_context(network.private_network())
-        server = stack.enter_context(
-            running_server(programs, durable=True, address=network.HUB_ADDRESS if hosted else "")
-        )
-        server.create_database(fleet_checks.DATABASE)
-        url = server.url(fleet_checks.DATABASE, address=network.HUB_ADDRESS if hosted else None)
-        members = Members(directory, server, url, [agent], gateways=2, workers=workers, slots=SLOTS)
-        stack.callback(members.close)
-        members.start()
-        yield members, log
-
-
-def _wait_ended(members: Members, runs: int) -> None:
+def wait_ended(members: Members, runs: int) -> None:
     """Wait until all runs have ended; say from time to time how many have."""
-    for turn in itertools.count():
+    for seconds in itertools.count():
         ended = fleet_checks.count_ended(members.server)
         if ended == runs:
             return
-        assert turn < WORK_SECONDS, f"{ended} of {runs} runs have ended"
+        assert seconds < WORK_SECONDS, f"{ended} of {runs} runs have ended"
         time.sleep(1.0)

@@ -13,11 +13,11 @@ from typing import Any
 
 import psutil
 
-from drills import network
+from drills import Impossible, fleet_checks, network
 from drills.network import Host
 from gateway.domain.fleet import LEASE_MILLISECONDS
 from harness.live_gateway import Live
-from harness.postgres_server import PostgresServer
+from harness.postgres_server import PostgresServer, find_programs, running_server
 from harness.waiting import PATIENCE
 
 #: seconds between two things that happen to members
@@ -27,6 +27,22 @@ SHORT_ABSENCE_SECONDS = (0.5, 8.0)
 LONG_ABSENCE_SECONDS = LEASE_MILLISECONDS / 1000 + 5.0
 #: the part of all absences that are longer than a lease
 LONG_ABSENCES_SHARE = 0.1
+
+
+#: runs of the agent `main` at the same time over the whole fleet, and those that each member works on
+AGENT_LIMIT, MEMBER_SLOTS = 8, 4
+#: what happens to members
+KINDS = ("kill", "stop", "cut")
+
+#: each attempt has a mark; it writes the mark, in one piece, to a file that all share, and into its answer
+_AGENT = """IFS= read -r line
+mark="$line/$$/$(date +%s%N)"
+echo "begin $mark $(date +%s%N)" >> '{marks}'
+echo "at work: $mark"
+sleep 0.$(( $$ % 3 ))5
+echo "end $mark $(date +%s%N)" >> '{marks}'
+echo "did $mark"
+"""
 
 
 class Member(Live):
@@ -97,25 +113,32 @@ class Member(Live):
 class Members:
     """All members of a fleet."""
 
-    def __init__(
-        self, directory: Path, server: PostgresServer, url: str, agents: Sequence[Mapping[str, Any]], **sizes: int
-    ) -> None:
-        """Args:
-        sizes: how many `gateways` and `workers` there are, and how many `slots` each of them has.
-        """
-        hosted = network.explain_impossible() is None
-        slots = sizes["slots"]
-        config = {"agents": {"list": list(agents)}, "fleet": {"slots": slots, "move_after": 120}}
-        roles = ["gateway"] * sizes["gateways"] + ["worker"] * sizes["workers"]
-        self.all = [
-            Member(directory / f"{role}{number}", role, url, Host(number) if hosted else None, config)
-            for number, role in enumerate(roles)
-        ]
+    def __init__(self, directory: Path, server: PostgresServer, url: str, *, workers: int, gateway_slots: int) -> None:
         self.server = server
+        hosted = network.explain_impossible() is None
+        #: the file to which the agents `main` write
+        self.marks = directory / "marks"
+        script = _AGENT.format(marks=self.marks)
+        agents = [
+            {"id": "main", "backend": "command", "command": ["/bin/sh", "-c", script], "max_concurrent": AGENT_LIMIT},
+            {"id": "echo", "backend": "echo", "script": True, "max_concurrent": 64, "permissions": "ask"},
+        ]
+        roles = ["gateway"] * 2 + ["worker"] * workers
+        self.all = []
+        for number, role in enumerate(roles):
+            slots = gateway_slots if role == "gateway" else MEMBER_SLOTS
+            config = {"agents": {"list": agents}, "fleet": {"slots": slots, "move_after": 120}}
+            host = Host(number) if hosted else None
+            self.all.append(Member(directory / f"{role}{number}", role, url, host, config))
 
     @property
     def gateways(self) -> list[Member]:
         return [one for one in self.all if one.role == "gateway"]
+
+    @property
+    def are_hosted(self) -> bool:
+        """Whether each has a network namespace of its own."""
+        return self.all[0].host is not None
 
     def start(self) -> None:
         for one in self.all:
@@ -128,13 +151,40 @@ class Members:
             one.close()
 
 
+@contextlib.contextmanager
+def running_fleet(directory: Path, *, workers: int, gateway_slots: int = MEMBER_SLOTS) -> Iterator[Members]:
+    """Start a server, two gateways and some workers; at the end, end all of them."""
+    programs = find_programs()
+    if programs is None:
+        raise Impossible("PostgreSQL is not installed")
+    with contextlib.ExitStack() as stack:
+        address = stack.enter_context(network.private_network()) if network.explain_impossible() is None else ""
+        server = stack.enter_context(running_server(programs, durable=True, address=address))
+        server.create_database(fleet_checks.DATABASE)
+        url = server.url(fleet_checks.DATABASE, address=address or None)
+        yield stack.enter_context(started_members(directory, server, url, workers, gateway_slots))
+
+
+@contextlib.contextmanager
+def started_members(
+    directory: Path, server: PostgresServer, url: str, workers: int, gateway_slots: int = MEMBER_SLOTS
+) -> Iterator[Members]:
+    """Start the members of a fleet; at the end, end all of them."""
+    members = Members(directory, server, url, workers=workers, gateway_slots=gateway_slots)
+    try:
+        members.start()
+        yield members
+    finally:
+        members.close()
+
+
 class Chaos:
     """Every two seconds, something happens to a random member; another gateway and another worker are well then."""
 
-    def __init__(self, members: Members, kinds: Sequence[str], seed: str = "moon") -> None:
+    def __init__(self, members: Members, seed: str = "moon") -> None:
         self._members = members
         self._dice = random.Random(seed)  # noqa: S311 no secret
-        self._kinds = [kind for kind in kinds if kind != "cut" or members.all[0].host is not None]
+        self._kinds = [kind for kind in KINDS if kind != "cut" or members.are_hosted]
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
         self._loop = threading.Thread(target=self._disturb_until_ended)

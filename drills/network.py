@@ -76,8 +76,11 @@ def explain_impossible() -> str | None:
 
 
 @contextlib.contextmanager
-def private_network() -> Iterator[None]:
-    """Let this thread, and all that it starts, be in a namespace of its own with the bridge `hub`; at the end, return.
+def private_network() -> Iterator[str]:
+    """Let this thread, and all that it starts, be in a namespace of its own with the bridge `hub`, until the end.
+
+    Yields:
+        the address of the bridge.
 
     Raises:
         OSError: the kernel refuses.
@@ -96,7 +99,7 @@ def private_network() -> Iterator[None]:
             _ip("link", "add", "hub", "type", "bridge")
             _ip("address", "add", f"{HUB_ADDRESS}/24", "dev", "hub")
             _ip("link", "set", "hub", "up")
-            yield
+            yield HUB_ADDRESS
         finally:
             check(libc.setns(before.fileno(), CLONE_NEWNET))
 
