@@ -19,6 +19,7 @@ from drills import (
     file_memory,
     files,
     fleet,
+    fleet_database,
     fleet_leader,
     fleet_reach,
     hostile,
@@ -152,6 +153,21 @@ DRILLS = [
         "fleet: the other gateway serves",
         fleet_reach.other_gateway_serves,
         partial(fleet_reach.other_gateway_serves, streams=20, rounds=4),
+    ),
+    Row(
+        "fleet: the database restarts",
+        fleet_database.server_restarts,
+        partial(fleet_database.server_restarts, runs=500, restarts=6),
+    ),
+    Row(
+        "fleet: a synchronous replica takes over",
+        fleet_database.replica_takes_over,
+        partial(fleet_database.replica_takes_over, runs=1000),
+    ),
+    Row(
+        "fleet: an asynchronous replica takes over",
+        partial(fleet_database.replica_takes_over, synchronous=False),
+        partial(fleet_database.replica_takes_over, runs=1000, synchronous=False),
     ),
     Row("fleet: the leader fails", fleet_leader.leader_fails, partial(fleet_leader.leader_fails, rounds=3)),
     Row(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import itertools
 import random
 import threading
 import time
@@ -116,8 +115,8 @@ def members_fail(
                 pass
             accepted = time.monotonic() - began
             if to_the_end:
-                wait_ended(members, runs)
-        wait_ended(members, runs)
+                wait_ended(members)
+        wait_ended(members)
         wait_all_ready(members.all)
         took = time.monotonic() - began
         found = fleet_checks.judge(members.server, submitter.acknowledged, members.marks, AGENT_LIMIT)
@@ -132,11 +131,9 @@ def members_fail(
         }
 
 
-def wait_ended(members: Members, runs: int) -> None:
-    """Wait until all runs have ended; say from time to time how many have."""
-    for seconds in itertools.count():
-        ended = fleet_checks.count_ended(members.server)
-        if ended == runs:
-            return
-        assert seconds < WORK_SECONDS, f"{ended} of {runs} runs have ended"
-        time.sleep(1.0)
+def wait_ended(members: Members) -> None:
+    """Wait until no run is open; the clients have ended."""
+    deadline = time.monotonic() + WORK_SECONDS
+    while count := fleet_checks.count_open(members.server):
+        assert time.monotonic() < deadline, f"{count} runs have not ended"
+        time.sleep(0.5)

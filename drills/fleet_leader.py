@@ -16,6 +16,8 @@ from harness.waiting import until_sync
 TAKEOVER_SECONDS = 45.0
 #: seconds for which a leader is away after another one has taken over
 AWAY_SECONDS = 3.0
+#: how often the leader is killed, at least
+MIN_KILLS = 3
 #: schedules that fire each second
 SCHEDULES = 10
 #: seconds around the time of a schedule at which the leader is killed
@@ -82,7 +84,7 @@ def each_time_fires_once(directory: Path, fires: int = 30, seed: str = "moon") -
             body["agentId"] = "echo"
             assert members.gateways[0].call("POST", "/api/cron/create", body).status == 200
         kills = 0
-        while _count_fires(members.server) < fires:
+        while _count_fires(members.server) < fires or kills < MIN_KILLS:
             leader = _wait_leader(members)
             last = _find_last_time(members.server) / 1000
             due = last + max(int(time.time() - last), 0) + 1
@@ -92,7 +94,7 @@ def each_time_fires_once(directory: Path, fires: int = 30, seed: str = "moon") -
             leader.start()
         for job in members.gateways[0].call("GET", "/api/cron").body["jobs"]:
             assert members.gateways[0].call("POST", f"/api/cron/{job['id']}/toggle", {}).status == 200
-        until_sync(lambda: _count_open(members.server) == 0, "all runs have ended")
+        until_sync(lambda: fleet_checks.count_open(members.server) == 0, "all runs have ended")
         return {"leader killed": kills, **_judge_fires(members.server)}
 
 
@@ -103,10 +105,6 @@ def _count_fires(server: PostgresServer) -> int:
 def _find_last_time(server: PostgresServer) -> int:
     """Return the last time at which a schedule has fired, in milliseconds since 1970."""
     return int(fleet_checks.rows(server, "SELECT coalesce(max(scheduled_for), 0) FROM fires")[0][0])
-
-
-def _count_open(server: PostgresServer) -> int:
-    return int(fleet_checks.rows(server, "SELECT count(*) FROM runs WHERE status IN ('queued', 'running')")[0][0])
 
 
 def _judge_fires(server: PostgresServer) -> Figures:
