@@ -76,6 +76,20 @@ class FleetStore(Protocol):
         """
         ...
 
+    async def find_running(self, owner: str) -> Sequence[tuple[str, int]]:
+        """Return the ids and epochs of the runs on which a node works, as far as the store knows."""
+        ...
+
+    async def requeue_forgotten(self, owner: str, attempts: Collection[tuple[str, int]]) -> int:
+        """Put runs back on which a node does not work, although the store says so. Returns how many there were.
+
+        A replica that takes the place of its server may lack the last moments, and with them the ends of runs.
+
+        Args:
+            attempts: ids and epochs of the runs.
+        """
+        ...
+
 
 class JobQueue(Protocol):
     """Carries dispatched runs to the processes that work on them."""

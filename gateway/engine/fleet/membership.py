@@ -30,6 +30,8 @@ class Membership:
         self._worker = worker
         self._renewed = 0.0
         self._is_fenced = False
+        #: ids and epochs of the runs of this node by the store on which it does not work
+        self._unknown: set[tuple[str, int]] = set()
         self._loop = ServiceLoop(
             "membership", self._renew, log_errors("fleet.cannot_renew"), retry_seconds=RENEWAL_RETRY_SECONDS
         )
@@ -59,6 +61,7 @@ class Membership:
         try:
             async with asyncio.timeout(RENEWAL_TIMEOUT_SECONDS):
                 await self._take_lease()
+                await self._requeue_forgotten()
         except (TimeoutError, GatewayError):
             self._fence_if_late()
             raise
@@ -71,6 +74,16 @@ class Membership:
             _log.warning("fleet.lease_lost", runs=len(self._worker.current_run_ids))
             self._worker.interrupt_all(Interrupt.FENCED)
         self._renewed, self._is_fenced = asked, False
+
+    async def _requeue_forgotten(self) -> None:
+        """Put runs back on which this process should work and does not; if it will soon, the next look sees it."""
+        running = await self._fleet.find_running(self._node.name)
+        known = set(self._worker.current_run_ids)
+        unknown = {(run, epoch) for run, epoch in running if run not in known}
+        if forgotten := unknown & self._unknown:
+            requeued = await self._fleet.requeue_forgotten(self._node.name, forgotten)
+            _log.warning("fleet.runs_forgotten", requeued=requeued)
+        self._unknown = unknown
 
     def _fence_if_late(self) -> None:
         if asyncio.get_running_loop().time() - self._renewed < SELF_FENCE_SECONDS:

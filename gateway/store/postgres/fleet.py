@@ -18,11 +18,14 @@ from gateway.domain.queue import RunLimits
 from gateway.domain.run import Run
 from gateway.domain.times import HOUR_MILLISECONDS
 from gateway.store.postgres import jobs
-from gateway.store.sql import claiming, event_log, run_queries, workspaces
+from gateway.store.sql import claiming, event_log, run_queries, runs, workspaces
 from gateway.store.sql.transaction import Reader, Transaction
 
 #: milliseconds for which a node is listed after its lease has ended
 NODE_RETENTION_MILLISECONDS = 24 * HOUR_MILLISECONDS
+#: seconds after which a job that was begun, and whose run nobody has claimed, is lost: the server was replaced by a
+#: replica that does not know the claim
+CLAIM_TIMEOUT_SECONDS = 60
 _NODE_COLUMNS = "name, host, role, version, agents, slots, started"
 #: deletes the jobs that a worker has taken and that is gone: their runs are rescued, or dispatched again
 _DELETE_STALLED_JOBS = """
@@ -218,12 +221,30 @@ def _tell_move(tx: Transaction, run: Run, moved_from: str) -> None:
 # --- mending ----------------------------------------------------------------------------------
 
 
+def find_running(reader: Reader, owner: str) -> list[tuple[str, int]]:
+    rows = reader.execute("SELECT id, epoch FROM runs WHERE status = 'running' AND owner = ?", (owner,))
+    return [(str(run), int(epoch)) for run, epoch in rows]
+
+
+def requeue_forgotten(tx: Transaction, owner: str, attempts: Collection[tuple[str, int]]) -> int:
+    forgotten = [attempt for attempt in find_running(tx, owner) if attempt in attempts]
+    for run, epoch in forgotten:
+        runs.requeue_run(tx, run, epoch, "its worker does not know it")
+    return len(forgotten)
+
+
 def restore_lost_jobs(tx: Transaction, move_after: int) -> int:
     gone = tx.execute("SELECT name FROM hosts WHERE seen < ?", (tx.now - move_after,)).fetchall()
     for (host,) in gone:
         _free_sessions(tx, str(host))
     tx.execute(_DELETE_STALLED_JOBS, (jobs.STALLED_SECONDS,))
     _close_dead_hosts(tx)
+    tx.execute(
+        "DELETE FROM procrastinate_jobs USING runs WHERE args ->> 'run' = runs.id AND runs.dispatched = 1"
+        " AND procrastinate_jobs.status = 'doing' AND NOT EXISTS (SELECT 1 FROM procrastinate_events AS events"
+        " WHERE events.job_id = procrastinate_jobs.id AND at > clock_timestamp() - make_interval(secs => ?))",
+        (CLAIM_TIMEOUT_SECONDS,),
+    )
     lost = tx.execute(
         "UPDATE runs SET dispatched = 0 WHERE dispatched = 1 AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs"
         " WHERE status IN ('todo', 'doing') AND args ->> 'run' = runs.id) RETURNING agent"

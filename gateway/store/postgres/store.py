@@ -31,6 +31,8 @@ class PostgresFleetStore(NounStore):
     dispatch = in_write(fleet.dispatch_runs)
     claim = in_write(fleet.claim_dispatched)
     restore_lost_jobs = in_write(fleet.restore_lost_jobs)
+    find_running = in_read(fleet.find_running)
+    requeue_forgotten = in_write(fleet.requeue_forgotten)
 
     async def view(self, *, with_queues: bool = True) -> FleetView:
         found = await self.database.read(partial(fleet.view_fleet, with_queues=with_queues))
