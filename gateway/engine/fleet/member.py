@@ -13,6 +13,7 @@ from gateway.domain.ports.fleet_store import FleetStore, JobQueue, LeaderLock
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import RunLimits
 from gateway.domain.times import Clock
+from gateway.engine.execution import rescuer
 from gateway.engine.execution.claim_loop import ClaimLoop
 from gateway.engine.execution.worker import Worker
 from gateway.engine.fleet.job_worker import JobWorker
@@ -67,6 +68,7 @@ class FleetMember:
             return found is None or found.backend not in without_workspace
 
         self._setup = setup
+        self._store = store
         self._membership = Membership(setup.store, setup.node, worker)
         self._job_worker = JobWorker(
             setup.jobs,
@@ -90,6 +92,7 @@ class FleetMember:
 
     async def join(self) -> None:
         """Become a member: from now on this process may work on runs."""
+        await until_stored(self._end_leases_of_predecessors)
         await until_stored(self._membership.join)
 
     def try_to_lead(self, lead: Callable[[], Awaitable[None]]) -> None:
@@ -104,6 +107,17 @@ class FleetMember:
     async def leave(self) -> None:
         """Be no member any more. This process works on no run."""
         await self._membership.leave()
+
+    async def _end_leases_of_predecessors(self) -> None:
+        """End the leases of this instance's processes that crashed: their runs need not wait for that.
+
+        A process of another instance may be in a container of its own, where its number means something else.
+        """
+        instance, at, _ = self._setup.node.name.partition("@")
+        nodes = [view.node.name for view in (await self._setup.store.view()).nodes if view.is_alive]
+        for dead in await rescuer.find_dead_owners([name for name in nodes if name.startswith(instance + at)]):
+            await rescuer.end_left_processes(self._store, dead)
+            await self._setup.store.end_lease(dead)
 
     async def find_dead_owners(self, owners: Sequence[str]) -> Sequence[str]:
         """Return those of some owners of runs whose leases have ended."""
