@@ -30,7 +30,7 @@ LONG_ABSENCES_SHARE = 0.1
 
 
 #: runs of the agent `main` at the same time over the whole fleet, and those that each member works on
-AGENT_LIMIT, MEMBER_SLOTS = 8, 4
+AGENT_LIMIT, MEMBER_SLOTS = 16, 4
 #: what happens to members
 KINDS = ("kill", "stop", "cut")
 
