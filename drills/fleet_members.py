@@ -127,8 +127,10 @@ class Members:
         self.all = []
         for number, role in enumerate(roles):
             slots = gateway_slots if role == "gateway" else MEMBER_SLOTS
-            config = {"agents": {"list": agents}, "fleet": {"slots": slots, "move_after": 120}}
+            config: dict[str, Any] = {"agents": {"list": agents}, "fleet": {"slots": slots, "move_after": 120}}
             host = Host(number) if hosted else None
+            if host is not None:
+                config["gateway"] = {"host": host.address}
             self.all.append(Member(directory / f"{role}{number}", role, url, host, config))
 
     @property

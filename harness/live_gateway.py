@@ -49,7 +49,7 @@ class Live:
         """Args:
         store: a SQLite file in the data directory if not given.
         prefix: begins the command that starts it, such as one that enters another network namespace.
-        address: where it listens.
+        address: where it listens, by its config.
         """
         self.home = home
         self._store = store or LiveSqlite()
@@ -59,7 +59,7 @@ class Live:
         self.config = home / "config.json"
         settings = {"gateway": {"port": 0}, "agents": {"list": [{"id": "main", "backend": "echo", "script": True}]}}
         settings |= config or {}
-        settings["gateway"] = {"port": 0, "host": address} | settings.get("gateway", {})
+        settings["gateway"] = {"port": 0} | settings.get("gateway", {})
         self.config.write_text(json.dumps(settings))
         # The tests do not measure how long a busy machine takes to start or schedule a process.
         own = {"HOME": str(home), "MOONGATE_HOME": str(home), "PYTHONWARNINGS": "error"}
