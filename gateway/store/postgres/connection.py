@@ -348,6 +348,11 @@ class PostgresConnection:
                 self._watch = StatementWatch(self.psycopg)
             while self._receive() is not None:
                 pass
+            # An empty statement outside of the pipeline: libpq gives the rows of the next one together again.
+            self._libpq.send_query(b"")
+            self._flush()
+            while self._receive() is not None:
+                pass
 
     def _send(self, text: str, values: Sequence[Any], *, is_typed: bool = True) -> PostgresRows:
         self._prepare_to_send()
@@ -384,12 +389,23 @@ class PostgresConnection:
                 elif isinstance(sent, PostgresRows):
                     sent.take(answer)
                     self._count_changes(answer)
-            self._receive()  # the end of the pipeline
+            self._receive_end()
         except psycopg.OperationalError:
             if failed is None:
                 raise
         if failed is not None:
             raise errors.error_from_result(failed)
+
+    def _receive_end(self) -> None:
+        """Receive the end of the pipeline.
+
+        Raises:
+            psycopg.OperationalError: something else came; the connection is closed.
+        """
+        answer = self._receive()
+        if answer is None or answer.status != ExecStatus.PIPELINE_SYNC:
+            self.psycopg.close()
+            raise psycopg.OperationalError("the answers of the server are not in order")
 
     def _flush(self) -> None:
         while self._libpq.flush():  # the server's buffer is full
