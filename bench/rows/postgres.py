@@ -45,7 +45,7 @@ def run(quick: bool) -> Result:
     jobs, count = (20, 1) if quick else (600, 4)
     with running_server(programs, durable=True) as server:
         ours, theirs = server.create_database("ours"), server.create_database("theirs")
-        asyncio.run(_prepare_peer(theirs))
+        asyncio.run(prepare_peer(theirs))
         slices = measure.pairs(
             lambda: asyncio.run(_measure_store(ours, jobs)),
             lambda: _measure_peer(theirs, jobs),
@@ -140,7 +140,8 @@ async def _do_runs(store: PostgresStore, count: int) -> float:
 # --- Procrastinate ----------------------------------------------------------------------------
 
 
-async def _prepare_peer(url: str) -> None:
+async def prepare_peer(url: str) -> None:
+    """Make Procrastinate's tables in a database."""
     app = App(connector=PsycopgConnector(conninfo=url, min_size=1, max_size=1))
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
