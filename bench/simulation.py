@@ -46,7 +46,7 @@ FETCH_MS, EMPTY_FETCH_MS, JOB_END_MS, HEARTBEAT_MS = 0.38, 0.13, 0.26, 0.23
 #: it to tell its client
 SIGNAL_MS, LISTENER_MS = 0.005, 0.023
 #: connections of a gateway that leads, and of a busy worker (`pg_stat_activity`)
-GATEWAY_CONNECTIONS, WORKER_CONNECTIONS = 7, 9
+GATEWAY_CONNECTIONS, WORKER_CONNECTIONS = 7, 10
 
 # --- what the code says ---------------------------------------------------------------------------------------------
 
@@ -367,7 +367,7 @@ def describe(outcome: Outcome) -> list[str]:
     """Return the cells of a row."""
     load, use = outcome.load, outcome.use
     first, second = outcome.bottlenecks[:2]
-    grows = max(use["write lock"], use["places of workers"]) >= SATURATED
+    grows = max(use["write lock"], use["places of workers"], use[PROCESSORS]) >= SATURATED
     return [
         f"{load.workers:,} x {load.places}",
         f"{load.runs_a_day:,}",
