@@ -38,7 +38,7 @@ class WriteCost(NamedTuple):
 ACCEPT = WriteCost(2.42, 0.50, 9, 1)
 CLAIM = WriteCost(1.10, 0.28, 4, 1)
 END = WriteCost(1.66, 0.48, 5, 1)
-APPEND = WriteCost(0.45, 0.10, 3, 1)
+APPEND = WriteCost(0.49, 0.15, 3, 1)
 LEASE = WriteCost(0.34, 0.20, 3, 1)
 #: milliseconds of Procrastinate's statements: a job is fetched, none is found, a job is ended, a worker's heartbeat
 FETCH_MS, EMPTY_FETCH_MS, JOB_END_MS, HEARTBEAT_MS = 0.38, 0.13, 0.26, 0.23
