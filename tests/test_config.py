@@ -83,7 +83,7 @@ def test_the_seeds_sample_config_works_unchanged(tmp_path: Path) -> None:
         ({"gatway": {}}, 'gatway: unknown field; did you mean "gateway"?'),
         ({"auth": {"token": "x"}}, 'auth: unknown field; did you mean "gateway.auth"?'),
         ({"token": "x"}, 'token: unknown field; did you mean "gateway.auth.token"?'),
-        ({"host": "x"}, 'host: unknown field; did you mean "gateway.host" or "opencode.host"?'),
+        ({"host": "x"}, 'host: unknown field; did you mean "gateway.host" or "opencode.host" or "fleet.host"?'),
         ({"gateway": {"token": "x"}}, 'gateway.token: unknown field; did you mean "gateway.auth.token"?'),
         ({"agents": {"runs": 3}}, 'agents.runs: unknown field; did you mean "limits.runs"?'),
         ({"zzz": 1}, "zzz: unknown field; one of gateway, agents,"),

@@ -121,7 +121,8 @@ def find_destinations(reader: Reader, runs: Collection[str]) -> dict[str, Destin
     takers = [(host, _decode_agents(agents)) for host, agents in rows]
     dispatched = reader.execute(
         "SELECT runs.id, sessions.host, coalesce(agents.base, runs.agent) FROM runs LEFT JOIN sessions"
-        " ON sessions.key = runs.session LEFT JOIN agents ON agents.id = runs.agent WHERE dispatched = 1"
+        " ON sessions.key = runs.session LEFT JOIN agents ON agents.id = runs.agent"
+        " WHERE status = 'queued' AND (dispatched = 1 OR ready = 1 AND sessions.host IS NOT NULL)"
     )
     wanted = set(runs)
     return {

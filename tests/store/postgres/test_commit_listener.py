@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.domain.times import wall_clock
 from gateway.store.postgres.commit_listener import CommitListener
 from gateway.store.postgres.database import PostgresDatabase
 from harness.postgres_server import PostgresServer
@@ -88,7 +89,7 @@ async def test_commits_are_heard_after_a_restart_of_the_server(server: PostgresS
 
 async def test_a_listener_is_told_on_each_change(url: str, other: PostgresDatabase) -> None:
     told: list[int] = []
-    listener = CommitListener(url, "me")
+    listener = CommitListener(url, "me", wall_clock)
     listener.on_commit = lambda: told.append(listener.count)
     try:
         await until(lambda: listener.count, "it listens")
@@ -107,7 +108,7 @@ async def test_many_open_files_do_no_harm(url: str, other: PostgresDatabase) -> 
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], 2000), limits[1]))
     opened = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
     try:
-        listener = CommitListener(url, "me")
+        listener = CommitListener(url, "me", wall_clock)
         try:
             await until(lambda: listener.count, "it listens")
             before = listener.count

@@ -52,6 +52,7 @@ class Deferring:
 
     def __init__(self, connection: PostgresConnection) -> None:
         self.connection = connection
+        self.now = 0
 
 
 def test_a_server_that_is_lost_while_jobs_are_left_there_is_told(server: PostgresServer) -> None:
