@@ -260,6 +260,8 @@ class Engine:
 
     async def step_down(self) -> None:
         """Stop claiming, receiving and sending. Runs that are running go on; another process may lead from now on."""
+        if self._fleet is not None:
+            await self._fleet.end_election()
         await self._scheduler.stop_firing()
         await self.channels.stop_receiving()
         await self._source.stop()

@@ -21,7 +21,7 @@ class FleetStore(Protocol):
     """
 
     async def renew_lease(self, node: Node) -> bool:
-        """Say that a node is alive, and what it is. Returns False if its lease had ended: its runs may be elsewhere."""
+        """Say that a node is alive, and what it is. Returns False if it had no lease: its runs may be elsewhere."""
         ...
 
     async def end_lease(self, name: str) -> None:
@@ -57,7 +57,8 @@ class FleetStore(Protocol):
         ...
 
     async def claim(self, run: str, epoch: int, owner: str, host: str | None) -> bool:
-        """Claim a dispatched run. Returns False if there is no such run any more, or it was claimed or cancelled.
+        """Claim a dispatched run. Returns False if there is no such run any more, it was claimed or cancelled, or the
+        owner has no lease.
 
         Args:
             epoch: the run's epoch when it was dispatched.

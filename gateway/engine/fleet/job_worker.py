@@ -16,6 +16,8 @@ from gateway.errors import GatewayError
 
 #: seconds until the queues are read again after the server was away: at first, and at last
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 10.0
+#: seconds that the jobs in progress have to be given up
+STOP_TIMEOUT_SECONDS = 5.0
 
 _log = log.get()
 
@@ -49,6 +51,8 @@ class JobWorker:
         self._may_begin = may_begin
         self._free = asyncio.Semaphore(max(node.slots, 1))
         self._task: asyncio.Task[None] | None = None
+        #: whether no more jobs are to be taken
+        self._ending = False
         #: of the runs that it has claimed
         self.waits = DispatchWaits()
 
@@ -58,15 +62,16 @@ class JobWorker:
             self._task = asyncio.create_task(self._work(), name="job-worker")
 
     async def stop(self) -> None:
-        """Take no more jobs. Attempts in progress continue."""
+        """Take no more jobs. Attempts in progress continue. Stopping twice is fine."""
+        self._ending = True  # what takes jobs may turn its cancellation into another error: then the loop ends after it
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task})
+            await asyncio.wait({self._task}, timeout=STOP_TIMEOUT_SECONDS)
 
     async def _work(self) -> None:
         pause = MIN_RETRY_SECONDS
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._ending:
             begun = loop.time()
             try:
                 await self._jobs.work(self._queues, self._node.slots, self._execute)
@@ -74,22 +79,27 @@ class JobWorker:
                 _log.warning("fleet.cannot_take_jobs", error=str(error))
             except Exception:
                 _log.exception("fleet.job_worker_broke")
+            if self._ending:
+                return
             pause = MIN_RETRY_SECONDS if loop.time() - begun > MAX_RETRY_SECONDS else min(pause * 2, MAX_RETRY_SECONDS)
             await asyncio.sleep(pause)
 
     async def _execute(self, run: str, agent: str, epoch: int, dispatched: int) -> None:
         """Claim a run and wait for its attempt. A job that comes too late does nothing."""
         await self._free.acquire()
-        attempt = None
-        try:
-            attempt = await self._claim(run, agent, epoch, dispatched)
-        finally:
-            if attempt is None:
-                self._free.release()
-            else:
-                attempt.add_done_callback(lambda _: self._free.release())
+        claiming = asyncio.create_task(self._claim(run, agent, epoch, dispatched))
+        claiming.add_done_callback(self._keep_slot)
+        attempt = await asyncio.shield(claiming)  # a claim that is on its way begins an attempt in any case
         if attempt is not None:
             await asyncio.wait({attempt})
+
+    def _keep_slot(self, claiming: asyncio.Task[asyncio.Task[None] | None]) -> None:
+        """Give the slot of a claim back when its attempt has ended, or at once if there is none."""
+        attempt = None if claiming.cancelled() or claiming.exception() is not None else claiming.result()
+        if attempt is None:
+            self._free.release()
+        else:
+            attempt.add_done_callback(lambda _: self._free.release())
 
     async def _claim(self, run: str, agent: str, epoch: int, dispatched: int) -> asyncio.Task[None] | None:
         if not self._may_begin():

@@ -56,9 +56,13 @@ class Leadership:
         self._lead = lead
         self._election.start()
 
+    async def end_election(self) -> None:
+        """Begin to lead no more. A process that leads still holds the lock. Ending twice is fine."""
+        await self._election.stop()
+
     async def stop(self) -> None:
         """Let another process lead. The services of the leader have ended."""
-        await self._election.stop()
+        await self.end_election()
         await self._mending.stop()
         await self._lock.release()
 

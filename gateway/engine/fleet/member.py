@@ -100,6 +100,10 @@ class FleetMember:
         if self._setup.node.role is Role.GATEWAY:
             self._leadership.start(lead)
 
+    async def end_election(self) -> None:
+        """Begin to lead no more."""
+        await self._leadership.end_election()
+
     async def stop_leading(self) -> None:
         """Let another member lead. The services of the leader have ended."""
         await self._leadership.stop()

@@ -70,7 +70,7 @@ class Membership:
     async def _take_lease(self) -> None:
         asked = asyncio.get_running_loop().time()
         was_alive = await self._fleet.renew_lease(self._node)
-        if not was_alive:  # this process was stopped or cut off: its runs are at work elsewhere
+        if not was_alive and self._renewed:  # this process was stopped or cut off: its runs are at work elsewhere
             _log.warning("fleet.lease_lost", runs=len(self._worker.current_run_ids))
             self._worker.interrupt_all(Interrupt.FENCED)
         self._renewed, self._is_fenced = asked, False

@@ -13,8 +13,11 @@ from collections.abc import Callable
 
 import psycopg
 
+from gateway import log
 from gateway.domain.times import Clock
 from gateway.store.postgres import opening
+
+_log = log.get()
 
 #: where commits are told
 COMMIT_CHANNEL = "moongate_commits"
@@ -55,8 +58,11 @@ class CommitListener:
 
     def _listen_until_closed(self) -> None:
         while not self._closed.is_set():
-            with contextlib.suppress(psycopg.Error):
+            try:
                 self._listen()
+            except Exception as error:  # whatever it is, this process must hear of others again
+                if not isinstance(error, psycopg.Error):
+                    _log.warning("store.listener_broke", error=repr(error))
             self._closed.wait(opening.CONNECT_RETRY_SECONDS)
 
     def _listen(self) -> None:

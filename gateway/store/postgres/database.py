@@ -121,10 +121,10 @@ class PostgresDatabase(Database):
         try:
             opening.share_use(made, self._where)
             self._learn_time(*made.execute(_READ_TIME).fetchall()[0])
+            return PostgresConnection(made)
         except BaseException:
             made.close()
             raise
-        return PostgresConnection(made)
 
     def _reconnect_writer(self) -> None:
         self._writer.close()

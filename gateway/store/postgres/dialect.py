@@ -59,6 +59,7 @@ ORDER BY schedules.seq LIMIT ?
     has_label="(json_document(spec) -> 'labels' ->> ?) IS NOT NULL",
     takes_place="(status = 'running' OR dispatched = 1)",
     not_dispatched=_MAY_BE_DISPATCHED,
+    dispatches=True,
     on_this_host=" AND host = current_setting('moongate.host')",
     stream=_stream,
     insert=_insert,

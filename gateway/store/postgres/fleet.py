@@ -33,6 +33,7 @@ DELETE FROM procrastinate_jobs WHERE status = 'doing' AND NOT EXISTS (
     SELECT 1 FROM procrastinate_workers AS worker WHERE worker.id = procrastinate_jobs.worker_id
     AND worker.last_heartbeat > now() - make_interval(secs => ?))
 """
+_SERVER_TIME = "floor(extract(epoch FROM clock_timestamp()) * 1000)"
 _decode_agents = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -57,11 +58,12 @@ def renew_lease(tx: Transaction, node: Node) -> bool:
             until,
         ),
     )
-    tx.execute(
-        "INSERT INTO hosts (name, seen) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seen = excluded.seen",
-        (node.host, until),
-    )
-    return lease is None or lease > tx.now
+    if node.slots:  # its sessions go on there
+        tx.execute(
+            "INSERT INTO hosts (name, seen) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seen = excluded.seen",
+            (node.host, until),
+        )
+    return lease is not None and lease > tx.now
 
 
 def end_lease(tx: Transaction, name: str) -> None:
@@ -74,7 +76,8 @@ def set_leader(tx: Transaction, name: str) -> None:
 
 
 def find_dead_owners(reader: Reader, owners: Collection[str]) -> list[str]:
-    rows = reader.execute("SELECT name FROM nodes WHERE lease > ?", (reader.now,))
+    # The server's own clock: that of this host may have been set since it was compared.
+    rows = reader.execute(f"SELECT name FROM nodes WHERE lease > {_SERVER_TIME}")
     alive = {str(name) for (name,) in rows}
     return [owner for owner in owners if owner not in alive]
 
@@ -191,6 +194,8 @@ def _make_job(run: Run, place: Any) -> jobs.NewJob:
 
 
 def claim_dispatched(tx: Transaction, run_id: str, epoch: int, owner: str, host: str | None) -> bool:
+    if tx.execute("SELECT 1 FROM nodes WHERE name = ? AND lease > ?", (owner, tx.now)).get is None:
+        return False  # others would rescue the run at once
     selected = run_queries.select_runs(
         tx, "runs WHERE id = ? AND epoch = ? AND status = 'queued' AND dispatched = 1", (run_id, epoch)
     )
@@ -213,7 +218,7 @@ def _tell_move(tx: Transaction, run: Run, moved_from: str) -> None:
     """Say in a run's log what its session has left behind."""
     message = (
         f"The host {moved_from} is gone, so this session goes on here with its transcript."
-        " What its agent remembered there, and its workspace, stayed behind."
+        " What its agent remembered there, and its workspace, are not here."
     )
     last = event_log.append_events(tx, run.seq, run.id, run.last_event, [Log(level="warning", message=message)])
     tx.execute("UPDATE runs SET last_event = ? WHERE seq = ?", (last, run.seq))

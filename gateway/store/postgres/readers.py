@@ -41,10 +41,14 @@ class PostgresReadConnection:
     def _connect(self) -> PostgresConnection:
         try:
             made = self._connector.connect()
-            made.execute("SET default_transaction_read_only = on")
+            try:
+                made.execute("SET default_transaction_read_only = on")
+                return PostgresConnection(made)
+            except BaseException:
+                made.close()
+                raise
         except psycopg.Error as error:
             raise explain_loss(error, describe_server(self._url)) from error
-        return PostgresConnection(made)
 
     @contextlib.contextmanager
     def limited(self, limit: TimeLimit) -> Iterator[None]:

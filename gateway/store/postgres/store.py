@@ -77,5 +77,5 @@ class PostgresStore(SqlStore):
         self.fleet = PostgresFleetStore(database)
         #: tells the time of the server
         self.clock = database.tell_time
-        #: has a function called, on a thread of the store, after each commit of another process
+        #: has a function called, on the event loop, after each commit of another process
         self.on_external_commit = database.call_after_external_commits

@@ -28,6 +28,8 @@ class Dialect(NamedTuple):
     takes_place: str
     #: follows the conditions of a run that may begin: whether no worker was told to begin it, and one may be told
     not_dispatched: str
+    #: whether runs are dispatched to workers, so that one that has not begun may take a place
+    dispatches: bool
     #: follows the conditions of a workspace: whether it is on this host
     on_this_host: str
     #: runs a statement whose rows are read one by one: together they may be too large for the memory

@@ -218,7 +218,7 @@ def move_run(
     )
     tally.move_count(tx, run.spec, status, before=run.status)
     event_log.note_run(tx, moved)
-    if run.status is Status.RUNNING or (status.is_final and tx.dialect.not_dispatched):  # it may have been dispatched
+    if run.status is Status.RUNNING or (status.is_final and tx.dialect.dispatches):  # it may have been dispatched
         tx.stopped.append(run)
     if status.is_final:
         tx.ended.append(moved)

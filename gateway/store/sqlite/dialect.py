@@ -52,6 +52,7 @@ SQLITE = Dialect(
     has_label="iif(json_valid(spec), json_type(spec, '$.labels.' || json_quote(?)), NULL) IS NOT NULL",
     takes_place="status = 'running'",
     not_dispatched="",
+    dispatches=False,
     on_this_host="",
     stream=_stream,
     insert=_insert,

@@ -66,6 +66,8 @@ async def test_the_limit_of_an_agent_counts_over_the_whole_fleet(fleet: Fleet) -
         fleet.member("one", work, agents=agents) as one,
         fleet.member("two", work, agents=agents) as two,
     ):
+        workers = "SELECT count(*) FROM procrastinate_workers"
+        await until(lambda: fleet.execute(workers) == [(2,)], "both take jobs")
         runs = [await stage.submit(f"{n}", session=f"main:test:{n}") for n in range(12) for stage in (one, two)]
         ended = [await one.ended(run) for run in runs]
 
