@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.engine.execution import worker
+from gateway.engine.execution import claim_loop
 from tests.api.client import Answer, ask, done, running, submit
 from tests.support.inprocess import Serving, serving
 
@@ -147,7 +147,7 @@ async def test_an_unknown_task_is_not_found(moongate: Serving, method: str, path
 
 
 async def test_a_later_task_waits_for_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "MAX_CLAIM_SLEEP_SECONDS", 0.05)  # its sleep ends when the test's clock does not show
+    monkeypatch.setattr(claim_loop, "MAX_CLAIM_SLEEP_SECONDS", 0.05)  # its sleep ends when the test's clock does not show
     now = datetime(2030, 1, 1, tzinfo=UTC)
     moment = [round(now.timestamp() * 1000)]
     async with serving(tmp_path / "home", clock=lambda: moment[0]) as served:
