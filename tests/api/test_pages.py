@@ -11,7 +11,7 @@ import pytest
 
 from gateway.api import paging, reply
 from gateway.domain.run import MAX_LISTED_TEXT_CHARACTERS
-from gateway.store.sql.store import SqliteRunStore
+from gateway.store.sql.store import SqlRunStore
 from harness.waiting import PATIENCE
 from tests.api.client import ask, done, head, submit
 from tests.support.inprocess import Serving, serving
@@ -125,8 +125,8 @@ async def test_a_list_that_shows_no_texts_reads_none(moongate: Serving, monkeypa
         read.extend(len(run.spec.input) for run in runs)
         return count, runs
 
-    read_batch = SqliteRunStore.read_batch
-    monkeypatch.setattr(SqliteRunStore, "read_batch", note_sizes)
+    read_batch = SqlRunStore.read_batch
+    monkeypatch.setattr(SqlRunStore, "read_batch", note_sizes)
     answer = await ask(moongate, "GET", "/v1/tasks")
 
     assert [task["taskId"] for task in answer.body["tasks"]] == made
