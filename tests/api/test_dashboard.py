@@ -213,7 +213,8 @@ async def test_a_caller_with_a_token_is_told_so(moongate: Serving) -> None:
 
     assert (mine.body["name"], mine.body["scope"], mine.body["signed_in"]) == ("ci", "read", "token")
     assert mine.body["expires_at"] is not None
-    assert owner.body == {"name": "owner", "scope": "admin", "expires_at": None, "signed_in": "token", "in_fleet": False}
+    of_owner = {"name": "owner", "scope": "admin", "expires_at": None, "signed_in": "token", "in_fleet": False}
+    assert owner.body == of_owner
 
 
 # --- the cookie -------------------------------------------------------------------------------

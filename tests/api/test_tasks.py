@@ -147,7 +147,8 @@ async def test_an_unknown_task_is_not_found(moongate: Serving, method: str, path
 
 
 async def test_a_later_task_waits_for_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim_loop, "MAX_CLAIM_SLEEP_SECONDS", 0.05)  # its sleep ends when the test's clock does not show
+    # When its sleep has to end, the test's clock does not show.
+    monkeypatch.setattr(claim_loop, "MAX_CLAIM_SLEEP_SECONDS", 0.05)
     now = datetime(2030, 1, 1, tzinfo=UTC)
     moment = [round(now.timestamp() * 1000)]
     async with serving(tmp_path / "home", clock=lambda: moment[0]) as served:

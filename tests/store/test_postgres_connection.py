@@ -55,6 +55,27 @@ def test_a_value_comes_back_as_it_was(connection: PostgresConnection, value: Any
         assert connection.execute(f"SELECT ?::{kind}, 1", (value,)).fetchall() == [(value, 1)]
 
 
+def test_the_server_keeps_only_so_many_statements(
+    connection: PostgresConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.postgres.connection.MAX_PREPARED_STATEMENTS", 3)
+    answers = [connection.execute(f"SELECT {number}, ?", (number,)) for number in (0, 1, 2, 3, 0, 1, 2, 3)]
+    connection.execute("UPDATE pulse SET at = 1")
+
+    assert [rows.fetchall() for rows in answers] == [[(number, number)] for number in (0, 1, 2, 3) * 2]
+    assert len(connection.execute("SELECT name FROM pg_prepared_statements WHERE name LIKE 's%'").fetchall()) <= 3
+
+
+def test_a_forgotten_statement_changes_no_count(
+    connection: PostgresConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.postgres.connection.MAX_PREPARED_STATEMENTS", 1)
+    connection.execute(ADD_NOTE, ("a", "b", "c"))
+    connection.execute("SELECT 2")
+
+    assert connection.changes() == 1
+
+
 def test_statements_wait_together_for_their_answers(connection: PostgresConnection) -> None:
     first = connection.execute("SELECT 1")
     connection.execute(ADD_NOTE, ("a", "b", "c"))

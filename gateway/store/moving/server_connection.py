@@ -10,8 +10,8 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.types.string import StrDumper
 
-from gateway.store.postgres.connection import decode_text, encode_text
 from gateway.store.postgres.statements import translate
+from gateway.store.postgres.values import decode_text, encode_text
 
 
 class _TextDumper(StrDumper):

@@ -5,15 +5,11 @@ https://www.psycopg.org/psycopg3/docs/api/pq.html
 A statement whose answer nobody needs yet is only put into libpq's pipeline: a transaction waits for the server where it
 reads, and at its end. An error of such a statement is raised where the transaction waits next, and undoes all of it:
 https://www.postgresql.org/docs/current/libpq-pipeline-mode.html.
-
-Numbers and texts mean here what they mean in SQLite. PostgreSQL's text has no character U+0000, so it is stored as
-U+FDD0 and `0`, and U+FDD0, which is no character, as itself twice.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 import selectors
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -26,75 +22,19 @@ from psycopg.pq.abc import PGresult
 
 from gateway.store.postgres.guarded import CANCEL_GRACE_SECONDS, LIMIT_CHECK_SECONDS, GuardedConnection, StatementWatch
 from gateway.store.postgres.statements import repeat_values, translate
+from gateway.store.postgres.values import DECODERS, decode_text, encode_values
 
 if TYPE_CHECKING:
     from gateway.store.sql.transaction import Rows
 
 #: statements after which the server gets them, to work on them while there come more
 STATEMENTS_SENT_TOGETHER = 8
+#: statements that the server keeps prepared: some are put together from parts
+MAX_PREPARED_STATEMENTS = 500
 #: rows that one statement of `executemany` inserts; fewer are inserted by powers of two
 MAX_ROWS_PER_INSERT = 64
 
 _FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED)
-_ESCAPE = "\ufdd0"
-_STORED_ESCAPE = re.compile(f"{_ESCAPE}([0{_ESCAPE}])")
-#: types of parameters: one that the server finds out, as it does for a text in a statement, and two that it is told.
-#: https://www.postgresql.org/docs/current/catalog-pg-type.html
-_UNKNOWN, _BIGINT, _DOUBLE = 0, 20, 701
-
-
-def encode_text(text: str) -> bytes:
-    if "\0" in text or _ESCAPE in text:
-        text = text.replace(_ESCAPE, _ESCAPE * 2).replace("\0", f"{_ESCAPE}0")
-    return text.encode()
-
-
-def decode_text(data: bytes) -> str:
-    text = data.decode()
-    if _ESCAPE not in text:
-        return text
-    return _STORED_ESCAPE.sub(lambda found: "\0" if found[1] == "0" else _ESCAPE, text)
-
-
-def _decode_number(data: bytes) -> int | float:
-    """Read what PostgreSQL makes of sums and averages."""
-    return int(data) if data.lstrip(b"-").isdigit() else float(data)
-
-
-def _encode_number(number: int) -> bytes:
-    if not -(1 << 63) <= number < 1 << 63:
-        raise OverflowError(f"{number.bit_length()} bits are too many for an integer of the database")
-    return b"%d" % number
-
-
-class _Encoders(dict[type, tuple[int, Callable[[Any], bytes]]]):
-    """How values are sent, by their type."""
-
-    def __missing__(self, kind: type) -> tuple[int, Callable[[Any], bytes]]:
-        self[kind] = found = next(self[base] for base in kind.__mro__[1:] if base in self)
-        return found
-
-
-_ENCODERS = _Encoders(
-    {
-        str: (_UNKNOWN, encode_text),
-        bytes: (_UNKNOWN, lambda value: encode_text(value.decode())),  # the text that they encode: no column has bytes
-        int: (_BIGINT, _encode_number),
-        float: (_DOUBLE, lambda value: repr(value).encode()),
-    }
-)
-#: how values are read, by their type in PostgreSQL; all others are texts
-_DECODERS: dict[int, Callable[[bytes], Any]] = {
-    16: lambda data: data == b"t",  # boolean
-    20: int,
-    21: int,
-    23: int,
-    26: int,
-    700: float,
-    701: float,
-    1042: lambda data: decode_text(data).encode(),  # bpchar, which no column has: a translated `CAST(… AS BLOB)`
-    1700: _decode_number,
-}
 
 
 class _Prepared:
@@ -108,7 +48,7 @@ class _Prepared:
     def choose_decoders(self, answer: PGresult) -> tuple[Callable[[bytes], Any], ...]:
         if self.decoders is None:
             types = map(answer.ftype, range(answer.nfields))
-            self.decoders = tuple(_DECODERS.get(found, decode_text) for found in types)
+            self.decoders = tuple(DECODERS.get(found, decode_text) for found in types)
         return self.decoders
 
 
@@ -322,7 +262,7 @@ class PostgresConnection:
             self.psycopg.limit.check()
 
     def _stream_rows(self, text: str, values: Sequence[Any]) -> Iterator[Any]:
-        types, encoded = _encode_values(values, is_typed=True)
+        types, encoded = encode_values(values, is_typed=True)
         prepared = _Prepared(b"")
         with self.lend():
             try:
@@ -356,10 +296,12 @@ class PostgresConnection:
 
     def _send(self, text: str, values: Sequence[Any], *, is_typed: bool = True) -> PostgresRows:
         self._prepare_to_send()
-        types, encoded = _encode_values(values, is_typed=is_typed)
+        types, encoded = encode_values(values, is_typed=is_typed)
         key = _Key(text, tuple(types))
         prepared = self._prepared.get(key)
         if prepared is None:
+            if len(self._prepared) >= MAX_PREPARED_STATEMENTS:
+                self._forget_prepared(next(iter(self._prepared)))
             self._named += 1
             prepared = self._prepared[key] = _Prepared(b"s%d" % self._named)
             self._libpq.send_prepare(prepared.name, text.encode(), types)
@@ -370,6 +312,12 @@ class PostgresConnection:
         if len(self._unanswered) % STATEMENTS_SENT_TOGETHER == 0:
             self._libpq.flush()
         return rows
+
+    def _forget_prepared(self, key: _Key) -> None:
+        """Let the server forget a statement, after all that was sent."""
+        statement = b"DEALLOCATE " + self._prepared.pop(key).name
+        self._libpq.send_query_params(statement, [])
+        self._unanswered.append(_Key(statement.decode(), ()))
 
     def _wait(self, unanswered: Sequence[_Key | PostgresRows]) -> None:
         failed: PGresult | None = None
@@ -385,7 +333,7 @@ class PostgresConnection:
                 if answer.status in _FAILED:
                     failed = failed or answer
                     if isinstance(sent, _Key):
-                        del self._prepared[sent]
+                        self._prepared.pop(sent, None)
                 elif isinstance(sent, PostgresRows):
                     sent.take(answer)
                     self._count_changes(answer)
@@ -430,18 +378,3 @@ class PostgresConnection:
             return
         self._changes = answer.command_tuples or 0
         self._total_changes += self._changes
-
-
-def _encode_values(values: Sequence[Any], *, is_typed: bool) -> tuple[list[int], list[bytes | None]]:
-    """Return the types of parameters, and how they are sent."""
-    types: list[int] = []
-    encoded: list[bytes | None] = []
-    for value in values:
-        if value is None:
-            types.append(_UNKNOWN)
-            encoded.append(None)
-        else:
-            kind, encode = _ENCODERS[type(value)]
-            types.append(kind if is_typed else _UNKNOWN)
-            encoded.append(encode(value))
-    return types, encoded

@@ -41,8 +41,6 @@ WRITE_LOCK_TIMEOUT_SECONDS, WRITE_TIMEOUT_SECONDS = 15, 60
 MIGRATION_TIMEOUT_SECONDS, MIGRATION_LOCK_TIMEOUT_SECONDS = 600, 60
 #: seconds after a failure to connect in which nobody tries again
 CONNECT_RETRY_SECONDS = 0.5
-#: statements that a connection keeps prepared: some are put together from parts
-MAX_PREPARED_STATEMENTS = 500
 
 #: how a connection notices that its peer is gone: https://www.postgresql.org/docs/current/libpq-connect.html
 _CONNECTION_DEFAULTS = {
@@ -112,7 +110,6 @@ def connect(url: str, *, timeout_seconds: float, host: str = "") -> GuardedConne
     except BaseException:
         connection.close()
         raise
-    connection.prepared_max = MAX_PREPARED_STATEMENTS
     return connection
 
 

@@ -86,7 +86,7 @@ class _Parameters:
 _REPLACEMENTS = {
     "index": "",
     "cross": "JOIN",
-    "blob": "AS bpchar",  # its values are read as bytes, see connection.py
+    "blob": "AS bpchar",  # its values are read as bytes, see values.py
     "integer": "AS bigint",
     "like": "ILIKE",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -327,8 +328,9 @@ def list_owners(reader: Reader) -> list[str]:
 def find_cancel_requested(reader: Reader, ids: Sequence[str]) -> list[str]:
     if not ids:
         return []
-    wanted = ", ".join("?" * len(ids))
     rows = reader.execute(
-        f"SELECT id FROM runs WHERE id IN ({wanted}) AND status = 'running' AND cancel_requested = 1", tuple(ids)
+        "SELECT id FROM runs WHERE id IN (SELECT value FROM json_each(?)) AND status = 'running'"
+        " AND cancel_requested = 1",
+        (json.dumps(list(ids)),),
     )
     return [str(identifier) for (identifier,) in rows]

@@ -15,7 +15,7 @@ CREATE FUNCTION instr(text, text) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SEL
 
 -- what is stored was encoded by this gateway, and PostgreSQL checks what it reads
 CREATE FUNCTION json_valid(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
--- a document without the character U+0000, which PostgreSQL's text cannot have: it becomes what connection.py makes of it
+-- a document without the character U+0000, which PostgreSQL's text cannot have: it becomes what values.py makes of it
 CREATE FUNCTION json_document(document text) RETURNS json LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN position('\u0000' IN document) = 0 THEN document
         ELSE regexp_replace(document, '(?<!\\)((?:\\\\)*)\\u0000', '\1\ufdd00', 'g') END::json
