@@ -344,7 +344,7 @@ def _make_fleet(
     Raises:
         ConfigError: the settings name an agent that there is not.
     """
-    from gateway.store.postgres.jobs import ProcrastinateQueue, agent_queue, host_queue  # late: only with PostgreSQL
+    from gateway.store.postgres.jobs import ProcrastinateQueue, find_queues  # late: only with PostgreSQL
     from gateway.store.postgres.leader_lock import PostgresLeaderLock
     from gateway.store.postgres.store import PostgresStore
 
@@ -369,7 +369,7 @@ def _make_fleet(
             slots=slots,
             started=clock(),
         ),
-        queues=[host_queue(host), *map(agent_queue, chosen)],
+        queues=find_queues(host, chosen),
         move_after=round(config.fleet.move_after * 1000),
         on_lost=lambda: _begin_again(control),
         on_external_commit=store.on_external_commit,

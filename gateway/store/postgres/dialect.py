@@ -12,8 +12,8 @@ from gateway.store.sql.dialect import Dialect
 from gateway.store.sql.transaction import Connection, Rows
 
 _TARGETS = "json_document(spec) -> 'deliver'"
-#: is true of a run that no worker was told to begin, and that one may: if its session is bound to a host, that has a
-#: free place. Else it would take a place of its agent from runs that could begin elsewhere
+#: is true of a run that no worker was told to begin, and that one may: if its session is bound to a host, that runs its
+#: agent and has a free place. Else it would take a place of its agent from runs that could begin elsewhere
 _MAY_BE_DISPATCHED = """ AND dispatched = 0
 AND CASE WHEN (SELECT host FROM sessions WHERE key = runs.session) IS NULL THEN true
 ELSE (SELECT host FROM sessions WHERE key = runs.session) IN (
@@ -22,6 +22,9 @@ ELSE (SELECT host FROM sessions WHERE key = runs.session) IN (
         UNION ALL SELECT sessions.host, -1 FROM runs AS taking JOIN sessions ON key = taking.session
         WHERE (taking.status = 'running' OR taking.dispatched = 1) AND sessions.host IS NOT NULL
     ) AS places GROUP BY host HAVING sum(slots) > 0
+) AND EXISTS (
+    SELECT 1 FROM nodes, json_array_elements_text(agents::json) AS agent WHERE host = (SELECT host FROM sessions WHERE key = runs.session)
+    AND slots > 0 AND agent = coalesce((SELECT base FROM agents WHERE id = runs.agent), runs.agent)
 ) END"""
 
 

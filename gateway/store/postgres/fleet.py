@@ -129,7 +129,7 @@ def find_destinations(reader: Reader, runs: Collection[str]) -> dict[str, Destin
     )
     wanted = set(runs)
     return {
-        run: Destination(host=host, takers=sum(base in agents if host is None else at == host for at, agents in takers))
+        run: Destination(host=host, takers=sum(base in agents and host in (None, at) for at, agents in takers))
         for run, host, base in dispatched
         if run in wanted
     }
@@ -189,7 +189,8 @@ def _dispatch_run(tx: Transaction, run: Run) -> Run:
 def _make_job(run: Run, place: Any) -> jobs.NewJob:
     """Args: place: the host to which a run's session is bound, if any; the agent underneath its agent, if any."""
     host, base = place
-    queue = jobs.agent_queue(base or run.spec.agent) if host is None else jobs.host_queue(host)
+    agent = base or run.spec.agent
+    queue = jobs.agent_queue(agent) if host is None else jobs.host_queue(host, agent)
     return jobs.NewJob(queue=queue, run=run.id, agent=run.spec.agent, epoch=run.epoch, priority=run.spec.priority)
 
 
@@ -218,7 +219,7 @@ def _tell_move(tx: Transaction, run: Run, moved_from: str) -> None:
     """Say in a run's log what its session has left behind."""
     message = (
         f"The host {moved_from} is gone, so this session goes on here with its transcript."
-        " What its agent remembered there, and its workspace, are not here."
+        " What its agent remembered, and its workspace, were left there."
     )
     last = event_log.append_events(tx, run.seq, run.id, run.last_event, [Log(level="warning", message=message)])
     tx.execute("UPDATE runs SET last_event = ? WHERE seq = ?", (last, run.seq))
@@ -263,8 +264,9 @@ def _close_dead_hosts(tx: Transaction) -> None:
     """Leave no jobs for hosts whose nodes are dead: each takes a place of its agent. They get jobs when they return."""
     tx.execute("UPDATE nodes SET slots = 0 WHERE lease <= ? AND slots > 0", (tx.now,))
     tx.execute(
-        "DELETE FROM procrastinate_jobs WHERE status = 'todo' AND substr(queue_name, 1, 5) = 'host:'"
-        " AND substr(queue_name, 6) NOT IN (SELECT host FROM nodes WHERE slots > 0)"
+        "DELETE FROM procrastinate_jobs WHERE status = 'todo' AND starts_with(queue_name, 'host:')"
+        " AND queue_name NOT IN (SELECT 'host:' || host || ':' || agent"
+        " FROM nodes, json_array_elements_text(agents::json) AS agent WHERE slots > 0)"
     )
 
 
@@ -274,6 +276,9 @@ def _free_sessions(tx: Transaction, host: str) -> None:
         "UPDATE sessions SET host = NULL, moved_from = ?, backend_ref = NULL WHERE host = ? RETURNING key", (host, host)
     ).fetchall()
     for (key,) in freed:
-        workspaces.release_workspace(tx, str(key))
-    tx.execute("DELETE FROM procrastinate_jobs WHERE queue_name = ? AND status = 'todo'", (jobs.host_queue(host),))
+        workspaces.leave_workspace(tx, str(key))
+    tx.execute(
+        "DELETE FROM procrastinate_jobs WHERE starts_with(queue_name, ?) AND status = 'todo'",
+        (jobs.host_queue(host, ""),),
+    )
     tx.execute("DELETE FROM hosts WHERE name = ?", (host,))

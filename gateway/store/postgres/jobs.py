@@ -57,9 +57,14 @@ def agent_queue(agent: str) -> str:
     return f"agent:{agent}"
 
 
-def host_queue(host: str) -> str:
-    """Return the queue of the runs whose sessions are bound to a host."""
-    return f"host:{host}"
+def host_queue(host: str, agent: str) -> str:
+    """Return the queue of the runs of a configured agent whose sessions are bound to a host."""
+    return f"host:{host}:{agent}"
+
+
+def find_queues(host: str, agents: Iterable[str]) -> list[str]:
+    """Return the queues from which a node takes jobs."""
+    return [queue for agent in agents for queue in (host_queue(host, agent), agent_queue(agent))]
 
 
 def defer_jobs(tx: Transaction, new: Iterable[NewJob]) -> None:

@@ -59,6 +59,11 @@ def release_workspace(tx: Transaction, session: str) -> None:
     tx.execute("UPDATE workspaces SET released = 1 WHERE session = ? AND released = 0", (session,))
 
 
+def leave_workspace(tx: Transaction, session: str) -> None:
+    """Leave the workspace of a session on its host, which is gone: it is kept as if it were that of another session."""
+    tx.execute("UPDATE workspaces SET session = name WHERE session = ? AND released = 0", (session,))
+
+
 def release_unused(tx: Transaction, before: int) -> int:
     """Give up workspaces that were not used since then, unless their session has open runs. Returns their number."""
     tx.execute(

@@ -16,7 +16,7 @@ from gateway.engine.execution.owner import Owner
 from gateway.engine.fleet.member import FleetSetup
 from gateway.process import identity
 from gateway.store.file_directory import FileDirectory
-from gateway.store.postgres.jobs import ProcrastinateQueue, agent_queue, host_queue
+from gateway.store.postgres.jobs import ProcrastinateQueue, find_queues
 from gateway.store.postgres.leader_lock import PostgresLeaderLock
 from gateway.store.postgres.store import PostgresStore
 from tests.engine.stage import Act, Scripted, Stage, answering
@@ -66,7 +66,7 @@ class Fleet:
                 agents=tuple(agent.id for agent in kinds),
                 slots=slots,
             ),
-            queues=[host_queue(name), *(agent_queue(agent.id) for agent in kinds)],
+            queues=find_queues(name, [agent.id for agent in kinds]),
             move_after=600_000,
             on_lost=lambda: lost.append(name),
             on_external_commit=store.on_external_commit,

@@ -63,6 +63,21 @@ async def test_a_session_moves_when_its_host_is_gone_for_good_and_says_so(fleet:
     assert two.backend.turns[0].session_ref is None
 
 
+async def test_a_session_that_moves_leaves_its_workspace_on_its_host(fleet: Fleet) -> None:
+    async with fleet.member("gate", slots=0, keeps_files=True) as gate:
+        async with fleet.member("one", role=Role.WORKER, keeps_files=True) as one:
+            session = (await gate.do("first")).spec.session
+            left = await one.store.workspaces.open(session)
+        fleet.execute("UPDATE hosts SET seen = 0 WHERE name = 'one'")
+        async with fleet.member("two", role=Role.WORKER, keeps_files=True) as two:
+            await gate.do("second")
+            made = await two.store.workspaces.open(session)
+        await gate.engine.sessions.delete_session(session, force=False)
+        kept = fleet.execute("SELECT name, host, released FROM workspaces ORDER BY released")
+
+    assert kept == [(left, "one", 0), (made, "two", 1)]
+
+
 async def test_a_session_without_files_runs_anywhere(fleet: Fleet) -> None:
     async with fleet.member("gate", slots=0) as gate:
         async with fleet.member("one", role=Role.WORKER):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.domain.fleet import Role
-from gateway.domain.run import Outcome
+from gateway.domain.run import Outcome, Status
 from tests.engine.fleet.members import Fleet
 from tests.engine.stage import hanging
 
@@ -28,7 +28,7 @@ async def test_jobs_for_a_host_that_dies_are_taken_back(fleet: Fleet) -> None:
             await gate.ended(await gate.submit("first", session="main:test:a"))
         fleet.execute(
             "INSERT INTO nodes (name, host, role, version, agents, slots, started, lease)"
-            " VALUES ('killed', 'one', 'worker', 'test', '[]', 2, 0, 0)"
+            " VALUES ('killed', 'one', 'worker', 'test', '[\"main\"]', 2, 0, 0)"
         )
         second = await gate.submit("second", session="main:test:a")
         assert fleet.execute("SELECT dispatched FROM runs WHERE id = %s", second.id) == [(1,)]
@@ -50,3 +50,19 @@ async def test_a_host_gets_no_more_runs_than_it_has_places(fleet: Fleet) -> None
             for number in range(3):
                 await gate.submit("second", session=f"main:test:{number}")
             assert fleet.execute("SELECT count(*) FROM runs WHERE status = 'queued' AND dispatched = 0") == [(1,)]
+
+
+async def test_a_session_waits_for_a_member_of_its_host_that_runs_its_agent(fleet: Fleet) -> None:
+    both = {"main": {}, "second": {}}
+    async with fleet.member("gate", slots=0, agents=both, keeps_files=True) as gate:
+        async with fleet.member("one", role=Role.WORKER, agents=both, keeps_files=True):
+            await gate.ended(await gate.submit("first", session="second:test:a"))
+        async with fleet.member("one", role=Role.WORKER, keeps_files=True) as one:
+            waiting = await gate.submit("second", session="second:test:a")
+            await gate.ended(await gate.submit("other", session="main:test:b"))
+            assert [turn.input for turn in one.backend.turns] == ["other"]
+            assert (await gate.store.runs.get(waiting.id)).status is Status.QUEUED
+            found = await gate.store.fleet.find_destinations([waiting.id])
+            assert found[waiting.id].takers == 0
+        async with fleet.member("one", role=Role.WORKER, agents=both, keeps_files=True):
+            assert (await gate.ended(waiting)).outcome is Outcome.COMPLETED
