@@ -51,8 +51,8 @@ class JobWorker:
         self._may_begin = may_begin
         self._free = asyncio.Semaphore(max(node.slots, 1))
         self._task: asyncio.Task[None] | None = None
-        #: whether no more jobs are to be taken
-        self._ending = False
+        #: is set when no more jobs are to be taken
+        self._ending = asyncio.Event()
         #: of the runs that it has claimed
         self.waits = DispatchWaits()
 
@@ -63,7 +63,7 @@ class JobWorker:
 
     async def stop(self) -> None:
         """Take no more jobs. Attempts in progress continue. Stopping twice is fine."""
-        self._ending = True  # what takes jobs may turn its cancellation into another error: then the loop ends after it
+        self._ending.set()  # what takes jobs may turn its cancellation into another error: then the loop ends after it
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=STOP_TIMEOUT_SECONDS)
@@ -71,7 +71,7 @@ class JobWorker:
     async def _work(self) -> None:
         pause = MIN_RETRY_SECONDS
         loop = asyncio.get_running_loop()
-        while not self._ending:
+        while not self._ending.is_set():
             begun = loop.time()
             try:
                 await self._jobs.work(self._queues, self._node.slots, self._execute)
@@ -79,7 +79,7 @@ class JobWorker:
                 _log.warning("fleet.cannot_take_jobs", error=str(error))
             except Exception:
                 _log.exception("fleet.job_worker_broke")
-            if self._ending:
+            if self._ending.is_set():
                 return
             pause = MIN_RETRY_SECONDS if loop.time() - begun > MAX_RETRY_SECONDS else min(pause * 2, MAX_RETRY_SECONDS)
             await asyncio.sleep(pause)
@@ -89,7 +89,11 @@ class JobWorker:
         await self._free.acquire()
         claiming = asyncio.create_task(self._claim(run, agent, epoch, dispatched))
         claiming.add_done_callback(self._keep_slot)
-        attempt = await asyncio.shield(claiming)  # a claim that is on its way begins an attempt in any case
+        try:
+            attempt = await asyncio.shield(claiming)  # a claim that is on its way begins an attempt in any case
+        except Exception:  # what takes jobs tells nobody
+            _log.exception("fleet.cannot_claim", run=run)
+            return
         if attempt is not None:
             await asyncio.wait({attempt})
 

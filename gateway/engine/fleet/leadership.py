@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from gateway import log
 from gateway.domain.ports.fleet_store import FleetStore, LeaderLock
 from gateway.domain.queue import RunLimits
 from gateway.engine.service_loop import ServiceLoop, log_errors
+from gateway.engine.storage_retry import until_stored
 
 #: seconds between two tries to lead, and between two looks whether this process still leads
 ELECTION_SECONDS = 2.0
@@ -43,7 +45,8 @@ class Leadership:
         self._move_after = move_after
         self._on_lost = on_lost
         self._lead: Callable[[], Awaitable[None]] | None = None
-        self._leads = False
+        #: starts the services of the leader, and has started them; None while another process leads
+        self._leading: asyncio.Task[None] | None = None
         self._election = ServiceLoop(
             "election", self._elect, log_errors("fleet.cannot_lead"), retry_seconds=ELECTION_SECONDS
         )
@@ -59,6 +62,9 @@ class Leadership:
     async def end_election(self) -> None:
         """Begin to lead no more. A process that leads still holds the lock. Ending twice is fine."""
         await self._election.stop()
+        if self._leading is not None:
+            self._leading.cancel()
+            await asyncio.wait({self._leading})
 
     async def stop(self) -> None:
         """Let another process lead. The services of the leader have ended."""
@@ -67,20 +73,27 @@ class Leadership:
         await self._lock.release()
 
     async def _elect(self) -> float | None:
-        if self._leads:
-            if await self._lock.is_held() or await self._lock.try_acquire():
-                return ELECTION_SECONDS
-            _log.warning("fleet.leadership_lost")
-            self._on_lost()
-            return None
-        if await self._lock.try_acquire():
-            _log.info("fleet.leads", node=self._name)
-            assert self._lead is not None
-            await self._fleet.set_leader(self._name)
+        if self._leading is None:
+            if await self._lock.try_acquire():
+                self._leading = asyncio.create_task(self._start_to_lead(), name="leading")
+            return ELECTION_SECONDS
+        if await self._lock.is_held() or await self._lock.try_acquire():  # also while the services start
+            return ELECTION_SECONDS
+        _log.warning("fleet.leadership_lost")
+        self._on_lost()
+        return None
+
+    async def _start_to_lead(self) -> None:
+        _log.info("fleet.leads", node=self._name)
+        assert self._lead is not None
+        try:
+            await until_stored(lambda: self._fleet.set_leader(self._name))
             await self._lead()
-            self._leads = True
-            self._mending.start()
-        return ELECTION_SECONDS
+        except Exception:
+            _log.exception("fleet.cannot_lead")
+            self._on_lost()  # the services have begun in part: another process has to lead
+            return
+        self._mending.start()
 
     async def _mend_jobs(self) -> float:
         """Look for runs whose jobs are lost, and dispatch what may begin: a member may have died before it did."""

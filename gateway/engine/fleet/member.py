@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
+from gateway import log
 from gateway.domain.agent import Agent
 from gateway.domain.fleet import Destination, FleetView, Node, Role
 from gateway.domain.ports.fleet_store import FleetStore, JobQueue, LeaderLock
@@ -21,6 +22,8 @@ from gateway.engine.fleet.leadership import Leadership
 from gateway.engine.fleet.membership import Membership
 from gateway.engine.fleet.run_source import NO_TOTAL_LIMIT, Dispatches, FleetRunSource
 from gateway.engine.storage_retry import until_stored
+
+_log = log.get()
 
 
 class FleetSetup(Struct, frozen=True, kw_only=True):
@@ -94,6 +97,7 @@ class FleetMember:
         """Become a member: from now on this process may work on runs."""
         await until_stored(self._end_leases_of_predecessors)
         await until_stored(self._membership.join)
+        await until_stored(self._warn_of_namesakes)
 
     def try_to_lead(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Try to lead from now on, unless this is a worker. Args: lead: starts the services of the leader."""
@@ -122,6 +126,16 @@ class FleetMember:
         for dead in await rescuer.find_dead_owners([name for name in nodes if name.startswith(instance + at)]):
             await rescuer.end_left_processes(self._store, dead)
             await self._setup.store.end_lease(dead)
+
+    async def _warn_of_namesakes(self) -> None:
+        """Say in the log which other members are on a host of the same name: the workspaces of one are not the other's.
+
+        It may be this host before it crashed.
+        """
+        node = self._setup.node
+        for other in (await self._setup.store.view(with_queues=False)).living_nodes:
+            if other.node.host == node.host and other.node.name != node.name and other.node.slots and node.slots:
+                _log.warning("fleet.host_name_taken", host=node.host, by=other.node.name, remedy="set fleet.host")
 
     async def find_dead_owners(self, owners: Sequence[str]) -> Sequence[str]:
         """Return those of some owners of runs whose leases have ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 from gateway import log
 from gateway.domain.fleet import LEASE_RENEWAL_SECONDS, SELF_FENCE_SECONDS, Node
@@ -17,6 +18,10 @@ from gateway.errors import GatewayError
 RENEWAL_RETRY_SECONDS = 1.0
 #: seconds that one renewal may take
 RENEWAL_TIMEOUT_SECONDS = 5.0
+#: seconds between two looks whether the last renewal is too long ago
+FENCE_CHECK_SECONDS = 1.0
+#: a clock that also goes on while the machine sleeps, if it has one
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
 
 _log = log.get()
 
@@ -35,6 +40,7 @@ class Membership:
         self._loop = ServiceLoop(
             "membership", self._renew, log_errors("fleet.cannot_renew"), retry_seconds=RENEWAL_RETRY_SECONDS
         )
+        self._fence = ServiceLoop("fence", self._fence_if_late, log_errors("fleet.cannot_fence"))
 
     async def join(self) -> None:
         """Take a lease, and renew it from now on.
@@ -44,10 +50,12 @@ class Membership:
         """
         await self._take_lease()
         self._loop.start(delay=LEASE_RENEWAL_SECONDS)
+        self._fence.start(delay=FENCE_CHECK_SECONDS)
 
     async def leave(self) -> None:
         """End the lease. This process has no more runs."""
         await self._loop.stop()
+        await self._fence.stop()
         with contextlib.suppress(TimeoutError, GatewayError):  # then it ends by itself
             async with asyncio.timeout(RENEWAL_TIMEOUT_SECONDS):
                 await self._fleet.end_lease(self._node.name)
@@ -58,17 +66,13 @@ class Membership:
         return self._is_fenced
 
     async def _renew(self) -> float:
-        try:
-            async with asyncio.timeout(RENEWAL_TIMEOUT_SECONDS):
-                await self._take_lease()
-                await self._requeue_forgotten()
-        except (TimeoutError, GatewayError):
-            self._fence_if_late()
-            raise
+        async with asyncio.timeout(RENEWAL_TIMEOUT_SECONDS):
+            await self._take_lease()
+            await self._requeue_forgotten()
         return LEASE_RENEWAL_SECONDS
 
     async def _take_lease(self) -> None:
-        asked = asyncio.get_running_loop().time()
+        asked = _read_clock()
         was_alive = await self._fleet.renew_lease(self._node)
         if not was_alive and self._renewed:  # this process was stopped or cut off: its runs are at work elsewhere
             _log.warning("fleet.lease_lost", runs=len(self._worker.current_run_ids))
@@ -85,10 +89,15 @@ class Membership:
             _log.warning("fleet.runs_forgotten", requeued=requeued)
         self._unknown = unknown
 
-    def _fence_if_late(self) -> None:
-        if asyncio.get_running_loop().time() - self._renewed < SELF_FENCE_SECONDS:
-            return
-        if not self._is_fenced:
-            _log.error("fleet.cut_off", runs=len(self._worker.current_run_ids))
-        self._is_fenced = True
-        self._worker.interrupt_all(Interrupt.FENCED)
+    async def _fence_if_late(self) -> float:
+        """End all agents if the last renewal is too long ago: of a machine that slept, or a server that is away."""
+        if _read_clock() - self._renewed >= SELF_FENCE_SECONDS:
+            if not self._is_fenced:
+                _log.error("fleet.cut_off", runs=len(self._worker.current_run_ids))
+            self._is_fenced = True
+            self._worker.interrupt_all(Interrupt.FENCED)
+        return FENCE_CHECK_SECONDS
+
+
+def _read_clock() -> float:
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)

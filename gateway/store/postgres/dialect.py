@@ -23,8 +23,9 @@ ELSE (SELECT host FROM sessions WHERE key = runs.session) IN (
         WHERE (taking.status = 'running' OR taking.dispatched = 1) AND sessions.host IS NOT NULL
     ) AS places GROUP BY host HAVING sum(slots) > 0
 ) AND EXISTS (
-    SELECT 1 FROM nodes, json_array_elements_text(agents::json) AS agent WHERE host = (SELECT host FROM sessions WHERE key = runs.session)
-    AND slots > 0 AND agent = coalesce((SELECT base FROM agents WHERE id = runs.agent), runs.agent)
+    SELECT 1 FROM nodes, json_array_elements_text(agents::json) AS agent
+    WHERE slots > 0 AND host = (SELECT host FROM sessions WHERE key = runs.session)
+    AND agent = coalesce((SELECT base FROM agents WHERE id = runs.agent), runs.agent)
 ) END"""
 
 

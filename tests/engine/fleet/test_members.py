@@ -149,3 +149,93 @@ async def test_a_watch_sees_what_another_member_does(fleet: Fleet) -> None:
             seen = [event.kind async for event in gate.engine.watch_run(run.id)]
 
     assert seen == ["status", "status", "text", "end"]
+
+
+async def test_a_member_whose_machine_has_slept_ends_its_agents(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membership, "FENCE_CHECK_SECONDS", 0.02)
+    async with fleet.member("one", hanging) as one:
+        run = await one.said(await one.submit("hello"))
+        attempt = one.engine._worker._attempts[run.id]
+        now = membership._read_clock
+        monkeypatch.setattr(membership, "_read_clock", lambda: now() + membership.SELF_FENCE_SECONDS)
+        await until(lambda: attempt.interrupted_by is Interrupt.FENCED, "its agent is ended")
+
+
+async def test_a_leader_looks_at_its_lock_while_its_services_start(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def hang() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with fleet.member("one", slots=0) as one:
+        await until(lambda: fleet.execute("SELECT host FROM nodes WHERE leads = 1") == [("one",)], "it leads")
+        async with fleet.member("two", slots=0) as two:
+            assert two.engine._fleet is not None
+            leadership_of_two = two.engine._fleet._leadership
+            leadership_of_two._lead = hang
+            await one.engine.step_down()
+            async with asyncio.timeout(PATIENCE):
+                await begun.wait()
+            looks: list[bool] = []
+            is_held = leadership_of_two._lock.is_held
+
+            async def look() -> bool:
+                looks.append(await is_held())
+                return looks[-1]
+
+            monkeypatch.setattr(leadership_of_two._lock, "is_held", look)
+            await until(lambda: len(looks) > 2, "it looks at its lock")
+            assert looks[0]
+
+
+async def test_a_leader_whose_services_do_not_start_lets_another_lead(fleet: Fleet) -> None:
+    async def break_off() -> None:
+        raise RuntimeError("a bug")
+
+    async with fleet.member("one", slots=0) as one:
+        await until(lambda: fleet.execute("SELECT host FROM nodes WHERE leads = 1") == [("one",)], "it leads")
+        async with fleet.member("two", slots=0) as two:
+            assert two.engine._fleet is not None
+            lost: list[str] = []
+            two.engine._fleet._leadership._lead = break_off
+            two.engine._fleet._leadership._on_lost = lambda: lost.append("two")
+            await one.engine.step_down()
+            await until(lambda: lost, "it begins again")
+
+
+async def test_a_claim_that_breaks_is_told_and_its_slot_is_free_again(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Breaking:
+        def __init__(self, store: Any) -> None:
+            self._store = store
+            self.breaks = True
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._store, name)
+
+        async def claim(self, *given: Any) -> bool:
+            if self.breaks:
+                self.breaks = False
+                raise RuntimeError("a bug")
+            claimed: bool = await self._store.claim(*given)
+            return claimed
+
+    async with fleet.member("one", slots=1, wrap=Breaking) as one:
+        assert (await one.do("hello")).outcome is Outcome.COMPLETED
+
+    assert "fleet.cannot_claim" in capsys.readouterr().out
+
+
+async def test_a_host_name_that_another_member_has_is_told(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    async with fleet.member("one"):
+        fleet.execute(
+            "INSERT INTO nodes (name, host, role, version, agents, slots, started, lease)"
+            " SELECT 'namesake', host, role, version, agents, slots, started, lease FROM nodes"
+        )
+        capsys.readouterr()
+        async with fleet.member("one", role=Role.WORKER):
+            assert "fleet.host_name_taken" in capsys.readouterr().out
