@@ -81,6 +81,9 @@ def judge(
         "attempts": len(attempts),
         "tried again because": dict(_count_reasons(events)),
         "agents begun": len(marks),
+        "that came to their end, most together": _find_peak(
+            (began, ended) for began, ended in marks.values() if ended is not None
+        ),
         "events": sum(map(len, events.values())),
         "running together by the store, by the agents": f"{most}, {at_work} of {limit}",
     }

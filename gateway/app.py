@@ -277,7 +277,7 @@ async def open_gateway(
         _log.warning("agent.limit_idle", why=limit)
     async with AsyncExitStack() as stack:
         days = _make_days(config)
-        store = choice.open_store(config, days, clock)
+        store = choice.open_store(config, days, clock, str(owner))
         stack.push_async_callback(store.close)
         fleet = _make_fleet(config, agents, owner, store, control, clock) if config.store.url is not None else None
         clock = choice.find_clock(store, clock)

@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 MAX_PASSWORD_BYTES = 4096
 
 
-def open_store(config: Config, days: CalendarDays, clock: Clock) -> SqlStore:
+def open_store(config: Config, days: CalendarDays, clock: Clock, owner: str) -> SqlStore:
     """Open the store; create or migrate it as needed.
+
+    Args:
+        owner: name of this process.
 
     Raises:
         ConfigError: it cannot be used; the message names the setting.
@@ -41,7 +44,7 @@ def open_store(config: Config, days: CalendarDays, clock: Clock) -> SqlStore:
     """
     if config.store.url is not None:
         with config.name_origins("store.url"):
-            return _open_postgres(config, days)
+            return _open_postgres(config, days, owner)
     with config.name_origins("data.directory"):
         return SqliteStore(
             config.database_path,
@@ -52,13 +55,14 @@ def open_store(config: Config, days: CalendarDays, clock: Clock) -> SqlStore:
         )
 
 
-def _open_postgres(config: Config, days: CalendarDays) -> PostgresStore:
+def _open_postgres(config: Config, days: CalendarDays, owner: str) -> PostgresStore:
     require_packages()
     from gateway.store.postgres.store import PostgresStore
 
     return PostgresStore(
         find_url(config),
         host=config.fleet_host,
+        owner=owner,
         queue_limit=config.limits.queue,
         file_quota=config.files.quota,
         days=days,

@@ -91,6 +91,10 @@ class FleetStore(Protocol):
         """
         ...
 
+    async def leave_deliveries(self, owner: str) -> None:
+        """Leave to others what a node was sending: it does so no more."""
+        ...
+
 
 class JobQueue(Protocol):
     """Carries dispatched runs to the processes that work on them."""

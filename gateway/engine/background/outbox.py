@@ -84,7 +84,10 @@ class DeliverySetup(Struct, frozen=True, kw_only=True):
 class Outbox:
     """The service that sends due deliveries."""
 
-    def __init__(self, store: Store, setup: DeliverySetup, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, setup: DeliverySetup, clock: Clock, *, release_seconds: float | None = None
+    ) -> None:
+        """Args: release_seconds: how often to look for deliveries that another member of the fleet has abandoned."""
         self._store = store
         self._setup = setup
         self._clock = clock
@@ -95,7 +98,8 @@ class Outbox:
             retry_seconds=RETRY_SECONDS,
         )
         self._sending: set[asyncio.Task[None]] = set()
-        self._led_at = 0.0
+        self._release_seconds = release_seconds
+        self._led_at = self._released_at = 0.0
         store.subscribe(self._wake_on_commit)
 
     def wake(self) -> None:
@@ -107,7 +111,7 @@ class Outbox:
         released = await until_stored(self._store.deliveries.release_in_flight)
         if released:
             _log.info("outbox.released", deliveries=released)
-        self._led_at = asyncio.get_running_loop().time()
+        self._led_at = self._released_at = asyncio.get_running_loop().time()
         self._loop.start()
 
     async def stop_sending(self) -> None:
@@ -128,6 +132,7 @@ class Outbox:
 
     async def _send_due(self) -> float:
         """Send what is due, up to the limit. Returns the seconds until the next round."""
+        await self._release_abandoned()
         allowed = compute_sending_limit(asyncio.get_running_loop().time() - self._led_at)
         free = allowed - len(self._sending)
         # Shielded: deliveries that are taken on disk are sent here, or the next process to lead releases them.
@@ -142,7 +147,16 @@ class Outbox:
             return PACING_INTERVAL_SECONDS
         now = self._clock()
         due = await self._store.deliveries.next_due_at(now)
-        return MAX_OUTBOX_SLEEP_SECONDS if due is None else min((due - now) / 1000 + 0.001, MAX_OUTBOX_SLEEP_SECONDS)
+        longest = MAX_OUTBOX_SLEEP_SECONDS if self._release_seconds is None else self._release_seconds
+        return longest if due is None else min((due - now) / 1000 + 0.001, longest)
+
+    async def _release_abandoned(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._release_seconds is None or now - self._released_at < self._release_seconds:
+            return
+        self._released_at = now
+        if released := await self._store.deliveries.release_abandoned():
+            _log.info("outbox.released", deliveries=released)
 
     def _on_sending_done(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)

@@ -17,7 +17,7 @@ from gateway.errors import GatewayError
 #: seconds until the queues are read again after the server was away: at first, and at last
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 10.0
 #: seconds that the jobs in progress have to be given up
-STOP_TIMEOUT_SECONDS = 5.0
+JOB_STOP_SECONDS = 5.0
 
 _log = log.get()
 
@@ -66,7 +66,7 @@ class JobWorker:
         self._ending.set()  # what takes jobs may turn its cancellation into another error: then the loop ends after it
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task}, timeout=STOP_TIMEOUT_SECONDS)
+            await asyncio.wait({self._task}, timeout=JOB_STOP_SECONDS)
 
     async def _work(self) -> None:
         pause = MIN_RETRY_SECONDS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import msgspec
@@ -22,6 +24,10 @@ from gateway.engine.fleet.leadership import Leadership
 from gateway.engine.fleet.membership import Membership
 from gateway.engine.fleet.run_source import NO_TOTAL_LIMIT, Dispatches, FleetRunSource
 from gateway.engine.storage_retry import until_stored
+from gateway.errors import GatewayError
+
+#: seconds that a leader has to leave its deliveries to the next one
+LEAVE_TIMEOUT_SECONDS = 5.0
 
 _log = log.get()
 
@@ -110,6 +116,9 @@ class FleetMember:
 
     async def stop_leading(self) -> None:
         """Let another member lead. The services of the leader have ended."""
+        with contextlib.suppress(TimeoutError, GatewayError):  # then they are left with the lease
+            async with asyncio.timeout(LEAVE_TIMEOUT_SECONDS):
+                await self._setup.store.leave_deliveries(self._setup.node.name)
         await self._leadership.stop()
 
     async def leave(self) -> None:

@@ -11,6 +11,9 @@ from gateway.store.postgres.connection import PostgresConnection, PostgresRows
 from gateway.store.sql.dialect import Dialect
 from gateway.store.sql.transaction import Connection, Rows
 
+#: is the time of the server in milliseconds
+SERVER_TIME = "floor(extract(epoch FROM clock_timestamp()) * 1000)"
+
 _TARGETS = "json_document(spec) -> 'deliver'"
 #: is true of a run that no worker was told to begin, and that one may: if its session is bound to a host, that runs its
 #: agent and has a free place. Else it would take a place of its agent from runs that could begin elsewhere
@@ -64,6 +67,7 @@ ORDER BY schedules.seq LIMIT ?
     takes_place="(status = 'running' OR dispatched = 1)",
     not_dispatched=_MAY_BE_DISPATCHED,
     dispatches=True,
+    is_abandoned=f" AND (owner IS NULL OR owner NOT IN (SELECT name FROM nodes WHERE lease > {SERVER_TIME}))",
     on_this_host=" AND host = current_setting('moongate.host')",
     stream=_stream,
     insert=_insert,

@@ -12,13 +12,15 @@ from typing import Any
 
 import msgspec
 
+from gateway.domain.delivery import Delivery
 from gateway.domain.event import Log
 from gateway.domain.fleet import LEASE_MILLISECONDS, AgentQueue, Destination, FleetView, Node, NodeView, Role
 from gateway.domain.queue import RunLimits
 from gateway.domain.run import Run
 from gateway.domain.times import HOUR_MILLISECONDS
 from gateway.store.postgres import jobs
-from gateway.store.sql import claiming, event_log, run_queries, runs, workspaces
+from gateway.store.postgres.dialect import SERVER_TIME
+from gateway.store.sql import claiming, deliveries, event_log, run_queries, runs, workspaces
 from gateway.store.sql.transaction import Reader, Transaction
 
 #: milliseconds for which a node is listed after its lease has ended
@@ -33,7 +35,6 @@ DELETE FROM procrastinate_jobs WHERE status = 'doing' AND NOT EXISTS (
     SELECT 1 FROM procrastinate_workers AS worker WHERE worker.id = procrastinate_jobs.worker_id
     AND worker.last_heartbeat > now() - make_interval(secs => ?))
 """
-_SERVER_TIME = "floor(extract(epoch FROM clock_timestamp()) * 1000)"
 _decode_agents = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -77,7 +78,7 @@ def set_leader(tx: Transaction, name: str) -> None:
 
 def find_dead_owners(reader: Reader, owners: Collection[str]) -> list[str]:
     # The server's own clock: that of this host may have been set since it was compared.
-    rows = reader.execute(f"SELECT name FROM nodes WHERE lease > {_SERVER_TIME}")
+    rows = reader.execute(f"SELECT name FROM nodes WHERE lease > {SERVER_TIME}")
     alive = {str(name) for (name,) in rows}
     return [owner for owner in owners if owner not in alive]
 
@@ -223,6 +224,21 @@ def _tell_move(tx: Transaction, run: Run, moved_from: str) -> None:
     )
     last = event_log.append_events(tx, run.seq, run.id, run.last_event, [Log(level="warning", message=message)])
     tx.execute("UPDATE runs SET last_event = ? WHERE seq = ?", (last, run.seq))
+
+
+# --- deliveries -------------------------------------------------------------------------------
+
+
+def take_due_deliveries(tx: Transaction, limit: int, each: int, owner: str) -> list[Delivery]:
+    """Take due deliveries as `deliveries.take_due` does; they are this owner's as long as it has a lease."""
+    taken = deliveries.take_due(tx, limit, each)
+    for delivery in taken:
+        tx.execute("UPDATE deliveries SET owner = ? WHERE seq = ?", (owner, delivery.seq))
+    return taken
+
+
+def leave_deliveries(tx: Transaction, owner: str) -> None:
+    tx.execute("UPDATE deliveries SET owner = NULL WHERE status = 'sending' AND owner = ?", (owner,))
 
 
 # --- mending ----------------------------------------------------------------------------------

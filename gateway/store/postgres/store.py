@@ -7,13 +7,14 @@ from functools import partial
 import msgspec
 
 from gateway.domain.budget import CalendarDays
+from gateway.domain.delivery import Delivery
 from gateway.domain.file import DEFAULT_FILE_QUOTA_BYTES
 from gateway.domain.fleet import FleetView
 from gateway.domain.queue import RunLimits
 from gateway.domain.times import Clock
 from gateway.store.postgres import fleet
 from gateway.store.postgres.database import PostgresDatabase
-from gateway.store.sql.store import NounStore, SqlStore, in_read, in_write
+from gateway.store.sql.store import NounStore, SqlDeliveryStore, SqlStore, in_read, in_write
 from gateway.store.sql.transaction import StoreLimits
 
 
@@ -33,6 +34,7 @@ class PostgresFleetStore(NounStore):
     restore_lost_jobs = in_write(fleet.restore_lost_jobs)
     find_running = in_read(fleet.find_running)
     requeue_forgotten = in_write(fleet.requeue_forgotten)
+    leave_deliveries = in_write(fleet.leave_deliveries)
 
     async def view(self, *, with_queues: bool = True) -> FleetView:
         found = await self.database.read(partial(fleet.view_fleet, with_queues=with_queues))
@@ -45,6 +47,17 @@ class PostgresFleetStore(NounStore):
         self.database.set_last_operation(dispatch)
 
 
+class PostgresDeliveryStore(SqlDeliveryStore):
+    """Deliveries, of which each member of a fleet knows who sends them."""
+
+    def __init__(self, database: PostgresDatabase, owner: str) -> None:
+        super().__init__(database)
+        self._owner = owner
+
+    async def take_due(self, limit: int, each: int) -> list[Delivery]:
+        return await self.database.write(lambda tx: fleet.take_due_deliveries(tx, limit, each, self._owner))
+
+
 class PostgresStore(SqlStore):
     """`Store` on a PostgreSQL server. Create it inside a running event loop; close it there."""
 
@@ -53,6 +66,7 @@ class PostgresStore(SqlStore):
         url: str,
         *,
         host: str = "",
+        owner: str = "",
         queue_limit: int = 100_000,
         file_quota: int = DEFAULT_FILE_QUOTA_BYTES,
         days: CalendarDays | None = None,
@@ -63,6 +77,7 @@ class PostgresStore(SqlStore):
         Args:
             url: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
             host: the name of this host in the fleet.
+            owner: the name of this process in the fleet.
             queue_limit: runs that may be queued or held.
             file_quota: bytes that all files may have together.
             days: the calendar days by which usage is counted; by default those of UTC.
@@ -74,6 +89,7 @@ class PostgresStore(SqlStore):
         limits = StoreLimits(queue_limit, file_quota)
         database = PostgresDatabase(url, clock, days or CalendarDays(), limits, host=host)
         super().__init__(database)
+        self.deliveries = PostgresDeliveryStore(database, owner)
         self.fleet = PostgresFleetStore(database)
         #: tells the time of the server
         self.clock = database.tell_time

@@ -197,14 +197,20 @@ def release_in_flight(tx: Transaction) -> int:
         f" WHERE status = 'pending' AND next_at > ?1 AND substr(error, 1, {len(REFUSED_PREFIX)}) = '{REFUSED_PREFIX}'",
         (tx.now,),
     )
+    return release_abandoned(tx)
+
+
+def release_abandoned(tx: Transaction) -> int:
+    """Make due again what was in flight when its process ended. Returns the number."""
+    is_abandoned = f"status = 'sending'{tx.dialect.is_abandoned}"
     tx.execute(
         "INSERT INTO delivery_attempts (delivery, n, kind, at, error)"
         f" SELECT seq, {_NEXT_ATTEMPT.format('seq')}, kind, ?, 'the gateway stopped during this attempt'"
-        " FROM deliveries INDEXED BY deliveries_sending WHERE status = 'sending'",
+        f" FROM deliveries INDEXED BY deliveries_sending WHERE {is_abandoned}",
         (tx.now,),
     )
     tx.execute(
-        "UPDATE deliveries INDEXED BY deliveries_sending SET status = 'pending', next_at = ? WHERE status = 'sending'",
+        f"UPDATE deliveries INDEXED BY deliveries_sending SET status = 'pending', next_at = ? WHERE {is_abandoned}",
         (tx.now,),
     )
     return tx.changes_made()

@@ -30,6 +30,8 @@ class Dialect(NamedTuple):
     not_dispatched: str
     #: whether runs are dispatched to workers, so that one that has not begun may take a place
     dispatches: bool
+    #: follows the conditions of a delivery in flight: whether nobody sends it any more
+    is_abandoned: str
     #: follows the conditions of a workspace: whether it is on this host
     on_this_host: str
     #: runs a statement whose rows are read one by one: together they may be too large for the memory

@@ -53,6 +53,7 @@ SQLITE = Dialect(
     takes_place="status = 'running'",
     not_dispatched="",
     dispatches=False,
+    is_abandoned="",
     on_this_host="",
     stream=_stream,
     insert=_insert,

@@ -49,10 +49,10 @@ class Fleet:
             keeps_files: whether its agents keep files on their host.
             wrap: puts something between the engine and the part of the store that is about the fleet.
         """
-        store = PostgresStore(self.url, host=name)
+        owner = Owner(name, identity.own_identity())
+        store = PostgresStore(self.url, host=name, owner=str(owner))
         backend = Scripted(act)
         kinds = [Agent(id=id_, backend="scripted", **fields) for id_, fields in (agents or {"main": {}}).items()]
-        owner = Owner(name, identity.own_identity())
         lost: list[str] = []
         setup = FleetSetup(
             store=wrap(store.fleet),

@@ -36,6 +36,7 @@ OWN_COLUMNS = {
     "sessions": {"host", "moved_from"},
     "workspaces": {"host"},
     "processes": {"host"},
+    "deliveries": {"owner"},
 }
 
 

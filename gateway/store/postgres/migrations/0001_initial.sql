@@ -188,6 +188,7 @@ CREATE TABLE deliveries (
     error text COLLATE "C",
     created bigint NOT NULL,
     finished bigint,
+    owner text COLLATE "C",                                  -- the node that sends it, or did so last
     UNIQUE (run, kind, address)
 );
 
