@@ -91,8 +91,8 @@ class FleetStore(Protocol):
         """
         ...
 
-    async def leave_deliveries(self, owner: str) -> None:
-        """Leave to others what a node was sending: it does so no more."""
+    async def leave_deliveries(self) -> None:
+        """Leave to others what this process was sending: it does so no more."""
         ...
 
 

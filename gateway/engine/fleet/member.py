@@ -118,7 +118,7 @@ class FleetMember:
         """Let another member lead. The services of the leader have ended."""
         with contextlib.suppress(TimeoutError, GatewayError):  # then they are left with the lease
             async with asyncio.timeout(LEAVE_TIMEOUT_SECONDS):
-                await self._setup.store.leave_deliveries(self._setup.node.name)
+                await self._setup.store.leave_deliveries()
         await self._leadership.stop()
 
     async def leave(self) -> None:

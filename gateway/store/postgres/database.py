@@ -59,12 +59,13 @@ class PostgresDatabase(Database):
     dialect: ClassVar[Dialect] = POSTGRES
 
     def __init__(
-        self, url: str, clock: Clock | None, days: CalendarDays, limits: StoreLimits, *, host: str = ""
+        self, url: str, clock: Clock | None, days: CalendarDays, limits: StoreLimits, *, host: str = "", owner: str = ""
     ) -> None:
         """Connect; create or migrate the schema as needed.
 
         Args:
             host: the name of this host in the fleet.
+            owner: see `Database.owner`.
             clock: None for the clock of the server, which is the same for all its users.
 
         Raises:
@@ -73,6 +74,7 @@ class PostgresDatabase(Database):
         """
         self._url = url
         self._host = host
+        self.owner = owner
         self._where = describe_server(url)
         self._given_clock = clock
         #: milliseconds by which the server's clock is ahead of this machine's

@@ -229,16 +229,16 @@ def _tell_move(tx: Transaction, run: Run, moved_from: str) -> None:
 # --- deliveries -------------------------------------------------------------------------------
 
 
-def take_due_deliveries(tx: Transaction, limit: int, each: int, owner: str) -> list[Delivery]:
-    """Take due deliveries as `deliveries.take_due` does; they are this owner's as long as it has a lease."""
+def take_due_deliveries(tx: Transaction, limit: int, each: int) -> list[Delivery]:
+    """Take due deliveries as `deliveries.take_due` does; they are this process's as long as it has a lease."""
     taken = deliveries.take_due(tx, limit, each)
     for delivery in taken:
-        tx.execute("UPDATE deliveries SET owner = ? WHERE seq = ?", (owner, delivery.seq))
+        tx.execute("UPDATE deliveries SET owner = ? WHERE seq = ?", (tx.owner, delivery.seq))
     return taken
 
 
-def leave_deliveries(tx: Transaction, owner: str) -> None:
-    tx.execute("UPDATE deliveries SET owner = NULL WHERE status = 'sending' AND owner = ?", (owner,))
+def leave_deliveries(tx: Transaction) -> None:
+    tx.execute("UPDATE deliveries SET owner = NULL WHERE status = 'sending' AND owner = ?", (tx.owner,))
 
 
 # --- mending ----------------------------------------------------------------------------------

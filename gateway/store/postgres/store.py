@@ -7,7 +7,6 @@ from functools import partial
 import msgspec
 
 from gateway.domain.budget import CalendarDays
-from gateway.domain.delivery import Delivery
 from gateway.domain.file import DEFAULT_FILE_QUOTA_BYTES
 from gateway.domain.fleet import FleetView
 from gateway.domain.queue import RunLimits
@@ -50,12 +49,7 @@ class PostgresFleetStore(NounStore):
 class PostgresDeliveryStore(SqlDeliveryStore):
     """Deliveries, of which each member of a fleet knows who sends them."""
 
-    def __init__(self, database: PostgresDatabase, owner: str) -> None:
-        super().__init__(database)
-        self._owner = owner
-
-    async def take_due(self, limit: int, each: int) -> list[Delivery]:
-        return await self.database.write(lambda tx: fleet.take_due_deliveries(tx, limit, each, self._owner))
+    take_due = in_write(fleet.take_due_deliveries)
 
 
 class PostgresStore(SqlStore):
@@ -77,7 +71,7 @@ class PostgresStore(SqlStore):
         Args:
             url: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
             host: the name of this host in the fleet.
-            owner: the name of this process in the fleet.
+            owner: the name of this process in the fleet; attempts under another one are not its own.
             queue_limit: runs that may be queued or held.
             file_quota: bytes that all files may have together.
             days: the calendar days by which usage is counted; by default those of UTC.
@@ -87,9 +81,9 @@ class PostgresStore(SqlStore):
             ConfigError: the server cannot be used.
         """
         limits = StoreLimits(queue_limit, file_quota)
-        database = PostgresDatabase(url, clock, days or CalendarDays(), limits, host=host)
+        database = PostgresDatabase(url, clock, days or CalendarDays(), limits, host=host, owner=owner)
         super().__init__(database)
-        self.deliveries = PostgresDeliveryStore(database, owner)
+        self.deliveries = PostgresDeliveryStore(database)
         self.fleet = PostgresFleetStore(database)
         #: tells the time of the server
         self.clock = database.tell_time

@@ -60,6 +60,8 @@ class Database(ABC):
 
     #: what this database says in its own words
     dialect: ClassVar[Dialect]
+    #: the name of this process, if attempts and deliveries of others may have the same numbers as its own
+    owner = ""
 
     def __init__(self, connection: Connection, clock: Clock, days: CalendarDays, limits: StoreLimits) -> None:
         """Args: connection: the one that writes."""
@@ -266,7 +268,9 @@ class Database(ABC):
         self._loop.call_soon_threadsafe(self._announce_commit, done, transaction)
 
     def _make_transaction(self, beginning: Beginning) -> Transaction:
-        return Transaction(self._connection, beginning, self._days, self.unreadable, self.dialect, self._limits)
+        return Transaction(
+            self._connection, beginning, self._days, self.unreadable, self.dialect, self._limits, self.owner
+        )
 
     def _run_operation(self, item: _WaitingOperation, transaction: Transaction) -> _OperationResult:
         """Run one operation. Its error fails the whole batch only if it has written something."""

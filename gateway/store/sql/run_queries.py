@@ -201,16 +201,24 @@ def find_accepted(reader: Reader, key: IdempotencyKey) -> Run | None:
 
 
 def current_attempt(tx: Transaction, run_id: str, epoch: int) -> Run:
-    """Return a run whose running attempt has this epoch.
+    """Return a run whose running attempt has this epoch, and is this process's if it has a name.
 
     Raises:
         Fenced: another claim, or the run's end, came first.
         Unreadable: it cannot be decoded.
     """
     run = _fetch_run(tx, "id = ? AND epoch = ? AND status = 'running'", (run_id, epoch))
-    if run is None:
+    if run is None or is_of_another(tx, run.owner):
         raise Fenced(run_id)
     return run
+
+
+def is_of_another(tx: Transaction, owner: str | None) -> bool:
+    """Return whether another process has claimed a run under the same epoch, by the owner of that run.
+
+    The server was replaced by a replica that had not heard of the claim of this process.
+    """
+    return tx.owner != "" and owner != tx.owner
 
 
 class EndingRun(NamedTuple):
@@ -242,7 +250,7 @@ def read_ending(tx: Transaction, run_id: str, epoch: int) -> EndingRun:
         lambda row: EndingRun(_decode_run(row[:-2]), bool(row[-2]), row[-1]),
         lambda: (run_id,),
     )
-    if ending is None:
+    if ending is None or is_of_another(tx, ending.run.owner):
         raise Fenced(run_id)
     return ending
 

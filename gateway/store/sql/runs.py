@@ -383,11 +383,11 @@ def abandon_runs(tx: Transaction, agent: str, limit: int, name: str) -> list[Run
 
 def append_events(tx: Transaction, run_id: str, epoch: int, said: Sequence[AnyEventData]) -> None:
     row: Any = tx.execute(
-        "SELECT seq, last_event FROM runs WHERE id = ? AND epoch = ? AND status = 'running'", (run_id, epoch)
+        "SELECT seq, last_event, owner FROM runs WHERE id = ? AND epoch = ? AND status = 'running'", (run_id, epoch)
     ).fetchone()
-    if row is None:
+    if row is None or run_queries.is_of_another(tx, row[2]):
         raise Fenced(run_id)
-    seq, last = row
+    seq, last, _ = row
     tx.execute(
         "UPDATE runs SET last_event = ? WHERE seq = ?", (event_log.append_events(tx, seq, run_id, last, said), seq)
     )

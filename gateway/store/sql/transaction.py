@@ -131,6 +131,7 @@ class Transaction(Reader):
         unreadable: UnreadableRows,
         dialect: Dialect,
         limits: StoreLimits,
+        owner: str,
     ) -> None:
         super().__init__(connection, beginning.now, days, unreadable, dialect)
         #: the number of the last change; None if that was not read yet
@@ -144,6 +145,8 @@ class Transaction(Reader):
         self.queue_limit = limits.queue
         #: bytes that all files may have together
         self.file_quota = limits.file_quota
+        #: see `Database.owner`
+        self.owner = owner
         self.events: list[Event] = []
         self.changes: list[Change] = []
         #: the runs that it ends, and those that it claims
