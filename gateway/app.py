@@ -23,7 +23,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
 from gateway.domain.delivery import WEBHOOK_KIND
 from gateway.domain.file import FileLimits
-from gateway.domain.fleet import Node, Role
+from gateway.domain.fleet import AgentLimits, Node, Role
 from gateway.domain.ports.channel import Channel
 from gateway.domain.ports.store import Store
 from gateway.domain.retention import Retention
@@ -368,6 +368,10 @@ def _make_fleet(
             agents=tuple(chosen) if slots else (),
             slots=slots,
             started=clock(),
+            limits=tuple(
+                AgentLimits(agent=agent.id, max_concurrent=agent.max_concurrent, budget=agent.budget)
+                for agent in agents
+            ),
         ),
         queues=find_queues(host, chosen),
         move_after=round(config.fleet.move_after * 1000),

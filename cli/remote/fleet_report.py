@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cli import output
+from cli.arguments import describe_budget
 from cli.remote import probe
 from cli.remote.probe import ProbeResult, State
 from gateway import health_probe
@@ -45,6 +46,7 @@ def print_fleet(answer: dict[str, Any] | None) -> None:
         _print_nodes(fleet["nodes"])
         output.print_text("")
         _print_queues(fleet["queues"])
+        _print_differences(fleet["differing_limits"])
 
 
 def _print_nodes(nodes: list[dict[str, Any]]) -> None:
@@ -83,3 +85,18 @@ def _print_queues(queues: list[dict[str, Any]]) -> None:
         for one in queues
     ]
     output.print_table(["agent", "running", "dispatched", "waiting", "oldest"], rows)
+
+
+def _print_differences(differences: list[dict[str, Any]]) -> None:
+    """Say which agents the configs of the members do not allow the same."""
+    for one in differences:
+        told = "; ".join(f"{at['host']}: {_describe_limits(at)}" for at in one["limits"])
+        output.print_note(
+            f"The configs of the members differ in the limits of {one['agent']} ({told})."
+            " They count over the whole fleet: make them the same."
+        )
+
+
+def _describe_limits(limits: dict[str, Any]) -> str:
+    budget = "" if limits["budget"] is None else f", {describe_budget(limits['budget'])}"
+    return f"{limits['max_concurrent']} at the same time{budget}"

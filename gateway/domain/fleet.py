@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from gateway.domain.budget import Budget
+
 #: milliseconds for which a node counts as alive after it was heard of, by the clock of the store
 LEASE_MILLISECONDS = 45_000
 #: seconds between two renewals of a lease
@@ -24,6 +26,15 @@ class Role(StrEnum):
     WORKER = "worker"
 
 
+class AgentLimits(Struct, frozen=True, kw_only=True):
+    """What one member's config allows an agent. It should be the same everywhere: it counts over the whole fleet."""
+
+    agent: str
+    #: how many of its runs there may be at the same time
+    max_concurrent: int
+    budget: Budget | None = None
+
+
 class Node(Struct, frozen=True, kw_only=True):
     """A serving process of a fleet."""
 
@@ -39,6 +50,8 @@ class Node(Struct, frozen=True, kw_only=True):
     slots: int = 0
     #: milliseconds since 1970 UTC
     started: int = 0
+    #: of the agents of its config; what it lets begin goes by them
+    limits: tuple[AgentLimits, ...] = ()
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -108,6 +121,15 @@ class FleetView(Struct, frozen=True, kw_only=True):
     def living_nodes(self) -> tuple[NodeView, ...]:
         """The nodes that are members now."""
         return tuple(one for one in self.nodes if one.is_alive)
+
+    @property
+    def differing_limits(self) -> dict[str, list[tuple[str, AgentLimits]]]:
+        """The hosts of the living nodes and their limits, of each agent for which these are not the same."""
+        found: dict[str, list[tuple[str, AgentLimits]]] = {}
+        for view in self.living_nodes:
+            for limits in view.node.limits:
+                found.setdefault(limits.agent, []).append((view.node.host, limits))
+        return {agent: told for agent, told in sorted(found.items()) if len({repr(one) for _, one in told}) > 1}
 
     @property
     def leader(self) -> Node | None:

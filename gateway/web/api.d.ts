@@ -66,6 +66,12 @@ export type AgentKept = {
   "agent": AgentShown;
 };
 
+export type AgentLimitsShown = {
+  "host": string;
+  "max_concurrent": number;
+  "budget": BudgetShown | null;
+};
+
 export type AgentList = {
   "agents": Array<AgentShown>;
   "deleted": { [name: string]: string };
@@ -448,6 +454,7 @@ export type FleetShown = {
   "commit_lag_ms": number | null;
   "nodes": Array<NodeShown>;
   "queues": Array<AgentQueueShown>;
+  "differing_limits": Array<LimitsDifference>;
 };
 
 export type Force = {
@@ -656,6 +663,11 @@ export type JobShown = {
 export type LastFires = {
   "jobs": { [name: string]: Array<FireShown> };
   "next_cursor": string | null;
+};
+
+export type LimitsDifference = {
+  "agent": string;
+  "limits": Array<AgentLimitsShown>;
 };
 
 export type Log = {

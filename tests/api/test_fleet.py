@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -45,6 +46,29 @@ async def test_it_shows_nodes_and_queues_from_each_node(pair: Pair) -> None:
         assert (queue["agent"], queue["name"]) == ("main", "main")
         assert (queue["running"], queue["dispatched"], queue["waiting"]) == (1, 1, 1)
     assert [fleet["answered_by"] for fleet in told] == [one["name"] for one in told[0]["nodes"]]
+
+
+async def test_it_tells_which_agents_the_members_do_not_allow_the_same(pair: Pair) -> None:
+    assert (await ask(pair.gate, "GET", "/api/fleet")).body["fleet"]["differing_limits"] == []
+
+    pair.database.execute(
+        "UPDATE moongate.nodes SET limits = %s WHERE host = 'hand'",
+        [
+            json.dumps(
+                [{"agent": "main", "max_concurrent": 3, "budget": {"runs": 20}}, {"agent": "b", "max_concurrent": 1}]
+            )
+        ],
+    )
+
+    assert (await ask(pair.gate, "GET", "/api/fleet")).body["fleet"]["differing_limits"] == [
+        {
+            "agent": "main",
+            "limits": [
+                {"host": "gate", "max_concurrent": 2, "budget": None},
+                {"host": "hand", "max_concurrent": 3, "budget": {"runs": 20, "tokens": None, "cost": None}},
+            ],
+        }
+    ]
 
 
 async def test_a_token_that_may_look_is_enough(pair: Pair) -> None:

@@ -62,6 +62,22 @@ async def test_a_node_that_has_died_is_shown_as_gone(pair: Pair, dashboard: Dash
     await expect(page.locator(".fleet-facts")).to_contain_text("2 members")
 
 
+async def test_it_says_where_the_limits_of_an_agent_differ(pair: Pair, dashboard: Dashboard) -> None:
+    page = await dashboard(pair.gate, "/fleet")
+    await expect(page.locator(".node")).to_have_count(2)
+    await expect(page.get_by_text("differ")).to_have_count(0)
+
+    pair.database.execute(
+        "INSERT INTO moongate.nodes (name, host, role, version, agents, slots, started, lease, limits)"
+        " SELECT 'lost', 'third', role, version, agents, slots, started + 1, lease, %s FROM moongate.nodes"
+        " WHERE host = 'hand'",
+        ['[{"agent": "main", "max_concurrent": 1, "budget": {"runs": 20}}]'],
+    )
+
+    told = "main (gate: 2 at the same time; hand: 2 at the same time; third: 1 at the same time, 20 runs)"
+    await expect(page.get_by_text(told)).to_be_visible()
+
+
 async def test_a_task_says_that_it_waits_for_a_worker(pair: Pair, dashboard: Dashboard) -> None:
     _, waiting, _ = await pair.submit_three()
 

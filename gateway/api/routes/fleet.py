@@ -6,9 +6,10 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.api import views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
-from gateway.domain.fleet import AgentQueue, FleetView, NodeView
+from gateway.domain.fleet import AgentLimits, AgentQueue, FleetView, NodeView
 from gateway.domain.token import Scope
 
 ROUTES = Routes("fleet")
@@ -58,6 +59,25 @@ class AgentQueueShown(Struct, frozen=True, kw_only=True):
     oldest_wait: float
 
 
+class AgentLimitsShown(Struct, frozen=True, kw_only=True):
+    """What the config of one member allows an agent."""
+
+    #: the host of the member
+    host: str
+    #: how many runs of the agent there may be at the same time
+    max_concurrent: int
+    #: the agent's limits for a day; null if it has none
+    budget: views.BudgetShown | None
+
+
+class LimitsDifference(Struct, frozen=True, kw_only=True):
+    """An agent that the configs of the members do not allow the same."""
+
+    #: id of the agent
+    agent: str
+    limits: list[AgentLimitsShown]
+
+
 class FleetShown(Struct, frozen=True, kw_only=True):
     """A fleet at one moment."""
 
@@ -74,6 +94,8 @@ class FleetShown(Struct, frozen=True, kw_only=True):
     nodes: list[NodeShown]
     #: those of the agents that have runs
     queues: list[AgentQueueShown]
+    #: the agents whose limits differ; the member that lets a run begin goes by its own
+    differing_limits: list[LimitsDifference]
 
 
 class FleetAnswer(Struct, frozen=True, kw_only=True):
@@ -99,7 +121,16 @@ def _render_fleet(call: Call[Nothing, Nothing], found: FleetView) -> FleetShown:
         commit_lag_ms=found.commit_lag,
         nodes=[_render_node(one, found.at) for one in found.nodes],
         queues=[_render_queue(one, call.engine.agents.display_name(one.agent)) for one in found.queues],
+        differing_limits=[
+            LimitsDifference(agent=agent, limits=[_render_limits(host, limits) for host, limits in told])
+            for agent, told in found.differing_limits.items()
+        ],
     )
+
+
+def _render_limits(host: str, limits: AgentLimits) -> AgentLimitsShown:
+    budget = None if limits.budget is None else views.render_budget(limits.budget)
+    return AgentLimitsShown(host=host, max_concurrent=limits.max_concurrent, budget=budget)
 
 
 def _render_node(found: NodeView, now: int) -> NodeShown:

@@ -14,7 +14,16 @@ import msgspec
 
 from gateway.domain.delivery import Delivery
 from gateway.domain.event import Log
-from gateway.domain.fleet import LEASE_MILLISECONDS, AgentQueue, Destination, FleetView, Node, NodeView, Role
+from gateway.domain.fleet import (
+    LEASE_MILLISECONDS,
+    AgentLimits,
+    AgentQueue,
+    Destination,
+    FleetView,
+    Node,
+    NodeView,
+    Role,
+)
 from gateway.domain.queue import RunLimits
 from gateway.domain.run import Run
 from gateway.domain.times import HOUR_MILLISECONDS
@@ -28,7 +37,7 @@ NODE_RETENTION_MILLISECONDS = 24 * HOUR_MILLISECONDS
 #: seconds after which a job that was begun, and whose run nobody has claimed, is lost: the server was replaced by a
 #: replica that does not know the claim
 CLAIM_TIMEOUT_SECONDS = 60
-_NODE_COLUMNS = "name, host, role, version, agents, slots, started"
+_NODE_COLUMNS = "name, host, role, version, agents, slots, started, limits"
 #: deletes the jobs that a worker has taken and that is gone: their runs are rescued, or dispatched again
 _DELETE_STALLED_JOBS = """
 DELETE FROM procrastinate_jobs WHERE status = 'doing' AND NOT EXISTS (
@@ -36,6 +45,7 @@ DELETE FROM procrastinate_jobs WHERE status = 'doing' AND NOT EXISTS (
     AND worker.last_heartbeat > now() - make_interval(secs => ?))
 """
 _decode_agents = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_limits = msgspec.json.Decoder(tuple[AgentLimits, ...]).decode
 
 
 # --- nodes ------------------------------------------------------------------------------------
@@ -45,9 +55,10 @@ def renew_lease(tx: Transaction, node: Node) -> bool:
     lease: Any = tx.execute("SELECT lease FROM nodes WHERE name = ?", (node.name,)).get
     until = tx.now + LEASE_MILLISECONDS
     tx.execute(
-        f"INSERT INTO nodes ({_NODE_COLUMNS}, lease) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
-        " host = excluded.host, role = excluded.role, version = excluded.version, agents = excluded.agents,"
-        " slots = excluded.slots, lease = excluded.lease",
+        f"INSERT INTO nodes ({_NODE_COLUMNS}, lease) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET host = excluded.host,"
+        " role = excluded.role, version = excluded.version, agents = excluded.agents,"
+        " slots = excluded.slots, limits = excluded.limits, lease = excluded.lease",
         (
             node.name,
             node.host,
@@ -56,6 +67,7 @@ def renew_lease(tx: Transaction, node: Node) -> bool:
             msgspec.json.encode(node.agents).decode(),
             node.slots,
             node.started,
+            msgspec.json.encode(node.limits).decode(),
             until,
         ),
     )
@@ -137,7 +149,7 @@ def find_destinations(reader: Reader, runs: Collection[str]) -> dict[str, Destin
 
 
 def _decode_node(row: Any, now: int) -> NodeView:
-    name, host, role, version, agents, slots, started, lease, leads, running = row
+    name, host, role, version, agents, slots, started, limits, lease, leads, running = row
     node = Node(
         name=name,
         host=host,
@@ -146,6 +158,7 @@ def _decode_node(row: Any, now: int) -> NodeView:
         agents=_decode_agents(agents),
         slots=slots,
         started=started,
+        limits=_decode_limits(limits),
     )
     is_alive = lease > now
     return NodeView(node=node, lease=lease, is_alive=is_alive, leads=bool(leads) and is_alive, running=running)

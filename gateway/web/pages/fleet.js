@@ -9,6 +9,7 @@ import { link } from '../core/router.js';
 import { computed, signal } from '../core/signals.js';
 import { t } from '../core/text.js';
 import { badge, empty, failed, loading } from '../parts/basics.js';
+import { limitWords } from '../parts/budgets.js';
 
 export const title = () => t('fleet.title');
 export const styles = ['usage', 'fleet'];
@@ -40,7 +41,7 @@ export function page() {
 }
 
 /** @param {Fleet} fleet */
-function facts({ nodes, queues: all, clock_ahead_ms: ahead, commit_lag_ms: lag }) {
+function facts({ nodes, queues: all, differing_limits: differing, clock_ahead_ms: ahead, commit_lag_ms: lag }) {
   const living = nodes.filter((one) => one.alive);
   const leader = living.find((one) => one.leads);
   const sum = (/** @type {number[]} */ values) => values.reduce((a, b) => a + b, 0);
@@ -51,7 +52,13 @@ function facts({ nodes, queues: all, clock_ahead_ms: ahead, commit_lag_ms: lag }
       ${leader ? fact('leader', leader.host) : null}
       ${fact('slots', t('now.slots', { n: sum(living.map((one) => one.running)), most: sum(living.map((one) => one.slots)) }))}
       ${fact('dispatched', number(sum(all.map((one) => one.dispatched))))}${fact('clock', clock)}${fact('lag', lag === null ? '–' : duration(lag / 1000))}</dl>
-    ${leader ? null : html`<p class="fleet-trouble" role="status">${badge('waiting', t('fleet.leader.none'))}</p>`}`;
+    ${leader ? null : html`<p class="fleet-trouble" role="status">${badge('waiting', t('fleet.leader.none'))}</p>`}
+    ${differing.map((one) => html`<p class="fleet-trouble" role="status">${badge('waiting', t('fleet.limits', { agent: one.agent, limits: one.limits.map(limits).join('; ') }))}</p>`)}`;
+}
+
+/** @param {import('../api.js').AgentLimitsShown} told */
+function limits({ host, max_concurrent: most, budget }) {
+  return [t('fleet.limits.at', { host, n: most }), ...(budget ? [limitWords(budget)] : [])].join(', ');
 }
 
 /** @param {() => FleetNode} read @param {() => boolean} answers */

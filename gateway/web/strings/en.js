@@ -545,6 +545,8 @@ export default {
   'fleet.members': { one: '{n} member', other: '{n} members' },
   'fleet.leader': 'Leads',
   'fleet.leader.none': 'Nobody leads. No schedule fires and no delivery is sent until a gateway does.',
+  'fleet.limits': 'The configs of the members differ in the limits of {agent} ({limits}). They count over the whole fleet: make them the same.',
+  'fleet.limits.at': '{host}: {n} at the same time',
   'fleet.slots': 'Slots in use',
   'fleet.dispatched': 'Wait for a worker',
   'fleet.clock': 'Clock of the database',

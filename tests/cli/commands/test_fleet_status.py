@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from harness.command_line import Shell
@@ -44,6 +46,23 @@ def test_it_lists_nodes_and_then_what_waits_for_each_agent(desk: Live) -> None:
         ["AGENT", "RUNNING", "DISPATCHED", "WAITING", "OLDEST"],
         ["main", "1", "0", "0", "-"],
     ]
+
+
+def test_it_says_where_the_limits_of_an_agent_differ(desk: Live) -> None:
+    told = [{"agent": "main", "max_concurrent": 1, "budget": {"cost": 5}}]
+    with psycopg.connect(desk.env["MOONGATE_STORE_URL"], autocommit=True) as database:
+        database.execute(
+            "INSERT INTO moongate.nodes (name, host, role, version, agents, slots, started, lease, limits)"
+            " SELECT 'other', 'rack', 'worker', version, agents, slots, started + 1, lease, %s FROM moongate.nodes",
+            [json.dumps(told)],
+        )
+
+    said = Shell(desk.env, desk.home)("status", "--fleet").err
+
+    assert (
+        "The configs of the members differ in the limits of main (desk: 2 at the same time;"
+        " rack: 1 at the same time, $5.00 a day)."
+    ) in said
 
 
 def test_its_json_is_that_of_the_api(desk: Live) -> None:

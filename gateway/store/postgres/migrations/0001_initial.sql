@@ -427,6 +427,7 @@ CREATE TABLE nodes (                         -- serving processes, see fleet.py
     role text COLLATE "C" NOT NULL,
     version text COLLATE "C" NOT NULL,
     agents text COLLATE "C" NOT NULL,        -- JSON: ids of the configured agents that it runs
+    limits text COLLATE "C" NOT NULL DEFAULT '[]', -- JSON: those of the agents of its config
     slots bigint NOT NULL,                   -- runs that it works on at the same time
     started bigint NOT NULL,
     lease bigint NOT NULL,                   -- until when it counts as alive
