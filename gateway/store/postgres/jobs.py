@@ -6,6 +6,7 @@ our tables. A job that is given out twice, or too late, finds the epoch gone at 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import psycopg
 from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
+from procrastinate.manager import JobManager
 from procrastinate.schema import SchemaManager
 from psycopg_pool import AsyncConnectionPool
 
@@ -110,6 +112,17 @@ def apply_schema(connection: psycopg.Connection[Any]) -> None:
             )
 
 
+class _JobManager(JobManager):
+    """Leaves a job that cannot be ended because the server is away: the leader deletes it with those of dead workers.
+
+    Otherwise each one's error is reported as an exception that nobody has retrieved.
+    """
+
+    async def finish_job(self, *args: Any, **options: Any) -> None:
+        with contextlib.suppress(ConnectorException):
+            await super().finish_job(*args, **options)
+
+
 class ProcrastinateQueue:
     """`JobQueue` in the store's database."""
 
@@ -118,6 +131,7 @@ class ProcrastinateQueue:
 
     async def work(self, queues: Sequence[str], slots: int, execute: ExecuteJob) -> None:
         app = App(connector=PsycopgConnector())
+        app.job_manager = _JobManager(app.connector)
 
         @app.task(name=TASK_NAME)
         async def _execute(run: str, agent: str, epoch: int, at: int) -> None:
