@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -32,7 +32,6 @@ from gateway.engine.background.outbox import BodyEncoder, DeliverySetup
 from gateway.engine.engine import Engine
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.rescuer import StoreLedger
-from gateway.engine.fleet.member import FleetSetup
 from gateway.engine.latch import Latch
 from gateway.engine.messaging import webhook_endpoint
 from gateway.engine.messaging.channels import OpenChannels
@@ -46,6 +45,9 @@ from gateway.process.scratch import ScratchSpace
 from gateway.security import secret_file, signatures
 from gateway.store import choice
 from gateway.validation import suggest_name
+
+if TYPE_CHECKING:
+    from gateway.engine.fleet.member import FleetSetup
 
 _log = log.get()
 
@@ -344,7 +346,8 @@ def _make_fleet(
     Raises:
         ConfigError: the settings name an agent that there is not.
     """
-    from gateway.store.postgres.jobs import ProcrastinateQueue, find_queues  # late: only with PostgreSQL
+    from gateway.engine.fleet.member import FleetSetup  # late, as all below: only with PostgreSQL
+    from gateway.store.postgres.jobs import ProcrastinateQueue, find_queues
     from gateway.store.postgres.leader_lock import PostgresLeaderLock
     from gateway.store.postgres.store import PostgresStore
 

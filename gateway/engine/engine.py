@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -35,7 +36,6 @@ from gateway.engine.execution.claim_loop import ClaimLoop, OwnClaims, RunSource
 from gateway.engine.execution.executor import Executor
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.worker import Worker
-from gateway.engine.fleet.member import FleetMember, FleetSetup
 from gateway.engine.hub import Hub, Reader
 from gateway.engine.latch import Latch
 from gateway.engine.messaging.channels import CHAT_BODIES, Channels, OpenChannels, make_contexts
@@ -60,6 +60,9 @@ from gateway.engine.resources.usage import UsageReporter
 from gateway.engine.storage_retry import until_stored
 from gateway.engine.submission import Submitter
 from gateway.errors import Conflict, TimedOut, Unavailable
+
+if TYPE_CHECKING:
+    from gateway.engine.fleet.member import FleetMember, FleetSetup
 
 
 class Engine:
@@ -145,6 +148,8 @@ class Engine:
         self._find_dead = rescuer.find_dead_owners
         self._fleet: FleetMember | None = None
         if fleet is not None:
+            from gateway.engine.fleet.member import FleetMember  # late: one that is alone needs no memory for it
+
             self._fleet = FleetMember(
                 fleet,
                 store,

@@ -55,8 +55,8 @@ raise SystemExit(main.main(sys.argv[2:]))
 """
 #: steps after which each try is killed: any number that is no multiple of the steps of a table
 STEPS_OF_A_TRY = 11
-#: bytes by which a hundred times as many runs may need more memory: a few batches
-MAX_MORE_MEMORY_BYTES = 48 << 20
+#: bytes by which forty times as many runs may need more memory: a few batches
+MAX_MORE_MEMORY_BYTES = 16 << 20
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_many_runs_need_no_more_memory_than_few(alone: tuple[Live, Shell]) -> No
     live, shell = alone
     (live.home / "data").mkdir()
     peaks = []
-    for runs in (1_000, 100_000):
+    for runs in (1_000, 40_000):
         url = postgres.shared_server().url(postgres.create_database())
         file, back = live.home / "data" / "moongate.db", live.home / f"{runs}.db"
         make_store(file, runs)
