@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -741,7 +741,8 @@ def _set_value(raw: dict[str, Any], name: str, value: Any) -> None:
 def _parse_value(text: str, setting: Setting, source: str) -> Any:
     if not json_file.is_unicode(text):
         raise ConfigError(f"{source}: not valid UTF-8 (sets {setting.name}).")
-    given = [part.strip() for part in text.split(",") if part.strip()] if setting.type == list[str] else text
+    is_list = get_origin(get_args(setting.type)[0]) is list
+    given = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
     try:
         return msgspec.convert(given, setting.type, strict=False)
     except msgspec.ValidationError as error:

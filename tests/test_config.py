@@ -37,6 +37,11 @@ def test_flags_win_over_the_environment_over_dotenv_over_the_file(tmp_path: Path
     assert load(tmp_path, file).gateway.port == 1
 
 
+def test_a_list_in_the_environment_has_commas(tmp_path: Path) -> None:
+    assert load(tmp_path, env={"MOONGATE_FLEET_AGENTS": "main, coder,"}).fleet.agents == ["main", "coder"]
+    assert load(tmp_path, env={"MOONGATE_FLEET_AGENTS": "main"}).fleet.agents == ["main"]
+
+
 def test_a_dotenv_in_the_working_directory_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "elsewhere"
     place.mkdir()

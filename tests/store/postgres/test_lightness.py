@@ -6,7 +6,14 @@ from pathlib import Path
 
 from tests.supervisor.test_lightness import OPEN_GATEWAY, run_code
 
-PACKAGES = {"psycopg", "psycopg_binary", "psycopg_pool", "procrastinate", "gateway.store.postgres", "gateway.engine.fleet"}
+PACKAGES = {
+    "psycopg",
+    "psycopg_binary",
+    "psycopg_pool",
+    "procrastinate",
+    "gateway.store.postgres",
+    "gateway.engine.fleet",
+}
 
 
 def test_a_gateway_with_sqlite_loads_nothing_of_postgresql(tmp_path: Path) -> None:
