@@ -11,8 +11,6 @@ import argparse
 import contextlib
 import os
 import select
-import shlex
-import shutil
 import socket
 import stat
 import sys
@@ -23,14 +21,13 @@ from typing import Any, TextIO
 
 import gateway
 import gateway.supervisor.light_imports  # first: what a supervisor loads, it keeps
-from gateway import config, log_reader, paths, private_file
+from gateway import log_reader, paths, private_file
 from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.process import identity
 from gateway.security import secret_file
 from gateway.security.unsafe_text import replace_unsafe
 from gateway.supervisor import (
-    command_line,
     config_history,
     early_start,
     last_stop,
@@ -44,7 +41,8 @@ from gateway.supervisor import (
     state_owner,
     terminate,
 )
-from gateway.supervisor.address import ListenAddress, choose_connect_host
+from gateway.supervisor.address import ListenAddress
+from gateway.supervisor.banner import print_banner
 from gateway.supervisor.config_history import ConfigHistory, ConfigReading
 from gateway.supervisor.console import Console
 from gateway.supervisor.data_locks import DataLocks
@@ -247,7 +245,7 @@ def _run_supervisor(
         held=held,
         env=os.environ | {"MOONGATE_INSTANCE": instance},
         write=folding.write_line,
-        greet=lambda about: _print_banner(settings, bound, about),
+        greet=lambda about: print_banner(settings, bound, about),
         notifier=notifier,
         configs=ConfigHistory(settings.path, reading),
         address=ListenAddress(said[0], said[1], announce),
@@ -281,7 +279,7 @@ def _serve_in_process(settings: Config, path: Path, listener: socket.socket, ins
             path,
             settings=settings,
             sinks=[lambda line, _: file.write_line(line), lambda line, _: console(line)],
-            greet=lambda about: _print_banner(settings, bound, about),
+            greet=lambda about: print_banner(settings, bound, about),
             here=plan is restart_plan.RestartPlan.IN_PROCESS,
         )
         code = restart_plan.RESTART_EXIT_CODE if again and plan is restart_plan.RestartPlan.EXIT else 0
@@ -390,59 +388,6 @@ def _print_line(line: bytes) -> None:
     with contextlib.suppress(OSError, ValueError):
         while data and (os.name == "nt" or select.select([], [2], [], 0)[1]):
             data = data[os.write(2, data[:512]) :]
-
-
-def _print_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # the reader may be gone
-        sys.stdout.write(replace_unsafe(_format_banner(settings, bound, about)) + "\n")
-        sys.stdout.flush()
-
-
-def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
-    host = choose_connect_host(settings.gateway.host)
-    url = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
-    token = settings.gateway.auth.token or secret_file.read_secret(paths.token_file(settings.home)) or ""
-    asked = settings.gateway.auth.mode == "token"
-    program = command_line.spell_program(os.environ, _shell_command())
-    place, in_shell = _find_token(settings, program)
-    rows = [
-        f"Moongate {gateway.__version__}",
-        f"  URL      {url}   dashboard: {program} dashboard",
-        f"  Token    {secret_file.mask_secret(token)}   {place}"
-        if asked
-        else "  Token    not needed (auth.mode: none)",
-        f"  Agent    {about['agent']}: {about['introduction']}   change: {paths.display_path(settings.path)}",
-        f"  Data     {settings.shown_store}",
-        "",
-        "Try it:",
-        f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer {in_shell}"' if asked else "") + " \\",
-        """       -H "Content-Type: application/json" -d '{"message": "Hello"}'""",
-        f'  {program} agent "Hello"',
-        f"Ctrl-C stops. In the background: {program} start. At login: {program} install.",
-    ]
-    return "\n".join(rows)
-
-
-def _find_token(settings: Config, program: str) -> tuple[str, str]:
-    """Return where the gateway's token is, in words, and the words that give it to a command in another shell."""
-    names = next(setting.env for setting in config.list_settings() if setting.name == "gateway.auth.token")
-    if (name := next((name for name in names if os.environ.get(name)), None)) is not None:
-        return f"variable: {name} (set it in the other shell, too)", f"${name}"
-    printed = f"$({program} config token)"
-    if (name := next((name for name in names if settings.dotenv.get(name)), None)) is not None:
-        return f"variable: {name} in {paths.display_path(settings.home / '.env')}", printed
-    if settings.gateway.auth.token:
-        return f"setting: gateway.auth.token in {paths.display_path(settings.path)}", printed
-    file = paths.token_file(settings.home)
-    shown = paths.display_path(file)
-    word = shown if command_line.quote_word(shown.removeprefix("~")) == shown.removeprefix("~") else None
-    return f"file: {shown}", f"$(cat {word or command_line.quote_word(str(file))})"
-
-
-def _shell_command() -> str:
-    """Return the command that starts our CLI in a shell: its name, or its path if the shell would not find the name."""
-    installed = Path(sys.executable).with_name("gateway")
-    return "gateway" if shutil.which("gateway") or not installed.exists() else shlex.quote(str(installed))
 
 
 if __name__ == "__main__":

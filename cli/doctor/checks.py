@@ -13,7 +13,7 @@ from cli.doctor.budgets import examine_budgets
 from cli.doctor.database import examine_database
 from cli.doctor.files import examine_files
 from cli.doctor.finding import Finding, Level
-from cli.doctor.private_files import examine_private_paths
+from cli.doctor.private_files import examine_password_file, examine_private_paths
 from cli.doctor.workspaces import examine_workspaces
 from cli.instance import Instance
 from cli.lifecycle.start_options import read_start_options
@@ -52,6 +52,7 @@ def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
         Finding("config", Level.OK, _describe_config(settings, agents)),
         *findings,
         examine_database(settings, found),
+        *examine_password_file(settings),
         examine_workspaces(settings),
         _examine_port(settings, found),
         *_examine_webhooks(settings),

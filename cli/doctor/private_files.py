@@ -12,6 +12,7 @@ from cli import output
 from cli.doctor.finding import Finding, Level
 from cli.instance import Instance
 from gateway import paths, private_file
+from gateway.config import Config
 
 
 class PrivatePath(NamedTuple):
@@ -31,6 +32,13 @@ def examine_private_paths(instance: Instance) -> Iterator[Finding]:
     for wanted in private_paths(instance):
         yield from _examine_path(*wanted)
     yield from _examine_kinds(instance)
+
+
+def examine_password_file(settings: Config) -> Iterator[Finding]:
+    """Yield what is found about the file with the password of the store, if there is one."""
+    if settings.store.password_file is not None:
+        file = paths.expand_path(settings.store.password_file, "store.password_file")
+        yield from _examine_path("store password", file, 0o600, Level.WARNING, link=True)
 
 
 def _examine_kinds(instance: Instance) -> Iterator[Finding]:

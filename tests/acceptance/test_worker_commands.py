@@ -57,6 +57,8 @@ def test_a_worker_in_the_foreground_takes_the_runs_of_its_agents_until_ctrl_c(ho
 
         assert at.end() == 0
 
+    assert "It works on what the gateways of its fleet accept. See the fleet:" in at.shown
+    assert "Try it" not in at.shown
     assert [host for host, *_ in hosts.members] == ["gate"]
 
 

@@ -19,6 +19,7 @@ import gateway
 from cli.doctor import environment, workspaces
 from cli.doctor.database import examine_database
 from cli.doctor.finding import Level
+from cli.doctor.private_files import examine_password_file
 from cli.remote.probe import ProbeResult, State
 from gateway import config
 from gateway.store.moving import mark
@@ -390,3 +391,19 @@ def test_a_port_that_was_given_at_the_start_is_no_fault(alone: tuple[Live, Shell
         "ok",
         f"{live.port}, held by the gateway, which was started with --port",
     )
+
+
+def test_a_password_file_that_others_can_read_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("secret")
+    (tmp_path / "config.json").write_text(json.dumps({"store": {"password_file": str(file)}}))
+    settings = config.load({"MOONGATE_HOME": str(tmp_path)})
+    found = []
+    for mode in (0o644, 0o600):
+        file.chmod(mode)
+        found += examine_password_file(settings)
+
+    assert [(one.check, one.level) for one in found] == [
+        ("store password", Level.WARNING),
+        ("store password", Level.OK),
+    ]
