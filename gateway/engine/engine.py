@@ -236,7 +236,7 @@ class Engine:
         await self._fleet.join()
         await self.tokens.load_tokens()
         self._start_work()
-        self._fleet.try_to_lead(self._start_services)
+        self._fleet.try_to_lead(self._start_services, self._stop_services)
 
     def _start_work(self) -> None:
         self._workspace_removal.start()
@@ -267,14 +267,17 @@ class Engine:
         """Stop claiming, receiving and sending. Runs that are running go on; another process may lead from now on."""
         if self._fleet is not None:
             await self._fleet.end_election()
+        await self._source.stop()
+        await self._stop_services()
+        if self._fleet is not None:
+            await self._fleet.stop_leading()
+
+    async def _stop_services(self) -> None:
         await self._scheduler.stop_firing()
         await self.channels.stop_receiving()
-        await self._source.stop()
         await self._outbox.stop_sending()
         await self._sampler.stop()
         await self._peers.stop_rescuing()
-        if self._fleet is not None:
-            await self._fleet.stop_leading()
 
     async def drain_runs(self, grace: float) -> None:
         """Stop claiming, give running runs `grace` seconds to end, then interrupt and requeue the rest.

@@ -111,7 +111,13 @@ class JobQueue(Protocol):
 class LeaderLock(Protocol):
     """What only one process of a fleet holds."""
 
-    async def try_acquire(self) -> bool: ...
+    async def try_acquire(self) -> bool:
+        """Take it, unless another process holds it.
+
+        Raises:
+            Unavailable: the server does not answer.
+        """
+        ...
 
     async def is_held(self) -> bool:
         """Return whether it is still held: it is lost with the connection to the server."""

@@ -10,9 +10,14 @@ from gateway.domain.ports.fleet_store import FleetStore, LeaderLock
 from gateway.domain.queue import RunLimits
 from gateway.engine.service_loop import ServiceLoop, log_errors
 from gateway.engine.storage_retry import until_stored
+from gateway.errors import Unavailable
 
 #: seconds between two tries to lead, and between two looks whether this process still leads
 ELECTION_SECONDS = 2.0
+#: seconds without an answer of the server after which a leader ends its services: another one leads soon
+STEP_DOWN_SECONDS = 10.0
+#: seconds until a process that led asks once more for another one in its place
+REPLACEMENT_RETRY_SECONDS = 30.0
 #: seconds between two looks for lost jobs
 MENDING_SECONDS = 10.0
 
@@ -36,7 +41,7 @@ class Leadership:
         name: of this node.
         limits: returns the limits by which runs are dispatched.
         move_after: milliseconds after which a host without a node is gone for good.
-        on_lost: is called when another process leads in place of this one.
+        on_lost: is called when this process leads no more, and the server answers: another one must take its place.
         """
         self._lock = lock
         self._fleet = fleet
@@ -45,6 +50,10 @@ class Leadership:
         self._move_after = move_after
         self._on_lost = on_lost
         self._lead: Callable[[], Awaitable[None]] | None = None
+        self._step_down: Callable[[], Awaitable[None]] | None = None
+        self._has_stepped_down = False
+        #: when this process was last known to hold the lock, by the clock of the event loop
+        self._held_at = 0.0
         #: starts the services of the leader, and has started them; None while another process leads
         self._leading: asyncio.Task[None] | None = None
         self._election = ServiceLoop(
@@ -54,9 +63,14 @@ class Leadership:
             "job-mending", self._mend_jobs, log_errors("fleet.cannot_mend_jobs"), retry_seconds=MENDING_SECONDS
         )
 
-    def start(self, lead: Callable[[], Awaitable[None]]) -> None:
-        """Try to lead from now on. Args: lead: starts the services of the leader."""
-        self._lead = lead
+    def start(self, lead: Callable[[], Awaitable[None]], step_down: Callable[[], Awaitable[None]]) -> None:
+        """Try to lead from now on.
+
+        Args:
+            lead: starts the services of the leader.
+            step_down: ends them; they cannot be started again in this process.
+        """
+        self._lead, self._step_down = lead, step_down
         self._election.start()
 
     async def end_election(self) -> None:
@@ -67,21 +81,52 @@ class Leadership:
             await asyncio.wait({self._leading})
 
     async def stop(self) -> None:
-        """Let another process lead. The services of the leader have ended."""
+        """Let another process lead. The services of the leader have ended. Stopping twice is fine."""
         await self.end_election()
         await self._mending.stop()
         await self._lock.release()
 
     async def _elect(self) -> float | None:
+        if self._has_stepped_down:
+            await self._fleet.find_dead_owners(())  # the server answers again: a new process can start
+            self._on_lost()
+            return REPLACEMENT_RETRY_SECONDS
         if self._leading is None:
             if await self._lock.try_acquire():
+                self._held_at = asyncio.get_running_loop().time()
                 self._leading = asyncio.create_task(self._start_to_lead(), name="leading")
-            return ELECTION_SECONDS
-        if await self._lock.is_held() or await self._lock.try_acquire():  # also while the services start
-            return ELECTION_SECONDS
-        _log.warning("fleet.leadership_lost")
-        self._on_lost()
-        return None
+        elif not await self._still_leads():
+            _log.warning("fleet.leadership_lost")
+            await self._end_services()
+            return 0
+        return ELECTION_SECONDS
+
+    async def _still_leads(self) -> bool:
+        """Look at the lock, also while the services start. A break of the server is waited for a little.
+
+        Raises:
+            Unavailable: the server does not answer, and did so a moment ago.
+        """
+        now = asyncio.get_running_loop().time
+        try:
+            is_held = await self._lock.is_held() or await self._lock.try_acquire()
+        except Unavailable:
+            if now() - self._held_at < STEP_DOWN_SECONDS:
+                raise
+            return False
+        if is_held:
+            self._held_at = now()
+        return is_held
+
+    async def _end_services(self) -> None:
+        self._has_stepped_down = True
+        assert self._leading is not None
+        assert self._step_down is not None
+        self._leading.cancel()
+        await asyncio.wait({self._leading})
+        await self._mending.stop()
+        await self._step_down()
+        await self._lock.release()
 
     async def _start_to_lead(self) -> None:
         _log.info("fleet.leads", node=self._name)
@@ -89,9 +134,9 @@ class Leadership:
         try:
             await until_stored(lambda: self._fleet.set_leader(self._name))
             await self._lead()
-        except Exception:
+        except Exception:  # the services have begun in part: another process has to lead
             _log.exception("fleet.cannot_lead")
-            self._on_lost()  # the services have begun in part: another process has to lead
+            self._has_stepped_down = True
             return
         self._mending.start()
 

@@ -43,7 +43,7 @@ class FleetSetup(Struct, frozen=True, kw_only=True):
     queues: Sequence[str]
     #: milliseconds after which a host without a node is gone for good, and its sessions move
     move_after: int
-    #: called when another process leads in place of this one: it has to end and begin again
+    #: called when this process led and does so no more: it has to end and begin again
     on_lost: Callable[[], None]
     #: has a function called on the event loop after each commit of another process
     on_external_commit: Callable[[Callable[[], None]], None]
@@ -105,10 +105,10 @@ class FleetMember:
         await until_stored(self._membership.join)
         await until_stored(self._warn_of_namesakes)
 
-    def try_to_lead(self, lead: Callable[[], Awaitable[None]]) -> None:
-        """Try to lead from now on, unless this is a worker. Args: lead: starts the services of the leader."""
+    def try_to_lead(self, lead: Callable[[], Awaitable[None]], step_down: Callable[[], Awaitable[None]]) -> None:
+        """Try to lead from now on, unless this is a worker. Args: see `Leadership.start`."""
         if self._setup.node.role is Role.GATEWAY:
-            self._leadership.start(lead)
+            self._leadership.start(lead, step_down)
 
     async def end_election(self) -> None:
         """Begin to lead no more."""

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from gateway.errors import Unavailable
 from gateway.store.postgres import opening
+from gateway.store.postgres.faults import first_line
 
 T = TypeVar("T")
 #: seconds after which a leader that has not looked at its lock counts as stopped or cut off: it looks every 2 seconds
@@ -55,8 +57,9 @@ class PostgresLeaderLock:
             if self._connection.execute("SELECT pg_try_advisory_lock(%s, %s)", lock).fetchone() == (True,):
                 return True
             self._connection.execute(_END_SILENT_LEADER, (*lock, LEADER_SILENCE_SECONDS))
-        except psycopg.Error:
+        except psycopg.Error as error:
             self._close()
+            raise Unavailable(f"nobody can be made the leader: {first_line(error)}.") from error
         return False
 
     def _is_held(self) -> bool:
