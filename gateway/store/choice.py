@@ -165,10 +165,15 @@ def find_secrets(config: Config) -> list[str]:
 def is_migration_pending(config: Config) -> bool:
     """Return whether opening the store would change its schema; then no other process may use it.
 
-    A PostgreSQL database is migrated under a lock of its own.
+    Raises:
+        ConfigError, Unavailable: the store cannot be used; the message names the setting.
     """
     if config.store.url is not None:
-        return False
+        with config.name_origins("store.url"):
+            require_packages()
+            from gateway.store.postgres import opening as postgres
+
+            return postgres.needs_migration(find_url(config))
     with config.name_origins("data.directory"):
         return opening.needs_migration(config.database_path)
 

@@ -59,7 +59,7 @@ class PostgresSide(Side):
         """
         side = cls(url, opening.open_alone(url), host)
         with _closed_on_error(side):
-            opening.prepare_database(url, clock, may_be_unfinished=True)
+            opening.prepare_database(url, clock, alone=True)
         return side
 
     @property

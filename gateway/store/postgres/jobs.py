@@ -97,19 +97,22 @@ def defer_jobs(tx: Transaction, new: Iterable[NewJob]) -> None:
 
 def apply_schema(connection: psycopg.Connection[Any]) -> None:
     """Make or upgrade Procrastinate's tables, in the schema that the connection uses."""
-    files = sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
-    applied = {name for (name,) in connection.execute("SELECT name FROM job_migrations")}
+    pending = list_pending(connection)
+    is_new = connection.execute("SELECT 1 FROM job_migrations LIMIT 1").fetchone() is None
     with connection.transaction():
-        if not applied:
+        if is_new:  # the whole schema has all of them
             connection.execute(SchemaManager.get_schema(), prepare=False)
-        else:
-            for file in files:
-                if file.name not in applied:
-                    connection.execute(file.read_text("utf-8").encode(), prepare=False)
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO job_migrations (name) VALUES (%s) ON CONFLICT DO NOTHING", [(file.name,) for file in files]
-            )
+        for file in pending:
+            if not is_new:
+                connection.execute(file.read_text("utf-8").encode(), prepare=False)
+            connection.execute("INSERT INTO job_migrations (name) VALUES (%s)", (file.name,))
+
+
+def list_pending(connection: psycopg.Connection[Any]) -> list[Path]:
+    """Return the files of Procrastinate's migrations that a database does not have yet, in their order."""
+    applied = {name for (name,) in connection.execute("SELECT name FROM job_migrations")}
+    files = sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
+    return [file for file in files if file.name not in applied]
 
 
 class _JobManager(JobManager):

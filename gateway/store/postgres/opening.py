@@ -143,15 +143,15 @@ class Connector:
             raise
 
 
-def prepare_database(url: str, clock: Clock, *, may_be_unfinished: bool = False) -> None:
+def prepare_database(url: str, clock: Clock, *, alone: bool = False) -> None:
     """Check the server, and make or migrate the schema.
 
     Args:
-        may_be_unfinished: whether the database may hold a copy of another store that is not finished.
+        alone: whether the caller has the store alone, for a copy that may be unfinished.
 
     Raises:
         ConfigError: the database cannot be used; the message says why and what to do.
-        Unavailable: the server cannot be reached.
+        Unavailable: the server cannot be reached, or members of an older version use the database.
     """
     check_url(url)
     where = describe_server(url)
@@ -159,8 +159,10 @@ def prepare_database(url: str, clock: Clock, *, may_be_unfinished: bool = False)
         _check_server(connection, where)
         try:
             with _locked(connection):
-                if not may_be_unfinished:
+                if not alone:
                     _require_no_mark(connection, where)
+                    if _is_outdated(connection, where):
+                        _keep_others_out(connection, where)
                 _apply_migrations(connection, where, clock)
                 jobs.apply_schema(connection)
         except errors.InsufficientPrivilege as error:
@@ -186,16 +188,30 @@ def check_server(url: str) -> None:
             _find_pending(connection, where)
 
 
+def needs_migration(url: str) -> bool:
+    """Return whether opening a store would change its schema; then no other process may use it.
+
+    Raises:
+        ConfigError, Unavailable: the server cannot be reached or used.
+    """
+    check_url(url)
+    where = describe_server(url)
+    with explained(url), contextlib.closing(connect(url, timeout_seconds=SILENCE_TIMEOUT_SECONDS)) as connection:
+        return _is_outdated(connection, where)
+
+
 def share_use(connection: psycopg.Connection[Any], where: str) -> None:
-    """Keep the store from being copied as long as a connection lasts.
+    """Keep the store from being copied or migrated as long as a connection lasts.
 
     Raises:
         ConfigError: it holds a copy of another store that is not finished.
-        Unavailable: it is being copied.
+        Unavailable: it is being copied or migrated, or it was migrated by another version.
     """
     if connection.execute("SELECT pg_try_advisory_lock_shared(%s, %s)", (LOCK_SPACE, USE_LOCK)).fetchone() != (True,):
-        raise Unavailable(f"gateway migrate works on {where}.", remedy="Wait until it has ended.")
+        raise Unavailable(f"gateway migrate, or an upgrade, works on {where}.", remedy="Wait until it has ended.")
     _require_no_mark(connection, where)
+    if _read_applied(connection) != _list_known():
+        raise Unavailable(f"{where} was upgraded by another version of Moongate.", remedy="Upgrade this one.")
 
 
 def open_alone(url: str) -> GuardedConnection:
@@ -236,8 +252,7 @@ def require_finished(connection: psycopg.Connection[Any], where: str) -> None:
         ConfigError: it has not.
     """
     _require_no_mark(connection, where)
-    known = [(migration.number, migration.checksum) for migration in read_migrations()]
-    if not _has_table(connection, "migrations") or _read_applied(connection) != known:
+    if not _has_table(connection, "migrations") or _read_applied(connection) != _list_known():
         raise ConfigError(
             f"{where} has no store with the schema of this Moongate.",
             remedy="Let this version open it first: gateway start, then gateway stop",
@@ -260,6 +275,11 @@ def _require_no_mark(connection: psycopg.Connection[Any], where: str) -> None:
 
 def _has_table(connection: psycopg.Connection[Any], name: str) -> bool:
     return connection.execute("SELECT to_regclass(%s)", (f"{SCHEMA}.{name}",)).fetchone() != (None,)
+
+
+def _list_known() -> list[tuple[int, str]]:
+    """Return the numbers and checksums of the migrations that this version knows."""
+    return [(migration.number, migration.checksum) for migration in read_migrations()]
 
 
 def _read_applied(connection: psycopg.Connection[Any]) -> list[tuple[int, str]]:
@@ -308,6 +328,24 @@ def _locked(connection: psycopg.Connection[Any]) -> Iterator[None]:
             connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, MIGRATION_LOCK))
 
 
+def _is_outdated(connection: psycopg.Connection[Any], where: str) -> bool:
+    """Return whether there is a store, made by an older version."""
+    if not _has_table(connection, "migrations") or not _read_applied(connection):
+        return False
+    return bool(_find_pending(connection, where)) or bool(jobs.list_pending(connection))
+
+
+def _keep_others_out(connection: psycopg.Connection[Any], where: str) -> None:
+    """Take the store for this connection alone: older members may not write to a newer schema."""
+    try:
+        _take_use_lock(connection, where)
+    except AlreadyRunning as error:
+        raise Unavailable(
+            f"{where} has to be upgraded for this version of Moongate, and other members use it.",
+            remedy="Stop them on each machine: gateway stop. Then this one goes on.",
+        ) from error
+
+
 def _apply_migrations(connection: psycopg.Connection[Any], where: str, clock: Clock) -> None:
     if connection.execute("SELECT to_regnamespace(%s)", (SCHEMA,)).fetchone() == (None,):
         connection.execute(f"CREATE SCHEMA {SCHEMA}")
@@ -336,8 +374,8 @@ def _find_pending(connection: psycopg.Connection[Any], where: str) -> list[Migra
         raise ConfigError(
             f"{where} has schema {len(applied)}, newer than this Moongate's {len(known)}.", remedy="Upgrade Moongate."
         )
-    for migration, (_, checksum) in zip(known, applied, strict=False):
-        if migration.checksum != checksum:
+    for migration, found in zip(known, applied, strict=False):
+        if (migration.number, migration.checksum) != found:
             raise ConfigError(
                 f"{where} was made with another {migration.name}.",
                 remedy="Use the Moongate that made it, or restore a backup.",

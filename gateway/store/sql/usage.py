@@ -170,7 +170,8 @@ def _sum_today(reader: Reader, by: UsageGrouping, name: str) -> tuple[UsageTotal
         else "source = 'cron' AND iif(json_valid(spec), json_extract(spec, '$.labels.schedule'), NULL) = ?2"
     )
     row: Any = reader.execute(
-        "SELECT count(*), count(*) FILTER (WHERE attempt = 1 AND started >= ?1)"
+        "SELECT count(*), count(*) FILTER (WHERE status = 'running' AND attempt = 1 AND started >= ?1"
+        " OR status = 'queued' AND attempt = 0)"  # that one was dispatched, and has not begun
         f" FROM runs INDEXED BY runs_running WHERE {reader.dialect.takes_place} AND {mine}",
         (reader.days.day_start(reader.now), name),
     ).fetchone()

@@ -216,7 +216,7 @@ async def test_a_store_in_use_is_not_copied_and_one_that_is_copied_is_not_opened
 
     with (
         contextlib.closing(PostgresSide.open_source(url)),
-        pytest.raises(Unavailable, match="gateway migrate works on"),
+        pytest.raises(Unavailable, match="gateway migrate, or an upgrade, works on"),
     ):
         PostgresStore(url)
 
