@@ -25,6 +25,8 @@ def COMMAND(agents: str | None, concurrency: int | None, port: int) -> int:  # n
       gateway worker
       gateway worker --agents reviewer,coder --concurrency 4
     """
+    if agents is not None and not agents.strip(", "):
+        raise click.UsageError("--agents names no agent. Leave it out to work for all.")
     require_config()
     for name, value in (("MOONGATE_FLEET_AGENTS", agents), ("MOONGATE_FLEET_SLOTS", concurrency)):
         if value is not None:

@@ -55,7 +55,7 @@ def _print_nodes(nodes: list[dict[str, Any]]) -> None:
             one["host"],
             one["role"],
             "leads" if one["leads"] else "alive" if one["alive"] else "gone",
-            f"{one['running']} of {one['slots']}" if one["slots"] else "-",
+            f"{one['running']} of {one['slots']}" if one["slots"] or one["running"] else "-",
             _describe_lease(one["lease_ends_in"]),
             output.shorten_text(", ".join(one["agents"]) or "-", MAX_AGENTS_WIDTH),
             one["version"],

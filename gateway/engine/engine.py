@@ -13,7 +13,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
 from gateway.domain.event import Change, Event
 from gateway.domain.file import FileLimits
-from gateway.domain.fleet import LEASE_RENEWAL_SECONDS, FleetView
+from gateway.domain.fleet import FleetView
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.backend import Abilities, Backend
@@ -179,7 +179,7 @@ class Engine:
         setup = msgspec.structs.replace(
             setup, senders={**setup.senders, **self.channels.senders_by_kind()}, bodies={**setup.bodies, **CHAT_BODIES}
         )
-        self._outbox = Outbox(store, setup, clock, release_seconds=None if fleet is None else LEASE_RENEWAL_SECONDS)
+        self._outbox = Outbox(store, setup, clock, release=None if fleet is None else fleet.store.release_deliveries)
         self.deliveries = Deliveries(store, setup.address_policy)
         self.schedules = Schedules(
             store, self.agents, self.sessions, clock, self._submitter, changed=lambda: self._scheduler.wake()

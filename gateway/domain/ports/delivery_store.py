@@ -45,14 +45,6 @@ class DeliveryStore(Protocol):
         """
         ...
 
-    async def release_abandoned(self) -> int:
-        """Make due again what was in flight when its process ended; what a living member of a fleet sends is not.
-
-        Only the leader of a fleet does this while it sends: alone with its store, all that is in flight is its own.
-        Returns how many deliveries that were.
-        """
-        ...
-
     async def next_due_at(self, now: int) -> int | None:
         """Return when the next delivery after that moment is due, in milliseconds since 1970 UTC."""
         ...

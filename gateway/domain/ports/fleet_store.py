@@ -66,11 +66,11 @@ class FleetStore(Protocol):
         """
         ...
 
-    async def restore_lost_jobs(self, move_after: int) -> int:
-        """Let runs be dispatched again whose jobs are lost, and those that wait for a host that is gone.
+    async def restore_lost_jobs(self, move_after: int | None) -> int:
+        """Let runs be dispatched again whose jobs are lost, and those that wait for a host that is gone or full.
 
         Args:
-            move_after: milliseconds after which a host that has no node is gone for good.
+            move_after: milliseconds after which a host that has no node is gone for good; None if no host is yet.
 
         Returns:
             how many there were.
@@ -88,6 +88,17 @@ class FleetStore(Protocol):
 
         Args:
             attempts: ids and epochs of the runs.
+        """
+        ...
+
+    async def release_deliveries(self, sending: Collection[str]) -> int:
+        """Make due again what a member was sending that is gone, and what this process took and does not send.
+
+        Args:
+            sending: ids of the deliveries that this process sends.
+
+        Returns:
+            how many deliveries that were.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct, field
@@ -43,6 +43,8 @@ INITIAL_MAX_SENDING = 8
 MAX_OUTBOX_SLEEP_SECONDS = 30.0
 #: seconds until the next round while more is due than may be sent
 PACING_INTERVAL_SECONDS = 1.0
+#: seconds between two looks for deliveries that nobody sends any more, in a fleet
+RELEASE_SECONDS = 15.0
 #: seconds that a sender gets for one attempt without files, whatever its own deadline is
 SEND_TIMEOUT_SECONDS = 60.0
 #: seconds that deliveries get to finish when another process is going to lead
@@ -68,6 +70,11 @@ def compute_send_timeout(target: Target, run: Run) -> float:
     return SEND_TIMEOUT_SECONDS + uploaded / MIN_CHAT_UPLOAD_BYTES_PER_SECOND
 
 
+#: makes due again what another member of the fleet was sending, and is gone, and what this process has taken and does
+#: not send: it never heard that it had. Takes the ids of the deliveries that it sends; returns how many there were
+ReleaseDeliveries = Callable[[Collection[str]], Awaitable[int]]
+
+
 class DeliverySetup(Struct, frozen=True, kw_only=True):
     """What the outbox needs to send deliveries."""
 
@@ -85,9 +92,9 @@ class Outbox:
     """The service that sends due deliveries."""
 
     def __init__(
-        self, store: Store, setup: DeliverySetup, clock: Clock, *, release_seconds: float | None = None
+        self, store: Store, setup: DeliverySetup, clock: Clock, *, release: ReleaseDeliveries | None = None
     ) -> None:
-        """Args: release_seconds: how often to look for deliveries that another member of the fleet has abandoned."""
+        """Args: release: see `ReleaseDeliveries`; None if no other process sends deliveries of this store."""
         self._store = store
         self._setup = setup
         self._clock = clock
@@ -97,8 +104,9 @@ class Outbox:
             log_errors("outbox.cannot_look", "outbox.broke"),
             retry_seconds=RETRY_SECONDS,
         )
-        self._sending: set[asyncio.Task[None]] = set()
-        self._release_seconds = release_seconds
+        #: the ids of the deliveries under way, by their tasks
+        self._sending: dict[asyncio.Task[None], str] = {}
+        self._release = release
         self._led_at = self._released_at = 0.0
         store.subscribe(self._wake_on_commit)
 
@@ -122,7 +130,7 @@ class Outbox:
         await self._loop.stop()
         if self._sending:
             await asyncio.wait(self._sending, timeout=SENDING_GRACE_SECONDS)
-        for sending in self._sending:
+        for sending in list(self._sending):
             sending.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
 
@@ -141,25 +149,25 @@ class Outbox:
         )
         for delivery in taken:
             task = asyncio.create_task(self._send_delivery(delivery), name=f"delivery-{delivery.id}")
-            self._sending.add(task)
+            self._sending[task] = delivery.id
             task.add_done_callback(self._on_sending_done)
         if len(taken) >= free and allowed < MAX_SENDING:
             return PACING_INTERVAL_SECONDS
         now = self._clock()
         due = await self._store.deliveries.next_due_at(now)
-        longest = MAX_OUTBOX_SLEEP_SECONDS if self._release_seconds is None else self._release_seconds
+        longest = MAX_OUTBOX_SLEEP_SECONDS if self._release is None else RELEASE_SECONDS
         return longest if due is None else min((due - now) / 1000 + 0.001, longest)
 
     async def _release_abandoned(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self._release_seconds is None or now - self._released_at < self._release_seconds:
+        if self._release is None or now - self._released_at < RELEASE_SECONDS:
             return
         self._released_at = now
-        if released := await self._store.deliveries.release_abandoned():
+        if released := await self._release(set(self._sending.values())):
             _log.info("outbox.released", deliveries=released)
 
     def _on_sending_done(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+        self._sending.pop(task, None)
         self.wake()
 
     async def _send_delivery(self, delivery: Delivery) -> None:

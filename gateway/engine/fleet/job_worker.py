@@ -16,6 +16,9 @@ from gateway.errors import GatewayError
 
 #: seconds until the queues are read again after the server was away: at first, and at last
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 10.0
+#: seconds for which a job waits for a free slot: after a break of the queues, there may be more jobs than slots. A job
+#: that is given up is dispatched again
+SLOT_WAIT_SECONDS = 5.0
 #: seconds that the jobs in progress have to be given up
 JOB_STOP_SECONDS = 5.0
 
@@ -51,6 +54,7 @@ class JobWorker:
         self._may_begin = may_begin
         self._free = asyncio.Semaphore(max(node.slots, 1))
         self._task: asyncio.Task[None] | None = None
+        self._claims: set[asyncio.Task[asyncio.Task[None] | None]] = set()
         #: is set when no more jobs are to be taken
         self._ending = asyncio.Event()
         #: of the runs that it has claimed
@@ -66,7 +70,7 @@ class JobWorker:
         self._ending.set()  # what takes jobs may turn its cancellation into another error: then the loop ends after it
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task}, timeout=JOB_STOP_SECONDS)
+            await asyncio.wait({self._task, *self._claims}, timeout=JOB_STOP_SECONDS)
 
     async def _work(self) -> None:
         pause = MIN_RETRY_SECONDS
@@ -86,8 +90,12 @@ class JobWorker:
 
     async def _execute(self, run: str, agent: str, epoch: int, dispatched: int) -> None:
         """Claim a run and wait for its attempt. A job that comes too late does nothing."""
-        await self._free.acquire()
+        try:
+            await asyncio.wait_for(self._free.acquire(), SLOT_WAIT_SECONDS)
+        except TimeoutError:
+            return
         claiming = asyncio.create_task(self._claim(run, agent, epoch, dispatched))
+        self._claims.add(claiming)
         claiming.add_done_callback(self._keep_slot)
         try:
             attempt = await asyncio.shield(claiming)  # a claim that is on its way begins an attempt in any case
@@ -99,6 +107,7 @@ class JobWorker:
 
     def _keep_slot(self, claiming: asyncio.Task[asyncio.Task[None] | None]) -> None:
         """Give the slot of a claim back when its attempt has ended, or at once if there is none."""
+        self._claims.discard(claiming)
         attempt = None if claiming.cancelled() or claiming.exception() is not None else claiming.result()
         if attempt is None:
             self._free.release()

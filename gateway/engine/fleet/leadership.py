@@ -20,6 +20,8 @@ STEP_DOWN_SECONDS = 10.0
 REPLACEMENT_RETRY_SECONDS = 30.0
 #: seconds between two looks for lost jobs
 MENDING_SECONDS = 10.0
+#: seconds without such a look after which hosts that were not seen are given their time anew
+MAX_MENDING_BREAK_SECONDS = 30.0
 
 _log = log.get()
 
@@ -52,6 +54,8 @@ class Leadership:
         self._lead: Callable[[], Awaitable[None]] | None = None
         self._step_down: Callable[[], Awaitable[None]] | None = None
         self._has_stepped_down = False
+        #: since when the jobs are looked at without a break, and when they were last, by the clock of the event loop
+        self._mends_since = self._mended_at = 0.0
         #: when this process was last known to hold the lock, by the clock of the event loop
         self._held_at = 0.0
         #: starts the services of the leader, and has started them; None while another process leads
@@ -142,7 +146,12 @@ class Leadership:
 
     async def _mend_jobs(self) -> float:
         """Look for runs whose jobs are lost, and dispatch what may begin: a member may have died before it did."""
-        lost = await self._fleet.restore_lost_jobs(self._move_after)
+        now = asyncio.get_running_loop().time()
+        if now - self._mended_at > MAX_MENDING_BREAK_SECONDS:  # nobody could say that it was there
+            self._mends_since = now
+        may_be_gone = (now - self._mends_since) * 1000 >= self._move_after
+        lost = await self._fleet.restore_lost_jobs(self._move_after if may_be_gone else None)
+        self._mended_at = now
         if lost:
             _log.warning("fleet.jobs_mended", lost=lost)
         await self._fleet.dispatch(self._limits())

@@ -89,7 +89,8 @@ class FleetMember:
             binds_session=binds_session,
             may_begin=lambda: not self._membership.is_fenced,
         )
-        self.source = FleetRunSource(ClaimLoop(store, Dispatches(setup.store), fleet_limits(), clock), self._job_worker)
+        dispatching = ClaimLoop(store, Dispatches(setup.store), fleet_limits(), clock)
+        self.source = FleetRunSource(dispatching, self._job_worker, self._membership.stop_taking_runs)
         self._leadership = Leadership(
             setup.lock,
             setup.store,
@@ -141,9 +142,10 @@ class FleetMember:
 
         It may be this host before it crashed.
         """
-        node = self._setup.node
+        node, (instance, at, _) = self._setup.node, self._setup.node.name.partition("@")
         for other in (await self._setup.store.view(with_queues=False)).living_nodes:
-            if other.node.host == node.host and other.node.name != node.name and other.node.slots and node.slots:
+            is_other = not other.node.name.startswith(instance + at)
+            if is_other and other.node.host == node.host and other.node.slots and node.slots:
                 _log.warning("fleet.host_name_taken", host=node.host, by=other.node.name, remedy="set fleet.host")
 
     async def find_dead_owners(self, owners: Sequence[str]) -> Sequence[str]:

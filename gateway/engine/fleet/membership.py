@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import time
 
+import msgspec
+
 from gateway import log
 from gateway.domain.fleet import LEASE_RENEWAL_SECONDS, SELF_FENCE_SECONDS, Node
 from gateway.domain.ports.fleet_store import FleetStore
 from gateway.engine.execution.attempt import Interrupt
 from gateway.engine.execution.worker import Worker
 from gateway.engine.service_loop import ServiceLoop, log_errors
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Unavailable
 
 #: seconds until a renewal that failed is tried again
 RENEWAL_RETRY_SECONDS = 1.0
@@ -20,8 +22,8 @@ RENEWAL_RETRY_SECONDS = 1.0
 RENEWAL_TIMEOUT_SECONDS = 5.0
 #: seconds between two looks whether the last renewal is too long ago
 FENCE_CHECK_SECONDS = 1.0
-#: a clock that also goes on while the machine sleeps, if it has one
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
+#: a clock that also goes on while the machine sleeps, if it has one: on macOS, `time.monotonic` does not
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 _log = log.get()
 
@@ -34,6 +36,8 @@ class Membership:
         self._node = node
         self._worker = worker
         self._renewed = 0.0
+        #: the renewal under way: one that takes too long is waited for again, so that its late answer counts
+        self._renewal: asyncio.Task[None] | None = None
         self._is_fenced = False
         #: ids and epochs of the runs of this node by the store on which it does not work
         self._unknown: set[tuple[str, int]] = set()
@@ -56,9 +60,17 @@ class Membership:
         """End the lease. This process has no more runs."""
         await self._loop.stop()
         await self._fence.stop()
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait({self._renewal})
         with contextlib.suppress(TimeoutError, GatewayError):  # then it ends by itself
             async with asyncio.timeout(RENEWAL_TIMEOUT_SECONDS):
                 await self._fleet.end_lease(self._node.name)
+
+    def stop_taking_runs(self) -> None:
+        """Tell the others that this process takes no more runs, and finishes those that it has."""
+        self._node = msgspec.structs.replace(self._node, slots=0)
+        self._loop.wake()
 
     @property
     def is_fenced(self) -> bool:
@@ -66,8 +78,14 @@ class Membership:
         return self._is_fenced
 
     async def _renew(self) -> float:
+        if self._renewal is None:
+            self._renewal = asyncio.create_task(self._take_lease(), name="lease-renewal")
+        done, _ = await asyncio.wait({self._renewal}, timeout=RENEWAL_TIMEOUT_SECONDS)
+        if not done:
+            raise Unavailable("the database takes long to renew the lease of this process.")
+        renewal, self._renewal = self._renewal, None
+        renewal.result()
         async with asyncio.timeout(RENEWAL_TIMEOUT_SECONDS):
-            await self._take_lease()
             await self._requeue_forgotten()
         return LEASE_RENEWAL_SECONDS
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from gateway.domain.ports.fleet_store import FleetStore
@@ -29,19 +31,23 @@ class Dispatches:
 class FleetRunSource:
     """`RunSource` of a member of a fleet."""
 
-    def __init__(self, dispatching: ClaimLoop, job_worker: JobWorker) -> None:
+    def __init__(self, dispatching: ClaimLoop, job_worker: JobWorker, stopped: Callable[[], None]) -> None:
+        """Args: stopped: is called when this process takes no more runs."""
         self._dispatching = dispatching
         self._job_worker = job_worker
+        self._stopped = stopped
 
     def start(self) -> None:
         self._dispatching.start()
         self._job_worker.start()
 
     async def stop(self) -> None:
-        await self._dispatching.stop()
+        """Take no more runs. What the end of one lets begin is still dispatched, for the other members."""
         await self._job_worker.stop()
+        self._stopped()
 
     async def close(self) -> None:
+        await self._dispatching.stop()
         await self._dispatching.close()
 
     def wake(self) -> None:

@@ -298,14 +298,16 @@ class PostgresConnection:
         self._prepare_to_send()
         types, encoded = encode_values(values, is_typed=is_typed)
         key = _Key(text, tuple(types))
-        prepared = self._prepared.get(key)
+        prepared = self._prepared.pop(key, None)
         if prepared is None:
-            if len(self._prepared) >= MAX_PREPARED_STATEMENTS:
+            is_aborted = self.psycopg.info.transaction_status is TransactionStatus.INERROR  # refuses DEALLOCATE
+            if len(self._prepared) >= MAX_PREPARED_STATEMENTS and not is_aborted:
                 self._forget_prepared(next(iter(self._prepared)))
             self._named += 1
-            prepared = self._prepared[key] = _Prepared(b"s%d" % self._named)
+            prepared = _Prepared(b"s%d" % self._named)
             self._libpq.send_prepare(prepared.name, text.encode(), types)
             self._unanswered.append(key)
+        self._prepared[key] = prepared  # at the end: the first one was not used for the longest time
         rows = PostgresRows(self.settle, prepared)
         self._libpq.send_query_prepared(prepared.name, encoded)
         self._unanswered.append(rows)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.delivery import Delivery
+from gateway.domain.delivery import Delivery, DeliveryAttempt
 from gateway.domain.event import Log
 from gateway.domain.fleet import (
     LEASE_MILLISECONDS,
@@ -34,6 +34,8 @@ from gateway.store.sql.transaction import Reader, Transaction
 
 #: milliseconds for which a node is listed after its lease has ended
 NODE_RETENTION_MILLISECONDS = 24 * HOUR_MILLISECONDS
+#: milliseconds for which a host is known after it was seen last: longer than any `fleet.move_after`
+HOST_RETENTION_MILLISECONDS = 31 * 24 * HOUR_MILLISECONDS
 #: seconds after which a job that was begun, and whose run nobody has claimed, is lost: the server was replaced by a
 #: replica that does not know the claim
 CLAIM_TIMEOUT_SECONDS = 60
@@ -43,6 +45,19 @@ _DELETE_STALLED_JOBS = """
 DELETE FROM procrastinate_jobs WHERE status = 'doing' AND NOT EXISTS (
     SELECT 1 FROM procrastinate_workers AS worker WHERE worker.id = procrastinate_jobs.worker_id
     AND worker.last_heartbeat > now() - make_interval(secs => ?))
+"""
+#: deletes the jobs for which their hosts have no free place: one transaction may have dispatched several runs, each of
+#: which had one. Their agents' places are free for others then
+_TAKE_BACK_JOBS = """
+DELETE FROM procrastinate_jobs WHERE status = 'todo' AND id IN (
+    SELECT job FROM (
+        SELECT jobs.id AS job, host, row_number() OVER (PARTITION BY host ORDER BY jobs.priority DESC, jobs.id) AS place
+        FROM procrastinate_jobs AS jobs JOIN runs ON runs.id = args ->> 'run' JOIN sessions ON key = session
+        WHERE jobs.status = 'todo' AND starts_with(queue_name, 'host:') AND host IS NOT NULL
+    ) AS waiting WHERE place > (SELECT coalesce(sum(slots), 0) FROM nodes WHERE nodes.host = waiting.host)
+        - (SELECT count(*) FROM runs JOIN sessions ON key = session
+           WHERE runs.status = 'running' AND sessions.host = waiting.host)
+)
 """
 _decode_agents = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_limits = msgspec.json.Decoder(tuple[AgentLimits, ...]).decode
@@ -97,6 +112,7 @@ def find_dead_owners(reader: Reader, owners: Collection[str]) -> list[str]:
 
 def prune_nodes(tx: Transaction) -> None:
     tx.execute("DELETE FROM nodes WHERE lease < ?", (tx.now - NODE_RETENTION_MILLISECONDS,))
+    tx.execute("DELETE FROM hosts WHERE seen < ?", (tx.now - HOST_RETENTION_MILLISECONDS,))
 
 
 def view_fleet(reader: Reader, *, with_queues: bool = True) -> FleetView:
@@ -242,12 +258,24 @@ def _tell_move(tx: Transaction, run: Run, moved_from: str) -> None:
 # --- deliveries -------------------------------------------------------------------------------
 
 
+def release_deliveries(tx: Transaction, sending: Collection[str]) -> int:
+    mine = "owner = ? AND id NOT IN (SELECT value FROM json_each(?))"
+    which = f" AND ({mine} OR owner IS DISTINCT FROM ?{tx.dialect.is_abandoned})"
+    return deliveries.release_flying(tx, which, (tx.owner, msgspec.json.encode(list(sending)).decode(), tx.owner))
+
+
 def take_due_deliveries(tx: Transaction, limit: int, each: int) -> list[Delivery]:
     """Take due deliveries as `deliveries.take_due` does; they are this process's as long as it has a lease."""
     taken = deliveries.take_due(tx, limit, each)
     for delivery in taken:
         tx.execute("UPDATE deliveries SET owner = ? WHERE seq = ?", (tx.owner, delivery.seq))
     return taken
+
+
+def record_delivery_attempt(tx: Transaction, delivery: Delivery, tried: DeliveryAttempt) -> bool:
+    """Store an attempt as `deliveries.record_attempt` does, unless another member sends the delivery."""
+    owner = tx.execute("SELECT owner FROM deliveries WHERE seq = ?", (delivery.seq,)).get
+    return owner == tx.owner and deliveries.record_attempt(tx, delivery, tried)
 
 
 def leave_deliveries(tx: Transaction) -> None:
@@ -269,14 +297,15 @@ def requeue_forgotten(tx: Transaction, owner: str, attempts: Collection[tuple[st
     return len(forgotten)
 
 
-def restore_lost_jobs(tx: Transaction, move_after: int) -> int:
-    gone = tx.execute("SELECT name FROM hosts WHERE seen < ?", (tx.now - move_after,)).fetchall()
-    for (host,) in gone:
-        _free_sessions(tx, str(host))
+def restore_lost_jobs(tx: Transaction, move_after: int | None) -> int:
+    if move_after is not None:
+        _free_sessions(tx, tx.now - move_after)
     tx.execute(_DELETE_STALLED_JOBS, (jobs.STALLED_SECONDS,))
     _close_dead_hosts(tx)
-    tx.execute(
-        "DELETE FROM procrastinate_jobs USING runs WHERE args ->> 'run' = runs.id AND runs.dispatched = 1"
+    tx.execute(_TAKE_BACK_JOBS)
+    tx.execute(  # also those of ended runs: the server was away when they should have been deleted
+        "DELETE FROM procrastinate_jobs USING runs WHERE args ->> 'run' = runs.id"
+        " AND (runs.dispatched = 1 OR runs.status <> 'running')"
         " AND procrastinate_jobs.status = 'doing' AND NOT EXISTS (SELECT 1 FROM procrastinate_events AS events"
         " WHERE events.job_id = procrastinate_jobs.id AND at > clock_timestamp() - make_interval(secs => ?))",
         (CLAIM_TIMEOUT_SECONDS,),
@@ -299,15 +328,18 @@ def _close_dead_hosts(tx: Transaction) -> None:
     )
 
 
-def _free_sessions(tx: Transaction, host: str) -> None:
-    """Let the sessions of a host that is gone go on elsewhere."""
+def _free_sessions(tx: Transaction, before: int) -> None:
+    """Let the sessions that have something to do, and whose hosts were not seen since then, go on elsewhere."""
     freed = tx.execute(
-        "UPDATE sessions SET host = NULL, moved_from = ?, backend_ref = NULL WHERE host = ? RETURNING key", (host, host)
+        "UPDATE sessions SET host = NULL, moved_from = host, backend_ref = NULL"
+        " WHERE host IS NOT NULL AND key IN (SELECT session FROM runs WHERE status = 'queued')"
+        " AND NOT EXISTS (SELECT 1 FROM hosts WHERE name = host AND seen >= ?) RETURNING key, moved_from",
+        (before,),
     ).fetchall()
-    for (key,) in freed:
+    for key, host in freed:
         workspaces.leave_workspace(tx, str(key))
-    tx.execute(
-        "DELETE FROM procrastinate_jobs WHERE starts_with(queue_name, ?) AND status = 'todo'",
-        (jobs.host_queue(host, ""),),
-    )
-    tx.execute("DELETE FROM hosts WHERE name = ?", (host,))
+        tx.execute(
+            "DELETE FROM procrastinate_jobs USING runs WHERE args ->> 'run' = runs.id AND runs.session = ?"
+            " AND starts_with(queue_name, ?) AND procrastinate_jobs.status = 'todo'",
+            (key, jobs.host_queue(str(host), "")),
+        )

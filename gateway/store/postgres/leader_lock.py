@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -43,11 +45,19 @@ class PostgresLeaderLock:
         return await asyncio.to_thread(self._use, self._is_held)
 
     async def release(self) -> None:
+        self._interrupt()
         await asyncio.to_thread(self._use, self._close)
 
     def _use(self, act: Callable[[], T]) -> T:
         with self._in_use:
             return act()
+
+    def _interrupt(self) -> None:
+        """Break the connection under a thread that waits for a server which does not answer."""
+        connection = self._connection
+        if connection is not None and self._in_use.locked():
+            with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
 
     def _try_acquire(self) -> bool:
         try:

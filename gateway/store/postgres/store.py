@@ -33,6 +33,7 @@ class PostgresFleetStore(NounStore):
     restore_lost_jobs = in_write(fleet.restore_lost_jobs)
     find_running = in_read(fleet.find_running)
     requeue_forgotten = in_write(fleet.requeue_forgotten)
+    release_deliveries = in_write(fleet.release_deliveries)
     leave_deliveries = in_write(fleet.leave_deliveries)
 
     async def view(self, *, with_queues: bool = True) -> FleetView:
@@ -50,6 +51,7 @@ class PostgresDeliveryStore(SqlDeliveryStore):
     """Deliveries, of which each member of a fleet knows who sends them."""
 
     take_due = in_write(fleet.take_due_deliveries)
+    record_attempt = in_write(fleet.record_delivery_attempt)
 
 
 class PostgresStore(SqlStore):

@@ -197,21 +197,26 @@ def release_in_flight(tx: Transaction) -> int:
         f" WHERE status = 'pending' AND next_at > ?1 AND substr(error, 1, {len(REFUSED_PREFIX)}) = '{REFUSED_PREFIX}'",
         (tx.now,),
     )
-    return release_abandoned(tx)
+    return release_flying(tx, tx.dialect.is_abandoned)
 
 
-def release_abandoned(tx: Transaction) -> int:
-    """Make due again what was in flight when its process ended. Returns the number."""
-    is_abandoned = f"status = 'sending'{tx.dialect.is_abandoned}"
+def release_flying(tx: Transaction, which: str, values: tuple[object, ...] = ()) -> int:
+    """Make due again what is in flight and that nobody sends any more. Returns the number.
+
+    Args:
+        which: follows the conditions.
+        values: its parameters.
+    """
+    is_abandoned = f"status = 'sending'{which}"
     tx.execute(
         "INSERT INTO delivery_attempts (delivery, n, kind, at, error)"
         f" SELECT seq, {_NEXT_ATTEMPT.format('seq')}, kind, ?, 'the gateway stopped during this attempt'"
         f" FROM deliveries INDEXED BY deliveries_sending WHERE {is_abandoned}",
-        (tx.now,),
+        (tx.now, *values),
     )
     tx.execute(
         f"UPDATE deliveries INDEXED BY deliveries_sending SET status = 'pending', next_at = ? WHERE {is_abandoned}",
-        (tx.now,),
+        (tx.now, *values),
     )
     return tx.changes_made()
 

@@ -30,7 +30,7 @@ class Dialect(NamedTuple):
     not_dispatched: str
     #: whether runs are dispatched to workers, so that one that has not begun may take a place
     dispatches: bool
-    #: follows the conditions of a delivery in flight: whether nobody sends it any more
+    #: follows the conditions of a run that is running or a delivery in flight: whether its owner is gone
     is_abandoned: str
     #: follows the conditions of a workspace: whether it is on this host
     on_this_host: str

@@ -326,8 +326,9 @@ def requeue_run(tx: Transaction, run_id: str, epoch: int, why: str) -> Run:
 
 
 def rescue_runs(tx: Transaction, owner: str) -> list[Run]:
+    still = tx.dialect.is_abandoned  # it may have been heard of since it was found to be gone
     found, readable = run_queries.fetch_runs(
-        tx, "runs INDEXED BY runs_running WHERE status = 'running' AND owner = ?", (owner,)
+        tx, f"runs INDEXED BY runs_running WHERE status = 'running' AND owner = ?{still}", (owner,)
     )
     setting_aside.set_aside_unreadable(tx, found, readable)
     return [_requeue(tx, run, "its gateway ended") for run in readable]

@@ -158,7 +158,6 @@ class SqlDeliveryStore(NounStore):
     take_due = in_write(deliveries.take_due)
     record_attempt = in_write(deliveries.record_attempt)
     release_in_flight = in_write(deliveries.release_in_flight)
-    release_abandoned = in_write(deliveries.release_abandoned)
     retry = in_write(deliveries.retry_delivery)
     get = in_read(deliveries.get_delivery)
     list_attempts = in_read(deliveries.list_attempts)

@@ -63,13 +63,13 @@ function limits({ host, max_concurrent: most, budget }) {
 
 /** @param {() => FleetNode} read @param {() => boolean} answers */
 function node(read, answers) {
-  const full = () => (read().slots ? Math.min(1, read().running / read().slots) : 0);
+  const full = () => (read().running ? Math.min(1, read().running / Math.max(read().slots, 1)) : 0);
   const seconds = () => Math.round(Math.abs(read().lease_ends_in));
   const lease = () => t(read().alive ? 'fleet.lease' : 'fleet.lease.ended', { time: duration(Math.max(seconds(), 1)) });
   return html`<li class="node"><span class="node-name">${() => badge(read().alive ? 'ok' : 'failed', t(read().alive ? 'fleet.alive' : 'fleet.gone'))}
       <strong title=${() => read().name}>${() => read().host}</strong>${() => read().leads && html`<span class="tag">${t('fleet.leads')}</span>`}${() => answers() && html`<span class="tag">${t('fleet.answers')}</span>`}</span>
     <span class="muted">${() => `${t(`fleet.role.${read().role}`)} · ${read().version} · ${duration(secondsBetween(read().started_at))}`}</span>
-    <span class="node-slots">${() => (read().slots
+    <span class="node-slots">${() => (read().slots || read().running
       ? html`<span class="slot-bar" aria-hidden="true"><span .style=${`width:${(100 * full()).toFixed(1)}%`}></span></span><span class="number">${t('now.slots', { n: read().running, most: read().slots })}</span>`
       : html`<span class="muted">${t('fleet.no.slots')}</span>`)}</span>
     <span class="muted node-lease">${lease}</span>

@@ -40,6 +40,7 @@ class Fleet:
         slots: int = 4,
         agents: Mapping[str, Mapping[str, Any]] | None = None,
         keeps_files: bool = False,
+        move_after: int = 600_000,
         wrap: Any = lambda store: store,
         **options: Any,
     ) -> AsyncIterator[Stage]:
@@ -47,6 +48,7 @@ class Fleet:
 
         Args:
             keeps_files: whether its agents keep files on their host.
+            move_after: milliseconds after which a host that is gone is gone for good.
             wrap: puts something between the engine and the part of the store that is about the fleet.
         """
         owner = Owner(name, identity.own_identity())
@@ -67,7 +69,7 @@ class Fleet:
                 slots=slots,
             ),
             queues=find_queues(name, [agent.id for agent in kinds]),
-            move_after=600_000,
+            move_after=move_after,
             on_lost=lambda: lost.append(name),
             on_external_commit=store.on_external_commit,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.domain.fleet import Role
@@ -46,7 +48,7 @@ async def test_a_session_waits_for_its_host(fleet: Fleet) -> None:
 
 
 async def test_a_session_moves_when_its_host_is_gone_for_good_and_says_so(fleet: Fleet) -> None:
-    async with fleet.member("gate", slots=0, keeps_files=True) as gate:
+    async with fleet.member("gate", slots=0, keeps_files=True, move_after=100) as gate:
         async with fleet.member("one", role=Role.WORKER, keeps_files=True):
             await gate.do("first")
         run = await gate.submit("second")
@@ -64,7 +66,7 @@ async def test_a_session_moves_when_its_host_is_gone_for_good_and_says_so(fleet:
 
 
 async def test_a_session_that_moves_leaves_its_workspace_on_its_host(fleet: Fleet) -> None:
-    async with fleet.member("gate", slots=0, keeps_files=True) as gate:
+    async with fleet.member("gate", slots=0, keeps_files=True, move_after=100) as gate:
         async with fleet.member("one", role=Role.WORKER, keeps_files=True) as one:
             session = (await gate.do("first")).spec.session
             left = await one.store.workspaces.open(session)
@@ -76,6 +78,42 @@ async def test_a_session_that_moves_leaves_its_workspace_on_its_host(fleet: Flee
         kept = fleet.execute("SELECT name, host, released FROM workspaces ORDER BY released")
 
     assert kept == [(left, "one", 0), (made, "two", 1)]
+
+
+async def test_a_host_that_nobody_could_see_is_given_its_time_anew(fleet: Fleet) -> None:
+    async with (
+        fleet.member("gate", slots=0, keeps_files=True) as gate,
+        fleet.member("one", role=Role.WORKER, keeps_files=True),
+    ):
+        await gate.do("first")
+    fleet.execute("UPDATE hosts SET seen = 0")  # the whole fleet was away for long
+    async with fleet.member("gate", slots=0, keeps_files=True) as gate:
+        run = await gate.submit("second")
+        await gate.store.fleet.restore_lost_jobs(None)
+        await asyncio.sleep(0.3)  # the leader looks each 0.1 s
+        assert fleet.execute("SELECT host FROM sessions") == [("one",)]
+        async with fleet.member("one", role=Role.WORKER, keeps_files=True):
+            assert (await gate.ended(run)).outcome is Outcome.COMPLETED
+
+
+async def test_a_session_with_nothing_to_do_does_not_move(fleet: Fleet) -> None:
+    async with fleet.member("gate", slots=0, keeps_files=True) as gate:
+        async with fleet.member("one", role=Role.WORKER, keeps_files=True):
+            await gate.do("first")
+        fleet.execute("UPDATE hosts SET seen = 0 WHERE name = 'one'")
+        await gate.store.fleet.restore_lost_jobs(0)
+
+        assert fleet.execute("SELECT host FROM sessions") == [("one",)]
+
+
+async def test_a_session_of_a_host_that_was_never_there_moves(fleet: Fleet) -> None:
+    async with fleet.member("gate", slots=0, keeps_files=True, move_after=100) as gate:
+        async with fleet.member("one", role=Role.WORKER, keeps_files=True):
+            await gate.do("first")
+        fleet.execute("UPDATE sessions SET host = 'desk'")  # as a copy of its store has it
+        run = await gate.submit("second")
+        async with fleet.member("two", role=Role.WORKER, keeps_files=True):
+            assert (await gate.ended(run)).outcome is Outcome.COMPLETED
 
 
 async def test_a_session_without_files_runs_anywhere(fleet: Fleet) -> None:

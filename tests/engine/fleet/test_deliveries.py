@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from gateway.domain.delivery import WEBHOOK_KIND, Delivered, DeliveryStatus, SendResult, Target
-from gateway.engine import engine
 from gateway.engine.background import outbox
 from gateway.engine.background.outbox import DeliverySetup
 from gateway.engine.fleet import leadership
@@ -39,7 +38,7 @@ class Receiver:
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leadership, "ELECTION_SECONDS", 0.05)
     monkeypatch.setattr(outbox, "SENDING_GRACE_SECONDS", 0.05)
-    monkeypatch.setattr(engine, "LEASE_RENEWAL_SECONDS", 0.1)
+    monkeypatch.setattr(outbox, "RELEASE_SECONDS", 0.1)
 
 
 @asynccontextmanager
@@ -71,6 +70,20 @@ async def test_a_delivery_waits_for_the_lease_of_a_leader_that_may_still_send_it
             await until(lambda: len(second.got) == 2, "both are sent once")
 
     assert delivery.attempt == 2
+
+
+async def test_a_delivery_that_was_taken_without_a_word_is_sent(fleet: Fleet) -> None:
+    receiver = Receiver()
+    async with leader(fleet, "first", receiver) as stage:
+        await stage.do("hello", deliver=(TARGET,))
+        await until(lambda: len(receiver.got) == 1, "it is sent")
+        await stage.engine._outbox._loop.stop()
+        await stage.do("later", session="main:test:b", deliver=(TARGET,))
+        (lost,) = await stage.store.deliveries.take_due(10, 10)  # nobody heard the answer of the server
+        assert await stage.store.fleet.release_deliveries({lost.id}) == 0
+        assert await stage.store.fleet.release_deliveries(set()) == 1
+
+        assert [one.id for one in await stage.store.deliveries.take_due(10, 10)] == [lost.id]
 
 
 async def test_a_leader_that_stops_leaves_its_deliveries_to_the_next_one(fleet: Fleet) -> None:

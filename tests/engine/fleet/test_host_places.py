@@ -66,3 +66,22 @@ async def test_a_session_waits_for_a_member_of_its_host_that_runs_its_agent(flee
             assert found[waiting.id].takers == 0
         async with fleet.member("one", role=Role.WORKER, agents=both, keeps_files=True):
             assert (await gate.ended(waiting)).outcome is Outcome.COMPLETED
+
+
+async def test_runs_for_which_their_host_has_no_place_leave_their_agents_places_to_others(fleet: Fleet) -> None:
+    agents = {"main": {"max_concurrent": 4}}
+    sessions = [f"main:test:{number}" for number in range(4)]
+    async with fleet.member("gate", slots=0, agents=agents, keeps_files=True) as gate:
+        async with fleet.member("one", role=Role.WORKER, slots=4, agents=agents, keeps_files=True):
+            for session in sessions:
+                await gate.ended(await gate.submit("first", session=session))
+        for session in sessions:
+            await gate.submit("second", session=session)
+        async with (
+            fleet.member("one", hanging, role=Role.WORKER, slots=1, agents=agents, keeps_files=True),
+            fleet.member("two", role=Role.WORKER, agents=agents, keeps_files=True),
+        ):
+            other = await gate.submit("other", session="main:test:other")
+
+            assert (await gate.ended(other)).outcome is Outcome.COMPLETED
+        assert fleet.execute("SELECT count(*) FROM runs WHERE status = 'queued'") == [(4,)]

@@ -49,6 +49,7 @@ async def test_the_runs_of_a_member_whose_lease_has_ended_begin_elsewhere(fleet:
         run = await gate.said(await gate.submit("hello"))
         async with fleet.member("other", act, role=Role.WORKER):
             await lost.engine._source.stop()  # a member that is cut off takes no jobs either
+            await until(lambda: fleet.execute("SELECT slots FROM nodes WHERE host = 'lost'") == [(0,)], "it says so")
             fleet.execute("UPDATE nodes SET lease = 0 WHERE host = 'lost'")
             ended = await gate.ended(run)
 
