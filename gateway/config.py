@@ -35,6 +35,9 @@ LOCAL_ZONE = "local"
 #: the passwords in the URL of a database, also if they have characters that should be encoded
 _PASSWORD_IN_URL = re.compile(r"(?P<before>://[^:/?#@]*:)(?P<user>.+)(?=@)|(?P<name>[?&]\w*password=)(?P<option>[^&]+)")
 
+#: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
+STORE_URL_REMEDY = "Write postgresql://user@host:5432/database, and encode special characters in it, such as @ as %40."
+
 _Env = dict[str, tuple[str, ...]]
 
 
@@ -53,6 +56,21 @@ def find_passwords(url: str) -> list[str]:
 
     written = [found["user"] or found["option"] for found in _PASSWORD_IN_URL.finditer(url)]
     return list(dict.fromkeys(form for each in written for form in (each, unquote(each))))
+
+
+def check_url_form(name: str, url: str) -> None:
+    """Check that a text looks like the URL of a PostgreSQL database. What is in it is not repeated.
+
+    Args:
+        name: of the setting or option, for the message.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if re.match(r"postgres(ql)?://.", url) is None:
+        raise ConfigError(f"{name}: this is not the URL of a PostgreSQL database.", remedy=STORE_URL_REMEDY)
+    if url != "".join(url.split()):
+        raise ConfigError(f"{name}: the URL has a blank or a line break.", remedy=STORE_URL_REMEDY)
 
 
 class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -205,7 +223,7 @@ class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class Store(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: Annotated[
-        Annotated[str, Meta(pattern=r"^postgres(ql)?://\S{1,2000}$(?!\n)")] | None,
+        str | None,
         Meta(
             description="URL of a PostgreSQL database that keeps everything, for several gateways and workers; if not"
             " set, a SQLite file in the data directory does.",
@@ -700,6 +718,8 @@ def parse_config(given: ConfigSources, env: Mapping[str, str], flags: Mapping[st
         paths.expand_path(str(config.data_directory), "data.directory")
         _check_exposure(config)
         _ = config.trusted_networks
+        if config.store.url is not None:
+            check_url_form("store.url", config.store.url)
     return config
 
 

@@ -164,6 +164,7 @@ def test_a_path_or_value_that_nobody_can_use_is_told_by_its_name(
             {"agents": {"list": [{"id": "a", "backend": "echo", "env": {"LD_PRELOAD": "x"}}]}},
             "agents.list[0].env: 'LD_PRELOAD' cannot be passed",
         ),
+        ({"store": {"url": ""}}, "store.url: this is not the URL of a PostgreSQL database. Write postgresql://"),
         ({"cron": {"timezone": "Mars/Base"}}, "cron.timezone: there is no time zone"),
         ({"channels": {"telgram": {}}}, 'channels: there is no channel "telgram"'),
         ({"channels": {"telegram": {"token": "x"}}}, "channels.telegram.token: a bot's token"),
@@ -195,6 +196,9 @@ def test_an_error_about_a_setting_names_the_file_that_it_comes_from(tmp_path: Pa
         ("MOONGATE_HOST", "a b", "gateway.host: 'a b' is no name"),
         ("MOONGATE_AGENT", "b", 'agents.default: there is no agent "b"'),
         ("MOONGATE_TIMEZONE", "Mars/Base", "cron.timezone: there is no time zone"),
+        ("MOONGATE_STORE_URL", "mysql://u:horse@h/d", "store.url: this is not the URL of a PostgreSQL database. Write"),
+        ("MOONGATE_STORE_URL", "postgresql:/u:horse@h/d", "store.url: this is not the URL of a PostgreSQL database."),
+        ("MOONGATE_STORE_URL", "postgresql://u:ho rse@h/d", "store.url: the URL has a blank or a line break. Write"),
         ("MOONGATE_WEBHOOK_SECRET", "whsec_%", "webhooks.secret: a Standard Webhooks secret"),
     ],
 )
@@ -209,6 +213,7 @@ def test_an_error_about_a_setting_names_the_variable_that_it_comes_from(
 
     where = name if place == "environment" else f"{tmp_path}/.env: {name}"
     assert str(caught.value).startswith(f"{where}: {said}")
+    assert "horse" not in str(caught.value)
 
 
 @pytest.mark.parametrize("workspace", ["~nosuchuser/x", "a\0b"])

@@ -10,10 +10,8 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import conninfo
 
+from gateway.config import STORE_URL_REMEDY
 from gateway.errors import ConfigError, GatewayError, Unavailable
-
-#: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
-_FORM = "Write postgresql://user@host:5432/database, and encode special characters in it, such as @ as %40."
 
 
 class _Fault(NamedTuple):
@@ -52,7 +50,7 @@ _FAULTS = (
         "cannot connect to {where} safely",
         "Correct sslmode and sslrootcert in store.url.",
     ),
-    _fault("invalid .*value|bad value", "a part of the URL of {where} is wrong", _FORM),
+    _fault("invalid .*value|bad value", "a part of the URL of {where} is wrong", STORE_URL_REMEDY),
     _fault(
         "too many clients|too many connections|remaining connection slots",
         "{where} has no free connection",
@@ -89,12 +87,14 @@ def check_url(url: str) -> None:
         found = conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
         said = first_line(error).partition(': "')[0]
-        raise ConfigError(f"store.url: this is not the URL of a PostgreSQL database: {said}.", remedy=_FORM) from None
+        raise ConfigError(
+            f"store.url: this is not the URL of a PostgreSQL database: {said}.", remedy=STORE_URL_REMEDY
+        ) from None
     authority, _, rest = url.partition("?")[0].partition("://")[2].partition("/")
     if url.startswith("postgres") and (authority.count("@") > 1 or "@" in rest):
-        raise ConfigError("store.url: the password, or another part, has a bare @ or /.", remedy=_FORM)
+        raise ConfigError("store.url: the password, or another part, has a bare @ or /.", remedy=STORE_URL_REMEDY)
     if not all(port.isascii() and port.isdigit() and int(port) < 65536 for port in _list_ports(found)):
-        raise ConfigError("store.url: the port is no number from 1 to 65535.", remedy=_FORM)
+        raise ConfigError("store.url: the port is no number from 1 to 65535.", remedy=STORE_URL_REMEDY)
 
 
 def _list_ports(found: Mapping[str, Any]) -> list[str]:

@@ -127,6 +127,18 @@ def test_a_bad_value_in_the_environment_is_named_by_its_variable(alone: tuple[Li
     assert "MOONGATE_PORT" in result.err
 
 
+def test_each_command_says_in_the_same_words_that_the_url_of_a_store_is_none(alone: tuple[Live, Shell]) -> None:
+    _, shell = alone
+    env = {"MOONGATE_STORE_URL": "mysql://moongate@db/moongate"}
+    said = "MOONGATE_STORE_URL: store.url: this is not the URL of a PostgreSQL database"
+
+    for command in (["config", "check"], ["run"], ["start"], ["worker"], ["migrate", "--to", "sqlite"]):
+        result = shell(*command, env=env)
+
+        assert (result.code, f"{said}. Write postgresql://user@host" in result.err) == (78, True), result
+    assert f"{said}\n     fix: write postgresql://user@host" in shell("doctor", env=env).out
+
+
 def test_show_says_where_each_setting_comes_from(alone: tuple[Live, Shell]) -> None:
     live, shell = alone
     write(live, {"gateway": {"port": 1234, "stop_grace": 2}, "agents": {"list": [{"id": "a", "backend": "echo"}]}})
