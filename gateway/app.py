@@ -70,8 +70,9 @@ def check_agents(config: Config, environ: Mapping[str, str], *, remember: bool =
         _make_address_policy(config)
         _make_days(config)
         if config.store.url is None and Role(config.fleet.role) is Role.WORKER:
-            raise ConfigError(
-                "fleet.role: a worker needs the database of its fleet.", remedy="Set store.url to its PostgreSQL URL."
+            raise ConfigError(  # it names no setting in front: `gateway worker` sets the role
+                "a worker needs store.url: the PostgreSQL URL of its fleet.",
+                remedy="Set store.url, or MOONGATE_STORE_URL, to that of its gateways.",
             )
         return agents
 

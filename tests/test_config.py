@@ -216,6 +216,16 @@ def test_an_error_about_a_setting_names_the_variable_that_it_comes_from(
     assert "horse" not in str(caught.value)
 
 
+def test_a_worker_is_told_that_it_needs_the_url_of_its_fleet(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        app.check_agents(load(tmp_path, env={"MOONGATE_ROLE": "worker"}), {})
+
+    assert str(caught.value) == (
+        "a worker needs store.url: the PostgreSQL URL of its fleet."
+        " Set store.url, or MOONGATE_STORE_URL, to that of its gateways."
+    )
+
+
 @pytest.mark.parametrize("workspace", ["~nosuchuser/x", "a\0b"])
 def test_a_workspace_that_is_no_path_is_told_with_its_agent(tmp_path: Path, workspace: str) -> None:
     loaded = load(tmp_path, {"agents": {"list": [{"id": "a", "backend": "echo", "workspace": workspace}]}})
