@@ -15,7 +15,7 @@ from gateway.errors import ConfigError, GatewayError, Unavailable
 
 
 class _Fault(NamedTuple):
-    #: what the server or libpq says about it
+    #: what the server or libpq says about it; names in quotation marks are left out
     said: re.Pattern[str]
     #: what it means; it takes the name of the database
     what: str
@@ -30,23 +30,50 @@ def _fault(said: str, what: str, remedy: str, *, passes: bool = False) -> _Fault
 
 _FAULTS = (
     _fault(
-        "password authentication failed|no password supplied|empty password",
+        "no password supplied|empty password",
+        "{where} asks for a password, and none is given",
+        "Write it in store.url, or in a file that store.password_file names.",
+    ),
+    _fault(
+        "(?:password|LDAP|PAM|RADIUS) authentication failed",
         "{where} does not accept the password",
         "Correct it in store.url, or in the file that store.password_file names.",
     ),
     _fault(
-        'database "[^"]*" does not exist',
+        "(?:Peer|Ident) authentication failed",
+        "{where} lets in only the user with the name of this account",
+        "Name a host in store.url, such as localhost, and give a password; or create a user with the name of this"
+        " account (createuser), and leave the user out of store.url.",
+    ),
+    _fault(
+        'database "" does not exist',
         "the server does not have {where}",
         "Create it, for example: createdb moongate",
     ),
-    _fault('role "[^"]*" does not exist', "{where} does not know the user of store.url", "Create it with createuser."),
+    _fault(
+        "permission denied for database",
+        "the user of store.url may not connect to {where}",
+        "As an administrator of the database: GRANT CONNECT ON DATABASE the_database TO the_user;",
+    ),
+    _fault('role "" does not exist', "{where} does not know the user of store.url", "Create it with createuser."),
+    _fault(
+        "not permitted to log in",
+        "the user of store.url may not sign in to {where}",
+        "As an administrator of the database: ALTER ROLE the_user LOGIN;",
+    ),
     _fault(
         "no pg_hba.conf entry|pg_hba.conf rejects",
         "{where} refuses this machine or user",
         "Allow it in pg_hba.conf of the server: it may ask for TLS, see sslmode.",
     ),
     _fault(
-        "certificate|SSL|TLS",
+        "invalid response to SSL negotiation|expected authentication request",
+        "what answers as {where} is no PostgreSQL server",
+        "Correct the host and the port in store.url.",
+    ),
+    _fault(
+        "SSL error: |SSL connection|SSL context|does not support SSL|weak sslmode|private key file"
+        "|(?:server|root|client) certificate|certificate (?:file|present|authentication|does not match)",
         "cannot connect to {where} safely",
         "Correct sslmode and sslrootcert in store.url.",
     ),
@@ -54,13 +81,13 @@ _FAULTS = (
     _fault(
         "too many clients|too many connections|remaining connection slots",
         "{where} has no free connection",
-        "Raise max_connections of the server, or connect through pgbouncer.",
+        "Raise max_connections of the server, or the connection limit of the user or the database.",
         passes=True,
     ),
     _fault(
         "lock timeout",
         "another member keeps {where} busy",
-        "Look what it does there; it may be migrating the schema. Then start again.",
+        "Wait: it may be migrating the schema. If it goes on, look into pg_stat_activity of the server.",
         passes=True,
     ),
 )
@@ -117,7 +144,8 @@ def explained(url: str) -> Iterator[None]:
 
 def _explain_failure(error: psycopg.Error, where: str) -> GatewayError:
     said = first_line(error)
-    fault = next((fault for fault in _FAULTS if fault.said.search(said)), _UNREACHABLE)
+    without_names = re.sub('"[^"]*"', '""', said)  # a database may have any name
+    fault = next((fault for fault in _FAULTS if fault.said.search(without_names)), _UNREACHABLE)
     kind = Unavailable if fault.passes else ConfigError
     return kind(f"{fault.what.format(where=where)}: {said}.", remedy=fault.remedy)
 

@@ -36,6 +36,8 @@ STRICT_RULES = """
 local all moongate trust
 hostssl all secure 127.0.0.1/32 scram-sha-256
 host all clerk 127.0.0.1/32 scram-sha-256
+local all namesake peer
+local all guest,sleeper trust
 """
 _numbers = itertools.count()
 
@@ -59,6 +61,9 @@ def make_strict(server: PostgresServer) -> None:
         os.chown(file, owner.st_uid, owner.st_gid)
     for user in ("clerk", "secure"):
         server.execute(f"CREATE ROLE {user} LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+    server.execute("CREATE ROLE namesake LOGIN; CREATE ROLE guest LOGIN; CREATE ROLE sleeper")
+    server.execute("CREATE DATABASE closed")
+    server.execute("REVOKE CONNECT ON DATABASE closed FROM public")
     server.execute("ALTER SYSTEM SET ssl = on")
     (directory / "pg_hba.conf").write_text(STRICT_RULES)
     server.execute("SELECT pg_reload_conf()")
