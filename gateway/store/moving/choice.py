@@ -12,9 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from gateway import paths
-from gateway.config import Config, Store
+from gateway.config import Config, Store, check_url_form
 from gateway.domain.times import Clock
-from gateway.errors import InvalidRequest
+from gateway.errors import ConfigError, InvalidRequest, Unavailable
 from gateway.store import choice
 from gateway.store.moving import contents
 from gateway.store.moving.side import Side
@@ -23,7 +23,8 @@ from gateway.store.moving.tables import Table, read_tables
 
 #: a target that means the SQLite file of the settings
 SQLITE_TARGET = "sqlite"
-_URL = re.compile(r"postgres(ql)?://\S+")
+#: a URL, or what was meant as one of PostgreSQL
+_URL = re.compile(r"\w+://|postgres(ql)?:")
 
 
 class Move(NamedTuple):
@@ -50,11 +51,13 @@ class Move(NamedTuple):
             if self.to_server:
                 file = SqliteSide.open_source(self.file)
                 stack.callback(file.close)
-                server = PostgresSide.open_target(self.url, clock, self.config.fleet_host)
+                with _named_as_option():
+                    server = PostgresSide.open_target(self.url, clock, self.config.fleet_host)
                 stack.callback(server.close)
                 yield file, server, read_tables(file.apsw)
                 return
-            server = PostgresSide.open_source(self.url)
+            with self.config.name_origins("store.url"):
+                server = PostgresSide.open_source(self.url)
             stack.callback(server.close)
             file = SqliteSide.open_target(self.file, clock)
             stack.callback(file.close)
@@ -84,23 +87,42 @@ def choose_move(config: Config, to: str) -> Move:
 
     Raises:
         ConfigError: what PostgreSQL needs is not installed, or the file with its password cannot be read.
-        InvalidRequest: both are of the same kind.
+        InvalidRequest: both are of the same kind, or the URL is none.
     """
-    choice.require_packages()
-    if "://" in to:
-        if _URL.fullmatch(to) is None:
-            raise InvalidRequest("--to: the URL is not one of PostgreSQL.", remedy="Give postgresql://USER@HOST/NAME.")
-        if config.store.url is not None:
-            raise InvalidRequest(
-                f"the store of these settings is in PostgreSQL already: {config.shown_store}.",
-                remedy="To copy the SQLite file, unset store.url. To copy it to another server, use pg_dump.",
-            )
-        store = Store(url=to, password_file=config.store.password_file)
-        return Move(config, config.database_path, choice.find_url(msgspec.structs.replace(config, store=store)), True)
+    if _URL.match(to):
+        return _choose_server(config, to)
     if config.store.url is None:
         raise InvalidRequest(
             f"the store of these settings is a SQLite file already: {config.shown_store}.",
             remedy="To copy it to PostgreSQL, give a URL: gateway migrate --to postgresql://USER@HOST/NAME",
         )
     file = config.database_path if to == SQLITE_TARGET else paths.expand_path(to, "--to")
-    return Move(config, file, choice.find_url(config), False)
+    with config.name_origins():
+        choice.require_packages()
+        return Move(config, file, choice.find_url(config), False)
+
+
+def _choose_server(config: Config, url: str) -> Move:
+    try:
+        check_url_form("--to", url)
+    except ConfigError as error:
+        raise InvalidRequest(error.message, remedy=error.remedy) from None
+    if config.store.url is not None:
+        raise InvalidRequest(
+            f"the store of these settings is in PostgreSQL already: {config.shown_store}.",
+            remedy="To copy the SQLite file, unset store.url. To copy it to another server, use pg_dump.",
+        )
+    with _named_as_option():
+        choice.require_packages()
+        store = Store(url=url, password_file=config.store.password_file)
+        return Move(config, config.database_path, choice.find_url(msgspec.structs.replace(config, store=store)), True)
+
+
+@contextlib.contextmanager
+def _named_as_option() -> Iterator[None]:
+    """Name `--to` in errors instead of `store.url`: the URL of the target is from there."""
+    try:
+        yield
+    except (ConfigError, Unavailable) as error:
+        remedy = error.remedy and error.remedy.replace("store.url", "--to")
+        raise type(error)(error.message.replace("store.url", "--to"), remedy=remedy) from error

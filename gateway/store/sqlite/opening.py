@@ -126,6 +126,8 @@ def open_finished(path: Path) -> apsw.Connection:
     Raises:
         ConfigError: there is none, or it cannot be used.
     """
+    if not _is_present(path):
+        raise ConfigError(f"there is no database {path}.", remedy="Nothing to copy: set store.url, then: gateway start")
     try:
         connection = open_existing(path)
         with _closed_on_error(connection):

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -18,9 +18,11 @@ import pytest
 from gateway.store.sqlite.store import SqliteStore
 from harness.command_line import Shell
 from harness.live_gateway import Live
+from harness.postgres_server import PostgresServer
 from harness.waiting import PATIENCE, until_sync
 from tests.store.moving.filled import fill, read_postgres, read_sqlite
 from tests.store.moving.many_runs import make_store
+from tests.store.postgres.servers import make_address, make_strict, own_server, url_of
 from tests.support import postgres
 
 #: runs a command of the CLI that is killed at some step of a copy; its transactions have few rows
@@ -63,6 +65,14 @@ MAX_MORE_MEMORY_BYTES = 16 << 20
 def url() -> str:
     """An empty database of PostgreSQL."""
     return postgres.shared_server().url(postgres.create_database())
+
+
+@pytest.fixture(scope="module")
+def strict_server() -> Iterator[PostgresServer]:
+    """A server that asks for a password."""
+    with own_server(**make_address()) as server:
+        make_strict(server)
+        yield server
 
 
 @pytest.fixture
@@ -119,10 +129,47 @@ def test_a_store_is_not_copied_to_its_own_kind_or_to_another_system(stopped: tup
     for to, env, said in (
         ("sqlite", {}, "is a SQLite file already"),
         (url, {"MOONGATE_STORE_URL": url}, "is in PostgreSQL already"),
-        ("mysql://localhost/x", {}, "not one of PostgreSQL"),
+        ("mysql://localhost/x", {}, "--to: this is not the URL of a PostgreSQL database. Write postgresql://"),
+        ("postgresql:/localhost/x", {}, "--to: this is not the URL of a PostgreSQL database. Write postgresql://"),
     ):
         refused = shell("migrate", "--to", to, env=env)
         assert (refused.code, said in refused.err) == (2, True), refused
+
+
+def test_a_target_that_cannot_be_used_is_told_with_the_name_of_the_option(
+    stopped: tuple[Path, Shell], strict_server: PostgresServer, free_port: int
+) -> None:
+    _, shell = stopped
+    for to, code, said in (
+        (f"postgresql://u@127.0.0.1:{free_port}/gate", 75, "Start the server, or correct --to."),
+        (url_of(strict_server, "clerk", "wrong-horse"), 78, "does not accept the password"),
+        (url_of(strict_server, "clerk", "wrong-horse"), 78, "Correct it in --to, or in the file that"),
+        ("postgresql://u@127.0.0.1:port/gate", 78, "--to: the port is no number from 1 to 65535."),
+    ):
+        refused = shell("migrate", "--to", to)
+
+        assert (refused.code, said in refused.err) == (code, True), refused
+        assert "store.url" not in refused.err
+        assert "wrong-horse" not in refused.err
+
+
+def test_a_source_that_cannot_be_used_is_told_with_the_name_of_its_variable(
+    stopped: tuple[Path, Shell], strict_server: PostgresServer
+) -> None:
+    env = {"MOONGATE_STORE_URL": url_of(strict_server, "clerk", "wrong-horse")}
+
+    refused = stopped[1]("migrate", "--to", "sqlite", env=env)
+
+    assert refused.code == 78
+    assert refused.err.startswith("MOONGATE_STORE_URL: store.url: ")
+
+
+def test_without_a_file_there_is_nothing_to_copy(alone: tuple[Live, Shell], url: str) -> None:
+    refused = alone[1]("migrate", "--to", url)
+
+    assert refused.code == 78
+    assert "there is no database" in refused.err
+    assert refused.err.endswith("Nothing to copy: set store.url, then: gateway start\n")
 
 
 def test_a_gateway_that_runs_is_named_and_no_row_is_copied(alone: tuple[Live, Shell], url: str) -> None:

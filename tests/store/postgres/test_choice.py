@@ -11,6 +11,7 @@ import pytest
 from gateway import config
 from gateway.errors import ConfigError
 from gateway.store import choice
+from gateway.store.moving import choice as moving
 from harness.postgres_server import PostgresServer
 from tests.store.postgres.servers import PASSWORD, url_of
 
@@ -29,6 +30,9 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     assert "MOONGATE_STORE_URL" in str(refused.value)
     assert str(refused.value).endswith("pip install 'moongate[postgres]'")
+
+    with pytest.raises(ConfigError, match=f"--to: PostgreSQL needs the package {missing}"):
+        moving.choose_move(settings(tmp_path), "postgresql://u@host/gate")
 
 
 def test_the_password_may_be_in_a_file(tmp_path: Path, strict_server: PostgresServer) -> None:
