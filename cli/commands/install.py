@@ -36,7 +36,7 @@ PLATFORMS = {"systemd": "linux", "launchd": "darwin", "task-scheduler": "win32"}
 @click.option(
     "--role",
     type=click.Choice(["gateway", "worker"]),
-    help="What it does in a fleet.  [default: as installed, else gateway]",
+    help="What it does in a fleet; a worker needs store.url.  [default: as installed, else gateway]",
 )
 @click.option("--token", help="Store this as the gateway's token in its token file. The unit does not contain it.")
 @click.option(

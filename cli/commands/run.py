@@ -16,7 +16,11 @@ from gateway.supervisor.own_agent import refuse_own_agent
     "--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 chooses a free one.  [default: 18790]"
 )
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
-@click.option("--role", type=click.Choice(["gateway", "worker"]), help="What it does in a fleet.  [default: gateway]")
+@click.option(
+    "--role",
+    type=click.Choice(["gateway", "worker"]),
+    help="What it does in a fleet; a worker needs store.url.  [default: gateway]",
+)
 @click.option("--force", is_flag=True, help="Stop another gateway of yours that uses the port or this config.")
 @click.option("--kill-foreign", is_flag=True, help="Also kill any other program that uses the port.")
 @click.option("--token", help="Store this as the gateway's token. It does not stay visible in the process list.")

@@ -19,7 +19,11 @@ from gateway.errors import Conflict, Unavailable
 @click.command(cls=Command)
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: 18790]")
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
-@click.option("--role", type=click.Choice(["gateway", "worker"]), help="What it does in a fleet.  [default: gateway]")
+@click.option(
+    "--role",
+    type=click.Choice(["gateway", "worker"]),
+    help="What it does in a fleet; a worker needs store.url.  [default: gateway]",
+)
 @click.option(
     "--wait",
     type=Duration(most=3600),

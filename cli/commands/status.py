@@ -55,8 +55,8 @@ def COMMAND(context: click.Context, deep: bool, fleet: bool) -> None:  # noqa: N
        "last_stop": {"at": RFC 3339, "code": exit code, "reason"},
        "port_owner": {"pid", "name", "user"} of another program that holds the port,
        "findings": as in gateway doctor; both only with --deep,
-       "fleet": {"at", "answered_by", "clock_ahead_ms", "commit_lag_ms", "nodes": [...], "queues": [...]},
-         as in GET /api/fleet; only with --fleet}
+       "fleet": {"at", "answered_by", "clock_ahead_ms", "commit_lag_ms", "nodes": [...], "queues": [...],
+         "differing_limits": [...]}, as in GET /api/fleet; only with --fleet}
     Unknown values are null. After a kill, the last stop has no time and no code.
     """
     instance = Instance.from_environment(current_invocation().merged_environment)

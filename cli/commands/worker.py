@@ -11,13 +11,17 @@ from cli.command import CommandWithoutJson, current_invocation, require_config
 
 @click.command(cls=CommandWithoutJson)
 @click.option("--agents", metavar="IDS", help="Ids of the agents whose runs it works on, with commas.  [default: all]")
-@click.option("--concurrency", type=click.IntRange(1, 4096), help="Runs that it works on at the same time.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 4096),
+    help="Runs that it works on at the same time.  [default: fleet.slots, else limits.runs]",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on.  [default: any free one]")
 def COMMAND(agents: str | None, concurrency: int | None, port: int) -> int:  # noqa: N802 the seam's name
     """Run a worker in the foreground until Ctrl-C: it works on the runs that gateways accept.
 
-    It shares a PostgreSQL database with them, which store.url names, and has the agents of its own
-    settings. A worker never leads: it fires no schedule and reads no chat. In the background:
+    It shares a PostgreSQL database with them, which store.url names, and runs the agents that its own
+    config lists. A worker never leads: it fires no schedule and reads no chat. In the background:
     gateway start --role worker. At login: gateway install --role worker.
 
     \b
