@@ -96,10 +96,16 @@ def environment() -> str:
         if setting.env:
             first, *others = setting.env
             also = f" (also {', '.join(others)})" if others else ""
-            default = "" if setting.default is None else setting.default
-            lines += ["", f"# {setting.help}{also}", f"#{first}={default}"]
+            lines += ["", f"# {setting.help}{also}", f"#{first}={_write_value(setting.default)}"]
     lines += ["", *_model_variables()]
     return "\n".join(lines) + "\n"
+
+
+def _write_value(value: Any) -> str:
+    """Return the value of a setting as its variable has it."""
+    if isinstance(value, list):
+        return ",".join(value)
+    return "" if value is None else str(value)
 
 
 def _model_variables() -> list[str]:

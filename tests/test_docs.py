@@ -40,6 +40,18 @@ def test_the_example_config_is_a_valid_one(tmp_path: Path) -> None:
     assert [agent.id for agent in app.check_agents(loaded, {})] == ["main", "local", "script", "echo"]
 
 
+def test_each_line_of_the_example_environment_is_the_default_of_its_setting(tmp_path: Path) -> None:
+    example = (ROOT / ".env.example").read_text()
+    without = config.load({"MOONGATE_HOME": str(tmp_path)})
+
+    (tmp_path / ".env").write_text(re.sub("^#(?=[A-Z_]+=)", "", example, flags=re.MULTILINE))
+    loaded = config.load({"MOONGATE_HOME": str(tmp_path)})
+
+    assert "MOONGATE_FLEET_AGENTS" in loaded.dotenv
+    for name in config.Settings.__struct_fields__:
+        assert getattr(loaded, name) == getattr(without, name)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     lost = []
