@@ -1,7 +1,19 @@
 """Translates statements from SQLite's dialect of SQL: what both databases understand stays as it is.
 
-The shared statements avoid what would need more than this. PostgreSQL chooses indexes by itself, and the functions of
-SQLite that it lacks are in the first migration.
+| in a shared statement | for PostgreSQL | because |
+|---|---|---|
+| `?`, `?1` | `$1` | it numbers all parameters |
+| `:name` | `$1` | it has no names: `Translation.names` is the order of the values |
+| `INDEXED BY name`, `NOT INDEXED` | nothing | it chooses indexes by itself |
+| `CROSS JOIN` | `JOIN` | in SQLite it only keeps the order of two tables, and takes `ON` |
+| `json_each(?) AS one` | `json_array_elements_text(json_document($1)) AS one(value)` | a list is one parameter |
+| `CAST(x AS INTEGER)` | `AS bigint` | numbers have 64 bits in SQLite |
+| `CAST(x AS BLOB)` | `AS bpchar` | its values are read as bytes, see values.py; no column has bytes |
+| `LIKE` | `ILIKE` | SQLite's ignores case |
+| `'a text'` | itself | nothing is translated in it |
+
+The shared statements avoid what would need more than this. The functions of SQLite that PostgreSQL lacks, such as
+`iif` and `json_extract`, are in the first migration.
 """
 
 from __future__ import annotations
