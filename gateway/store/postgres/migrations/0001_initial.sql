@@ -203,7 +203,7 @@ CREATE TABLE delivery_attempts (  -- how each attempt to send a delivery went
     PRIMARY KEY (delivery, n)
 );
 
-CREATE TABLE contents (  -- the bytes of files, in the directory `files`
+CREATE TABLE contents (  -- the bytes of files, in `stored_contents`
     sha256 text COLLATE "C" PRIMARY KEY,
     size bigint NOT NULL
 );
