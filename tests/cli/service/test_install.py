@@ -472,6 +472,27 @@ def test_a_new_installation_keeps_the_options_of_the_one_before(machine: Machine
     assert '"--port" "0" "--host" "127.0.0.2"' in machine.unit.read_text()
 
 
+def test_a_worker_is_installed_with_its_role_and_stays_one(machine: Machine) -> None:
+    settings = json.loads(machine.config.read_text())
+    machine.config.write_text(json.dumps({**settings, "store": {"url": "postgresql://moongate@127.0.0.1/moongate"}}))
+    machine.install("--role", "worker")
+    assert '"--role" "worker"' in machine.unit.read_text()
+
+    machine.install("--port", "0")
+    assert '"--role" "worker" "--port" "0"' in machine.unit.read_text()
+    machine.install("--role", "gateway")
+    assert '"--role" "gateway" "--port" "0"' in machine.unit.read_text()
+
+
+def test_a_worker_without_a_fleet_is_not_installed(machine: Machine) -> None:
+    before = machine.files
+
+    with pytest.raises(ConfigError, match=r"a worker needs store\.url"):
+        machine.install("--role", "worker")
+
+    assert machine.files == before
+
+
 def test_a_new_installation_keeps_the_runtime_of_the_one_before(machine: Machine) -> None:
     machine.script("gateway", "#!/bin/sh\n")
     for runtime in ("binary", None):
