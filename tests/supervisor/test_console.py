@@ -30,3 +30,26 @@ def test_another_line_brings_all_held_lines_in_order_and_later_ones() -> None:
         console.write_line(one)
 
     assert shown == [*said, b"not JSON"]
+
+
+def test_a_generation_that_fails_is_told_in_one_line_at_the_start_and_later() -> None:
+    shown: list[bytes] = []
+    console = Console(shown.append)
+    failed = [line(event) for event in ("generation.failed", "generation.ended", "generation.crashed")]
+
+    for one in [line("supervisor.started"), line("generation.started"), *failed, line("generation.started"), *failed]:
+        console.write_line(one)
+
+    again = [line("generation.started"), line("generation.crashed")]
+    assert shown == [line("supervisor.started"), *again, *again]
+
+
+def test_a_failure_that_is_no_crash_is_told_in_all_lines() -> None:
+    shown: list[bytes] = []
+    console = Console(shown.append)
+    said = [line(event) for event in ("gateway.ready", "generation.failed", "generation.ended", "restart.failed")]
+
+    for one in said:
+        console.write_line(one)
+
+    assert shown == said
