@@ -17,7 +17,7 @@ import pytest
 
 from cli.command import Command
 from cli.main import COMMAND, main
-from gateway import __main__ as foreground
+from gateway.supervisor import banner
 from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE
@@ -261,15 +261,15 @@ def test_the_command_is_named_as_a_shell_finds_it(tmp_path: Path, monkeypatch: p
     programs.mkdir(parents=True)
     monkeypatch.setattr(sys, "executable", str(programs / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert foreground._shell_command() == "gateway", "there is none next to this Python"
+    assert banner._shell_command() == "gateway", "there is none next to this Python"
 
     script = programs / "gateway"
     script.write_text("#!/bin/sh\n")
     script.chmod(0o755)
-    assert foreground._shell_command() == f"'{script}'"
+    assert banner._shell_command() == f"'{script}'"
 
     monkeypatch.setenv("PATH", str(programs))
-    assert foreground._shell_command() == "gateway"
+    assert banner._shell_command() == "gateway"
 
 
 @pytest.mark.parametrize("words", [["agent", "caf\udce9"], ["--config", "caf\udce9", "status"], ["caf\udce9"]])
