@@ -152,7 +152,7 @@ DRILLS = [
     Row(
         "fleet: the other gateway serves",
         fleet_reach.other_gateway_serves,
-        partial(fleet_reach.other_gateway_serves, streams=20, rounds=4),
+        partial(fleet_reach.other_gateway_serves, streams=12, rounds=4),
     ),
     Row(
         "fleet: the database restarts",
