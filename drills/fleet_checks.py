@@ -12,11 +12,18 @@ from typing import Any, NamedTuple
 import psycopg
 
 from drills import Figures, client
+from gateway.domain.run import MAX_ATTEMPTS
+from gateway.engine.execution.attempt import Interrupt
 from gateway.store.postgres.opening import SCHEMA
 from harness.postgres_server import PostgresServer
 
 #: name of the fleet's database
 DATABASE = "fleet"
+#: the part of all runs that must succeed; each of the others lost all its members
+MIN_SUCCEEDED_SHARE = 0.95
+#: why a run is attempted again if something happens to its member: it ended, could not write, began again as one that
+#: leads no more, or never heard that it has the run
+LOSSES = ("its gateway ended", Interrupt.DISK.value, Interrupt.STOP.value, "its worker does not know it")
 
 
 class Attempt(NamedTuple):
@@ -64,6 +71,7 @@ def judge(
     ):
         events[run].append((number, at, json.loads(data)))
     _check_events(events)
+    _check_failures(runs, events)
     _check_transcripts(server, runs)
     attempts = [attempt for run, listed in events.items() for attempt in _read_attempts(run, listed)]
     for attempt in attempts:
@@ -77,7 +85,7 @@ def judge(
         "acknowledged": len(acknowledged),
         "lost": len(lost),
         "succeeded": sum(status == "succeeded" for _, status, *_ in runs.values()),
-        "gave up after 3 attempts": sum(status == "failed" for _, status, *_ in runs.values()),
+        f"gave up after {MAX_ATTEMPTS} attempts": sum(status == "failed" for _, status, *_ in runs.values()),
         "attempts": len(attempts),
         "tried again because": dict(_count_reasons(events)),
         "agents begun": len(marks),
@@ -111,6 +119,21 @@ def _check_events(events: Mapping[str, list[tuple[int, int, dict[str, Any]]]]) -
         assert times == sorted(times), f"the events of {run} are not in the order of time"
         ends = [number for number, _, data in listed if data["kind"] == "end"]
         assert ends == numbers[-1:], f"{run} has the ends {ends} of {numbers}"
+
+
+def _check_failures(
+    runs: Mapping[str, tuple[Any, ...]], events: Mapping[str, list[tuple[int, int, dict[str, Any]]]]
+) -> None:
+    """Check that few runs failed, and each of these as often as it may because of what happened to its members."""
+    failed = {run: attempt for run, (_, status, _, attempt) in runs.items() if status == "failed"}
+    for run, attempt in failed.items():
+        told = [data for _, _, data in events[run]]
+        assert attempt == MAX_ATTEMPTS, f"{run} failed at attempt {attempt}: {told[-1]}"
+        begins, _, last = str(told[-1]["error"]).partition("; last: ")
+        assert begins == f"interrupted {MAX_ATTEMPTS} times, which is the limit", f"{run} failed: {told[-1]}"
+        reasons = [data["reason"] for data in told if data["kind"] == "status" and data.get("reason")]
+        assert {*reasons, last} <= set(LOSSES), f"{run} was attempted again because {reasons}, and failed: {last}"
+    assert len(failed) <= (1 - MIN_SUCCEEDED_SHARE) * len(runs), f"{len(failed)} of {len(runs)} runs failed"
 
 
 def _check_transcripts(server: PostgresServer, runs: Mapping[str, tuple[Any, ...]]) -> None:
