@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,23 @@ WORK_SECONDS = 1800.0
 class Submitter:
     """Submits tasks to whichever gateway answers, again and again until one has acknowledged them."""
 
-    def __init__(self, members: Members, runs: int, sessions: int, seed: str = "moon") -> None:
+    def __init__(
+        self,
+        members: Members,
+        runs: int,
+        sessions: int,
+        seed: str = "moon",
+        may_end: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Args:
+        runs: how many tasks are submitted.
+        may_end: until it holds, more are submitted.
+        """
         self._members = members
+        self._runs = runs
         self._sessions = sessions
-        self._numbers = iter(range(runs))
+        self._may_end = may_end
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._seed = seed
         self._given_up = threading.Event()
@@ -71,7 +85,8 @@ class Submitter:
 
     def _next(self) -> int | None:
         with self._lock:
-            return next(self._numbers, None)
+            number = next(self._numbers)
+        return None if number >= self._runs and self._may_end() else number
 
     def _submit(self, text: str, session: str, dice: random.Random) -> str | None:
         while not self._given_up.is_set():
@@ -105,10 +120,12 @@ def members_fail(
     """Submit tasks to a fleet, while each two seconds something happens to a random member.
 
     Args:
+        runs: how many tasks are submitted; more, until each thing has happened.
         to_the_end: whether that goes on until all runs have ended, not only until all tasks are accepted.
     """
     with running_fleet(directory, workers=workers) as members:
-        submitter, chaos = Submitter(members, runs, sessions), Chaos(members)
+        chaos = Chaos(members)
+        submitter = Submitter(members, runs, sessions, may_end=chaos.has_done_its_part)
         began = time.monotonic()
         with chaos.running():
             with submitter.running():
@@ -116,6 +133,7 @@ def members_fail(
             accepted = time.monotonic() - began
             if to_the_end:
                 wait_ended(members)
+        assert chaos.list_missing_kinds() == [], chaos.counts
         wait_ended(members)
         wait_all_ready(members.all)
         took = time.monotonic() - began

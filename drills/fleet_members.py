@@ -27,7 +27,8 @@ SHORT_ABSENCE_SECONDS = (0.5, 8.0)
 LONG_ABSENCE_SECONDS = LEASE_MILLISECONDS / 1000 + 5.0
 #: the part of all absences that are longer than a lease
 LONG_ABSENCES_SHARE = 0.1
-
+#: seconds within which each kind of thing has happened
+MAX_CHAOS_SECONDS = 2 * PATIENCE
 
 #: runs of the agent `main` at the same time over the whole fleet, and those that each member works on
 AGENT_LIMIT, MEMBER_SLOTS = 16, 4
@@ -190,7 +191,9 @@ class Chaos:
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
         self._loop = threading.Thread(target=self._disturb_until_ended)
-        #: how often each happened
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        #: how often a member came through each
         self.counts: Counter[str] = Counter()
         #: what went wrong in a thread
         self.failures: list[BaseException] = []
@@ -198,6 +201,7 @@ class Chaos:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Let it happen during the block; after it, all members are well."""
+        self._began = time.monotonic()
         self._loop.start()
         try:
             yield
@@ -211,15 +215,31 @@ class Chaos:
         for thread in self._threads:
             thread.join()
 
+    def list_missing_kinds(self) -> list[str]:
+        """Return the kinds of things through which no member has come yet."""
+        with self._lock:
+            return sorted(set(self._kinds) - {kind.split()[0] for kind in self.counts})
+
+    def has_done_its_part(self) -> bool:
+        """Return whether each kind has happened, or never will: something went wrong, or it takes too long."""
+        is_late = time.monotonic() - self._began > MAX_CHAOS_SECONDS
+        return not self.list_missing_kinds() or bool(self.failures) or is_late
+
     def _disturb_until_ended(self) -> None:
-        while not self._ended.wait(CHAOS_SECONDS):
-            kind, seconds = self._dice.choice(self._kinds), self._dice.uniform(*SHORT_ABSENCE_SECONDS)
+        for kind in self._draw_kinds():
+            if self._ended.wait(CHAOS_SECONDS):
+                return
+            seconds = self._dice.uniform(*SHORT_ABSENCE_SECONDS)
             if kind != "kill" and self._dice.random() < LONG_ABSENCES_SHARE:
                 kind, seconds = f"{kind} for longer than a lease", LONG_ABSENCE_SECONDS
             if member := self._choose_member():
-                self.counts[kind] += 1
                 self._threads.append(threading.Thread(target=self._disturb, args=(member, kind, seconds)))
                 self._threads[-1].start()
+
+    def _draw_kinds(self) -> Iterator[str]:
+        """Yield kinds at random, each as often as the others, without an end."""
+        while True:
+            yield from self._dice.sample(self._kinds, len(self._kinds))
 
     def _choose_member(self) -> Member | None:
         """Return a member, which is held, of whose role another one is well; None if there is none."""
@@ -233,6 +253,8 @@ class Chaos:
     def _disturb(self, member: Member, kind: str, seconds: float) -> None:
         try:
             disturb(member, kind.split()[0], lambda: self._ended.wait(seconds))
+            with self._lock:
+                self.counts[kind] += 1
         except BaseException as error:
             self.failures.append(error)
         finally:
