@@ -25,3 +25,7 @@ class StoreDrill(Protocol):
 
 class Impossible(Exception):
     """This drill cannot run on this machine; the message says why."""
+
+
+class ProgramMissing(Impossible):
+    """This drill needs a program that is not installed. Where all tests must run, that is a failure."""

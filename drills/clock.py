@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from drills import Figures, Impossible, client
+from drills import Figures, ProgramMissing, client
 from harness.live_gateway import Live
 from harness.webhook_receiver import Receiver, receiving_elsewhere
 
@@ -188,7 +188,7 @@ class _Clock:
 def _environment(file: Path) -> dict[str, str]:
     """Return an environment in which a program reads the wall clock from a file; the monotonic clock is unchanged."""
     if shutil.which("faketime") is None:
-        raise Impossible("faketime is not installed")
+        raise ProgramMissing("faketime is not installed")
     shown = subprocess.run(["faketime", "-m", "-f", "+0", "env"], capture_output=True, text=True, check=True).stdout
     preload = next(line for line in shown.splitlines() if line.startswith("LD_PRELOAD="))
     return {

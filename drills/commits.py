@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from drills import Figures, Impossible, client
+from drills import Figures, Impossible, ProgramMissing, client
 from harness.live_gateway import Live
 
 REQUESTS = 20
@@ -20,7 +20,7 @@ _CALL = re.compile(r"^(\d+)\s+(?:<\.\.\. )?(\w+)(.*)$")
 def no_answer_before_its_sync(directory: Path) -> Figures:
     """Watch the gateway's system calls while it accepts tasks."""
     if sys.platform != "linux" or shutil.which("strace") is None:
-        raise Impossible("strace is not installed")
+        raise ProgramMissing("strace is not installed")
     trace = directory / "trace"
     live = Live(directory / "home").start()
     try:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from drills import Figures, Impossible, fleet_checks, network
+from drills import Figures, ProgramMissing, fleet_checks, network
 from drills.fleet import Submitter, wait_ended
 from drills.fleet_members import AGENT_LIMIT, Members, running_fleet, started_members, wait_all_ready
 from harness.postgres_server import PostgresServer, find_programs, running_server
@@ -90,7 +90,7 @@ def _replicated(directory: Path, *, synchronous: bool) -> Iterator[tuple[Postgre
     """Start a server with a replica, and a fleet that knows both."""
     programs = find_programs()
     if programs is None:
-        raise Impossible("PostgreSQL is not installed")
+        raise ProgramMissing("PostgreSQL is not installed")
     with contextlib.ExitStack() as stack:
         hosted = network.explain_impossible() is None
         address = stack.enter_context(network.private_network()) if hosted else "127.0.0.1"

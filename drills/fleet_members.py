@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from drills import Impossible, fleet_checks, network
+from drills import ProgramMissing, fleet_checks, network
 from drills.network import Host
 from gateway.domain.fleet import LEASE_MILLISECONDS
 from harness.live_gateway import Live
@@ -159,7 +159,7 @@ def running_fleet(directory: Path, *, workers: int, gateway_slots: int = MEMBER_
     """Start a server, two gateways and some workers; at the end, end all of them."""
     programs = find_programs()
     if programs is None:
-        raise Impossible("PostgreSQL is not installed")
+        raise ProgramMissing("PostgreSQL is not installed")
     with contextlib.ExitStack() as stack:
         address = stack.enter_context(network.private_network()) if network.explain_impossible() is None else ""
         server = stack.enter_context(running_server(programs, durable=True, address=address))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,11 +26,14 @@ def small_disk(server: PostgresServer) -> Iterator[Path]:
     """A disk of 16 MB that the server can write to."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
+    if shutil.which("mount") is None:
+        (pytest.fail if os.environ.get("MOONGATE_TEST_ALL") else pytest.skip)("mount is not installed")
     directory = server.directory / "small"
     directory.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(directory)]
-    if subprocess.run(mount, check=False, capture_output=True, timeout=PATIENCE).returncode:
-        pytest.skip("a small disk cannot be mounted here")
+    tried = subprocess.run(mount, check=False, capture_output=True, text=True, timeout=PATIENCE)
+    if tried.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {tried.stderr.strip()}")
     owner = (server.directory / "data").stat()
     os.chown(directory, owner.st_uid, owner.st_gid)
     yield directory
