@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,7 +19,10 @@ from gateway.engine.fleet import leadership, membership
 from gateway.errors import Unavailable
 from harness.waiting import PATIENCE, until
 from tests.engine.fleet.members import Fleet
-from tests.engine.stage import answering, hanging
+from tests.engine.stage import Stage, answering, hanging
+
+#: the connection that has the lock of the leader
+_HOLDER = "pg_locks WHERE locktype = 'advisory' AND objid = 3 AND granted"
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +44,36 @@ class Once:
         self._has_begun = True
         async for said in act(turn):
             yield said
+
+
+class Leader:
+    """A member that leads, and that tries to have its lock again only when a condition holds."""
+
+    def __init__(self, fleet: Fleet, stage: Stage, may_try: Callable[[], bool]) -> None:
+        assert stage.engine._fleet is not None
+        self._fleet = fleet
+        self._may_try = may_try
+        self._leadership = stage.engine._fleet._leadership
+        self._acquire = self._leadership._lock.try_acquire
+        #: how often another member led in place of this one
+        self.losses = 0
+        self._leadership._on_lost = self._count_loss
+        self._leadership._lock.try_acquire = self._acquire_late  # type: ignore[method-assign]
+
+    def break_connection(self) -> None:
+        """Have the server end the connection that has the lock."""
+        self._fleet.execute(f"SELECT pg_terminate_backend(pid) FROM {_HOLDER}")
+
+    def _count_loss(self) -> None:
+        self.losses += 1
+
+    async def _acquire_late(self) -> bool:
+        await until(self._may_try, "it may try")
+        return await self._acquire()
+
+
+def find_leaders(fleet: Fleet) -> list[str]:
+    return [host for (host,) in fleet.execute("SELECT host FROM nodes WHERE leads = 1")]
 
 
 async def test_the_runs_of_a_member_whose_lease_has_ended_begin_elsewhere(fleet: Fleet) -> None:
@@ -124,15 +157,25 @@ async def test_a_worker_never_leads(fleet: Fleet) -> None:
 
 async def test_a_leader_that_lost_its_lock_begins_again_when_another_has_it(fleet: Fleet) -> None:
     async with fleet.member("one") as one:
-        await until(lambda: fleet.execute("SELECT host FROM nodes WHERE leads = 1") == [("one",)], "it leads")
-        assert one.engine._fleet is not None
-        lost: list[str] = []
-        one.engine._fleet._leadership._on_lost = lambda: lost.append("one")
-        lock = one.engine._fleet._leadership._lock
-        before = lock._connection
+        await until(lambda: find_leaders(fleet) == ["one"], "it leads")
+        leader = Leader(fleet, one, lambda: find_leaders(fleet) == ["two"])
         async with fleet.member("two"):
-            fleet.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 3")
-            await until(lambda: lost or lock._connection not in (None, before), "it leads again, or the other does")
+            leader.break_connection()
+            await until(lambda: leader.losses, "it begins again")
+
+            assert find_leaders(fleet) == ["two"]
+
+
+async def test_a_leader_whose_connection_broke_leads_on_when_nobody_else_has_the_lock(fleet: Fleet) -> None:
+    async with fleet.member("one") as one:
+        await until(lambda: find_leaders(fleet) == ["one"], "it leads")
+        before = fleet.execute(f"SELECT pid FROM {_HOLDER}")
+        leader = Leader(fleet, one, lambda: fleet.execute(f"SELECT pid FROM {_HOLDER}") == [])
+        leader.break_connection()
+        await until(lambda: fleet.execute(f"SELECT pid FROM {_HOLDER}") not in ([], before), "it has the lock again")
+
+        assert (await one.do("hello")).outcome is Outcome.COMPLETED
+        assert (leader.losses, find_leaders(fleet)) == (0, ["one"])
 
 
 async def test_a_token_that_was_revoked_on_one_member_is_refused_by_the_others(fleet: Fleet) -> None:
