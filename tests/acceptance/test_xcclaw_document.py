@@ -16,7 +16,7 @@ from harness.live_gateway import Live
 from harness.waiting import PATIENCE
 from tests.api.client import ask, token
 from tests.support.inprocess import Serving, serving
-from tests.support.store_kinds import StoreKind
+from tests.support.store_kinds import SqliteKind, StoreKind
 
 pytestmark = pytest.mark.both_stores
 
@@ -55,7 +55,9 @@ async def do(moongate: Serving, call: str, body: Any = None) -> Any:
     return answer.body
 
 
-def test_the_state_that_the_document_shows_survives_a_crash(live: Callable[..., Live], tmp_path: Path) -> None:
+def test_the_state_that_the_document_shows_survives_a_crash(
+    live: Callable[..., Live], tmp_path: Path, store_kind: StoreKind
+) -> None:
     """Health, task, history, sessions: on a gateway that XCClaw's own environment variables configure."""
     port = "0"
     gateway = live(
@@ -63,6 +65,7 @@ def test_the_state_that_the_document_shows_survives_a_crash(live: Callable[..., 
     )
     call = gateway.start().call
     assert (tmp_path / "d" / "gateway.lock").exists()
+    assert (tmp_path / "d" / "moongate.db").exists() == (store_kind.name == SqliteKind.name)
 
     assert call("GET", f"{BASE}/health").body == {"status": "ok", "opencode": {"status": "unavailable"}}
     created = call("POST", f"{BASE}/task", printed(NEW_TASK))
