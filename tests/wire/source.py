@@ -71,8 +71,9 @@ def keys_of_dictionary(known: Collection[str]) -> Iterator[str]:
 
 def metrics() -> Iterator[tuple[str, list[str]]]:
     """Yield the names of all metrics with those of their labels."""
+    kinds = ("Gauge", "Counter", "Histogram", "HistogramMetricFamily")
     for node in nodes("gateway/api"):
-        if isinstance(node, ast.Call) and _called(node) in ("Gauge", "Counter", "HistogramMetricFamily") and node.args:
+        if isinstance(node, ast.Call) and _called(node) in kinds and node.args:
             name = _text(node.args[0])
             labels = node.args[2].elts if len(node.args) > 2 and isinstance(node.args[2], ast.List) else []
             if name is not None:
