@@ -12,8 +12,9 @@ from drills.fleet_members import KINDS, Member, Members, disturb, running_fleet,
 from harness.postgres_server import PostgresServer
 from harness.waiting import until_sync
 
-#: seconds after which another member must lead
-TAKEOVER_SECONDS = 45.0
+#: seconds after which another member must lead, by what happened to the leader. The documentation says 2 s after a
+#: kill, which the machine of a drill need not reach, and 20 to 25 s else
+TAKEOVER_SECONDS = {"kill": 15.0, "stop": 40.0, "cut": 40.0}
 #: seconds for which a leader is away after another one has taken over
 AWAY_SECONDS = 3.0
 #: how often the leader is killed, at least
@@ -33,7 +34,7 @@ def leader_fails(directory: Path, rounds: int = 1) -> Figures:
             for kind in kinds:
                 took.setdefault(kind, []).append(_replace_leader(members, kind))
     worst = {f"another leads after a {kind}, worst s": round(max(times), 1) for kind, times in took.items()}
-    assert max(max(times) for times in took.values()) <= TAKEOVER_SECONDS, worst
+    assert all(max(times) <= TAKEOVER_SECONDS[kind] for kind, times in took.items()), worst
     return worst
 
 
