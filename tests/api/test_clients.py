@@ -91,13 +91,14 @@ def test_openais_sdk_for_javascript_works(gateway: Live, folder: Path) -> None:
 
 
 def test_the_next_generation_of_openais_sdk_for_python_works() -> None:
-    """The tests of the API use one generation of the SDK; here one case of each uses the other.
+    """The tests of the API use one generation of the SDK; here they use the other, each with all calls that it makes.
 
-    The cases of one test differ in what the gateway answers, and not in what the SDK does.
+    Cases that differ only in the data of the same calls are left out, for time: the SDK passes these data on.
     """
     packages = clients.python_packages("openai-3")
     modules = [f"tests/api/compat/test_openai{what}.py" for what in ("", "_files")]
-    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.support.one_case_each", *modules]
+    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *modules]
+    tests += ["-p", "tests.support.one_case_each"]
 
     done = clients.run_program(sys.executable, *tests, cwd=ROOT, env={"PYTHONPATH": str(packages)})
 
