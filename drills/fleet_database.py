@@ -20,8 +20,6 @@ from harness.waiting import until_sync
 MIN_ACKNOWLEDGED = 20
 #: seconds for which the replica hears nothing before it takes over, if it need not confirm commits
 LAG_SECONDS = 1.0
-#: seconds after which all members must be ready when the server is
-READY_AGAIN_SECONDS = 45.0
 
 
 def server_restarts(directory: Path, runs: int = 200, restarts: int = 2) -> Figures:
@@ -68,8 +66,8 @@ def _measure_ready(members: Members, submitter: Submitter) -> float:
     """Return the seconds until all members are ready, and a task was acknowledged."""
     began = time.monotonic()
     acknowledged = len(submitter.acknowledged)
-    until_sync(lambda: len(submitter.acknowledged) > acknowledged, "a task is acknowledged", READY_AGAIN_SECONDS)
-    wait_all_ready(members.all, READY_AGAIN_SECONDS)
+    until_sync(lambda: len(submitter.acknowledged) > acknowledged, "a task is acknowledged")
+    wait_all_ready(members.all)
     return time.monotonic() - began
 
 

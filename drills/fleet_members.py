@@ -285,8 +285,8 @@ def is_answering(member: Member) -> bool:
         return False
 
 
-def wait_all_ready(members: Sequence[Member], within: float = PATIENCE) -> None:
-    deadline = time.monotonic() + within
+def wait_all_ready(members: Sequence[Member]) -> None:
+    deadline = time.monotonic() + PATIENCE
     for one in members:
         while not is_answering(one):
             assert time.monotonic() < deadline, f"{one.name} is not ready: {one.output.read_text()[-2000:]}"

@@ -13,7 +13,7 @@ from gateway.domain.delivery import WEBHOOK_KIND, Delivered, DeliveryStatus, Sen
 from gateway.engine.background import outbox
 from gateway.engine.background.outbox import DeliverySetup
 from gateway.engine.fleet import leadership
-from harness.waiting import until
+from harness.waiting import PATIENCE, until
 from tests.engine.fleet.members import Fleet
 from tests.engine.stage import Stage
 
@@ -98,6 +98,6 @@ async def test_a_leader_that_stops_leaves_its_deliveries_to_the_next_one(fleet: 
             async def is_delivered() -> bool:
                 return (await next_.store.deliveries.get(first.got[0])).status is DeliveryStatus.DELIVERED
 
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while not await is_delivered():
                     await asyncio.sleep(0.02)
