@@ -77,6 +77,7 @@ def test_a_generation_that_fails_to_start_leaves_the_old_one_serving(
 
 
 def test_a_migration_may_take_longer_than_a_start(live: Callable[..., Live]) -> None:
+    # A start takes about 1 s, and 3 s with four processes for each core; the test takes longer than this.
     one = live(env={"MOONGATE_READY_TIMEOUT": "12"})
     one.home.chmod(0o700)
     faults.able(one).start()
