@@ -71,7 +71,7 @@ def judge(
     ):
         events[run].append((number, at, json.loads(data)))
     _check_events(events)
-    _check_failures(runs, events)
+    check_failures(runs, events)
     _check_transcripts(server, runs)
     attempts = [attempt for run, listed in events.items() for attempt in _read_attempts(run, listed)]
     for attempt in attempts:
@@ -121,7 +121,7 @@ def _check_events(events: Mapping[str, list[tuple[int, int, dict[str, Any]]]]) -
         assert ends == numbers[-1:], f"{run} has the ends {ends} of {numbers}"
 
 
-def _check_failures(
+def check_failures(
     runs: Mapping[str, tuple[Any, ...]], events: Mapping[str, list[tuple[int, int, dict[str, Any]]]]
 ) -> None:
     """Check that few runs failed, and each of these as often as it may because of what happened to its members."""
