@@ -20,7 +20,7 @@ STEP_DOWN_SECONDS = 10.0
 REPLACEMENT_RETRY_SECONDS = 30.0
 #: seconds between two looks for lost jobs
 MENDING_SECONDS = 10.0
-#: seconds without such a look after which hosts that were not seen are given their time anew
+#: seconds without such a look after which hosts that were not seen are given their time once more
 MAX_MENDING_BREAK_SECONDS = 30.0
 
 _log = log.get()

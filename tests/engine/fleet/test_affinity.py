@@ -80,7 +80,7 @@ async def test_a_session_that_moves_leaves_its_workspace_on_its_host(fleet: Flee
     assert kept == [(left, "one", 0), (made, "two", 1)]
 
 
-async def test_a_host_that_nobody_could_see_is_given_its_time_anew(fleet: Fleet) -> None:
+async def test_a_host_that_nobody_could_see_is_given_its_time_once_more(fleet: Fleet) -> None:
     async with (
         fleet.member("gate", slots=0, keeps_files=True) as gate,
         fleet.member("one", role=Role.WORKER, keeps_files=True),
