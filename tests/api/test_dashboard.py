@@ -24,6 +24,7 @@ from gateway.errors import Unauthorized
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE
 from tests.api.client import Answer, ask, head, raw, read, token
+from tests.support.files_below import read_files
 from tests.support.inprocess import TOKEN, Serving, serving
 
 OURS = "X-Moongate-Dashboard: 1"
@@ -430,7 +431,7 @@ async def test_a_sign_in_outlives_a_restart_with_its_last_use(tmp_path: Path) ->
             (await browse(served, "GET /api/me", f"Cookie: moongate_{served.port}={one}")).status
             for one in (kept, revoked)
         ]
-    stored = b"".join(file.read_bytes() for file in (tmp_path / "home").rglob("*") if file.is_file())
+    stored = b"".join(read_files(tmp_path / "home"))
 
     assert before == after
     assert before["last_used"] == times.format_rfc3339(START + 2 * DAY)

@@ -15,6 +15,7 @@ import pytest
 from harness.waiting import until
 from tests.api.client import Answer, ask, done, head, raw, read, token
 from tests.domain.test_media_type import HTML, SVG, make_png, make_zip_bomb
+from tests.support.files_below import list_files
 from tests.support.inprocess import Serving, serving
 
 PNG = make_png()
@@ -47,7 +48,7 @@ async def download(served: Serving, file: str, query: str = "", method: str = "G
 
 def on_disk(served: Serving) -> list[Path]:
     """Return the contents and drafts that are on disk."""
-    return sorted(p for p in (served.context.config.data_directory / "files").rglob("*") if p.is_file())
+    return list_files(served.context.config.data_directory / "files")
 
 
 # --- upload -----------------------------------------------------------------------------------

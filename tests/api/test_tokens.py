@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.client import ask, token
+from tests.support.files_below import read_files
 from tests.support.inprocess import Serving, serving
 
 
@@ -44,7 +45,7 @@ async def test_a_token_outlives_a_restart_and_only_its_hash_is_kept(tmp_path: Pa
         secret = await token(served, "ci", "read")
     async with serving(tmp_path / "home") as served:
         answer = await ask(served, "GET", "/api/tasks", token=secret)
-    kept = b"".join(file.read_bytes() for file in (tmp_path / "home").rglob("*") if file.is_file())
+    kept = b"".join(read_files(tmp_path / "home"))
 
     assert answer.status == 200
     assert secret.encode() not in kept

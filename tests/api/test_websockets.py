@@ -17,6 +17,7 @@ from gateway.api import sse
 from gateway.errors import Unavailable
 from harness.waiting import PATIENCE, until
 from tests.api.client import ask, head, raw, read, submit, token
+from tests.support.files_below import read_files
 from tests.support.inprocess import TOKEN, Serving, serving
 
 
@@ -316,7 +317,7 @@ async def test_a_ticket_outlives_a_restart_once(tmp_path: Path) -> None:
             await socket.next()
 
         assert await refused(served, f"?ticket={spent}", bearer=None) == 401
-    on_disk = b"".join(file.read_bytes() for file in (tmp_path / "home").rglob("*") if file.is_file())
+    on_disk = b"".join(read_files(tmp_path / "home"))
     assert kept.encode() not in on_disk
 
 

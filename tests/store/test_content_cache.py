@@ -12,6 +12,7 @@ import pytest
 from gateway.store.file_directory import FileDirectory
 from gateway.store.postgres import content_cache
 from gateway.store.postgres.content_cache import CACHE_GRACE_SECONDS, CACHE_USE_SECONDS, ContentCache
+from tests.support.files_below import list_files
 
 MAX_BYTES = 250
 
@@ -40,7 +41,7 @@ def digest(content: bytes) -> str:
 
 
 def list_copies(directory: Path) -> list[Path]:
-    return sorted(path for path in (directory / "files").rglob("*") if path.is_file())
+    return list_files(directory / "files")
 
 
 def test_a_copy_is_checked_once_and_again_when_it_has_changed(

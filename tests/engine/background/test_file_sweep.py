@@ -18,6 +18,7 @@ from gateway.store.file_directory import FileDirectory
 from harness.waiting import until
 from tests.contracts.stores import PAGE, SteppedClock, claim_one, finish, spec
 from tests.engine.stage import open_store
+from tests.support.files_below import read_files
 
 DAY = 86_400_000
 
@@ -43,7 +44,7 @@ class Place:
 
     @property
     def on_disk(self) -> list[bytes]:
-        return sorted(path.read_bytes() for path in (self.directory / "files").rglob("*") if path.is_file())
+        return read_files(self.directory / "files")
 
 
 @pytest.fixture
