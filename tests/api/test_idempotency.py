@@ -10,6 +10,8 @@ import pytest
 from tests.api.client import Answer, ask, done, submit, token
 from tests.support.inprocess import Serving
 
+pytestmark = pytest.mark.both_stores
+
 MESSAGE = {"channel": "webchat", "chat_id": "1", "content": "hi"}
 #: each POST that makes something, with a body, another body, and what its answer is about
 MAKERS: list[tuple[str, dict[str, Any], dict[str, Any], Any]] = [

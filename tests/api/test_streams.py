@@ -16,6 +16,8 @@ from tests.api.client import BEARER, ask, done, head, running, stream, submit, t
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
 
+pytestmark = pytest.mark.both_stores
+
 
 async def test_a_task_s_stream_is_its_log_and_ends_with_it(moongate: Serving) -> None:
     task = await submit(moongate, "@@ words 5 0")
