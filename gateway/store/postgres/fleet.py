@@ -330,11 +330,18 @@ def _close_dead_hosts(tx: Transaction) -> None:
 
 def _free_sessions(tx: Transaction, before: int) -> None:
     """Let the sessions that have something to do, and whose hosts were not seen since then, go on elsewhere."""
+    gone = tx.execute(
+        "SELECT DISTINCT host FROM sessions WHERE host IS NOT NULL"
+        " AND host NOT IN (SELECT name FROM hosts WHERE seen >= ?)",
+        (before,),
+    ).fetchall()
+    if not gone:
+        return
     freed = tx.execute(
         "UPDATE sessions SET host = NULL, moved_from = host, backend_ref = NULL"
-        " WHERE host IS NOT NULL AND key IN (SELECT session FROM runs WHERE status = 'queued')"
-        " AND NOT EXISTS (SELECT 1 FROM hosts WHERE name = host AND seen >= ?) RETURNING key, moved_from",
-        (before,),
+        " WHERE host IN (SELECT value FROM json_each(?))"
+        " AND key IN (SELECT session FROM runs WHERE status = 'queued') RETURNING key, moved_from",
+        (msgspec.json.encode([host for (host,) in gone]).decode(),),
     ).fetchall()
     for key, host in freed:
         workspaces.leave_workspace(tx, str(key))

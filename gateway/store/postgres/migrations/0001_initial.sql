@@ -409,6 +409,7 @@ CREATE INDEX runs_waiting ON runs (agent, seq) WHERE status = 'queued';
 CREATE INDEX schedules_due ON schedules (next_at) WHERE enabled = 1 AND next_at IS NOT NULL;
 CREATE INDEX sessions_empty ON sessions (agent, channel, touched) WHERE last_n = 0;
 CREATE INDEX sessions_of_chat ON sessions (chat);
+CREATE INDEX sessions_host ON sessions (host) WHERE host IS NOT NULL;
 CREATE INDEX tickets_expires ON tickets (expires);
 CREATE INDEX tokens_parent ON tokens (parent, last_used) WHERE parent IS NOT NULL;
 CREATE INDEX usage_day ON usage (day);
