@@ -22,6 +22,8 @@ from tests.api.client import ask, done, running
 from tests.support import telegram_server
 from tests.support.inprocess import TOKEN, Serving, serving
 
+pytestmark = pytest.mark.both_stores
+
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 DATA = Path(__file__).parents[2] / "data"
 #: Team Board's document, as it was saved: without indentation, its lines divided by `|`

@@ -14,6 +14,8 @@ from harness.waiting import until_sync
 from tests.api.client import Answer, ask, done, running, token
 from tests.support.inprocess import Serving
 
+pytestmark = pytest.mark.both_stores
+
 FIELDS = {
     "id",
     "name",
