@@ -178,6 +178,7 @@ async def test_a_staging_that_is_cancelled_while_a_thread_writes_leaves_nothing(
 
 async def _threads_are_done(place: Place) -> None:
     """Wait until the closing of a cancelled staging is over: everything that it asks of the store comes before this."""
+    await place.files.close()  # a thread may not have made its draft yet
     async with asyncio.timeout(PATIENCE):
         while place.on_disk:
             await asyncio.sleep(0.01)
