@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Iterator
-from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from psycopg import conninfo, errors
@@ -18,6 +16,7 @@ from gateway.store.moving.mark import MARK_TABLE, refuse_unfinished
 from gateway.store.postgres import jobs
 from gateway.store.postgres.faults import check_url, describe_server, explained, first_line
 from gateway.store.postgres.guarded import GuardedConnection
+from gateway.store.sql.migrations import Migration, read_package
 
 #: the schema with all tables, in the database that the URL names
 SCHEMA = "moongate"
@@ -61,21 +60,9 @@ SERVER_KEEPALIVES = (
 )
 
 
-class Migration(NamedTuple):
-    number: int
-    name: str
-    sql: str
-
-    @property
-    def checksum(self) -> str:
-        return hashlib.sha256(self.sql.encode()).hexdigest()
-
-
 def read_migrations() -> list[Migration]:
     """Return all migrations in order."""
-    folder = resources.files("gateway.store.postgres.migrations")
-    found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [Migration(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in found]
+    return read_package("gateway.store.postgres.migrations")
 
 
 def complete_url(url: str) -> str:

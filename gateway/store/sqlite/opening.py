@@ -11,9 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
 
 import apsw
 
@@ -21,6 +19,7 @@ from gateway.domain.search import separate_characters
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError
 from gateway.store.moving.mark import MARK_TABLE, refuse_unfinished
+from gateway.store.sql.migrations import Migration, read_package
 
 #: "MOON" in ASCII: the application id in the file's header
 APPLICATION_ID = 0x4D4F4F4E
@@ -42,21 +41,9 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
-class Migration(NamedTuple):
-    number: int
-    name: str
-    sql: str
-
-    @property
-    def checksum(self) -> str:
-        return hashlib.sha256(self.sql.encode()).hexdigest()
-
-
 def read_migrations() -> list[Migration]:
     """Return all migrations in order."""
-    folder = resources.files("gateway.store.sqlite.migrations")
-    found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [Migration(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in found]
+    return read_package("gateway.store.sqlite.migrations")
 
 
 def needs_migration(path: Path) -> bool:
