@@ -155,8 +155,8 @@ class Outbox:
             return PACING_INTERVAL_SECONDS
         now = self._clock()
         due = await self._store.deliveries.next_due_at(now)
-        longest = MAX_OUTBOX_SLEEP_SECONDS if self._release is None else RELEASE_SECONDS
-        return longest if due is None else min((due - now) / 1000 + 0.001, longest)
+        pause = MAX_OUTBOX_SLEEP_SECONDS if self._release is None else RELEASE_SECONDS
+        return pause if due is None else min((due - now) / 1000 + 0.001, pause)
 
     async def _release_abandoned(self) -> None:
         now = asyncio.get_running_loop().time()
