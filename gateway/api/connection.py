@@ -20,8 +20,8 @@ from aiohttp.web_protocol import RequestHandler
 from gateway import log
 from gateway.api import errors
 from gateway.api.addresses import is_loopback
-from gateway.config import Limits
 from gateway.errors import GatewayError, InternalError, InvalidRequest, Unavailable
+from gateway.settings.limits import Limits
 
 #: seconds that an idle connection stays open
 KEEP_ALIVE_SECONDS = 75.0

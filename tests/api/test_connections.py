@@ -17,7 +17,7 @@ from aiohttp import web
 
 from gateway.api import body, connection
 from gateway.api.connection import Connection, LimitedServer
-from gateway.config import Limits
+from gateway.settings.limits import Limits
 from harness.waiting import PATIENCE, until
 from tests.api.client import ask, head, post, raw, read
 from tests.support.hurrying import Hurry

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import msgspec
 
 from gateway import paths
-from gateway.config import Config, Store, check_url_form
+from gateway.config import Config, check_url_form
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError, InvalidRequest, Unavailable
+from gateway.settings.store import Store
 from gateway.store import choice
 from gateway.store.moving import contents
 from gateway.store.moving.side import Side
