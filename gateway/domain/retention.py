@@ -24,6 +24,8 @@ class Retention(Struct, frozen=True, kw_only=True):
     workspaces_days: float | None = None
     #: days to keep files to which nothing refers, from when they were stored
     unused_files_days: float | None = None
+    #: days to keep entries of the audit log
+    audit_days: float | None = None
 
 
 def compute_cutoff(now: int, days: float | None) -> int | None:

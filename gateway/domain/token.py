@@ -7,6 +7,11 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from gateway.domain.reach import Reach
+
+#: stands for the hash of the gateway's own token where uses are kept
+OWN_TOKEN = "owner"  # noqa: S105 a word, and no secret
+
 
 class Scope(StrEnum):
     """What a token permits. `admin` includes `write`, and `write` includes `read`."""
@@ -38,6 +43,29 @@ class Token(Struct, frozen=True, kw_only=True):
     parent: str | None = None
     #: when the browser sent a request, in milliseconds since 1970 UTC; None for a token
     last_used: int | None = None
+    #: ids of the agents that it reaches; None reaches all
+    agents: tuple[str, ...] | None = None
+    #: keys of the sessions that it reaches, or their beginnings and an asterisk; None reaches all
+    sessions: tuple[str, ...] | None = None
+
+    @property
+    def reach(self) -> Reach | None:
+        """What it reaches; None if that is everything."""
+        if self.agents is None and self.sessions is None:
+            return None
+        return Reach(agents=self.agents, sessions=self.sessions)
+
+
+class TokenUse(Struct, frozen=True, kw_only=True):
+    """The last use of a token, or of a browser that signed in with one."""
+
+    #: hex SHA-256 of the secret; `owner` for the gateway's own token
+    token: str
+    #: milliseconds since 1970 UTC
+    at: int
+    address: str
+    #: what sent the request, such as `Firefox on Linux`
+    client: str
 
 
 class Ticket(Struct, frozen=True, kw_only=True):

@@ -65,3 +65,10 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra=env_names("MOONGATE_RETENTION_UNUSED_FILES_DAYS"),
         ),
     ] = 1.0
+    audit_days: Annotated[
+        _Days,
+        Meta(
+            description="Days that entries of the audit log are kept; null keeps them.",
+            extra=env_names("MOONGATE_RETENTION_AUDIT_DAYS"),
+        ),
+    ] = 365.0

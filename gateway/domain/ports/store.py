@@ -12,6 +12,7 @@ from gateway.domain.budget import UsageGroup, UsageGrouping, UsageTotals
 from gateway.domain.event import Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
+from gateway.domain.ports.audit_store import AuditStore
 from gateway.domain.ports.delivery_store import DeliveryStore
 from gateway.domain.ports.file_store import FileStore, StagedFile
 from gateway.domain.ports.history_store import GenerationStore, SampleStore
@@ -344,6 +345,9 @@ class Store(Protocol):
 
     @property
     def generations(self) -> GenerationStore: ...
+
+    @property
+    def audit(self) -> AuditStore: ...
 
     def subscribe(self, listener: Listener) -> None:
         """Call a function after each commit, on the event loop, with what is now on disk."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.domain.idempotency import IdempotencyKey
-from gateway.domain.token import Ticket, Token
+from gateway.domain.token import Ticket, Token, TokenUse
 
 
 class TokenStore(Protocol):
@@ -39,6 +39,14 @@ class TokenStore(Protocol):
 
     async def record_use(self, hash_: str, last_used: int, expires: int) -> None:
         """Store when a browser was last used, and when its sign-in expires; both in milliseconds since 1970 UTC."""
+        ...
+
+    async def save_uses(self, uses: Sequence[TokenUse]) -> None:
+        """Store when tokens and browsers were last used; one that is gone is left out, and a later use stays."""
+        ...
+
+    async def list_uses(self) -> Sequence[TokenUse]:
+        """Return the last use of each token and browser that was used."""
         ...
 
     async def add_ticket(self, ticket: Ticket, key: IdempotencyKey | None = None) -> None:

@@ -92,6 +92,11 @@ class Pruner:
             await self._prune_in_steps("runs", lambda: self._store.retention.prune_runs(runs))
         if sessions is not None:
             await self._prune_in_steps("sessions", lambda: self._store.retention.prune_sessions(sessions))
+        if (entries := compute_cutoff(now, keep.audit_days)) is not None:
+            await self._prune_in_steps("audit", lambda: self._prune_audit(entries))
+
+    async def _prune_audit(self, before: int) -> Pruned:
+        return Pruned(await self._store.audit.prune(before))
 
     async def _prune_in_steps(self, what: str, step: Callable[[], Awaitable[Pruned]]) -> None:
         steps = 0

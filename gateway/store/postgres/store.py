@@ -13,7 +13,8 @@ from gateway.domain.queue import RunLimits
 from gateway.domain.times import Clock
 from gateway.store.postgres import fleet
 from gateway.store.postgres.database import PostgresDatabase
-from gateway.store.sql.store import NounStore, SqlDeliveryStore, SqlStore, in_read, in_write
+from gateway.store.sql.nouns import NounStore, in_read, in_write
+from gateway.store.sql.store import SqlDeliveryStore, SqlStore
 from gateway.store.sql.transaction import StoreLimits
 
 

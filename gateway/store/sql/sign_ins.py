@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.domain.token import Token
+from gateway.store.sql import tokens
 from gateway.store.sql.transaction import Transaction
 
 #: sign-ins of one token that one new one may end
@@ -32,6 +33,8 @@ def add_sign_in(tx: Transaction, sign_in: Token, at_most: int, replaced: str | N
             sign_in.last_used,
         ),
     )
+    if removed:
+        tokens.forget_uses(tx)
     return [str(hash_) for (hash_,) in removed]
 
 

@@ -1,16 +1,17 @@
 """A store in a database: which function keeps which promise of `gateway.domain.ports.store`.
 
-Each noun's module has functions that take a `Reader` or a `Transaction` first. `in_read` and `in_write` turn one
-into a method that runs it on the database; its other parameters and its result stay as they are.
+Each noun's module has functions that take a `Reader` or a `Transaction` first; `nouns.py` makes methods of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TypeVar
 
+from gateway.domain.actor import CURRENT_ACTOR
+from gateway.domain.audit import AuditNote
 from gateway.domain.delivery import Delivery, DeliveryFilter, StatusCounts
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Listener
@@ -21,6 +22,8 @@ from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.unreadable import RowKind, UnreadableRow
 from gateway.store.sql import (
     agents,
+    audit,
+    audited,
     claiming,
     database,
     deliveries,
@@ -54,6 +57,7 @@ from gateway.store.sql import (
     workspaces,
 )
 from gateway.store.sql.database import Database
+from gateway.store.sql.nouns import NounStore, in_audited_write, in_read, in_write
 from gateway.store.sql.transaction import Reader, Transaction
 
 #: changes that are kept for clients that reconnect
@@ -61,39 +65,7 @@ MAX_CHANGES_KEPT = 100_000
 
 _PULSE = "INSERT INTO pulse VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at"
 
-P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class NounStore:
-    """The operations on one noun. Its methods run on the database."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-
-
-def in_write(
-    operation: Callable[Concatenate[Transaction, P], R], *, alone: bool = False
-) -> Callable[Concatenate[NounStore, P], Coroutine[Any, Any, R]]:
-    """Return a method that runs an operation in a transaction; when it returns, the transaction is on disk.
-
-    Args:
-        alone: whether the transaction has no other operation.
-    """
-
-    async def write(noun: NounStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await noun.database.write(lambda tx: operation(tx, *args, **kwargs), alone=alone)
-
-    return write
-
-
-def in_read(query: Callable[Concatenate[Reader, P], R]) -> Callable[Concatenate[NounStore, P], Coroutine[Any, Any, R]]:
-    """Return a method that runs a query on a read-only connection; it sees everything that is committed."""
-
-    async def read(noun: NounStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await noun.database.read(lambda reader: query(reader, *args, **kwargs))
-
-    return read
 
 
 class SqlRunStore(NounStore):
@@ -147,7 +119,7 @@ class SqlEventStore(NounStore):
 
 class SqlPermissionStore(NounStore):
     ask = in_write(permissions.ask_permission)
-    answer = in_write(permissions.answer_permission)
+    answer = in_audited_write(permissions.answer_permission, audited.describe_answer)
     close = in_write(permissions.close_permission)
     get = in_read(permissions.get_request)
     list = in_read(permissions.list_requests)
@@ -180,9 +152,9 @@ class SqlDeliveryStore(NounStore):
 
 
 class SqlScheduleStore(NounStore):
-    create = in_write(schedules.create_schedule)
-    replace = in_write(schedules.replace_schedule)
-    delete = in_write(schedules.delete_schedule)
+    create = in_audited_write(schedules.create_schedule, audited.describe_made_schedule)
+    replace = in_audited_write(schedules.replace_schedule, audited.describe_changed_schedule)
+    delete = in_audited_write(schedules.delete_schedule, audited.describe_deleted_schedule)
     fire = in_write(firing.fire_schedule)
     trigger = in_write(firing.trigger_schedule)
     get = in_read(schedules.get_schedule)
@@ -213,7 +185,7 @@ class SqlSessionStore(NounStore):
     open_empty = in_write(sessions.open_empty_session)
     rename = in_write(sessions.rename_session)
     import_session = in_write(importing.import_session)
-    delete = in_write(session_deletion.delete_with_runs)
+    delete = in_audited_write(session_deletion.delete_with_runs, audited.describe_deleted_session)
     reindex_message_batch = in_write(lambda tx: tx.dialect.reindex_message_batch(tx))
     find = in_read(sessions.find_session)
     find_newest = in_read(sessions.find_newest)
@@ -227,9 +199,9 @@ class SqlSessionStore(NounStore):
 
 
 class SqlAgentStore(NounStore):
-    create = in_write(agents.create_agent)
-    edit = in_write(agents.edit_agent)
-    delete = in_write(agents.delete_agent)
+    create = in_audited_write(agents.create_agent, audited.describe_made_agent)
+    edit = in_audited_write(agents.edit_agent, audited.describe_changed_agent)
+    delete = in_audited_write(agents.delete_agent, audited.describe_deleted_agent)
     list = in_read(agents.list_agents)
     count_loads = in_read(agents.count_loads)
 
@@ -241,12 +213,14 @@ class SqlNoteStore(NounStore):
 
 
 class SqlTokenStore(NounStore):
-    add = in_write(tokens.add_token)
-    revoke = in_write(tokens.revoke_token)
+    add = in_audited_write(tokens.add_token, audited.describe_token)
+    revoke = in_audited_write(tokens.revoke_token, audited.describe_revoked)
     add_ticket = in_write(tickets.add_ticket)
     redeem_ticket = in_write(tickets.redeem_ticket)
-    add_sign_in = in_write(sign_ins.add_sign_in)
+    add_sign_in = in_audited_write(sign_ins.add_sign_in, audited.describe_sign_in)
     record_use = in_write(sign_ins.record_use)
+    save_uses = in_write(tokens.save_uses)
+    list_uses = in_read(tokens.list_uses)
     list = in_read(tokens.list_tokens)
 
 
@@ -361,10 +335,19 @@ class SqlSampleStore(NounStore):
 
 
 class SqlGenerationStore(NounStore):
-    add = in_write(generations.add_generation)
-    close = in_write(generations.close_generation)
+    add = in_audited_write(generations.add_generation, audited.describe_start)
+    close = in_audited_write(generations.close_generation, audited.describe_end)
     list_open = in_read(generations.list_open_generations)
     list = in_read(generations.list_generations)
+
+
+class SqlAuditStore(NounStore):
+    list = in_read(audit.list_entries)
+    prune = in_write(audit.prune_entries)
+
+    async def add(self, notes: Sequence[AuditNote]) -> None:
+        actor = CURRENT_ACTOR.get()
+        await self.database.write(lambda tx: audit.add_entries(tx, actor, notes))
 
 
 class SqlStore:
@@ -390,6 +373,7 @@ class SqlStore:
         self.projects = SqlProjectStore(database)
         self.samples = SqlSampleStore(database)
         self.generations = SqlGenerationStore(database)
+        self.audit = SqlAuditStore(database)
 
     def subscribe(self, listener: Listener) -> None:
         self._database.subscribe(listener)
