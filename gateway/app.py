@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from gateway.api.doctor import Doctor
 from gateway.api.routing import Control, ServerContext
 from gateway.backends import BackendResources
 from gateway.channels import ChannelResources, ChannelType
-from gateway.config import Config, is_loopback
+from gateway.config import Config, Settings, is_loopback
 from gateway.domain.address_policy import AddressPolicy, RefusedWebhook
 from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
@@ -43,6 +44,7 @@ from gateway.outbound.webhook import WebhookSender
 from gateway.process.child import Children
 from gateway.process.scratch import ScratchSpace
 from gateway.security import secret_file, signatures
+from gateway.settings.digests import digest_settings
 from gateway.store import choice
 from gateway.validation import suggest_name
 
@@ -50,6 +52,12 @@ if TYPE_CHECKING:
     from gateway.engine.fleet.member import FleetSetup
 
 _log = log.get()
+
+
+def describe_settings(config: Config) -> tuple[str, dict[str, str]]:
+    """Return a name of this gateway among others with the same database, and a digest of each of its settings."""
+    groups = {name: getattr(config, name) for name in Settings.__struct_fields__}
+    return f"{socket.gethostname()} {config.home}", digest_settings(groups)
 
 
 def check_agents(config: Config, environ: Mapping[str, str], *, remember: bool = False) -> list[Agent]:

@@ -130,6 +130,8 @@ async def _lead_when_told(lifecycle: Lifecycle, context: ServerContext, ready: i
     await lifecycle.wait_to_lead()
     await context.engine.start_leading()
     await context.engine.generations.record_leading(context.generation, started=context.started, ready=ready)
+    with contextlib.suppress(GatewayError):  # the next start compares them again
+        await context.engine.audit.note_settings(*app.describe_settings(context.config))
 
 
 async def _shorten_grace(lifecycle: Lifecycle, server: ApiServer, context: ServerContext) -> None:

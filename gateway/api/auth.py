@@ -16,16 +16,22 @@ from gateway.api import browser_cookie
 from gateway.api.addresses import Network, is_in_networks, is_loopback, read_socket_address
 from gateway.api.audience import Audience
 from gateway.api.failed_attempts import FailedAttempts
+from gateway.api.user_agent import describe_client
+from gateway.domain.actor import Actor, ActorKind
 from gateway.domain.token import Scope, hash_secret
 from gateway.engine.resources.principal import Principal
 from gateway.engine.resources.sign_ins import SignedIn
 from gateway.engine.resources.tokens import Tokens
 from gateway.errors import Forbidden, InvalidRequest, Misdirected, RateLimited, Unauthorized
+from gateway.security.unsafe_text import replace_unsafe
 
 #: allowed Host headers that are remembered, and characters of one: an IPv6 address may have a zone of any length
 MAX_REMEMBERED_HOSTS, MAX_REMEMBERED_HOST_CHARACTERS = 256, 300
 #: requests with an old cookie that one address may send in a minute: a page that is signed out tries a few times
 MAX_STALE_COOKIES = 100
+
+#: characters of an address that are stored: an IPv6 address with a zone has fewer
+MAX_ADDRESS_CHARACTERS = 64
 
 #: the Set-Cookie header for a browser whose time began again; empty for others
 RENEWED_COOKIE = web.RequestKey("renewed_cookie", str)
@@ -44,14 +50,19 @@ class RequestGuard:
         allowed_hosts: Iterable[str] = (),
         cors_origins: Iterable[str] = (),
         trusted_proxies: Iterable[Network] = (),
+        count_refusal: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Args:
+        count_refusal: is told the address of each wrong token and the like, for the audit log.
+        """
         self._tokens = tokens
         self._names = {"localhost", socket.gethostname().lower(), *map(str.lower, allowed_hosts)}
         self._good_hosts: set[str] = set()
         self.cors_origins = frozenset(cors_origins)
         self._proxies = list(trusted_proxies)
         self._failures = FailedAttempts(clock)
+        self._count_refusal = count_refusal
         self._stale_cookies = FailedAttempts(clock, at_most=MAX_STALE_COOKIES, is_logged=False)
 
     def check_host(self, request: web.Request) -> None:
@@ -138,8 +149,22 @@ class RequestGuard:
     def _find_browser(self, cookies: Sequence[str]) -> SignedIn | None:
         return next(filter(None, map(self._tokens.authenticate_cookie, cookies)), None)
 
+    def name_actor(self, request: web.Request, caller: Principal | None) -> Actor:
+        """Return who sends a request, for the audit log; None as the caller is somebody without a token."""
+        address = self.client_address(request)
+        if caller is None:
+            return Actor(kind=ActorKind.STRANGER, address=address)
+        kind = ActorKind.BROWSER if isinstance(caller, SignedIn) else ActorKind.TOKEN
+        return Actor(kind=kind, name=caller.name, address=address)
+
+    def note_use(self, request: web.Request, caller: Principal) -> None:
+        """Note that a token is used, from where and by what."""
+        client = describe_client(request.headers.get("User-Agent", ""))
+        self._tokens.note_use(caller, _shorten_address(self.client_address(request)), client)
+
     async def record_use(self, request: web.Request, caller: Principal) -> None:
-        """Note that a browser is used; once a day, give it its cookie again: it has a new expiry."""
+        """Note that a token or browser is used; once a day, give a browser its cookie again: it has a new expiry."""
+        self.note_use(request, caller)
         if not isinstance(caller, SignedIn):
             return
         seconds = await self._tokens.record_use(caller)
@@ -162,7 +187,7 @@ class RequestGuard:
         if secret and self._tokens.authenticate_token(secret) is not None:
             return Audience.HOLDER
         if secret:
-            self._failures.count_attempt(self.client_address(request), request.method, request.path)
+            self._count_failure(request)
         return Audience.MACHINE if self._is_local(request) else Audience.WORLD
 
     async def redeem_ticket(self, request: web.Request, ticket: str) -> Principal:
@@ -229,10 +254,16 @@ class RequestGuard:
         return is_loopback(address) or address == read_socket_address(request, "sockname")
 
     def _refuse_attempt(self, request: web.Request, error: Unauthorized) -> NoReturn:
-        seconds = self._failures.count_attempt(self.client_address(request), request.method, request.path)
+        seconds = self._count_failure(request)
         if seconds:
             raise RateLimited(f"too many wrong tokens; try again in {seconds} s.", details={"retry_after": seconds})
         raise error
+
+    def _count_failure(self, request: web.Request) -> int:
+        """Count a wrong secret. Returns 0, or the seconds until the address may try again."""
+        address = self.client_address(request)
+        self._count_refusal(_shorten_address(address))
+        return self._failures.count_attempt(address, request.method, request.path)
 
     def _is_ours(self, host: str) -> bool:
         name = _parse_hostname(host)
@@ -243,6 +274,11 @@ class RequestGuard:
         except ValueError:
             return name in self._names
         return True
+
+
+def _shorten_address(address: str) -> str:
+    """Return an address to store: a trusted proxy may say anything."""
+    return replace_unsafe(address[:MAX_ADDRESS_CHARACTERS].encode("utf-8", "replace").decode())
 
 
 def _is_navigation(request: web.Request) -> bool:

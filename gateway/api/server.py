@@ -31,6 +31,7 @@ from gateway.api.routing import (
     discover_routes,
     limit_by_body_setting,
 )
+from gateway.domain.actor import CURRENT_ACTOR
 from gateway.domain.token import Scope
 from gateway.engine.execution import caller
 from gateway.engine.resources.principal import Principal
@@ -90,6 +91,7 @@ class ApiServer:
             allowed_hosts=gateway.allowed_hosts,
             cors_origins=gateway.cors_origins,
             trusted_proxies=context.config.trusted_networks,
+            count_refusal=context.engine.audit.count_refusal,
         )
         app = web.Application(middlewares=[self._handle_request])
         app.on_response_prepare.append(self._add_common_headers)
@@ -235,6 +237,7 @@ class ApiServer:
                 call = await read_call(request, principal, query, counted)
                 caller.CALLER_DEPTH.set(call.nesting_depth)
                 caller.CALLER_NAME.set(None if principal is _NO_PRINCIPAL else principal.name)
+                CURRENT_ACTOR.set(self._bouncer.name_actor(request, None if principal is _NO_PRINCIPAL else principal))
                 answer = await route.handler(call)
             finally:
                 counted.close()
@@ -270,7 +273,9 @@ class ApiServer:
 
     async def _identify_caller(self, request: web.Request, route: Route) -> Principal:
         if route.socket and "ticket" in request.query and "Authorization" not in request.headers:
-            return await self._bouncer.redeem_ticket(request, request.query["ticket"])
+            caller = await self._bouncer.redeem_ticket(request, request.query["ticket"])
+            self._bouncer.note_use(request, caller)
+            return caller
         caller = self._bouncer.identify_caller(request, route.dialect.bearer_header)
         await self._bouncer.record_use(request, caller)
         return caller

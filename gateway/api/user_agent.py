@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+from gateway.security.unsafe_text import replace_unsafe
+
+#: characters of the name of a program that is no browser
+MAX_CLIENT_CHARACTERS = 60
 #: characters of a header that are looked at
 MAX_USER_AGENT_CHARACTERS = 1000
 
@@ -34,3 +40,11 @@ def describe_browser(user_agent: str) -> str:
     browser = next((name for part, name in _BROWSERS if part in text), "a browser")
     system = next((name for part, name in _SYSTEMS if part in text), None)
     return browser if system is None else f"{browser} on {system}"
+
+
+@lru_cache(256)  # each request has one, and most have the same
+def describe_client(user_agent: str) -> str:
+    """Return what sends requests: a browser as above, or what a program calls itself; empty if it does not say."""
+    if user_agent.startswith("Mozilla/"):
+        return describe_browser(user_agent)
+    return replace_unsafe(user_agent[:MAX_CLIENT_CHARACTERS].encode("utf-8", "replace").decode())

@@ -19,12 +19,13 @@ from gateway.domain.page import Page
 from gateway.domain.ports.backend import Abilities, Backend
 from gateway.domain.ports.file_store import ContentStore, StagedFile
 from gateway.domain.ports.store import Store
-from gateway.domain.queue import BackgroundCounts, GatewayCounts, RunLimits
+from gateway.domain.queue import RunLimits
 from gateway.domain.retention import Retention
 from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Status
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.background.file_sweep import FileSweep
 from gateway.engine.background.housekeeping import Housekeeping, Pruner
+from gateway.engine.background.late_writes import LateWrites
 from gateway.engine.background.outbox import DeliverySetup, Outbox
 from gateway.engine.background.peer_process import PeerWatch
 from gateway.engine.background.sampler import Sampler
@@ -41,6 +42,7 @@ from gateway.engine.latch import Latch
 from gateway.engine.messaging.channels import CHAT_BODIES, Channels, OpenChannels, make_contexts
 from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.assignments import Assignments
+from gateway.engine.resources.audit import AuditLog
 from gateway.engine.resources.deliveries import Deliveries
 from gateway.engine.resources.files import Files
 from gateway.engine.resources.generations import Generations
@@ -174,6 +176,8 @@ class Engine:
         )
         self.named_sessions = NamedSessions(store, self.sessions, self.agents, clock)
         self.tokens = Tokens(store, token, clock)
+        self.audit = AuditLog(store, clock)
+        self._late_writes = LateWrites(self.tokens, self.audit)
         self.channels = self._create_channels(channels or OpenChannels())
         setup = delivery_setup or DeliverySetup()
         setup = msgspec.structs.replace(
@@ -214,14 +218,14 @@ class Engine:
         await self.tokens.load_tokens()
         await self.agents.reload_stored_agents()
         self._peers.start()
+        self._late_writes.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.step_down()
         await self.drain_runs(0)
-        await self._housekeeping.stop()
-        await self._workspace_removal.stop()
-        await self._file_sweep.stop()
+        for service in (self._housekeeping, self._workspace_removal, self._file_sweep, self._late_writes):
+            await service.stop()
         await self.files.close()
         await self._peers.stop()
 
@@ -408,16 +412,9 @@ class Engine:
         """Return a page of runs, with long texts shortened."""
         return await self._store.runs.list(which, page)
 
-    async def count_background_runs(self) -> BackgroundCounts:
-        """Return how many runs of source `background` there are."""
-        return await self._store.runs.count_backlog()
-
     async def read_events(self, run_id: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
         """Return a run's events after number `after`: at most `limit` and `size` bytes, but at least one."""
         return await self._store.events.read_after((await self._store.runs.get(run_id)).id, after, limit, size)
-
-    async def count_totals(self, since: int) -> GatewayCounts:
-        return await self._store.runs.count_totals(since)
 
     async def check_writable(self) -> None:
         """Write a little to disk. Raises what accepting a run would raise."""

@@ -67,11 +67,11 @@ def test_every_scope_is_as_documented() -> None:
     """read = GET but logs and the doctor, tickets, rendering, and signing in and out; write = the rest, but what is for
     admins.
 
-    admin = tokens, logs, the doctor, changes of agents, who is let in, unreadable rows, imports, and the gateway itself
+    admin = tokens, logs, the audit log, the doctor, changes of agents, who is let in, unreadable rows, imports, and the gateway itself
     """
     for route in GUARDED:
         admin = route.path.startswith(
-            ("/api/tokens", "/api/logs", "/api/doctor", "/api/gateway", "/api/channels/", "/api/import")
+            ("/api/tokens", "/api/logs", "/api/audit", "/api/doctor", "/api/gateway", "/api/channels/", "/api/import")
         ) or (
             (
                 route.path in ("/api/agents", "/api/agents/{id}", "/agents", "/agents/", "/agents/{id}")

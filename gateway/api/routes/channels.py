@@ -7,6 +7,7 @@ from msgspec import Struct
 from gateway.api import fields, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
+from gateway.domain.audit import AuditAction
 from gateway.domain.delivery import ChannelSends
 from gateway.domain.token import Scope
 from gateway.engine.messaging.channels import ChannelView
@@ -84,6 +85,7 @@ async def list_channels(call: Call[Nothing, Nothing]) -> ChannelList:
 async def pair(call: Call[Nothing, Nothing]) -> Code:
     """Make a code that pairs one chat within ten minutes."""
     code, expires = await call.engine.channels.create_pairing_code(call.path["channel"])
+    await call.engine.audit.add(AuditAction.CHANNEL_CODE_MADE, call.path["channel"])
     return Code(code=code, expires_at=times.format_rfc3339(expires))
 
 
@@ -91,6 +93,7 @@ async def pair(call: Call[Nothing, Nothing]) -> Code:
 async def dismiss(call: Call[Nothing, Nothing]) -> Ok:
     """Unpair a chat."""
     await call.engine.channels.unpair_chat(call.path["channel"], call.path["chat"])
+    await call.engine.audit.add(AuditAction.CHANNEL_CHAT_REMOVED, f"{call.path['channel']}:{call.path['chat']}")
     return Ok()
 
 

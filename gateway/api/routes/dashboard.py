@@ -14,6 +14,7 @@ from gateway.api.body import BodyLimit
 from gateway.api.routing import Call, Nothing, Routes, ServerContext
 from gateway.api.user_agent import describe_browser
 from gateway.domain import times
+from gateway.domain.actor import CURRENT_ACTOR, Actor, ActorKind
 from gateway.domain.token import Scope
 from gateway.engine.resources.principal import Principal
 from gateway.engine.resources.sign_ins import SignedIn
@@ -73,6 +74,8 @@ async def sign_in(call: Call[SignIn, Nothing]) -> SignInDone:
     caller = tokens.anonymous_principal
     if caller is None:
         caller = await _identify(call)
+        actor = CURRENT_ACTOR.get()
+        CURRENT_ACTOR.set(Actor(kind=ActorKind.BROWSER, name=caller.name, address=actor.address))
         browser = describe_browser(call.request.headers.get("User-Agent", ""))
         # Shielded: if the browser disconnects, this process must still learn of what is on disk.
         secret, expires = await asyncio.shield(tokens.sign_in(caller, browser, _find_present(call)))

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.audit import AuditAction
 from gateway.domain.token import Scope
 from gateway.errors import Conflict, Unavailable
 
@@ -32,6 +33,7 @@ async def restart_gateway(call: Call[Why, Nothing]) -> Begun:
     control = call.server.control
     if control.restart is None:
         raise Unavailable("this gateway runs without a supervisor.", remedy="Stop it, and start it again.")
+    await call.engine.audit.add(AuditAction.RESTART_ASKED, reason=call.body.reason)
     control.restart(call.body.reason)
     return Begun(generation=call.server.generation)
 
@@ -44,5 +46,6 @@ async def stop_gateway(call: Call[Why, Nothing]) -> Begun:
             "this comes from a task of the gateway itself, which would be interrupted and tried again.",
             remedy="A person can stop it: gateway stop",
         )
+    await call.engine.audit.add(AuditAction.STOP_ASKED, reason=call.body.reason)
     call.server.control.stop()
     return Begun(generation=call.server.generation)

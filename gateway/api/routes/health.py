@@ -177,7 +177,7 @@ async def _describe_refused_webhooks(call: Call[Nothing, Nothing]) -> dict[str, 
 async def _count_background_tasks(call: Call[Nothing, Nothing]) -> BackgroundTasks | None:
     try:
         async with asyncio.timeout(COUNTING_TIMEOUT_SECONDS):
-            found = await call.engine.count_background_runs()
+            found = await call.engine.run_lists.count_background_runs()
     except (GatewayError, TimeoutError):
         return None
     return BackgroundTasks(active=found.active, queued=found.queued, total=found.total)
@@ -206,7 +206,7 @@ async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     # Imported late: it imports an HTTP server of its own, and most gateways are never asked.
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
-    counts = await call.engine.count_totals(since=call.server.started)
+    counts = await call.engine.run_lists.count_totals(since=call.server.started)
     registry = CollectorRegistry()
     runs = Gauge("moongate_runs", "Runs that are queued or running.", ["status"], registry=registry)
     runs.labels("queued").set(counts.queued)

@@ -40,7 +40,7 @@ async def work(call: Call[Nothing, Nothing]) -> Work:
     engine = call.engine
     # Whole minutes are counted without a look at each run.
     day_ago = call.server.clock() - LAST_DAY_MILLISECONDS
-    runs = await engine.count_totals(since=day_ago // MINUTE_MILLISECONDS * MINUTE_MILLISECONDS)
+    runs = await engine.run_lists.count_totals(since=day_ago // MINUTE_MILLISECONDS * MINUTE_MILLISECONDS)
     deliveries = await engine.deliveries.count_undelivered()
     return Work(
         running=runs.running,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 
 from gateway.domain.ports.store import Store
+from gateway.domain.queue import BackgroundCounts, GatewayCounts
 from gateway.domain.run import Run, RunCounts, RunFilter
 
 #: runs, and characters of their text, that are read at once while many are listed
@@ -20,6 +21,14 @@ class RunLists:
     async def count_runs(self, which: RunFilter) -> RunCounts:
         """Count the runs that a filter matches by status; not all, if there are very many."""
         return await self._store.runs.count(which)
+
+    async def count_background_runs(self) -> BackgroundCounts:
+        """Return how many runs of source `background` there are."""
+        return await self._store.runs.count_backlog()
+
+    async def count_totals(self, since: int) -> GatewayCounts:
+        """Return how many runs there are, and how many ended since then."""
+        return await self._store.runs.count_totals(since)
 
     async def iterate_runs(self, which: RunFilter, limit: int, *, shortened: bool = False) -> AsyncGenerator[Run, None]:
         """Yield the newest runs, oldest first, with few of them in memory.

@@ -24,11 +24,9 @@ class SignedIn(Principal):
     """A caller whose browser is signed in. It has the name and the scope of the token that it signed in with."""
 
     def __init__(self, sign_in: Token, holder: Principal) -> None:
-        super().__init__(holder.name, sign_in.scope, sign_in.expires)
+        super().__init__(holder.name, sign_in.scope, sign_in.expires, holder.reach, sign_in.hash)
         #: name by which it is listed and revoked
         self.listed_name = sign_in.name
-        #: hex SHA-256 of the secret in its cookie
-        self.hash = sign_in.hash
         #: hex SHA-256 of the secret of the token
         self.parent = sign_in.parent or ""
         #: milliseconds since 1970 UTC

@@ -10,14 +10,16 @@ import msgspec
 
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ports.store import Store
+from gateway.domain.reach import Reach
 from gateway.domain.times import Clock
-from gateway.domain.token import Scope, Ticket, Token, hash_secret
+from gateway.domain.token import OWN_TOKEN, Scope, Ticket, Token, hash_secret
 from gateway.engine.resources.principal import Principal
 from gateway.engine.resources.sign_ins import SignedIn, SignIns
+from gateway.engine.resources.token_uses import TokenUses
 from gateway.errors import Conflict, NotFound, Unauthorized
 
 #: the name of a caller who has the gateway's own token
-OWNER_NAME = "owner"
+OWNER_NAME = OWN_TOKEN
 #: milliseconds for which a ticket is valid, and a code that signs a browser in
 TICKET_LIFETIME_MILLISECONDS, CODE_LIFETIME_MILLISECONDS = 30_000, 60_000
 #: beginnings of secrets: no ticket is good as a code, and no code as a ticket
@@ -34,9 +36,10 @@ class Tokens:
         self._store = store
         self._clock = clock
         self._own = None if own is None else hash_secret(own).encode()
-        self._owner = Principal(OWNER_NAME, Scope.ADMIN)
+        self._owner = Principal(OWNER_NAME, Scope.ADMIN, hash_=OWN_TOKEN)
         self._named: dict[str, Principal] = {}
         self._sign_ins = SignIns(store, clock)
+        self.uses = TokenUses(store, clock)
 
     async def load_tokens(self) -> None:
         """Read the tokens from the store; again after another process, which may have changed them, steps down."""
@@ -48,7 +51,7 @@ class Tokens:
             if revoked is not None:
                 revoked.revoked.set()
         for hashed, token in tokens.items():  # known principals stay the same objects: streams hold them
-            self._named.setdefault(hashed, Principal(token.name, token.scope, token.expires))
+            self._named.setdefault(hashed, Principal(token.name, token.scope, token.expires, token.reach, hashed))
         self._sign_ins.load((token for token in stored if token.parent is not None), self._holders)
 
     @property
@@ -110,6 +113,11 @@ class Tokens:
             raise Unauthorized("the token was revoked meanwhile.")
         return await self._sign_ins.add(parent, holder, browser, replaced)
 
+    def note_use(self, caller: Principal, address: str, client: str) -> None:
+        """Note that a token or a browser is used; it is stored later."""
+        if caller is not self.anonymous_principal:
+            self.uses.note_use(caller.hash, address, client)
+
     async def record_use(self, caller: SignedIn) -> float | None:
         """Note that a browser is used. Returns the seconds that it stays signed in if its time began again."""
         return await self._sign_ins.record_use(caller)
@@ -130,11 +138,19 @@ class Tokens:
         return None if known is None else known.name
 
     async def create_token(
-        self, name: str, scope: Scope, expires: int | None, key: IdempotencyKey | None = None
+        self,
+        name: str,
+        scope: Scope,
+        expires: int | None,
+        key: IdempotencyKey | None = None,
+        reach: Reach | None = None,
     ) -> str:
         """Create a named token and return its secret, which is never shown again.
 
         The same idempotency key creates the same token again, with a new secret: the client has lost the first one.
+
+        Args:
+            reach: the agents and sessions that it is limited to; None reaches all.
 
         Raises:
             Conflict: there is a token with that name, or the key was used for another.
@@ -142,10 +158,19 @@ class Tokens:
         if name == OWNER_NAME:
             raise Conflict(f"{name!r} is the name of the gateway's own token.", remedy="Choose another name.")
         secret = f"mg_{secrets.token_urlsafe(32)}"
-        token = Token(name=name, hash=hash_secret(secret), scope=scope, expires=expires, created=self._clock())
+        reach = reach or Reach()
+        token = Token(
+            name=name,
+            hash=hash_secret(secret),
+            scope=scope,
+            expires=expires,
+            created=self._clock(),
+            agents=reach.agents,
+            sessions=reach.sessions,
+        )
         await self._store.tokens.add(token, key)
         self._forget_token(name)
-        self._named[token.hash] = Principal(name, scope, expires)
+        self._named[token.hash] = Principal(name, scope, expires, token.reach, token.hash)
         return secret
 
     async def revoke_token(self, name: str) -> None:

@@ -28,6 +28,7 @@ def test_json_has_the_documented_shapes(shell: Shell) -> None:
     assert set(made) == {"status", "token", "name", "scope"}
     assert {frozenset(token) for token in listed["tokens"]} == {
         frozenset({"name", "scope", "created_at", "expires_at", "browser", "signed_in_with", "last_used"})
+        | {"last_address", "last_client", "agents", "sessions"}
     }
     assert gone == {"status": "ok"}
 

@@ -123,11 +123,11 @@ async def add_background_task(call: Call[BackgroundJob, Unheeded]) -> XittoAccep
         )
     run, is_new, _ = msgspec.structs.astuple(await call.engine.submit_run(spec, call.read_idempotency_key()))
     call.headers["X-Run-Id"] = run.id
-    backlog = await call.engine.count_background_runs()
+    backlog = await call.engine.run_lists.count_background_runs()
     if is_new:
         has_room = backlog.active < call.server.config.limits.background  # if not, it may have taken the last place
         run = await (_wait_for_start(call.engine, run) if has_room else call.engine.get_run(run.id))
-        backlog = await call.engine.count_background_runs()
+        backlog = await call.engine.run_lists.count_background_runs()
     return XittoAccepted(
         task_id=run.id,
         status=XITTO_STATUSES[RunStatus.RUNNING if is_new and run.status is not RunStatus.QUEUED else run.status],
@@ -150,7 +150,7 @@ async def _wait_for_start(engine: Engine, run: Run) -> Run:
 @ROUTES.add("GET", "/v1/tasks", scope=Scope.READ, query=Unheeded, answer=XittoTasks)
 async def list_background_tasks(call: Call[Any, Unheeded]) -> web.StreamResponse:
     """List background tasks, oldest first, with the numbers of running and queued ones."""
-    backlog = await call.engine.count_background_runs()
+    backlog = await call.engine.run_lists.count_background_runs()
     numbers = _encode(XittoBacklog(active=backlog.active, queued=backlog.queued, total=backlog.total))
 
     async def render_tasks() -> AsyncGenerator[XittoTask, None]:

@@ -1,0 +1,115 @@
+"""The audit log, as clients see it, and what it is told that no change of the store tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from gateway import log
+from gateway.domain.actor import Actor, ActorKind
+from gateway.domain.audit import (
+    MAX_AUDIT_DETAILS,
+    MAX_AUDIT_TEXT_CHARACTERS,
+    AuditAction,
+    AuditEntry,
+    AuditFilter,
+    AuditNote,
+    AuditOutcome,
+)
+from gateway.domain.page import Page
+from gateway.domain.ports.store import Store
+from gateway.domain.times import MINUTE_MILLISECONDS, Clock
+from gateway.errors import GatewayError
+from gateway.settings.digests import list_changes
+
+#: addresses whose refused attempts are told apart within a minute; those of others are counted together
+MAX_REFUSED_ADDRESSES = 100
+#: stands for the addresses beyond these
+OTHER_ADDRESSES = "others"
+#: scope of the notes that keep the digests of the settings of the last start
+SETTINGS_SCOPE = "audited settings"
+
+_log = log.get()
+
+
+class AuditLog:
+    """Lists the audit log and adds to it."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        #: refused attempts that are not stored yet: their number, by minute and address
+        self._refused: dict[tuple[int, str], int] = {}
+
+    async def add(self, action: AuditAction, target: str = "", **details: str) -> None:
+        """Add an entry for the caller of the current request. A disk that refuses does not undo what was done."""
+        try:
+            await self._store.audit.add([AuditNote(action=action, target=target, details=details)])
+        except GatewayError as error:
+            _log.warning("audit.unrecorded", action=action, error=str(error))
+
+    async def note_settings(self, place: str, digests: Mapping[str, str]) -> None:
+        """Add an entry if the settings of a gateway differ from those of its start before.
+
+        Args:
+            place: tells apart the gateways of a fleet.
+            digests: of each setting, by its name.
+        """
+        kept = await self._store.notes.get(SETTINGS_SCOPE, place)
+        if kept is not None and (changed := list_changes(_read_digests(kept), digests)):
+            shown = dict(enumerate(_pack_names(changed)))
+            details = {"names" if number == 0 else f"names_{number + 1}": text for number, text in shown.items()}
+            await self.add(AuditAction.SETTINGS_CHANGED, place, count=str(len(changed)), **details)
+        if kept is None or _read_digests(kept) != digests:
+            await self._store.notes.save(SETTINGS_SCOPE, {place: msgspec.json.encode(digests).decode()})
+
+    async def list_entries(self, which: AuditFilter, page: Page) -> Sequence[AuditEntry]:
+        """Return entries, newest first; with `AuditFilter.after`, those that follow it, oldest first."""
+        return await self._store.audit.list(which, page)
+
+    def count_refusal(self, address: str) -> None:
+        """Count a refused attempt: an attacker must not fill the disk, so there is one entry for many."""
+        minute = self._clock() // MINUTE_MILLISECONDS
+        known = (minute, address) in self._refused or len(self._refused) < MAX_REFUSED_ADDRESSES
+        key = (minute, address if known else OTHER_ADDRESSES)
+        self._refused[key] = self._refused.get(key, 0) + 1
+
+    async def store_refusals(self) -> None:
+        """Store the refused attempts that were counted."""
+        counted, self._refused = self._refused, {}
+        if not counted:
+            return
+        try:
+            await self._store.audit.add([_describe_refusals(*key, number) for key, number in counted.items()])
+        except BaseException:
+            for key, number in counted.items():
+                self._refused[key] = self._refused.get(key, 0) + number
+            raise
+
+
+def _read_digests(text: str) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, str])
+    except msgspec.DecodeError:
+        return {}
+
+
+def _pack_names(names: Sequence[str]) -> list[str]:
+    """Return names in as few texts as an entry may have, each as long as it may be."""
+    packed: list[str] = []
+    for name in names:
+        if packed and len(packed[-1]) + len(name) + 2 <= MAX_AUDIT_TEXT_CHARACTERS:
+            packed[-1] += f", {name}"
+        else:
+            packed.append(name)
+    return packed[: MAX_AUDIT_DETAILS - 1]
+
+
+def _describe_refusals(minute: int, address: str, attempts: int) -> AuditNote:
+    return AuditNote(
+        action=AuditAction.ACCESS_REFUSED,
+        outcome=AuditOutcome.REFUSED,
+        details={"attempts": str(attempts)},
+        actor=Actor(kind=ActorKind.STRANGER, address=address),
+    )
