@@ -175,18 +175,20 @@ class RequestGuard:
     def classify_caller(self, request: web.Request) -> Audience:
         """Return who asks on a route that needs no token.
 
-        A wrong token counts as none, and as a failed attempt; so does an old cookie.
+        A wrong token counts as none, and as a failed attempt; so does an old cookie. A limited token counts as none.
         """
         if self._tokens.anonymous_principal is not None:
             return Audience.HOLDER
         secret = _read_bearer_token(request, None)
-        if secret is None:
-            with suppress(Unauthorized, Forbidden, RateLimited):
-                self._identify_browser(request)
-                return Audience.HOLDER
-        if secret and self._tokens.authenticate_token(secret) is not None:
-            return Audience.HOLDER
+        found: Principal | None = None
         if secret:
+            found = self._tokens.authenticate_token(secret)
+        elif secret is None:
+            with suppress(Unauthorized, Forbidden, RateLimited):
+                found = self._identify_browser(request)
+        if found is not None and found.reach is None:
+            return Audience.HOLDER
+        if secret and found is None:
             self._count_failure(request)
         return Audience.MACHINE if self._is_local(request) else Audience.WORLD
 

@@ -90,6 +90,7 @@ class Call(Generic[B, Q]):
     __slots__ = (
         "_classify_caller",
         "_counted",
+        "_limited",
         "body",
         "body_size",
         "headers",
@@ -126,6 +127,7 @@ class Call(Generic[B, Q]):
         #: bytes of the body
         self.body_size = body_size
         self._counted = counted
+        self._limited: Engine | None = None
         #: headers that are sent with the answer
         self.headers: dict[str, str] = {}
 
@@ -155,7 +157,14 @@ class Call(Generic[B, Q]):
 
     @property
     def engine(self) -> Engine:
-        return self.server.engine
+        """The engine; for a caller with a limited token, as far as the token reaches."""
+        if self.principal.reach is None:
+            return self.server.engine
+        if self._limited is None:
+            from gateway.engine.limited.engine import limit_engine  # late: few gateways have limited tokens
+
+            self._limited = limit_engine(self.server.engine, self.principal.reach)
+        return self._limited
 
     @property
     def path(self) -> Any:

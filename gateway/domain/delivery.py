@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
+from gateway.domain.reach import Reach
+
 #: kind of a target that is a URL; every other kind is the name of a channel
 WEBHOOK_KIND = "webhook"
 #: format of a reply that people read in a chat
@@ -172,6 +174,8 @@ class DeliveryFilter(Struct, frozen=True, kw_only=True):
     kind: str | None = None
     #: a part of the address, in lower or upper case
     text: str | None = None
+    #: deliveries of runs that a limited caller reaches
+    reach: Reach | None = None
 
 
 class StatusCounts(Struct, frozen=True, kw_only=True):

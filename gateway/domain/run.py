@@ -17,6 +17,7 @@ from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
 from gateway.domain.event import Notice, Usage
 from gateway.domain.file import File
+from gateway.domain.reach import Reach
 from gateway.domain.search import SearchTerm
 from gateway.errors import Conflict
 
@@ -426,6 +427,8 @@ class RunFilter(Struct, frozen=True, kw_only=True):
     until: int | None = None
     #: runs to which this can be done, and was not: those that were told to stop, or are retried already, are left out
     open_to: BatchAction | None = None
+    #: runs that a limited caller reaches
+    reach: Reach | None = None
 
 
 class RunCounts(Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from gateway.domain.reach import Reach
 from gateway.domain.session import Role
 from gateway.errors import InvalidRequest
 
@@ -56,6 +57,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True):
     terms: Annotated[tuple[SearchTerm, ...], Meta(min_length=1)]
     session: str | None = None
     agent: str | None = None
+    #: messages of sessions that a limited caller reaches
+    reach: Reach | None = None
 
 
 class SearchHit(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from gateway.domain.file import File
 from gateway.domain.ids import is_slug
+from gateway.domain.reach import Reach
 from gateway.errors import InvalidRequest
 
 #: longest name of a chat
@@ -78,6 +79,8 @@ class SessionFilter(Struct, frozen=True, kw_only=True):
     channel: str | None = None
     #: what the title or the key contains, in capital or small letters
     words: str | None = None
+    #: sessions that a limited caller reaches
+    reach: Reach | None = None
 
 
 ALL_SESSIONS = SessionFilter()

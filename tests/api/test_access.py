@@ -67,7 +67,8 @@ def test_every_scope_is_as_documented() -> None:
     """read = GET but logs and the doctor, tickets, rendering, and signing in and out; write = the rest, but what is for
     admins.
 
-    admin = tokens, logs, the audit log, the doctor, changes of agents, who is let in, unreadable rows, imports, and the gateway itself
+    admin = tokens, logs, the audit log, the doctor, changes of agents, who is let in, unreadable rows, imports, and the
+    gateway itself
     """
     for route in GUARDED:
         admin = route.path.startswith(

@@ -11,6 +11,7 @@ from msgspec import Struct
 from gateway.domain.file import File, StoredFile
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
+from gateway.domain.reach import Reach
 
 
 class StagedFile(Struct, frozen=True):
@@ -42,8 +43,12 @@ class FileStore(Protocol):
         """
         ...
 
-    async def list(self, page: Page) -> Sequence[StoredFile]:
-        """Return a page of files, newest first."""
+    async def list(self, page: Page, reach: Reach | None = None) -> Sequence[StoredFile]:
+        """Return a page of files, newest first; of those that a limited caller reaches."""
+        ...
+
+    async def is_reached(self, seq: int, reach: Reach) -> bool:
+        """Return whether a run or a message refers to a file that a limited caller reaches."""
         ...
 
     async def delete(self, file_id: str) -> str:

@@ -13,6 +13,7 @@ from gateway.domain.permission import Answer, AskedPermission, DenialReason, Per
 from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.question import AnswerContent
 from gateway.domain.queue import AdmissionRules, BackgroundCounts, GatewayCounts, RunBlockers, RunLimits
+from gateway.domain.reach import Reach
 from gateway.domain.run import (
     AcceptedRun,
     AttemptResult,
@@ -283,11 +284,12 @@ class PermissionStore(Protocol):
         """Return a run's requests, newest first. The page counts by request number."""
         ...
 
-    async def list_all(self, waiting: bool | None, page: Page) -> Sequence[AskedPermission]:
+    async def list_all(self, waiting: bool | None, page: Page, reach: Reach | None = None) -> Sequence[AskedPermission]:
         """Return the requests of all runs, newest first. The page counts by the order of asking.
 
         Args:
             waiting: only those that wait for an answer, or only the others; None means all. Only a run that is
                 running can wait.
+            reach: only those of runs that a limited caller reaches.
         """
         ...

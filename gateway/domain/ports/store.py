@@ -22,6 +22,7 @@ from gateway.domain.ports.run_store import EventStore, PermissionStore, RunStore
 from gateway.domain.ports.token_store import TokenStore
 from gateway.domain.ports.upkeep_store import RetentionStore, UnreadableStore, WorkspaceStore
 from gateway.domain.queue import AdmissionRules, AgentLoad, RunLimits
+from gateway.domain.reach import Reach
 from gateway.domain.run import AcceptedRun, ClaimedRun, Run, RunSpec
 from gateway.domain.schedule import FirePlan, FireRecord, Schedule, ScheduleFires
 from gateway.domain.search import SearchHit, SearchQuery
@@ -215,8 +216,8 @@ class SessionStore(Protocol):
 
     async def find(self, key: str) -> Session | None: ...
 
-    async def find_newest(self, chat: str) -> Session | None:
-        """Return the session of that chat name that was used last."""
+    async def find_newest(self, chat: str, reach: Reach | None = None) -> Session | None:
+        """Return the session of that chat name that was used last, of those that a limited caller reaches."""
         ...
 
     async def list(self, page: Page, which: SessionFilter = ALL_SESSIONS) -> Sequence[Session]:

@@ -6,6 +6,7 @@ their base. They are in the store, so that each process sees the changes of the 
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -20,6 +21,7 @@ from gateway.domain.offer import Offer
 from gateway.domain.ports.backend import Abilities, AgentHealth, Backend, FileKind, Offering, TakesFiles
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import AgentLoad
+from gateway.domain.reach import Reach
 from gateway.domain.run import EndedRun
 from gateway.errors import AgentNotFound, AgentUnusable, Conflict, InvalidRequest
 from gateway.validation import suggest_name
@@ -167,6 +169,24 @@ class Agents:
             reason = self._explain_disabled(agent)
             raise AgentUnusable(f"the agent {name or agent.id!r} is disabled{reason}.")
         return agent
+
+    def limit_to(self, reach: Reach, store: Store) -> Agents:
+        """Return the agents as a limited caller sees them: others do not exist for it.
+
+        If it does not reach the default agent, the first enabled one that it reaches takes its place.
+
+        Args:
+            store: as the caller reaches it.
+        """
+        limited = copy.copy(self)
+        limited._store = store
+        limited._configured = {id_: one for id_, one in self._configured.items() if reach.covers_agent(id_)}
+        limited._stored = {id_: one for id_, one in self._stored.items() if reach.covers_agent(id_)}
+        limited._agents = {id_: one for id_, one in self._agents.items() if reach.covers_agent(id_)}
+        limited._deleted_slugs = {id_: one for id_, one in self._deleted_slugs.items() if reach.covers_agent(id_)}
+        enabled = [agent.id for agent in limited._agents.values() if agent.enabled]
+        limited._default = self._default if self._default in limited._agents else next(iter(enabled), None)
+        return limited
 
     def is_stored(self, agent_id: str) -> bool:
         """Return whether an agent was created through the API, so that another process may change it."""

@@ -21,7 +21,7 @@ from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.sessions import Sessions
 from gateway.engine.submission import Submitter
-from gateway.errors import Conflict, InvalidRequest, ScheduleNotFound, Unreadable
+from gateway.errors import Conflict, GatewayError, InvalidRequest, ScheduleNotFound, Unreadable
 
 #: the channel of the sessions that belong to a schedule
 SCHEDULE_CHANNEL = "cron"
@@ -180,6 +180,13 @@ class Schedules:
     async def next_fire_at(self) -> int | None:
         """Return when the next schedule is due, in milliseconds since 1970 UTC; None if there is none."""
         return await self._store.schedules.next_fire_at()
+
+    def find_session(self, found: Schedule) -> str | None:
+        """Return the key of the session into which a schedule's runs go; None if they would be refused."""
+        try:
+            return self._build_spec(found, found.anchor, None).session
+        except GatewayError:
+            return None
 
     async def list_schedules(self, page: Page) -> Sequence[Schedule]:
         return await self._store.schedules.list(page)

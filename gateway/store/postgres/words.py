@@ -21,6 +21,7 @@ from gateway.domain.search import (
 from gateway.domain.session import Message, Role
 from gateway.domain.unreadable import RowKind
 from gateway.store.sql.excerpts import MATCH_BEGIN, MATCH_END, MAX_INDEXED_CHARACTERS, cut_excerpt
+from gateway.store.sql.reach import make_condition
 from gateway.store.sql.transaction import Reader, Transaction
 from gateway.store.sql.unreadable import decode_rows
 
@@ -68,6 +69,9 @@ def search_messages(reader: Reader, query: SearchQuery, page: Page) -> list[Sear
         if value is not None:
             conditions.append(f"{column} = ?")
             values.append(value)
+    reached = make_condition(query.reach, "sessions.agent", "transcript.session")
+    conditions.append(reached.text)
+    values += reached.values
     rows = reader.execute(
         "SELECT transcript.id, transcript.session, sessions.agent, role, run, at,"
         f" substr(content, 1, {MAX_INDEXED_CHARACTERS})"

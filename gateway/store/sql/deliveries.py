@@ -31,6 +31,7 @@ from gateway.domain.run import Run
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, DeliveryNotFound
 from gateway.store.sql import event_log, id_lookup, idempotency
+from gateway.store.sql.reach import ReachCondition, make_condition
 from gateway.store.sql.transaction import Reader, Rows, Transaction
 from gateway.store.sql.unreadable import decode_rows, fetch_row
 
@@ -291,11 +292,11 @@ def get_delivery(reader: Reader, delivery_id: str) -> Delivery:
 def list_deliveries(reader: Reader, which: DeliveryFilter, page: Page) -> list[Delivery]:
     conditions = _list_conditions(which)
     if page.before is not None:
-        conditions.append(("deliveries.seq < ?", page.before))
-    where = " AND ".join(text for text, _ in conditions) or "TRUE"
+        conditions.append(ReachCondition("deliveries.seq < ?", (page.before,)))
+    where = " AND ".join(one.text for one in conditions) or "TRUE"
     rows = reader.execute(
         f"{_SELECT_DELIVERY} WHERE {where} ORDER BY deliveries.seq DESC LIMIT ?",
-        (*(value for _, value in conditions), page.limit),
+        (*(value for one in conditions for value in one.values), page.limit),
     )
     return _decode_deliveries(reader, rows)
 
@@ -304,27 +305,31 @@ def count_deliveries(reader: Reader, which: DeliveryFilter) -> StatusCounts:
     """Return how many deliveries match, by their status; of each status, no more are counted than the limit."""
     numbers: dict[DeliveryStatus, int] = {}
     for status in DeliveryStatus:
-        conditions = [("deliveries.status = ?", status), *_list_conditions(which)]
+        conditions = [ReachCondition("deliveries.status = ?", (status,)), *_list_conditions(which)]
         found: Any = reader.execute(
             "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_status WHERE"
-            f" {' AND '.join(text for text, _ in conditions)} LIMIT {MAX_COUNTED_DELIVERIES + 1}) AS counted",
-            tuple(value for _, value in conditions),
+            f" {' AND '.join(one.text for one in conditions)} LIMIT {MAX_COUNTED_DELIVERIES + 1}) AS counted",
+            tuple(value for one in conditions for value in one.values),
         ).get
         numbers[status] = min(found, MAX_COUNTED_DELIVERIES)
     return StatusCounts(numbers=numbers, exact=max(numbers.values()) < MAX_COUNTED_DELIVERIES)
 
 
-def _list_conditions(which: DeliveryFilter) -> list[tuple[str, Any]]:
-    """Return the conditions of a filter, each with its value."""
-    conditions: list[tuple[str, Any]] = []
+def _list_conditions(which: DeliveryFilter) -> list[ReachCondition]:
+    """Return the conditions of a filter, each with its values."""
+    conditions: list[ReachCondition] = []
     if which.status is not None:
-        conditions.append(("deliveries.status = ?", which.status))
+        conditions.append(ReachCondition("deliveries.status = ?", (which.status,)))
     if which.run is not None:
-        conditions.append(("deliveries.run = (SELECT seq FROM runs WHERE id = ?)", which.run))
+        conditions.append(ReachCondition("deliveries.run = (SELECT seq FROM runs WHERE id = ?)", (which.run,)))
     if which.kind is not None:
-        conditions.append(("deliveries.kind = ?", which.kind))
+        conditions.append(ReachCondition("deliveries.kind = ?", (which.kind,)))
     if which.text is not None:
-        conditions.append(("instr(lower(deliveries.address), lower(?)) > 0", which.text))
+        conditions.append(ReachCondition("instr(lower(deliveries.address), lower(?)) > 0", (which.text,)))
+    if which.reach is not None:
+        reached = make_condition(which.reach, "runs.agent", "runs.session")
+        text = f"EXISTS (SELECT 1 FROM runs WHERE runs.seq = deliveries.run AND {reached.text})"
+        conditions.append(ReachCondition(text, reached.values))
     return conditions
 
 

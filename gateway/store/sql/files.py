@@ -13,9 +13,11 @@ from gateway.domain.file import File, StoredFile, make_quota_error
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.file_store import StagedFile
+from gateway.domain.reach import Reach
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, FileUnknown, explain_disk_error
 from gateway.store.sql import id_lookup, idempotency
+from gateway.store.sql.reach import ReachCondition, make_condition
 from gateway.store.sql.transaction import Reader, Transaction
 from gateway.store.sql.unreadable import decode_rows, fetch_row
 
@@ -188,12 +190,36 @@ def _find_file(reader: Reader, file_id: str) -> StoredFile | None:
     return fetch_row(reader, RowKind.FILE, rows, _decode_file, lambda: (file_id,))
 
 
-def list_files(reader: Reader, page: Page) -> list[StoredFile]:
+def list_files(reader: Reader, page: Page, reach: Reach | None = None) -> list[StoredFile]:
     before = page.before if page.before is not None else 1 << 62
+    reached = _make_condition(reach)
     rows = reader.execute(
-        f"SELECT {_FILE_COLUMNS} FROM files WHERE seq < ? ORDER BY seq DESC LIMIT ?", (before, page.limit)
+        f"SELECT {_FILE_COLUMNS} FROM files WHERE seq < ? AND {reached.text} ORDER BY seq DESC LIMIT ?",
+        (before, *reached.values, page.limit),
     )
     return decode_rows(reader, RowKind.FILE, rows, _decode_file, lambda row: (row[1],))
+
+
+def is_reached(reader: Reader, seq: int, reach: Reach) -> bool:
+    reached = _make_condition(reach)
+    found = reader.execute(f"SELECT 1 FROM files WHERE seq = ? AND {reached.text}", (seq, *reached.values)).get
+    return bool(found)
+
+
+def _make_condition(reach: Reach | None) -> ReachCondition:
+    """Return the condition of the files to which a run or a message refers that a limited caller reaches."""
+    if reach is None:
+        return make_condition(None)
+    runs = make_condition(reach, "runs.agent", "runs.session")
+    messages = make_condition(reach, "sessions.agent", "transcript.session")
+    return ReachCondition(
+        "(EXISTS (SELECT 1 FROM file_uses CROSS JOIN runs ON runs.seq = file_uses.run"
+        f" WHERE file_uses.file = files.seq AND {runs.text})"
+        " OR EXISTS (SELECT 1 FROM file_uses CROSS JOIN transcript ON transcript.id = file_uses.message"
+        " CROSS JOIN sessions ON sessions.key = transcript.session"
+        f" WHERE file_uses.file = files.seq AND {messages.text}))",
+        (*runs.values, *messages.values),
+    )
 
 
 def count_bytes(reader: Reader) -> int:

@@ -16,10 +16,12 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.permission import Answer, AskedPermission, DenialReason, PermissionQuestion, PermissionRequest
 from gateway.domain.question import AnswerContent, Question
+from gateway.domain.reach import Reach
 from gateway.domain.run import Run
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, PermissionNotFound
 from gateway.store.sql import event_log, idempotency, run_queries
+from gateway.store.sql.reach import make_condition
 from gateway.store.sql.transaction import Reader, Transaction
 from gateway.store.sql.unreadable import decode_rows, fetch_row
 
@@ -177,16 +179,19 @@ def list_requests(reader: Reader, run_id: str, page: Page) -> list[PermissionReq
     return _decode_requests(reader, run, rows)
 
 
-def list_all_requests(reader: Reader, waiting: bool | None, page: Page) -> list[AskedPermission]:
+def list_all_requests(
+    reader: Reader, waiting: bool | None, page: Page, reach: Reach | None = None
+) -> list[AskedPermission]:
     """Return the requests of all runs, newest first."""
+    reached = make_condition(reach)
     before = page.before if page.before is not None else 1 << 62
     index = "permissions_open" if waiting else "permissions_seq"
     condition = "TRUE" if waiting is None else _WAITS[waiting]
     rows = reader.execute(
         f"SELECT permissions.seq, run, agent, session, id, {_PERMISSION_COLUMNS} FROM permissions INDEXED BY {index}"
         " CROSS JOIN runs ON runs.seq = permissions.run"
-        f" WHERE permissions.seq < ? AND {condition} ORDER BY permissions.seq DESC LIMIT ?",
-        (before, page.limit),
+        f" WHERE permissions.seq < ? AND {condition} AND {reached.text} ORDER BY permissions.seq DESC LIMIT ?",
+        (before, *reached.values, page.limit),
     )
     return decode_rows(reader, RowKind.PERMISSION, rows, _decode_asked, lambda row: (row[1], row[5]))
 

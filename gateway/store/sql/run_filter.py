@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gateway.domain.ids import make_first_ulid
 from gateway.domain.run import BatchAction, RunCounts, RunFilter, Status
 from gateway.store.sql import run_text
+from gateway.store.sql.reach import make_condition
 from gateway.store.sql.transaction import Reader
 
 #: runs of one index that are looked at to count; what lies beyond them is not counted
@@ -161,6 +162,9 @@ def _list_clauses(reader: Reader, which: RunFilter, found: run_text.FoundText | 
         found: the runs that have the words of the filter, if it has any.
     """
     clauses = []
+    if which.reach is not None:
+        reached = make_condition(which.reach)
+        clauses.append(_Clause(reached.text, reached.values, "", _BEYOND + 1))
     if which.session is not None:
         clauses.append(_Clause("session = ?", (which.session,), "INDEXED BY runs_session"))
     if which.parent is not None:

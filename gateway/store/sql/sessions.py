@@ -12,11 +12,13 @@ import msgspec
 from gateway.domain.file import File
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
+from gateway.domain.reach import Reach
 from gateway.domain.run import Run, SessionStart, Status
 from gateway.domain.session import ALL_SESSIONS, Message, Role, Session, SessionFilter, SessionKey
 from gateway.domain.unreadable import RowKind
 from gateway.store.sql import event_log, files, idempotency, workspaces
 from gateway.store.sql.bounded import LimitedRows
+from gateway.store.sql.reach import make_condition
 from gateway.store.sql.transaction import Reader, Rows, Transaction
 from gateway.store.sql.unreadable import decode_rows, fetch_row
 
@@ -279,14 +281,15 @@ def decode_start(rows: Rows) -> SessionStart | None:
     return SessionStart(backend_ref=ref, workspace=workspace)
 
 
-def find_newest(reader: Reader, chat: str) -> Session | None:
-    newest = "WHERE chat = ? ORDER BY touched DESC LIMIT 1"
+def find_newest(reader: Reader, chat: str, reach: Reach | None = None) -> Session | None:
+    reached = make_condition(reach, session="key")
+    newest, values = f"WHERE chat = ? AND {reached.text} ORDER BY touched DESC LIMIT 1", (chat, *reached.values)
     return fetch_row(
         reader,
         RowKind.SESSION,
-        reader.execute(f"{_SELECT_SESSION} {newest}", (chat,)),
+        reader.execute(f"{_SELECT_SESSION} {newest}", values),
         _decode_session,
-        lambda: (reader.execute(f"SELECT key FROM sessions {newest}", (chat,)).get,),
+        lambda: (reader.execute(f"SELECT key FROM sessions {newest}", values).get,),
     )
 
 
@@ -344,6 +347,9 @@ def _list_conditions(which: SessionFilter) -> tuple[str, list[str]]:
     if which.words is not None:
         conditions.append("(title LIKE ? ESCAPE '\\' OR key LIKE ? ESCAPE '\\')")
         values += [f"%{_LIKE_MARKS.sub(_ESCAPED, which.words)}%"] * 2
+    reached = make_condition(which.reach, session="key")
+    conditions.append(reached.text)
+    values += reached.values
     return " AND ".join(conditions), values
 
 

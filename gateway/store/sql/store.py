@@ -231,6 +231,7 @@ class SqlFileStore(NounStore):
     remove_unowned = in_write(files.remove_unowned, alone=True)
     get = in_read(files.get_file)
     list = in_read(files.list_files)
+    is_reached = in_read(files.is_reached)
     find_unowned = in_read(files.find_unowned)
     count_bytes = in_read(files.count_bytes)
 

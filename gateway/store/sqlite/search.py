@@ -15,6 +15,7 @@ from gateway.domain.session import Role
 from gateway.domain.unreadable import RowKind
 from gateway.store.sql.excerpts import MATCH_BEGIN, MATCH_END, MAX_INDEXED_CHARACTERS, cut_excerpt
 from gateway.store.sql.pieces import Piece
+from gateway.store.sql.reach import make_condition
 from gateway.store.sql.transaction import Reader, Transaction
 from gateway.store.sql.unreadable import decode_rows
 
@@ -26,6 +27,9 @@ def search_messages(reader: Reader, query: SearchQuery, page: Page) -> list[Sear
         if value is not None:
             conditions.append(f"{column} = ?")
             values.append(value)
+    reached = make_condition(query.reach, "sessions.agent", "transcript.session")
+    conditions.append(reached.text)
+    values += reached.values
     rows = reader.execute(
         "SELECT words.rowid, transcript.session, sessions.agent, role, run, at,"
         f" highlight(words, 0, '{MATCH_BEGIN}', '{MATCH_END}')"
