@@ -4,6 +4,7 @@
 export type Answer<P extends string> =
   P extends '/api/agents' ? AgentList :
   P extends '/api/agents/outcomes' ? Outcomes :
+  P extends '/api/audit' ? AuditList :
   P extends '/api/channels' ? ChannelList :
   P extends '/api/cron' ? JobList :
   P extends '/api/cron/fires' ? LastFires :
@@ -181,6 +182,23 @@ export type AttemptShown = {
   "seconds": number | null;
   "error": string | null;
   "http_status": number | null;
+};
+
+export type AuditEntryShown = {
+  "id": number;
+  "at": string;
+  "who_kind": string;
+  "who": string;
+  "address": string;
+  "action": string;
+  "target": string;
+  "outcome": string;
+  "details": { [name: string]: string };
+};
+
+export type AuditList = {
+  "entries": Array<AuditEntryShown>;
+  "next_cursor": string | null;
 };
 
 export type BackgroundTasks = {
@@ -705,6 +723,8 @@ export type Me = {
   "expires_at": string | null;
   "signed_in": "cookie" | "none" | "token";
   "in_fleet": boolean;
+  "agents": Array<string> | null;
+  "sessions": Array<string> | null;
 };
 
 export type MessageShown = {
@@ -760,6 +780,8 @@ export type NewToken = {
   "name": string;
   "scope"?: Scope;
   "days"?: number | null;
+  "agents"?: Array<string> | null;
+  "sessions"?: Array<string> | null;
 };
 
 export type NodeShown = {
@@ -808,6 +830,12 @@ export type Outcomes = {
 };
 
 export type Overlap = "queue" | "queue_one" | "replace" | "skip";
+
+export type OwnTokenUse = {
+  "last_used": string | null;
+  "last_address": string | null;
+  "last_client": string | null;
+};
 
 export type Paging = {
   "limit"?: number;
@@ -1210,6 +1238,7 @@ export type Toggled = {
 
 export type TokenList = {
   "tokens": Array<TokenShown>;
+  "own": OwnTokenUse;
 };
 
 export type TokenMade = {
@@ -1227,6 +1256,10 @@ export type TokenShown = {
   "browser": string | null;
   "signed_in_with": string | null;
   "last_used": string | null;
+  "last_address": string | null;
+  "last_client": string | null;
+  "agents": Array<string> | null;
+  "sessions": Array<string> | null;
 };
 
 export type Tool = {
@@ -1338,6 +1371,15 @@ export type WhichDeliveries = {
   "task"?: string | null;
   "kind"?: string | null;
   "text"?: string | null;
+};
+
+export type WhichEntries = {
+  "limit"?: number;
+  "cursor"?: string | null;
+  "who"?: string | null;
+  "action"?: string | null;
+  "since"?: string | null;
+  "after"?: number | null;
 };
 
 export type WhichFires = {

@@ -11,7 +11,7 @@ from gateway.domain.agent import AgentDraft
 from gateway.domain.event import Text, Usage
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.ports.store import AgentProcess, Store
-from gateway.domain.token import Scope, Ticket, Token
+from gateway.domain.token import OWN_TOKEN, Scope, Ticket, Token, TokenUse
 from gateway.process.identity import Identity
 from gateway.store.moving.postgres_side import PostgresSide
 from gateway.store.moving.side import Row, Side
@@ -84,6 +84,7 @@ async def _write_small_tables(store: Store) -> None:
     await store.agents.create(AgentDraft(slug="reviewer", name="The reviewer"), "main")
     await store.notes.save("channel", {"chat:1": "a", "bin\0ary": "\0"})
     await store.tokens.add(Token(name="z", hash="t", scope=Scope.READ, created=START))
+    await store.tokens.save_uses([TokenUse(token=OWN_TOKEN, at=START, address="::1", client="é")])
     await store.tokens.add_ticket(Ticket(hash="a", token="t", expires=START + MINUTE))
     await store.owners.record_process(AgentProcess(who=Identity(1, "2", "3"), owner="me", run=None))
     for number in (1, 2):

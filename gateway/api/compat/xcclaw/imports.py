@@ -27,6 +27,7 @@ from gateway.api.compat.xcclaw.wire import (
 )
 from gateway.api.routing import Call, Routes, ServerContext
 from gateway.domain import ids, times
+from gateway.domain.audit import AuditAction
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.run import Outcome, Run, Status
 from gateway.domain.session import Message, Role, SessionKey
@@ -183,11 +184,16 @@ def limit_import_body(request: web.Request, server: ServerContext) -> BodyLimit:
 async def import_xcclaw_entries(call: Call[ImportRequest, DryRun]) -> ImportAnswer:
     """Import schedules, sessions and tasks of XCClaw; entries that were imported earlier stay as they are."""
     call.read_idempotency_key()  # only checked: the ids of the entries already make a repetition harmless
-    return ImportAnswer(
+    answer = ImportAnswer(
         schedules=await _import_each(call, call.body.schedules, _import_schedule),
         sessions=await _import_each(call, call.body.sessions, _import_session),
         tasks=await _import_each(call, call.body.tasks, _import_task),
     )
+    outcomes = [*answer.schedules, *answer.sessions, *answer.tasks]
+    imported = sum(one.state is ImportState.IMPORTED for one in outcomes)
+    if imported and not call.query.dry_run:
+        await call.engine.audit.add(AuditAction.DATA_IMPORTED, "xcclaw", imported=str(imported))
+    return answer
 
 
 async def _import_each(
