@@ -13,6 +13,7 @@ from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlencode
 
+import gateway
 from cli import output
 from cli.command import complete_commands, current_invocation
 from cli.instance import Instance
@@ -352,6 +353,7 @@ class GatewayClient:
             "Content-Type": None if data is None else "application/json",
             "Idempotency-Key": key,
             "Last-Event-ID": None if last is None else str(last),
+            "User-Agent": f"gateway/{gateway.__version__}",
             # Set if an agent runs this command: how deep its run is in a chain of calls.
             "X-Moongate-Depth": self._instance.env.get("MOONGATE_DEPTH"),
         }

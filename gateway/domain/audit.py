@@ -55,7 +55,7 @@ class AuditNote(Struct, frozen=True, kw_only=True):
     target: str = ""
     outcome: AuditOutcome = AuditOutcome.DONE
     details: Mapping[str, str] = {}
-    #: who did it, where there is no current request
+    #: who did it, where no token says that
     actor: Actor | None = None
 
 

@@ -349,6 +349,42 @@ async def test_what_is_inside_is_seen_and_used(scene: Scene) -> None:
     assert (shown.status, read.status, again.status) == (200, 200, 202)
 
 
+async def test_each_thing_that_is_inside_is_open(scene: Scene) -> None:
+    inside = scene.limit.inside
+    files = {"attachments": [{"name": "a.txt", "data": "aHVzaA=="}]}
+    hook = {"webhook": f"http://127.0.0.1:{scene.served.port}/x"}
+    made = await scene.ask("POST", "/api/tasks", {"input": "@@ fail now", "session": inside, **files, **hook})
+    assert made.status == 202, made
+    task = made.body["task"]["id"]
+    await done(scene.served, task)
+    job = {"schedule": "0 0 1 1 *", "prompt": "x", "session": inside}
+    cron = (await scene.ask("POST", "/api/cron/create", job)).body["job"]["id"]
+    (file,) = (await scene.ask("GET", "/api/files")).body["files"]
+    (delivery,) = (await scene.ask("GET", "/api/deliveries")).body["deliveries"]
+    reading = [
+        *(f"/api/tasks/{task}{part}" for part in ("", "/permissions", "/timeline", "?render=html")),
+        *(f"/api/sessions/{inside}{part}" for part in ("", "/history")),
+        *(f"/api/files/{file['id']}{part}" for part in ("", "/info")),
+        *(f"/api/cron/{cron}{part}" for part in ("", "/runs")),
+        *("/api/agents/main", "/agents/main", "/v1/models/main", f"/api/deliveries/{delivery['id']}"),
+        *(f"/api/tasks?session={inside}", f"/api/search?q=alice&session={inside}", "/api/tasks?agent=main&text=alice"),
+    ]
+    writing: list[tuple[str, str, Any]] = [
+        ("POST", f"/api/tasks/{task}/retry", None),
+        ("POST", f"/api/deliveries/{delivery['id']}/retry", None),
+        ("PATCH", f"/api/cron/{cron}", {"prompt": "y"}),
+        ("POST", "/api/cron/trigger", {"job_id": cron}),
+        ("DELETE", f"/api/cron/{cron}", None),
+        ("POST", "/api/tasks/batch", {"action": "retry", "ids": [task]}),
+        ("PATCH", f"/api/sessions/{inside}", {"title": "mine"}),
+        ("DELETE", f"/api/sessions/{inside}?force=true", None),
+    ]
+
+    for method, path, body in [("GET", path, None) for path in reading] + writing:
+        answer = await scene.ask(method, path, body)
+        assert answer.status in (200, 202), (method, path, answer)
+
+
 async def test_a_task_that_is_outside_looks_as_one_that_does_not_exist(scene: Scene) -> None:
     hidden = await scene.ask("GET", f"/api/tasks/{scene.run}")
     missing = await scene.ask("GET", f"/api/tasks/{'0' * 26}")

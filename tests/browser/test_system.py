@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Route, expect
 
 from harness.live_gateway import Live
-from tests.api.client import ask
+from tests.api.client import ask, token
 from tests.browser.elsewhere import section
 from tests.support.browser import Dashboard
 from tests.support.inprocess import Serving
@@ -100,3 +100,14 @@ async def test_the_log_grows_and_is_filtered(live: Live, dashboard: Dashboard) -
 
     await expect(lines.filter(has_text="the disk is full").first).to_be_visible()
     await expect(page.locator(".log p[data-level=info]")).to_have_count(0)
+
+
+async def test_who_did_what_is_listed_with_the_last_use_of_tokens(moongate: Serving, dashboard: Dashboard) -> None:
+    secret = await token(moongate, "curious", "read")
+    await ask(moongate, "GET", "/api/tasks", token=secret)
+    page = await dashboard(moongate, "/system")
+    await page.get_by_text("Who did what").click()
+    entry = page.locator("details li").filter(has_text="token.created")
+
+    await expect(entry).to_contain_text("curious")
+    await expect(section(page, "Who may come in").locator("li").filter(has_text="curious")).to_contain_text("used ")

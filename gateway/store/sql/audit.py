@@ -26,7 +26,8 @@ _details = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def add_entry(tx: Transaction, actor: Actor, note: AuditNote) -> None:
-    who = note.actor if note.actor is not None and actor.kind is ActorKind.SYSTEM else actor
+    is_known = actor.kind not in (ActorKind.SYSTEM, ActorKind.STRANGER)
+    who = actor if is_known or note.actor is None else note.actor
     details = {key: clean_text(value) for key, value in list(note.details.items())[:MAX_AUDIT_DETAILS]}
     tx.insert(
         "INSERT INTO audit (at, who_kind, who, address, action, target, outcome, details)"

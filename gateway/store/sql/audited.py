@@ -76,14 +76,22 @@ def describe_deleted_session(_: Any, key: str, **how: Any) -> AuditNote:
 
 
 def describe_start(_: None, record: GenerationRecord) -> AuditNote:
-    details = {"generation": str(record.generation), "version": record.version}
-    return AuditNote(action=AuditAction.GATEWAY_STARTED, target=record.owner, details=details)
+    details = {"version": record.version, "instance": _name_instance(record.owner)}
+    return AuditNote(action=AuditAction.GATEWAY_STARTED, target=_name_generation(record.generation), details=details)
 
 
 def describe_end(_: None, owner: str, generation: int, reason: str) -> AuditNote:
-    return AuditNote(
-        action=AuditAction.GATEWAY_ENDED, target=owner, details={"generation": str(generation), "reason": reason}
-    )
+    details = {"reason": reason, "instance": _name_instance(owner)}
+    return AuditNote(action=AuditAction.GATEWAY_ENDED, target=_name_generation(generation), details=details)
+
+
+def _name_generation(generation: int) -> str:
+    return f"generation {generation}"
+
+
+def _name_instance(owner: str) -> str:
+    """Return the instance in the name of a process, which tells apart the gateways of a fleet."""
+    return owner.partition("@")[0]
 
 
 def _describe_schedule(schedule: Schedule) -> dict[str, str]:

@@ -22,6 +22,8 @@ const SAMPLES_MS = 60_000;
 const RESTART_LOOK_MS = 500;
 const LONGEST_RESTART_MS = 120_000;
 const MOST_LINES = 500;
+/** entries of the audit log that are shown */
+const AUDIT_ENTRIES = 50;
 const SPANS = /** @type {const} */ ({ hour: 3_600_000, day: 86_400_000, week: 7 * 86_400_000 });
 const LEVELS = ['debug', 'info', 'warning', 'error'];
 /** @type {[name: string, format: (value: number) => string, floor: number][]} */
@@ -37,7 +39,7 @@ export function page() {
   every(HEALTH_MS, load);
   effect(() => void (liveState() === 'live' && load()));
   return html`<div class="stack">${() => (health() ? state(health()) : problem() ? failed(problem(), load) : loading(2))}
-    ${generations()}${trends()}${can('admin') ? html`${doctor()}${tokens()}${log()}` : html`<p class="muted">${t('system.admin')}</p>`}</div>`;
+    ${generations()}${trends()}${can('admin') ? html`${doctor()}${tokens()}${audit()}${log()}` : html`<p class="muted">${t('system.admin')}</p>`}</div>`;
 }
 
 /** @param {any} health */
@@ -148,8 +150,19 @@ function tokens() {
   return html`<section class="panel"><header><h2>${t('system.tokens')}</h2><span class="space"></span>${button(t('system.token.add'), add, { icon: 'plus' })}</header>
     ${() => all().length === 0 && html`<p class="muted">${t('system.tokens.none')}</p>`}
     <ul class="tokens">${each(all, (one) => one.name, (one) => html`<li>${icon(one().browser ? 'user' : 'lock')}<span class="token-name"><strong>${one().browser ?? one().name}</strong> <span class="muted">${one().browser ? one().name : ''}</span></span>
-      <span class="muted">${t(/** @type {any} */ (`scope.${one().scope}`))}</span><span class="muted">${() => (one().last_used ? t('system.token.used', { ago: relative(one().last_used) }) : t('system.token.unused'))}</span>
+      <span class="muted">${t(/** @type {any} */ (`scope.${one().scope}`))}</span><span class="muted" title=${() => [one().last_address, one().last_client].filter(Boolean).join(' · ')}>${() => (one().last_used ? t('system.token.used', { ago: relative(one().last_used) }) : t('system.token.unused'))}</span>
+      <span class="muted">${() => [...(one().agents ?? []), ...(one().sessions ?? [])].join(', ')}</span>
       <span class="muted">${() => (one().expires_at ? t('system.token.expires', { when: relative(one().expires_at) }) : '')}</span>${button(t('system.token.revoke'), () => revoke(one()), { kind: 'plain', icon: 'trash', iconOnly: true })}</li>`)}</ul></section>`;
+}
+
+/** Who did what, the newest first. It is read when it is opened. */
+function audit() {
+  const entries = signal(/** @type {any[]} */ ([]));
+  const load = () => get('/api/audit', { limit: AUDIT_ENTRIES }).then((answer) => entries.set(answer.entries));
+  const who = (/** @type {any} */ one) => one.who || t(one.who_kind === 'stranger' ? 'system.audit.stranger' : 'system.audit.gateway');
+  const about = (/** @type {any} */ one) => [one.target, ...Object.entries(one.details).map(([name, text]) => `${name}: ${text}`), one.address].filter(Boolean).join(' · ');
+  return html`<details class="panel" @toggle=${(/** @type {Event} */ event) => /** @type {HTMLDetailsElement} */ (event.currentTarget).open && load().catch(() => {})}><summary><h2>${t('system.audit')}</h2></summary>
+    <ul class="findings">${each(entries, (one) => String(one.id), (one) => html`<li>${time(one().at)}<span><strong>${who(one())}</strong> ${one().action}${one().outcome === 'done' ? '' : ` (${one().outcome})`}<span class="muted">${about(one())}</span></span></li>`)}</ul></details>`;
 }
 
 /** The log as it grows. It is read only while it is open. */
