@@ -52,9 +52,8 @@ def COMMAND(  # noqa: N802 the seam's name
         if current_invocation().json:
             output.print_json(page)
         else:
-            output.print_list(
-                ("at", "who", "from", "action", "target", "details"), [_make_row(one) for one in entries], None
-            )
+            rows = [_make_row(one) for one in entries]
+            output.print_list(("at", "who", "from", "action", "target", "details"), rows, page["next_cursor"])
         return
     show = output.print_json_line if current_invocation().json else _print_line
     _follow_entries(client, entries, about, show)

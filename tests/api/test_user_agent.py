@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.api.user_agent import describe_browser
+from gateway.api.user_agent import describe_browser, describe_client
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 
@@ -27,3 +27,17 @@ WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 )
 def test_a_browser_is_named_in_words_of_ours(header: str, said: str) -> None:
     assert describe_browser(header) == said
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0", "Firefox on Linux"),
+        ("gateway/0.1.0", "gateway/0.1.0"),
+        ("", ""),
+        ("a\x1b[31m\u202e" + "x" * 100, "a\ufffd[31m\ufffd" + "x" * 53),
+        ("\udcff", "?"),
+    ],
+)
+def test_a_program_is_named_as_it_names_itself(header: str, said: str) -> None:
+    assert describe_client(header) == said

@@ -9,6 +9,7 @@ from gateway.domain.actor import CURRENT_ACTOR, Actor, ActorKind
 from gateway.domain.audit import AuditAction, AuditEntry, AuditFilter, AuditNote
 from gateway.domain.delivery import DeliveryFilter
 from gateway.domain.page import Page
+from gateway.domain.permission import PERMISSION_CHOICES, Answer, PermissionQuestion
 from gateway.domain.ports.store import Store
 from gateway.domain.reach import Reach
 from gateway.domain.run import RunFilter
@@ -16,7 +17,7 @@ from gateway.domain.search import SearchQuery, parse_terms
 from gateway.domain.session import SessionFilter
 from gateway.domain.token import OWN_TOKEN, Scope, Token, TokenUse
 from gateway.errors import Conflict
-from tests.contracts.stores import PAGE, START, SteppedClock, claim_one, finish, spec
+from tests.contracts.stores import PAGE, START, SteppedClock, claim_one, finish, running, spec
 
 PHONE = Token(name="phone", hash="ab" * 32, scope=Scope.WRITE, created=START, agents=("main",), sessions=("main:a:*",))
 ALICE = Actor(kind=ActorKind.TOKEN, name="alice", address="10.0.0.1")
@@ -70,6 +71,21 @@ async def test_old_entries_are_pruned_and_the_others_stay(store: Store, clock: S
         pass
 
     assert [one.action for one in await list_all(store)] == ["gateway.restart_asked"]
+
+
+async def test_an_answer_from_a_chat_is_told_with_the_chat(store: Store) -> None:
+    run = await running(store)
+    question = PermissionQuestion(action="rm", choices=PERMISSION_CHOICES)
+    for _ in range(2):
+        await store.permissions.ask(run.id, run.epoch, question, START + 1000)
+    await store.permissions.answer(run.id, 1, Answer.ALLOW, "telegram:7")
+    reset = CURRENT_ACTOR.set(ALICE)
+    await store.permissions.answer(run.id, 2, Answer.DENY, "alice")
+    CURRENT_ACTOR.reset(reset)
+    by_token, by_chat = await list_all(store)
+
+    assert (by_chat.who_kind, by_chat.who, by_chat.target) == (ActorKind.CHAT, "telegram:7", f"{run.id}/p1")
+    assert (by_token.who, by_token.details) == ("alice", {"answer": "deny"})
 
 
 async def test_a_text_from_outside_cannot_hide_an_entry(store: Store) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.domain.audit import AuditAction, AuditFilter, AuditNote
 from gateway.domain.delivery import DeliveryStatus, Target
 from gateway.domain.page import Page
 from gateway.domain.retention import Retention
@@ -62,6 +63,21 @@ async def test_what_is_too_old_goes_with_its_files(tmp_path: Path) -> None:
     assert [run.id for run in await store.runs.list(RunFilter(), Page())] == [new]
     assert [session.key for session in await store.sessions.list(Page())] == ["main:test:0"]
     assert [file.name[:26] for file in (tmp_path / "outputs").iterdir()] == [new]
+    await store.close()
+
+
+async def test_old_entries_of_the_audit_log_go(tmp_path: Path) -> None:
+    clock = SteppedClock()
+    store = open_store(tmp_path, clock=clock)
+    await store.audit.add([AuditNote(action=AuditAction.STOP_ASKED)] * 300)
+    clock.forward(2 * DAY)
+    await store.audit.add([AuditNote(action=AuditAction.RESTART_ASKED)])
+    await Pruner(store, Retention(), tmp_path, clock).prune_store()
+    kept = len(await store.audit.list(AuditFilter(), Page(limit=1000)))
+    await Pruner(store, Retention(audit_days=1), tmp_path, clock).prune_store()
+
+    assert kept == 301
+    assert [one.action for one in await store.audit.list(AuditFilter(), Page())] == ["gateway.restart_asked"]
     await store.close()
 
 
