@@ -93,6 +93,8 @@ async def test_a_code_signs_one_browser_in_with_the_scope_of_its_token(moongate:
         "expires_at": None,
         "signed_in": "cookie",
         "in_fleet": False,
+        "agents": None,
+        "sessions": None,
     }
     assert (submitted.status, submitted.code) == (403, "FORBIDDEN")
 
@@ -203,7 +205,15 @@ async def test_without_tokens_the_dashboard_is_open(tmp_path: Path) -> None:
         code = await browse(served, "POST /api/dashboard/codes")
         stale = await browse(served, "GET /api/me", cookie="old")
 
-    assert me.body == {"name": "owner", "scope": "admin", "expires_at": None, "signed_in": "none", "in_fleet": False}
+    assert me.body == {
+        "name": "owner",
+        "scope": "admin",
+        "expires_at": None,
+        "signed_in": "none",
+        "in_fleet": False,
+        "agents": None,
+        "sessions": None,
+    }
     assert (answer.body["name"], "Set-Cookie" in answer.headers) == ("owner", False)
     assert (code.status, stale.status) == (201, 200)
 
@@ -214,7 +224,15 @@ async def test_a_caller_with_a_token_is_told_so(moongate: Serving) -> None:
 
     assert (mine.body["name"], mine.body["scope"], mine.body["signed_in"]) == ("ci", "read", "token")
     assert mine.body["expires_at"] is not None
-    of_owner = {"name": "owner", "scope": "admin", "expires_at": None, "signed_in": "token", "in_fleet": False}
+    of_owner = {
+        "name": "owner",
+        "scope": "admin",
+        "expires_at": None,
+        "signed_in": "token",
+        "in_fleet": False,
+        "agents": None,
+        "sessions": None,
+    }
     assert owner.body == of_owner
 
 
