@@ -455,6 +455,17 @@ async def test_limits_outlive_a_restart(tmp_path: Path) -> None:
     assert (me.body["agents"], me.body["sessions"]) == (["main"], None)
 
 
+async def test_a_token_for_one_session_lists_its_tasks_and_no_others(moongate: Serving) -> None:
+    for session in ("main:api:alice", "main:api:alice-2"):
+        await submit(moongate, "hi", session=session)
+    secret = await token(moongate, "limited", "read", sessions=["main:api:alice"])
+    mine = await ask(moongate, "GET", "/api/tasks", token=secret)
+    other = await ask(moongate, "GET", "/api/tasks?session=main:api:alice-2", token=secret)
+
+    assert [task["session"] for task in mine.body["tasks"]] == ["main:api:alice"]
+    assert other.body["tasks"] == []
+
+
 async def test_a_token_without_the_default_agent_has_another_default(tmp_path: Path) -> None:
     async with serving(tmp_path / "home", TWO_AGENTS) as served:
         secret = await token(served, "limited", "write", agents=["other"])

@@ -68,14 +68,21 @@ class _LimitedRuns(_Limited):
 
     get = _Limited._get_run
 
+    def _limit(self, which: RunFilter) -> RunFilter:
+        """Return a filter of what is reached. A single agent or session is named: an index finds its runs."""
+        agents, sessions = self._reach.agents or (), self._reach.sessions or ()
+        agent = agents[0] if len(agents) == 1 else None
+        session = sessions[0] if len(sessions) == 1 and not sessions[0].endswith("*") else None
+        return replace(which, reach=self._reach, agent=which.agent or agent, session=which.session or session)
+
     async def list(self, which: RunFilter, page: Page) -> Sequence[Run]:
-        return await self._store.runs.list(replace(which, reach=self._reach), page)
+        return await self._store.runs.list(self._limit(which), page)
 
     async def list_ids(self, which: RunFilter, limit: int) -> Sequence[str]:
-        return await self._store.runs.list_ids(replace(which, reach=self._reach), limit)
+        return await self._store.runs.list_ids(self._limit(which), limit)
 
     async def count(self, which: RunFilter) -> RunCounts:
-        return await self._store.runs.count(replace(which, reach=self._reach))
+        return await self._store.runs.count(self._limit(which))
 
     async def list_finished_ids(self, label: str, limit: int) -> Sequence[str]:
         return await self._store.runs.list_finished_ids(label, limit)  # `read_batch` leaves the others out
