@@ -48,6 +48,29 @@ def replace_readable_file(path: Path, content: bytes) -> None:
         draft.replace(path)
 
 
+def replace_shared_file(path: Path, content: bytes, *, like: Path) -> None:
+    """Replace a file that may belong to other people, durably.
+
+    Args:
+        like: file whose mode, and as far as possible owner, it gets; without such a file it is private.
+
+    Raises:
+        OSError: it cannot be written; the present file stays as it is, and no draft is left.
+    """
+    try:
+        model = like.stat()
+    except FileNotFoundError:
+        model = None
+    with _write_draft(path, content, durable=True) as draft:
+        if model is not None:
+            with contextlib.suppress(PermissionError):  # the user is not the owner, or not in the group
+                if hasattr(os, "chown"):
+                    os.chown(draft, model.st_uid, model.st_gid)
+            draft.chmod(stat.S_IMODE(model.st_mode))
+        draft.replace(path)
+    _sync_directory(path.parent)
+
+
 def create_private_file(path: Path, content: bytes) -> bool:
     """Write a file only if there is none; return False if there is one.
 

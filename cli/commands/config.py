@@ -1,9 +1,7 @@
-"""`gateway config`: shows the settings and where each comes from, and checks them."""
+"""`gateway config`: shows the settings and where each comes from, checks them, and changes single ones."""
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,26 +9,22 @@ import click
 from cli import output
 from cli.command import Group, current_invocation, require_config
 from cli.instance import Instance
-from gateway.config import hide_password
 from gateway.config_files.json_file import get_nested
 from gateway.errors import NotFound
-from gateway.security.secret_file import mask_secret
 
 if TYPE_CHECKING:
     from gateway.config import Config, Setting
 
-#: names of fields whose values are secret; a field that names a file or variable with a secret is not one
-_SECRET_FIELD = re.compile(r"(token|password|secret|api_?key|credential)s?$", re.IGNORECASE)
-
-
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """Show and check the settings, and print the path of the config file or the token.
+    """Show, check and change the settings, and print the path of the config file or the token.
 
     \b
     Examples:
       gateway config check
       gateway config show
+      gateway config set gateway.port 8080
+      gateway config unset gateway.port
       $EDITOR "$(gateway config path)"
     """
 
@@ -46,7 +40,7 @@ def print_path() -> None:
     \b
     --json prints {"path": str, "exists": bool, "home": the state directory}
     """
-    instance = Instance.from_environment(current_invocation().merged_environment)
+    instance = _find_instance()
     value = {"path": str(instance.config), "exists": instance.config.exists(), "home": str(instance.home)}
     output.print_result(value, str(instance.config))
     if not instance.config.exists() and not current_invocation().json:
@@ -135,15 +129,16 @@ def show_settings() -> None:
     """
     from msgspec import to_builtins
 
-    from gateway import config  # late, as above
+    from cli.config_edit.values import format_value, hide_secrets  # late, as above
+    from gateway import config
 
     settings = _load_config()
-    instance = Instance.from_environment(current_invocation().merged_environment)
+    instance = _find_instance()
     values = to_builtins(settings, enc_hook=str)
     rows = [
         {
             "name": setting.name,
-            "value": _mask_secrets(setting.name, get_nested(values, setting.name)),
+            "value": hide_secrets(setting.name, get_nested(values, setting.name)),
             "source": _find_source(setting, instance),
         }
         for setting in config.list_settings()
@@ -152,8 +147,95 @@ def show_settings() -> None:
         output.print_json({"config": str(settings.path), "settings": rows})
     else:
         output.print_table(
-            ("setting", "value", "source"), [(r["name"], _format_value(r["value"]), r["source"]) for r in rows]
+            ("setting", "value", "source"), [(r["name"], format_value(r["value"]), r["source"]) for r in rows]
         )
+
+
+@COMMAND.command("get")
+@click.argument("key")
+def get_setting(key: str) -> None:
+    """Print the value of one setting that is in force. A secret is masked.
+
+    KEY is a name as in docs/settings.md. It may lead into a channel, an agent or a map.
+
+    \b
+    Examples:
+      gateway config get gateway.port
+      gateway config get agents.list.main.model
+
+    \b
+    --json prints
+      {"name": str, "value": any, "source": "default" | "file" | ".env: NAME" | "environment: NAME"}
+    """
+    from cli.config_edit import settings, values  # late, as above
+
+    require_config()
+    found, value, source = settings.read_setting(_find_instance(), key)
+    shown = values.hide_value(found, value)
+    output.print_result({"name": found.name, "value": shown, "source": source}, values.format_value(shown))
+
+
+@COMMAND.command("set")
+@click.argument("key")
+@click.argument("value", required=False)
+@click.option("--stdin", is_flag=True, help="Read the value from standard input; - as VALUE does the same.")
+def set_setting(key: str, value: str | None, stdin: bool) -> None:
+    """Set KEY to VALUE in the config file, and keep everything else in it.
+
+    KEY is a name as in docs/settings.md, such as gateway.port. It may lead into a map
+    (channels.telegram.chats), to an agent by its id (agents.list.main.model), and has quotes around a
+    part with dots. VALUE is a text, a number, a list with commas, or JSON. ${NAME} stands for a variable.
+
+    The whole config is checked before the file is replaced. The file before is kept as a copy.
+
+    \b
+    Examples:
+      gateway config set gateway.port 8080
+      gateway config set channels.telegram.chats 123456789,-1001234567890
+      gateway config set agents.list.main '{"backend": "openai", "model": "gpt-4o"}'
+      pass show bot | gateway config set channels.telegram.token --stdin
+
+    \b
+    --json prints
+      {"status": "ok", "key", "changed": bool, "config": path, "copy": path of the file before, or null,
+       "restart": whether a running gateway takes it at its next restart only,
+       "overridden_by": ".env: NAME" or "environment: NAME", or null}
+    """
+    from cli.config_edit import report, settings
+
+    require_config()
+    if (value is None) != stdin:
+        raise click.UsageError("Give a VALUE, or --stdin.", click.get_current_context())
+    is_given = value is not None and value != "-"
+    text = value if is_given and value is not None else report.read_hidden_value(key)
+    env = current_invocation().merged_environment
+    report.print_change(_find_instance(), settings.set_setting(env, key, text, is_json=is_given), typed=is_given)
+
+
+@COMMAND.command("unset")
+@click.argument("key")
+def unset_setting(key: str) -> None:
+    """Remove KEY from the config file, so that it has its default again.
+
+    The whole config is checked before the file is replaced. The file before is kept as a copy.
+
+    \b
+    Examples:
+      gateway config unset gateway.port
+      gateway config unset channels.telegram
+
+    \b
+    --json prints the same as gateway config set
+    """
+    from cli.config_edit import report, settings
+
+    require_config()
+    env = current_invocation().merged_environment
+    report.print_change(_find_instance(), settings.unset_setting(env, key), typed=False, is_removal=True)
+
+
+def _find_instance() -> Instance:
+    return Instance.from_environment(current_invocation().merged_environment)
 
 
 def _load_config() -> Config:
@@ -170,20 +252,3 @@ def _find_source(setting: Setting, instance: Instance) -> str:
             if values.get(name):
                 return f"{origin}: {name}"
     return "default" if get_nested(instance.config_content, setting.name) is None else "file"
-
-
-def _mask_secrets(name: str, value: Any) -> Any:
-    """Return a value with its secrets masked. In an agent's environment every value is masked."""
-    if isinstance(value, dict):
-        return {key: _mask_secrets("token" if name == "env" else key, each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_mask_secrets(name, each) for each in value]
-    if name == "store.url" and value:
-        return hide_password(value)
-    return mask_secret(str(value)) if value and _SECRET_FIELD.search(name) else value
-
-
-def _format_value(value: Any) -> str:
-    if value is None:
-        return "-"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

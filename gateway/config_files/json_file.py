@@ -1,4 +1,4 @@
-"""Decodes a config file: strict JSON, in which a name stands once.
+"""Decodes a config file: JSON, in which a name stands once, with comments.
 
 Standard library only, so that `gateway status` is quick.
 """
@@ -9,6 +9,7 @@ import json
 from functools import reduce
 from typing import Any, NoReturn
 
+from gateway.config_files.comments import blank_comments
 from gateway.errors import ConfigError
 
 #: how deeply objects and lists may be nested
@@ -30,7 +31,7 @@ def decode_config(content: bytes, shown: str) -> dict[str, Any]:
     """
     text = content.removeprefix(b"\xef\xbb\xbf")
     try:
-        found = json.loads(text.decode(), object_pairs_hook=_Object, parse_constant=_refuse_constant)
+        found = json.loads(blank_comments(text.decode()), object_pairs_hook=_Object, parse_constant=_refuse_constant)
         json.dumps(found, ensure_ascii=False).encode()
         twice = _find_doubled(found, "")
     except UnicodeDecodeError as error:

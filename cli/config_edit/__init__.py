@@ -1,0 +1,1 @@
+"""Changes single settings in the config file, and variables in `.env`: for `gateway config set` and `gateway setup`."""
