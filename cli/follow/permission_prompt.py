@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from cli import output
 from cli.command import complete_commands, current_invocation
 from cli.follow.dialogs import Dialog, format_deadline, open_dialog
+from cli.keyboard import forget_typed_keys
 from cli.output import WaitIndicator
 from cli.questions import describe_request, suggest_command
 from cli.remote.client import GatewayClient, quote_part
@@ -141,16 +142,7 @@ class PermissionPrompt:
 
 def _show_dialog(dialog: Dialog) -> None:
     """Show a question. What was typed before is no answer to it, and is forgotten."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        while msvcrt.kbhit():
-            msvcrt.getwch()
-    else:
-        import termios
-
-        with contextlib.suppress(termios.error):  # the terminal is gone
-            termios.tcflush(0, termios.TCIFLUSH)
+    forget_typed_keys()
     output.ask_question(dialog.prompt)
 
 
