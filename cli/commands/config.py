@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,7 @@ from gateway.errors import NotFound
 
 if TYPE_CHECKING:
     from gateway.config import Config, Setting
+
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name

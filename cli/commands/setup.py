@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from cli import output
 from cli.command import Command, Interrupted, complete_commands, current_invocation
 from cli.remote import probe
 from gateway.errors import GatewayError, InvalidRequest
+
+if TYPE_CHECKING:
+    from cli.setup.guide import Guide
 
 
 @click.command(cls=Command)
@@ -65,11 +69,9 @@ def COMMAND(  # noqa: N802 the seam's name
     return _print_end(guide)
 
 
-def _walk(guide: object) -> None:
+def _walk(guide: Guide) -> None:
     from cli.setup import agent_step, dashboard_step, port_step, service_step, telegram_step
-    from cli.setup.guide import Guide
 
-    assert isinstance(guide, Guide)
     guide.load_settings()  # a config that cannot be used is said at once
     if guide.prompts.asks:
         output.print_error("Enter takes the answer in brackets. Ctrl-C ends; what is done stays.")
@@ -83,10 +85,7 @@ def _walk(guide: object) -> None:
         step(guide)
 
 
-def _print_end(guide: object) -> int:
-    from cli.setup.guide import Guide
-
-    assert isinstance(guide, Guide)
+def _print_end(guide: Guide) -> int:
     found = probe.probe_gateway(guide.instance)
     url = None if found.record is None else probe.local_url(found.record)
     blank = {"agent": None, "agent_answer": None, "agent_error": None, "port": None, "service": None, "channel": None}

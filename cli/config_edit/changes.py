@@ -24,6 +24,9 @@ EDIT_LOCK_POLL_SECONDS = 0.05
 
 _BYTE_ORDER_MARK = "\ufeff"
 
+#: the way to a value: names, and numbers of list items
+Steps = tuple[str | int, ...]
+
 _DRAFT_NAME = "the changed file"
 _WRONG_EDIT = "the config file was not changed: the change would have gone wrong."
 
@@ -65,7 +68,7 @@ def change_config(env: Mapping[str, str], edit: Edit) -> Change:
         return Change(file, _write_file(file, shown, before, content), has_changed=True)
 
 
-def set_in_config(env: Mapping[str, str], find: Callable[[dict[str, Any]], tuple[tuple[str | int, ...], Any]]) -> Change:
+def set_in_config(env: Mapping[str, str], find: Callable[[dict[str, Any]], tuple[Steps, Any]]) -> Change:
     """Set one value.
 
     Args:
@@ -85,19 +88,19 @@ def set_in_config(env: Mapping[str, str], find: Callable[[dict[str, Any]], tuple
     return change_config(env, edit)
 
 
-def get_at(content: Any, path: tuple[str | int, ...]) -> tuple[bool, Any]:
+def get_at(content: Any, path: Steps) -> tuple[bool, Any]:
     """Return whether there is something at a path, and what."""
     for step in path:
-        if isinstance(content, dict) and step in content:
-            content = content[step]  # type: ignore[index]
-        elif isinstance(content, list) and isinstance(step, int) and step < len(content):
+        if (isinstance(content, dict) and step in content) or (
+            isinstance(content, list) and isinstance(step, int) and step < len(content)
+        ):
             content = content[step]
         else:
             return False, None
     return True, content
 
 
-def remove_from_config(env: Mapping[str, str], find: Callable[[dict[str, Any]], tuple[str | int, ...]]) -> Change:
+def remove_from_config(env: Mapping[str, str], find: Callable[[dict[str, Any]], Steps]) -> Change:
     """Remove one value, if the file has it.
 
     Args:
@@ -116,7 +119,7 @@ def remove_from_config(env: Mapping[str, str], find: Callable[[dict[str, Any]], 
     return change_config(env, edit)
 
 
-def _refuse_other_kind(content: dict[str, Any], path: tuple[str | int, ...]) -> None:
+def _refuse_other_kind(content: dict[str, Any], path: Steps) -> None:
     """Refuse a path through something that has no parts, such as a number in place of an object."""
     for length in range(1, len(path)):
         there, value = get_at(content, path[:length])
@@ -129,7 +132,7 @@ def _refuse_other_kind(content: dict[str, Any], path: tuple[str | int, ...]) -> 
             )
 
 
-def _check_edit(after: str, path: tuple[str | int, ...], value: Any) -> None:
+def _check_edit(after: str, path: Steps, value: Any) -> None:
     """Check that a text says what it was changed to say: nothing else is ever written."""
     if get_at(json_file.decode_config(after.encode(), _DRAFT_NAME), path) != (True, value):
         raise InternalError(_WRONG_EDIT)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
-
 from cli import output
 from cli.command import complete_commands
 from cli.config_edit import settings

@@ -45,7 +45,7 @@ def choose_agent(guide: Guide) -> None:
         return
     seen = _survey(guide, settings)
     while (choice := _pick(guide, seen)) is not None:
-        id_ = _choose_id(settings, choice)
+        id_ = _find_same(settings, choice) or _choose_id(settings, choice)
         what = _try(guide, settings, {"id": id_, **choice.entry}, choice)
         if what == _TRY_AGAIN:
             continue
@@ -125,7 +125,9 @@ def _use(guide: Guide, one: Sighting) -> _Choice:
     entry = {name: value for name, value in (one.entry or {}).items() if name != "id"}
     if guide.options.model:
         entry["model"] = guide.options.model
-    return _Choice(entry, sign_in=one.candidate.sign_in)
+    uses_key = entry["backend"] == "openai" and "api_key_env" not in entry
+    key = guide.env.get("OPENAI_API_KEY", "") if uses_key else ""  # a service does not see the variables of this shell
+    return _Choice(entry, ("OPENAI_API_KEY", key) if key else None, sign_in=one.candidate.sign_in)
 
 
 def _ask_for_server(guide: Guide, url: str) -> _Choice | None:
@@ -153,6 +155,14 @@ def _choose_variable(guide: Guide, key: str) -> str:
     taken = {**guide.instance.dotenv_values, **guide.env}
     names = ["OPENAI_API_KEY", *(f"OPENAI_API_KEY_{number}" for number in range(2, 100))]
     return next(name for name in names if taken.get(name) in (None, "", key))
+
+
+def _find_same(settings: Config, choice: _Choice) -> str | None:
+    """Return the id of an agent in the config file that is the same one; None if there is none."""
+    names = ("backend", "preset", "base_url", "model")
+    same = (one for one in settings.agents.entries if all(one.get(name) == choice.entry.get(name) for name in names))
+    found = next(same, None)
+    return None if found is None else str(found.get("id"))
 
 
 def _choose_id(settings: Config, choice: _Choice) -> str:
@@ -196,9 +206,8 @@ def _make_agent(settings: Config, entry: dict[str, Any], environ: Mapping[str, s
 def _write(guide: Guide, settings: Config, id_: str, choice: _Choice) -> None:
     if choice.secret is not None and guide.instance.dotenv_values.get(choice.secret[0]) != choice.secret[1]:
         guide.set_variable(*choice.secret)
-    guide.set_setting(f"agents.list.{id_}", choice.entry)
+    if _find_same(settings, choice) is None:
+        guide.set_setting(f"agents.list.{id_}", choice.entry)
     if settings.agents.entries:
         guide.set_setting("agents.default", id_)
     guide.told["agent"] = id_
-
-

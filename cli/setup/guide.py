@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from gateway.errors import GatewayError, Unavailable
 
 #: seconds that a command that the guide calls may take
 COMMAND_TIMEOUT_SECONDS = 300.0
+#: seconds that it has to undo its work after Ctrl-C
+INTERRUPT_TIMEOUT_SECONDS = 60.0
 
 
 class Options:
@@ -113,22 +116,30 @@ class Guide:
         Raises:
             GatewayError: it failed; the error says why.
         """
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", *words, "--json"],
+            env=dict(self.env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", "cli.main", *words, "--json"],
-                env=dict(self.env),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=COMMAND_TIMEOUT_SECONDS,
-                check=False,
-            )
+            out, said = process.communicate(timeout=COMMAND_TIMEOUT_SECONDS)
+        except KeyboardInterrupt:  # the terminal has told the command, too: it undoes what it began
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=INTERRUPT_TIMEOUT_SECONDS)
+            raise
         except subprocess.TimeoutExpired as error:
             raise Unavailable(f"gateway {words[0]} has not ended.", remedy="See: gateway logs") from error
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         try:
-            told = json.loads(done.stdout.splitlines()[-1] if done.stdout.strip() else "")
+            told = json.loads(out.splitlines()[-1] if out.strip() else "")
         except ValueError:
-            raise GatewayError(done.stderr.strip() or f"gateway {words[0]} failed.") from None
+            raise GatewayError(said.strip() or f"gateway {words[0]} failed.") from None
         if "error" in told:
             raise GatewayError(told["error"]["message"])
         return told

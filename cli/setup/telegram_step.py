@@ -6,19 +6,15 @@ import asyncio
 import select
 import sys
 import time
+from collections.abc import Awaitable
 from typing import Any
-
-import msgspec
 
 from cli import output
 from cli.remote.client import GatewayClient
 from cli.setup.guide import Guide
 from cli.setup.service_step import restart_if_needed
-from gateway import app
-from gateway.channels.telegram.botapi import BotApi, CallRefused, TelegramUnreachable
-from gateway.channels.telegram.options import Options, find_token
-from gateway.errors import ConfigError, GatewayError
-from gateway.proxy import choose_proxy
+from gateway import app, channels, validation
+from gateway.errors import GatewayError
 
 #: variable of the bot's token in `.env`
 TOKEN_VARIABLE = "TELEGRAM_BOT_TOKEN"  # noqa: S105 a name
@@ -32,7 +28,7 @@ def connect_telegram(guide: Guide) -> None:
     """Ask for a bot's token, check it with Telegram, turn the channel on, and pair a chat."""
     guide.begin_step(4, "a chat: Telegram")
     known = guide.load_settings().channels.get("telegram")
-    if known is not None:
+    if known is not None and known.get("enabled", True):
         guide.say("The config file has the channel. See: gateway channels list")
         guide.told["channel"] = "telegram"
         if guide.is_running and guide.prompts.ask_yes_no("   Pair a chat with it?", False):
@@ -49,7 +45,7 @@ def connect_telegram(guide: Guide) -> None:
         guide.say("When the gateway runs, pair your chat: gateway channels pair telegram")
         return
     restart_if_needed(guide)
-    _pair_chat(guide, f"@{bot}")
+    _pair_chat(guide, bot)
 
 
 def _ask_for_bot(guide: Guide) -> str | None:
@@ -62,9 +58,12 @@ def _ask_for_bot(guide: Guide) -> str | None:
         except GatewayError as error:
             guide.say(str(error))
             continue
-        guide.say(f"It is the token of @{bot}.")
+        guide.say(f"It is the token of {bot}.")
         guide.set_variable(TOKEN_VARIABLE, token)
-        guide.set_setting("channels.telegram", {})
+        if guide.load_settings().channels.get("telegram") is None:
+            guide.set_setting("channels.telegram", {})
+        else:
+            guide.set_setting("channels.telegram.enabled", True)
         return bot
     return None
 
@@ -78,21 +77,15 @@ def check_token(guide: Guide, token: str) -> str:
     settings = guide.load_settings()
     environ = app.known_environment(settings, guide.env)
     raw: dict[str, Any] = {**(settings.channels.get("telegram") or {}), "token": token}
-    if guide.env.get("MOONGATE_TELEGRAM_URL"):
-        raw["base_url"] = guide.env["MOONGATE_TELEGRAM_URL"]
-    options = msgspec.convert(raw, Options)
-    find_token(options, environ)
-    try:
-        return asyncio.run(_ask_name(options, choose_proxy(options.base_url, environ, options.proxy, "proxy")))
-    except CallRefused as error:
-        raise ConfigError(f"{error}.", remedy="Copy the whole token from @BotFather.") from error
-    except TelegramUnreachable as error:
-        raise GatewayError(f"Telegram cannot be reached: {error}") from error
+    kind = channels.find_channels()["telegram"]
+    assert kind.options is not None
+    assert kind.ask_name is not None
+    options = validation.convert_options(raw, kind.options, "channels.telegram", "the channel")
+    return asyncio.run(_await(kind.ask_name(options, environ)))
 
 
-async def _ask_name(options: Options, proxy: str | None) -> str:
-    async with BotApi(options.base_url, options.token or "", proxy) as api:
-        return (await api.get_me()).username or "your bot"
+async def _await(name: Awaitable[str]) -> str:
+    return await name
 
 
 def _pair_chat(guide: Guide, bot: str) -> None:

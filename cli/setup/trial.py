@@ -13,7 +13,7 @@ from gateway.backends import BackendResources
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.event import Text
-from gateway.domain.ports.backend import FullReply, Turn
+from gateway.domain.ports.backend import Backend, FullReply, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError, TimedOut
 from gateway.process.child import Children
@@ -37,8 +37,7 @@ def ask_agent(agent: Agent, settings: Config, environ: Mapping[str, str]) -> str
 
 async def _ask(agent: Agent, environ: Mapping[str, str]) -> str:
     with tempfile.TemporaryDirectory(prefix="moongate-setup-", ignore_cleanup_errors=True) as directory:
-        workspace = Path(directory, "workspace")
-        workspace.mkdir()
+        workspace = tempfile.mkdtemp(dir=directory)
         children = Children(_NoProcessRecords(), environ, ScratchSpace(Path(directory, "scratch")))
         kind = backends.find_backends()[agent.backend]
         resources = BackendResources(children=children, environ=environ, directory=Path(directory, "backend"))
@@ -50,7 +49,7 @@ async def _ask(agent: Agent, environ: Mapping[str, str]) -> str:
             model=agent.model,
             session="setup",
             session_ref=None,
-            workspace=str(workspace) if kind.uses_workspace else "",
+            workspace=workspace if kind.uses_workspace else "",
             read_history=_read_no_history,
         )
         try:
@@ -60,7 +59,7 @@ async def _ask(agent: Agent, environ: Mapping[str, str]) -> str:
             raise TimedOut(f"it has not answered within {TRIAL_TIMEOUT_SECONDS:.0f} s.") from error
 
 
-async def _collect_answer(backend: backends.Backend, turn: Turn) -> str:
+async def _collect_answer(backend: Backend, turn: Turn) -> str:
     pieces: list[str] = []
     async with aclosing(backend.stream_turn(turn)) as stream:
         async for made in stream:

@@ -14,7 +14,7 @@ entry point group `moongate.channels`, see docs/extending.md):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -43,6 +43,9 @@ class ChannelType(msgspec.Struct, frozen=True, kw_only=True):
     open: Callable[[Any, ChannelResources], Channel] | None = None
     #: returns the values that never appear in logs; raises `ConfigError` if one cannot be found
     secrets: Callable[[Any, Mapping[str, str]], Sequence[str]] = lambda options, environ: ()
+    #: returns the name of the account that the options are for, and so checks them with the chat system; raises
+    #: `GatewayError` if it refuses them or cannot be reached
+    ask_name: Callable[[Any, Mapping[str, str]], Awaitable[str]] | None = None
 
 
 @cache

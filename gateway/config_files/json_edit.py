@@ -70,10 +70,7 @@ class _Editor:
         number = node.members.index(gone)
         comma = skip_blanks(self._plain, gone.end)
         if self._plain[comma] != ",":  # the last one: the comma before it goes
-            if number:
-                comma = skip_blanks(self._plain, node.members[number - 1].end)
-            else:
-                comma = -1
+            comma = skip_blanks(self._plain, node.members[number - 1].end) if number else -1
         return self._cut(gone, comma)
 
     def _cut(self, gone: Member, comma: int) -> str:

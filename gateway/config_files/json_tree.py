@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from json.decoder import scanstring
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _decode_scalar = json.JSONDecoder().raw_decode
@@ -65,7 +64,7 @@ def parse_tree(text: str, at: int = 0) -> Node:
     while text[at] not in "}]":
         name, begin = None, at
         if opener == "{":
-            name, at = scanstring(text, at + 1)
+            name, at = _decode_scalar(text, at)
             at = skip_blanks(text, at) + 1  # the colon
         value = parse_tree(text, at)
         members.append(Member(begin, value, name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gateway.channels import ChannelResources, ChannelType
 from gateway.channels.telegram.options import Options, find_secrets
 from gateway.domain.ports.channel import Channel
@@ -14,4 +16,10 @@ def _open_channel(options: Options, resources: ChannelResources) -> Channel:
     return TelegramChannel(options, resources)
 
 
-CHANNEL = ChannelType(options=Options, open=_open_channel, secrets=find_secrets)
+async def _ask_name(options: Options, environ: Mapping[str, str]) -> str:
+    from gateway.channels.telegram import naming  # late, as above
+
+    return await naming.ask_bot_name(options, environ)
+
+
+CHANNEL = ChannelType(options=Options, open=_open_channel, secrets=find_secrets, ask_name=_ask_name)
