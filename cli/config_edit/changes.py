@@ -91,10 +91,10 @@ def set_in_config(env: Mapping[str, str], find: Callable[[dict[str, Any]], tuple
 def get_at(content: Any, path: Steps) -> tuple[bool, Any]:
     """Return whether there is something at a path, and what."""
     for step in path:
-        if (isinstance(content, dict) and step in content) or (
-            isinstance(content, list) and isinstance(step, int) and step < len(content)
-        ):
+        if isinstance(content, list) and isinstance(step, int) and step < len(content):
             content = content[step]
+        elif isinstance(content, dict) and step in content:
+            content = content.get(step)
         else:
             return False, None
     return True, content
