@@ -97,6 +97,8 @@ class Terminal:
         os.close(inner)
         self._home = env.get("MOONGATE_HOME")
         self._raw = ""
+        #: characters that were shown when the last question was answered
+        self._answered = 0
 
     def __enter__(self) -> Terminal:
         return self
@@ -114,10 +116,20 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
-    def wait_for(self, text: str) -> None:
-        """Wait until the terminal shows a text."""
+    def answer(self, question: str, keys: str, *, end: str = "\n") -> None:
+        """Wait for a question that comes after the last answer, and type an answer to it."""
+        self.wait_for(question, after=self._answered)
+        self._answered = len(self.shown)
+        self.press(keys + end)
+
+    def wait_for(self, text: str, *, after: int = 0) -> None:
+        """Wait until the terminal shows a text.
+
+        Args:
+            after: number of the character after which it must stand.
+        """
         deadline = time.monotonic() + PATIENCE
-        while text not in self.shown:
+        while text not in self.shown[after:]:
             assert time.monotonic() < deadline, f"not shown: {text!r} in {self.shown!r}"
             assert self._read(), f"ended without {text!r}: {self.shown!r}"
 

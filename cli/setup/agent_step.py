@@ -106,9 +106,9 @@ def _describe(one: Sighting) -> str:
 
 def _explain_how_to_get_one(guide: Guide, seen: list[Sighting]) -> None:
     guide.say("None was found on this machine. Any of these will do; then run gateway setup again:")
-    for one in seen:
-        if one.candidate.install:
-            guide.say(f"  {one.candidate.name}: {one.problem or one.candidate.install}")
+    programs = {one.candidate.program: one for one in reversed(seen) if not one.candidate.is_named}
+    for one in reversed(programs.values()):  # of two ways to use a program, the first
+        guide.say(f"  {one.candidate.name}: {one.problem or one.candidate.install}")
 
 
 def _find_named(seen: list[Sighting], name: str) -> Sighting:

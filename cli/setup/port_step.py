@@ -53,7 +53,9 @@ def _find_problem(host: str, number: int) -> str:
     """Return why a port cannot be used; empty if it can."""
     try:
         ports.bind_port(host, number).close()
-    except (PortTaken, ConfigError) as error:
+    except PortTaken:
+        return f"Port {number} is taken. {ports.describe_holder(number)}."
+    except ConfigError as error:
         return error.message
     return ""
 

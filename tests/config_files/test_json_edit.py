@@ -36,7 +36,7 @@ FILE = """\
         (("gateway", "auth"), {"mode": "token"}, '"127.0.0.1"}', '"127.0.0.1", "auth": {"mode": "token"}}'),
         (("agents", "list", 0, "backend"), "openai", '"echo"', '"openai"'),
         (("agents", "list", 0, "model"), "é", '"echo"}', '"echo", "model": "é"}'),
-        (("agents", "default"), "main", '    ]\n  }', '    ],\n    "default": "main"\n  }'),
+        (("agents", "default"), "main", "    ]\n  }", '    ],\n    "default": "main"\n  }'),
         (("agents", "list", 1), {"id": "b"}, '"echo"}\n', '"echo"},\n      {\n        "id": "b"\n      }\n'),
         (
             ("log", "level"),
@@ -72,7 +72,7 @@ def test_a_value_is_removed_and_comments_stay(path: tuple[str | int, ...], old: 
         ("{ }", '{\n  "a": 1\n}'),
         ("{\n}\n", '{\n  "a": 1\n}\n'),
         ("{ // none yet\n}\n", '{ // none yet\n  "a": 1\n}\n'),
-        ("{\r\n\t\"b\": 2\r\n}\r\n", '{\r\n\t"b": 2,\r\n\t"a": 1\r\n}\r\n'),
+        ('{\r\n\t"b": 2\r\n}\r\n', '{\r\n\t"b": 2,\r\n\t"a": 1\r\n}\r\n'),
         ('{"b": 2}', '{"b": 2, "a": 1}'),
         ('{\n    "b": 2 /* x */ // y\n}', '{\n    "b": 2, /* x */ // y\n    "a": 1\n}'),
         ('{\n  "b": 2 /* over\n  lines */\n}', '{\n  "b": 2,\n  "a": 1 /* over\n  lines */\n}'),
@@ -98,7 +98,9 @@ NAMES = st.text(alphabet='ab"/*\\é', max_size=3)
 TREES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3), max_leaves=8
 )
-BLANKS = st.text(alphabet=" \n\t", max_size=3) | st.sampled_from(["\r\n", "// c }\n", "/* { */", "/*\n*/", "//\n// x\n"])
+BLANKS = st.text(alphabet=" \n\t", max_size=3) | st.sampled_from(
+    ["\r\n", "// c }\n", "/* { */", "/*\n*/", "//\n// x\n"]
+)
 
 
 @st.composite
