@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from cli import output
-from cli.command import complete_commands
+from cli.command import complete_commands, current_invocation
 from cli.config_edit import settings
 from cli.config_edit.settings import KeyChange
 from cli.config_edit.values import find_bare_secret, format_value, hide_value, is_secret
@@ -61,7 +61,7 @@ def print_change(instance: Instance, done: KeyChange, *, typed: bool, is_removal
         "overridden_by": override or None,
     }
     output.print_result(told, _describe_change(done, is_removal=is_removal))
-    if change.copy is not None:
+    if change.copy is not None and not current_invocation().json:
         output.print_note(f"The file before: {output.shorten_home(change.copy)}")
     if override:
         output.print_note(f"It has no effect now: another value comes from {_describe_source(override)}.")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config_files.json_file import decode_config
-from harness.command_line import Shell, Terminal
+from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.scripted_model import ScriptedModel
 from harness.waiting import until
