@@ -22,7 +22,7 @@ EDIT_LOCK_TIMEOUT_SECONDS = 10.0
 #: seconds between two looks whether it has ended
 EDIT_LOCK_POLL_SECONDS = 0.05
 
-_BYTE_ORDER_MARK = "\ufeff"
+_UTF8_MARK = "\ufeff"
 
 #: the way to a value: names, and numbers of list items
 Steps = tuple[str | int, ...]
@@ -58,7 +58,7 @@ def change_config(env: Mapping[str, str], edit: Edit) -> Change:
         shown = display_path(paths.config_file(env))
         before = _read_file(file, shown)
         text = "{}\n" if before is None or not before.strip() else _decode_text(before, shown)
-        mark = _BYTE_ORDER_MARK if text.startswith(_BYTE_ORDER_MARK) else ""
+        mark = _UTF8_MARK if text.startswith(_UTF8_MARK) else ""
         text = text.removeprefix(mark)
         after = edit(text, json_file.decode_config(text.encode(), shown))
         content = (mark + after).encode()

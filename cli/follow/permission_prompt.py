@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from cli import output
 from cli.command import complete_commands, current_invocation
 from cli.follow.dialogs import Dialog, format_deadline, open_dialog
-from cli.keyboard import forget_typed_keys
+from cli.follow.keyboard import forget_typed_keys
 from cli.output import WaitIndicator
 from cli.questions import describe_request, suggest_command
 from cli.remote.client import GatewayClient, quote_part

@@ -20,8 +20,8 @@ from gateway.errors import ConfigError, GatewayError, InvalidRequest
 
 #: characters of an agent's first answer that are shown
 MAX_SHOWN_ANSWER_CHARACTERS = 300
-#: the server of OpenAI
-OPENAI_URL = "https://api.openai.com/v1"
+#: the server that is proposed: OpenAI
+FIRST_SERVER_URL = "https://api.openai.com/v1"
 
 _SERVER, _LATER, _TRY_AGAIN, _OTHER, _KEEP = "server", "later", "again", "other", "keep"
 
@@ -95,7 +95,7 @@ def _pick(guide: Guide, seen: list[Sighting]) -> _Choice | None:
     said = guide.prompts.ask_choice("   Which one?", [*names, _SERVER, _LATER], default)
     if said == _LATER:
         return None
-    return _ask_for_server(guide, OPENAI_URL) if said == _SERVER else _use(guide, _find_named(seen, said))
+    return _ask_for_server(guide, FIRST_SERVER_URL) if said == _SERVER else _use(guide, _find_named(seen, said))
 
 
 def _describe(one: Sighting) -> str:

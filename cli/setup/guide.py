@@ -25,7 +25,7 @@ from gateway.errors import GatewayError, Unavailable
 #: seconds that a command that the guide calls may take
 COMMAND_TIMEOUT_SECONDS = 300.0
 #: seconds that it has to undo its work after Ctrl-C
-INTERRUPT_TIMEOUT_SECONDS = 60.0
+UNDO_TIMEOUT_SECONDS = 60.0
 
 
 class Options:
@@ -128,7 +128,7 @@ class Guide:
             out, said = process.communicate(timeout=COMMAND_TIMEOUT_SECONDS)
         except KeyboardInterrupt:  # the terminal has told the command, too: it undoes what it began
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.communicate(timeout=INTERRUPT_TIMEOUT_SECONDS)
+                process.communicate(timeout=UNDO_TIMEOUT_SECONDS)
             raise
         except subprocess.TimeoutExpired as error:
             raise Unavailable(f"gateway {words[0]} has not ended.", remedy="See: gateway logs") from error

@@ -9,7 +9,7 @@ from typing import Protocol
 import click
 
 from cli import output
-from cli.keyboard import forget_typed_keys
+from cli.follow.keyboard import forget_typed_keys
 
 
 class Prompts(Protocol):

@@ -17,7 +17,7 @@ from gateway import app, channels, validation
 from gateway.errors import GatewayError
 
 #: variable of the bot's token in `.env`
-TOKEN_VARIABLE = "TELEGRAM_BOT_TOKEN"  # noqa: S105 a name
+BOT_TOKEN_VARIABLE = "TELEGRAM_BOT_TOKEN"  # noqa: S105 a name
 #: seconds that the guide waits for the pairing code to arrive
 PAIRING_TIMEOUT_SECONDS = 600.0
 #: seconds between two looks whether it has
@@ -59,7 +59,7 @@ def _ask_for_bot(guide: Guide) -> str | None:
             guide.say(str(error))
             continue
         guide.say(f"It is the token of {bot}.")
-        guide.set_variable(TOKEN_VARIABLE, token)
+        guide.set_variable(BOT_TOKEN_VARIABLE, token)
         if guide.load_settings().channels.get("telegram") is None:
             guide.set_setting("channels.telegram", {})
         else:

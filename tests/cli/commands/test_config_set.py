@@ -35,7 +35,7 @@ COMMENTED = """\
 """.replace("\n", "\r\n")
 
 #: what cannot be without the one part that a test sets
-_NEEDS_ITS_PARTS = ("agents.list.second", "channels.telegram", "inbound.hook")
+_NEEDS_ITS_PARTS = ("agents.list.second", "channels.telegram", "inbound.github")
 
 
 def read(live: Live) -> Any:
@@ -60,7 +60,7 @@ def read(live: Live) -> Any:
         ("webhooks.secrets.https://a.example", '["whsec_' + "QUFB" * 8 + '"]', ["whsec_" + "QUFB" * 8]),
         ("channels.telegram", '{"token": "1:a"}', {"token": "1:a"}),
         ("channels.telegram.token", "1:a", "1:a"),
-        ("inbound.hook.secret", "a-long-enough-secret", "a-long-enough-secret"),
+        ("inbound.github.secret", "a-long-enough-secret", "a-long-enough-secret"),
         ("agents.list.main.model", "some-model", "some-model"),
         ("agents.list.main.budget.runs", "5", 5),
         ("agents.list.main.env.NAME", "7", "7"),
