@@ -57,6 +57,8 @@ def COMMAND(  # noqa: N802 the seam's name
     if started:
         found = _start_gateway(instance, StartOptions(port, host, role), wait, force, kill_foreign)
     _print_started(found, started)
+    if started and not instance.config.exists() and not current_invocation().json:
+        output.print_note(complete_commands("Set it up step by step: gateway setup"))
 
 
 def _start_gateway(instance: Instance, options: StartOptions, wait: float, force: bool, kill: bool) -> ProbeResult:

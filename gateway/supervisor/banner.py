@@ -60,6 +60,8 @@ def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> st
             """       -H "Content-Type: application/json" -d '{"message": "Hello"}'""",
             f'  {program} agent "Hello"',
         ]
+    if not settings.path.exists():
+        rows += [f"Set it up step by step: {program} setup"]
     rows += [f"Ctrl-C stops. In the background: {program} start{as_worker}. At login: {program} install{as_worker}."]
     return "\n".join(rows)
 

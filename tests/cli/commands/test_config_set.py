@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
-import signal
+import shutil
 import stat
 import subprocess
 import sys
-import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from cli.config_edit import settings
 from cli.config_edit.changes import get_at
+from cli.main import main
+from gateway import app, config
 from gateway.config_files.json_file import decode_config
 from gateway.errors import GatewayError
-from harness.command_line import Shell
+from harness.command_line import Result, Shell
 from harness.live_gateway import Live
+from harness.waiting import PATIENCE
 
 SECRET = "123456:a-secret-that-nobody-may-see"
 COMMENTED = """\
@@ -124,18 +128,6 @@ def test_what_a_gateway_would_refuse_is_not_written(alone: tuple[Live, Shell], k
     assert not live.config.with_name("config.json.previous").exists()
 
 
-def test_comments_form_and_line_ends_of_the_file_stay(alone: tuple[Live, Shell]) -> None:
-    live, shell = alone
-    live.config.write_bytes(b"\xef\xbb\xbf" + COMMENTED.encode())
-
-    assert shell("config", "set", "log.level", "info").code == 0
-    assert live.config.read_bytes() == b"\xef\xbb\xbf" + COMMENTED.replace('"debug"', '"info"').encode()
-    assert shell("config", "set", "limits.runs", "3").code == 0
-    assert shell("config", "unset", "limits.runs").code == 0
-    assert shell("config", "unset", "limits").code == 0
-    assert live.config.read_bytes() == b"\xef\xbb\xbf" + COMMENTED.replace('"debug"', '"info"').encode()
-
-
 def test_a_link_leads_to_the_file_that_is_changed_and_its_mode_stays(alone: tuple[Live, Shell], tmp_path: Path) -> None:
     live, shell = alone
     real = tmp_path / "v1" / "config.json"
@@ -163,22 +155,46 @@ def test_a_config_that_does_not_exist_is_made_private(alone: tuple[Live, Shell])
     assert stat.S_IMODE(live.config.stat().st_mode) == 0o600
 
 
-def test_a_secret_is_never_printed(alone: tuple[Live, Shell]) -> None:
-    live, shell = alone
+@pytest.fixture
+def run(
+    alone: tuple[Live, Shell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """Runs commands in this process, which is faster."""
+    for name, value in alone[1].env.items():
+        monkeypatch.setenv(name, value)
+
+    def run_command(*words: str, given: str = "", env: Mapping[str, str] = MappingProxyType({})) -> Result:
+        with monkeypatch.context() as patched:
+            patched.setattr("sys.stdin", io.StringIO(given))
+            for name, value in env.items():
+                patched.setenv(name, value)
+            code = main(["config", *words])
+        said = capsys.readouterr()
+        return Result(code, said.out, said.err)
+
+    return run_command
+
+
+def test_a_secret_is_never_printed(alone: tuple[Live, Shell], run: Callable[..., Result]) -> None:
     said = []
 
-    said += [shell("config", "set", "channels.telegram.token", "--stdin", given=f"{SECRET}\n")]
-    said += [shell("config", "set", "channels.telegram.token", SECRET + "x")]
-    said += [shell("config", "set", "channels.telegram.token", "-", given=SECRET)]
-    said += [shell("config", "get", key) for key in ("channels", "channels.telegram", "channels.telegram.token")]
-    said += [shell("config", "get", "channels.telegram.token", "--json"), shell("config", "show")]
-    said += [shell("config", "set", "agents.list.main.env.KEY", SECRET), shell("config", "get", "agents.list")]
-    said += [shell("config", "unset", "channels.telegram.token")]
+    said += [run("set", "channels.telegram.token", "--stdin", given=f"{SECRET}\n")]
+    said += [run("set", "channels.telegram.token", SECRET + "x")]
+    said += [run("set", "channels.telegram.token", "-", given=SECRET)]
+    said += [run("get", key) for key in ("channels", "channels.telegram", "channels.telegram.token")]
+    said += [run("get", "channels.telegram.token", "--json"), run("show")]
+    said += [run("set", "agents.list.main.env.KEY", SECRET), run("get", "agents.list")]
+    said += [run("set", "agents.list.main.env", json.dumps({"KEY": SECRET})), run("unset", "agents.list.main.env.KEY")]
+    said += [
+        run("set", "agents.list.main.env.KEY", "other"),
+        run("set", "channels", json.dumps({"telegram": {"token": SECRET}})),
+    ]
+    said += [run("unset", "channels.telegram.token")]
 
     assert all(SECRET not in one.out + one.err for one in said)
-    assert [one.code for one in said] == [0] * 10 + [78]  # a bot without a token cannot be
+    assert [one.code for one in said] == [0] * 14 + [78]  # a bot without a token cannot be
     assert "--stdin" in said[1].err
-    assert read(live)["channels"]["telegram"]["token"] == SECRET
+    assert read(alone[0])["channels"]["telegram"]["token"] == SECRET
 
 
 def test_a_secret_is_typed_unseen_in_a_terminal(alone: tuple[Live, Shell]) -> None:
@@ -192,18 +208,30 @@ def test_a_secret_is_typed_unseen_in_a_terminal(alone: tuple[Live, Shell]) -> No
     assert read(live)["channels"]["telegram"]["token"] == SECRET
 
 
-def test_the_value_in_force_and_its_source_are_told(alone: tuple[Live, Shell]) -> None:
-    _, shell = alone
+def test_comments_form_and_line_ends_of_the_file_stay(alone: tuple[Live, Shell], run: Callable[..., Result]) -> None:
+    live = alone[0]
+    live.config.write_bytes(b"\xef\xbb\xbf" + COMMENTED.encode())
 
-    assert shell("config", "get", "limits.runs").out == "64\n"
-    assert shell("config", "get", "limits.runs", "--json").json["source"] == "default"
-    assert shell("config", "set", "limits.runs", "7").code == 0
-    assert shell("config", "get", "limits.runs", "--json").json == {"name": "limits.runs", "value": 7, "source": "file"}
-    over = shell("config", "set", "limits.runs", "8", env={"MOONGATE_MAX_RUNS": "9"})
+    assert run("set", "log.level", "info").code == 0
+    assert live.config.read_bytes() == b"\xef\xbb\xbf" + COMMENTED.replace('"debug"', '"info"').encode()
+    assert run("set", "limits.runs", "3").code == 0
+    assert run("unset", "limits.runs").code == 0
+    assert run("unset", "limits").code == 0
+    assert live.config.read_bytes() == b"\xef\xbb\xbf" + COMMENTED.replace('"debug"', '"info"').encode()
+
+
+def test_the_value_in_force_and_its_source_are_told(run: Callable[..., Result]) -> None:
+    variable = {"MOONGATE_MAX_RUNS": "9"}
+
+    assert run("get", "limits.runs").out == "64\n"
+    assert run("get", "limits.runs", "--json").json["source"] == "default"
+    assert run("set", "limits.runs", "7").code == 0
+    assert run("get", "limits.runs", "--json").json == {"name": "limits.runs", "value": 7, "source": "file"}
+    over = run("set", "limits.runs", "8", env=variable)
     assert (over.code, "the variable MOONGATE_MAX_RUNS" in over.err) == (0, True)
-    assert shell("config", "get", "limits.runs", env={"MOONGATE_MAX_RUNS": "9"}).out == "9\n"
-    assert shell("config", "unset", "limits.runs").out == "Removed limits.runs. It has its default again: 64\n"
-    assert shell("config", "unset", "limits.runs").out == "limits.runs is not in the config file.\n"
+    assert run("get", "limits.runs", env=variable).out == "9\n"
+    assert run("unset", "limits.runs").out == "Removed limits.runs. It has its default again: 64\n"
+    assert run("unset", "limits.runs").out == "limits.runs is not in the config file.\n"
 
 
 def test_a_running_gateway_takes_it_at_its_next_restart(alone: tuple[Live, Shell]) -> None:
@@ -229,41 +257,80 @@ def test_commands_at_the_same_time_lose_nothing(alone: tuple[Live, Shell]) -> No
     assert read(live)["agents"]["list"][0]["env"] == {name: name for name in names}
 
 
-#: sets one setting again and again, and says so before each
-_SET_AGAIN = """
-import os, sys
+#: makes the same changes once for each moment at which it is killed: before the first step that touches the disk,
+#: before the second, and so on; each child starts with the same files
+_KILLED_AT_EACH_STEP = """
+import os, pathlib, shutil, signal, sys
+from cli.config_edit.dotenv import set_in_dotenv
 from cli.config_edit.settings import set_setting_value
-for number in range(1, 1000):
-    set_setting_value(os.environ, "limits.runs", number)
-    print(number, flush=True)
+
+home, kept = map(pathlib.Path, sys.argv[1:])
+env = {**os.environ}
+
+def change():
+    set_in_dotenv(env, "OPENAI_API_KEY", "key")
+    set_setting_value(env, "agents.list.second", {"backend": "openai", "model": "some-model"})
+    set_setting_value(env, "agents.default", "second")
+
+def count_steps(most):
+    left = [most]
+    def wrap(act):
+        def step(*given, **named):
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return act(*given, **named)
+        return step
+    for name in ("open", "replace", "rename", "link", "fsync", "unlink", "chmod", "mkdir"):
+        setattr(os, name, wrap(getattr(os, name)))
+
+for most in range(1000):
+    child = os.fork()
+    if child == 0:
+        count_steps(most)
+        change()
+        os._exit(0)
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    shutil.copytree(home, kept / str(most))
+    if ended == 0:
+        break
+    assert ended == -signal.SIGKILL, ended
+    for name in ("config.json", ".env"):
+        (home / name).unlink(missing_ok=True)
+    shutil.copy(kept.parent / "first.json", home / "config.json")
+print(most)
 """
 
 
-def test_a_kill_at_any_moment_leaves_a_config_that_can_be_used(alone: tuple[Live, Shell]) -> None:
+def test_a_kill_before_any_step_leaves_a_config_that_can_be_used(alone: tuple[Live, Shell], tmp_path: Path) -> None:
     live, shell = alone
-    for after in range(5):
-        with subprocess.Popen(
-            [sys.executable, "-c", _SET_AGAIN], env=shell.env, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            last = int(process.stdout.readline())
-            time.sleep(after * 0.013)  # any moment will do
-            process.send_signal(signal.SIGKILL)
-            last = max([last, *map(int, process.stdout.read().split())])
+    shutil.copy(live.config, tmp_path / "first.json")
+    kept = tmp_path / "kept"
+    kept.mkdir()
 
-        assert read(live)["limits"]["runs"] in (last, last + 1)
-        settings.set_setting(shell.env, "gateway.stop_grace", str(after + 1.0))
+    words = [sys.executable, "-c", _KILLED_AT_EACH_STEP, str(live.home), str(kept)]
+    done = subprocess.run(words, env=shell.env, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 20
+    seen = set()
+    for home in sorted(kept.iterdir()):
+        env = {**shell.env, "MOONGATE_HOME": str(home)}
+        app.check_agents(config.load(env), env)
+        content = decode_config((home / "config.json").read_bytes(), "config.json")["agents"]
+        seen.add((len(content["list"]), content.get("default"), (home / ".env").exists()))
+    assert seen == {(1, None, False), (1, None, True), (2, None, True), (2, "second", True)}
 
 
-@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write everywhere")
-def test_a_directory_that_cannot_be_written_to_is_said(alone: tuple[Live, Shell], tmp_path: Path) -> None:
-    _, shell = alone
-    place = tmp_path / "closed"
-    place.mkdir()
-    (place / "c.json").write_text('{"gateway": {"port": 0}}')
-    place.chmod(0o500)
+def test_a_disk_that_takes_nothing_is_said_and_the_file_stays(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    before = live.config.read_bytes()
+    assert shell("config", "get", "limits.runs").code == 0  # the lock file is there
 
-    done = shell("--config", str(place / "c.json"), "config", "set", "limits.runs", "3")
+    words = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-B", "-m", "cli.main"]
+    words += ["config", "set", "limits.runs", "3"]
+    done = subprocess.run(words, env=shell.env, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
-    place.chmod(0o700)
-    assert (done.code, "it is as it was" in done.err) == (78, True)
+    assert (done.returncode, "it is as it was" in done.stderr) == (78, True), done.stderr
+    assert live.config.read_bytes() == before
+    assert [path.name for path in live.home.glob("config.json*")] == ["config.json"]
