@@ -128,6 +128,7 @@ def settings() -> str:
         "The config file is `~/.moongate/config.json` (`gateway config path`). `config.example.json` is an example.",
         "Later sources override earlier ones: defaults, the file, `~/.moongate/.env`, the environment, flags.",
         "`gateway config check` names each error. `gateway config show` prints the values in use and their sources.",
+        "`gateway config set NAME VALUE` changes one. The file may have comments: see [setup](setup.md#comments).",
         '`"${NAME}"` in a text stands for a [variable](operations.md#variables-in-the-config).',
         "",
         "| setting | default | what it is | environment |",

@@ -106,9 +106,11 @@ def _describe(one: Sighting) -> str:
 
 def _explain_how_to_get_one(guide: Guide, seen: list[Sighting]) -> None:
     guide.say("None was found on this machine. Any of these will do; then run gateway setup again:")
-    programs = {one.candidate.program: one for one in reversed(seen) if not one.candidate.is_named}
-    for one in reversed(programs.values()):  # of two ways to use a program, the first
-        guide.say(f"  {one.candidate.name}: {one.problem or one.candidate.install}")
+    shown: set[str] = set()
+    for one in seen:
+        if one.candidate.is_automatic and not one.candidate.is_named and one.candidate.program not in shown:
+            shown.add(one.candidate.program)
+            guide.say(f"  {one.candidate.name}: {one.problem or one.candidate.install}")
 
 
 def _find_named(seen: list[Sighting], name: str) -> Sighting:
@@ -192,7 +194,9 @@ def _try(guide: Guide, settings: Config, entry: dict[str, Any], choice: _Choice)
         guide.told["agent_error"] = str(error)
         if not guide.prompts.asks:
             guide.failures.append(str(error))
-        return guide.prompts.ask_choice("   again, other, or keep it?", [_TRY_AGAIN, _OTHER, _KEEP], _KEEP)
+        question = "   Ask it again, choose another one, or keep it? (again, other, keep)"
+        default = _OTHER if guide.prompts.asks else _KEEP
+        return guide.prompts.ask_choice(question, [_TRY_AGAIN, _OTHER, _KEEP], default)
     guide.told |= {"agent_answer": answer, "agent_error": None}
     guide.say(f"It answers: {output.shorten_text(answer, MAX_SHOWN_ANSWER_CHARACTERS)}")
     return _KEEP

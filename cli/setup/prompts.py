@@ -64,7 +64,7 @@ class TerminalPrompts:
                 return default
             if said in ("y", "yes", "n", "no"):
                 return said.startswith("y")
-            output.print_note("Answer y or n.")
+            output.print_error("   Answer y or n.")
 
     def ask_secret(self, question: str) -> str:
         import getpass  # late: only few users get here
@@ -85,7 +85,7 @@ class TerminalPrompts:
             ]
             if len(fitting) == 1:
                 return fitting[0]
-            output.print_note(f"Answer one of: {', '.join(choices)}.")
+            output.print_error(f"   Answer one of: {', '.join(choices)}.")
 
 
 def _read_line(prompt: str) -> str:

@@ -108,8 +108,9 @@ def _wait_for_chat(client: GatewayClient, before: int) -> bool:
     while time.monotonic() < deadline:
         if _count_chats(client) > before:
             return True
-        ready, _, _ = select.select([sys.stdin], [], [], PAIRING_POLL_SECONDS)
-        if ready:
+        if sys.platform == "win32":  # there, only sockets can be waited for
+            time.sleep(PAIRING_POLL_SECONDS)
+        elif select.select([sys.stdin], [], [], PAIRING_POLL_SECONDS)[0]:
             sys.stdin.readline()
             return _count_chats(client) > before
     return False

@@ -60,6 +60,17 @@ def test_an_installed_gateway_is_enabled_and_answers_and_an_uninstalled_one_leav
         assert login.health == {}
 
 
+def test_the_set_up_of_an_ordinary_user_installs_the_service_and_a_second_one_keeps_it(login: Login) -> None:
+    done = login.gateway("setup", "--yes", "--json")
+
+    assert (done.code, done.json["status"], done.json["running"]) == (0, "ok", True), done.err
+    assert (login.show("UnitFileState"), login.show("ActiveState")) == ("enabled", "active")
+    assert "loginctl enable-linger gwtest" in done.err
+    first = login.show("MainPID")
+    again = login.gateway("setup", "--yes", "--json")
+    assert (again.code, again.json["service"], login.show("MainPID")) == (0, done.json["service"], first)
+
+
 def test_after_a_crash_the_gateway_is_back_and_clients_that_waited_are_answered(login: Login) -> None:
     supervisor = str(login.install()["pid"])
     first = login.health

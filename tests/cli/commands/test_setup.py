@@ -204,7 +204,7 @@ def test_an_agent_that_cannot_answer_is_explained_and_another_one_can_be_chosen(
         at.answer("Which one? [opencode]", "")
         at.wait_for("It did not answer:")
         at.wait_for("opencode auth login")
-        at.answer("again, other, or keep it?", "other")
+        at.answer("(again, other, keep)", "other")
         at.answer("Which one? [opencode]", "later")
         at.answer("Start it now? [Y/n]", "n")
         at.answer("Talk to the agent", "")
