@@ -9,13 +9,14 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gateway.config_files.json_file import decode_config
 from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.scripted_model import ScriptedModel
-from harness.waiting import until
+from harness.waiting import until, until_sync
 from tests.support import ports, telegram_server
 from tests.support.fixtures import scripted_model  # noqa: F401 a fixture
 from tests.support.telegram_server import BOT_TOKEN, Telegram, Trouble
@@ -24,7 +25,7 @@ KEY = "sk-of-a-user-who-sets-up"
 #: a program that answers as `opencode run` does, and one that is not signed in
 _AGENT = """\
 #!{python}
-import sys
+import os, sys, time
 if "--version" in sys.argv:
     print("1.2.3")
 else:
@@ -211,6 +212,22 @@ def test_an_agent_that_cannot_answer_is_explained_and_another_one_can_be_chosen(
         assert at.end() == 0
 
     assert read_config(live) == {"gateway": {"port": 0}}
+
+
+def test_ctrl_c_while_an_agent_is_asked_ends_the_agent(new_home: tuple[Live, Shell], tmp_path: Path) -> None:
+    live, shell = new_home
+    make_agent(tmp_path / "bin", "open(sys.argv[0] + '.pid', 'w').write(str(os.getpid())); time.sleep(600)")
+    pid = tmp_path / "bin" / "opencode.pid"
+
+    with shell.terminal("setup", "--no-service") as at:
+        at.answer("Which one? [opencode]", "")
+        until_sync(lambda: pid.exists() and pid.read_text(), "the agent is asked")
+        at.press("\x03")
+        assert at.end() == 130
+        assert "what is done stays" in at.shown
+
+    until_sync(lambda: not psutil.pid_exists(int(pid.read_text())), "the agent is gone")
+    assert not live.config.exists()
 
 
 async def test_a_wrong_bot_token_is_refused_before_it_is_stored(
