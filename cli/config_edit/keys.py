@@ -57,17 +57,25 @@ def find_key(text: str, content: Mapping[str, Any]) -> Key:
 
 def _split_key(text: str) -> list[str]:
     parts, at = [], 0
-    while found := _PART.match(text, at):
-        word, at = found[1], found.end()
-        parts.append(json.loads(word) if word.startswith('"') else word)
-        if at == len(text) and not found[0].endswith("."):
-            break
-    if at != len(text) or not parts or not is_unicode(text) or text.endswith("."):
+    while (found := _PART.match(text, at)) and found[0]:
+        parts.append(_read_part(found[1]))
+        at = found.end()
+    if at != len(text) or not parts or not is_unicode("".join(parts)) or text.endswith("."):
         raise InvalidRequest(
             f"{text!r} is not the name of a setting.",
             remedy="Write it like gateway.port, with quotes around a part that has dots. See: gateway config show",
         )
     return parts
+
+
+def _read_part(word: str) -> str:
+    """Return a part without its quotes; a part with an escape that does not exist is no Unicode."""
+    if not word.startswith('"'):
+        return word
+    try:
+        return str(json.loads(word))
+    except ValueError:
+        return "\ud800"
 
 
 def _step_down(at: Key, parts: Sequence[str], content: Mapping[str, Any]) -> tuple[Key, list[str]]:

@@ -29,9 +29,9 @@ def parse_value(key: Key, text: str, *, is_json: bool = True) -> Any:
     Raises:
         ConfigError: the setting cannot have it.
     """
-    if not is_unicode(text) or "\0" in text:
-        raise ConfigError(f"{key.name}: the value is not valid UTF-8.")
     given = _decode_json(text) if is_json else text
+    if "\0" in text or not is_unicode(text if given is msgspec.UNSET else json.dumps(given, ensure_ascii=False)):
+        raise ConfigError(f"{key.name}: the value has a character that no text may have.")
     if _needs_object(key.type):
         if not isinstance(given, dict):
             raise ConfigError(f"{key.name}: takes a JSON object.", remedy=_describe_parts(key))
@@ -40,15 +40,19 @@ def parse_value(key: Key, text: str, *, is_json: bool = True) -> Any:
         return given if isinstance(given, str) else text
     if key.type is Any:
         return text if given is msgspec.UNSET else given
-    if given is not msgspec.UNSET:
-        try:
-            msgspec.convert(given, key.type)
-        except msgspec.ValidationError:
-            if isinstance(given, (dict, list)):
-                _convert(key, given, strict=True)
-        else:
-            return given
+    if given is not msgspec.UNSET and _fits(given, key.type):
+        return given
+    if isinstance(given, (dict, list)):
+        return _convert(key, given, strict=True)
     return _convert(key, _split_list(text) if _is_list(key.type) else text, strict=False)
+
+
+def _fits(given: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(given, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _convert(key: Key, given: Any, *, strict: bool) -> Any:

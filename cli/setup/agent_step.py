@@ -20,8 +20,6 @@ from gateway.errors import ConfigError, GatewayError, InvalidRequest
 
 #: characters of an agent's first answer that are shown
 MAX_SHOWN_ANSWER_CHARACTERS = 300
-#: the server that is proposed: OpenAI
-FIRST_SERVER_URL = "https://api.openai.com/v1"
 
 _SERVER, _LATER, _TRY_AGAIN, _OTHER, _KEEP = "server", "later", "again", "other", "keep"
 
@@ -95,7 +93,7 @@ def _pick(guide: Guide, seen: list[Sighting]) -> _Choice | None:
     said = guide.prompts.ask_choice("   Which one?", [*names, _SERVER, _LATER], default)
     if said == _LATER:
         return None
-    return _ask_for_server(guide, FIRST_SERVER_URL) if said == _SERVER else _use(guide, _find_named(seen, said))
+    return _ask_for_server(guide, guide.server_url) if said == _SERVER else _use(guide, _find_named(seen, said))
 
 
 def _describe(one: Sighting) -> str:
@@ -136,7 +134,7 @@ def _ask_for_server(guide: Guide, url: str) -> _Choice | None:
     """Return an agent for an OpenAI-compatible server, whose key goes to `.env`; None if no model is named."""
     prompts, known = guide.prompts, guide.env.get("OPENAI_API_KEY", "")
     if not guide.options.base_url:
-        url = prompts.ask_text("   URL of the server, up to /v1", url)
+        guide.server_url = url = prompts.ask_text("   URL of the server, up to /v1", url)
     key = prompts.ask_secret("   Key; Enter for the one in OPENAI_API_KEY" if known else "   Key; Enter for none")
     key = key or known
     model = guide.options.model or prompts.ask_text("   Model", guide.env.get("OPENAI_MODEL", ""))

@@ -57,6 +57,8 @@ class Guide:
     env: Mapping[str, str]
     prompts: Prompts
     options: Options
+    #: URL of the model server that is proposed: OpenAI's, or the one that was named last
+    server_url: str = "https://api.openai.com/v1"
     #: what `--json` prints at the end
     told: dict[str, Any] = field(default_factory=dict)
     #: what went wrong, for the exit code

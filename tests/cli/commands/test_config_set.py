@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -16,13 +17,16 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from cli.config_edit import settings
 from cli.config_edit.changes import get_at
 from cli.main import main
 from gateway import app, config
 from gateway.config_files.json_file import decode_config
-from gateway.errors import GatewayError
+from gateway.errors import ConfigError, GatewayError, InvalidRequest
 from harness.command_line import Result, Shell
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE
@@ -126,6 +130,39 @@ def test_what_a_gateway_would_refuse_is_not_written(alone: tuple[Live, Shell], k
 
     assert live.config.read_bytes() == before
     assert not live.config.with_name("config.json.previous").exists()
+
+
+KEYS = st.sampled_from(
+    [
+        *(each.name for each in config.list_settings()),
+        *("agents.list.main", "agents.list.main.env", "agents.list.x", "channels.telegram", "inbound.github"),
+    ]
+)
+TAILS = st.sampled_from(
+    ["", "", ".", ".x", ".0", '."a.b"', '."\\ud800"', '."\\x"', '."', ".model", ".a.b.c", "..a", ".secret", ".é"]
+)
+VALUES = st.text(max_size=12) | st.sampled_from(
+    [
+        *("null", "[]", "{}", "NaN", "1e999", "-1", "9" * 5000, "[" * 400 + "]" * 400, '"\\ud800"', '{"a": {"b": []}}'),
+        *("${X", "${X}", "\0", "\ud800", "true", '"x"'),
+    ]
+)
+
+
+@settings_of_hypothesis(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(key=KEYS, tail=TAILS, value=VALUES, is_json=st.booleans())
+def test_whatever_is_given_is_set_or_refused_in_words(
+    alone: tuple[Live, Shell], key: str, tail: str, value: str, is_json: bool
+) -> None:
+    live, shell = alone
+    before = '{"agents": {"list": [{"id": "main", "backend": "echo"}]}} // mine'
+    live.config.write_text(before)
+
+    with contextlib.suppress(ConfigError, InvalidRequest):
+        settings.set_setting(shell.env, key + tail, value, is_json=is_json)
+        assert "// mine" in live.config.read_text()
+        return
+    assert live.config.read_text() == before
 
 
 def test_a_link_leads_to_the_file_that_is_changed_and_its_mode_stays(alone: tuple[Live, Shell], tmp_path: Path) -> None:
