@@ -46,7 +46,7 @@ def COMMAND(  # noqa: N802 the seam's name
       OPENAI_API_KEY=SECRET gateway setup --yes --base-url https://api.openai.com/v1 --model gpt-4o
 
     \b
-    --json needs --yes, and prints
+    --json prints (and needs --yes)
       {"status": "ok" | "failed", "config": path, "agent": id or null, "agent_answer": str or null,
        "agent_error": str or null, "port", "service": str or null, "channel": "telegram" or null,
        "running": bool, "url": str or null, "failures": [what went wrong]}
