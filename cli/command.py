@@ -1,4 +1,7 @@
-"""What all commands share: `--config`, `--json`, suggestions for typos, and how commands are found and loaded."""
+"""What all commands share: the options of every command, suggestions for typos, and how commands are found and loaded.
+
+`--config` and `--json` are here; the options that name a gateway elsewhere are in `cli.elsewhere`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ import click
 
 import gateway
 from cli import commands
+from cli.command_places import refuse_other_machine
+from cli.elsewhere import Elsewhere, add_options, skip_option
 from cli.given_words import check_words
 from gateway import paths
 from gateway.errors import ConfigError, GatewayError
@@ -38,11 +43,19 @@ class Invocation:
     def __init__(self) -> None:
         self.config: str | None = None
         self.json = False
+        #: what names a gateway elsewhere, and how to reach it
+        self.elsewhere = Elsewhere()
+
+    @property
+    def named_elsewhere(self) -> str | None:
+        """The option or the variable that names a gateway elsewhere; None if none does."""
+        return self.elsewhere.find_source(os.environ, self.config)
 
     @property
     def merged_environment(self) -> dict[str, str]:
-        """The environment, with `--config` as `MOONGATE_CONFIG` if it was given."""
-        return {**os.environ, **({"MOONGATE_CONFIG": self.config} if self.config else {})}
+        """The environment, with `--config` as `MOONGATE_CONFIG` if it was given, and `--token-file` likewise."""
+        given = {"MOONGATE_CONFIG": self.config} if self.config else {}
+        return self.elsewhere.merge_token({**os.environ, **given})
 
 
 def current_invocation() -> Invocation:
@@ -60,6 +73,9 @@ def complete_commands(text: str, env: Mapping[str, str] | None = None) -> str:
         env: that of the command that runs now, if it is left out; a thread has no such command.
     """
     spelled = spell_program(current_invocation().merged_environment if env is None else env)
+    context = click.get_current_context(silent=True)  # a thread has none
+    if context is not None:
+        spelled = context.ensure_object(Invocation).elsewhere.spell_options(spelled)
     return text if spelled == "gateway" else _COMMANDS_IN_TEXT.sub(lambda _: spelled, text)
 
 
@@ -116,6 +132,7 @@ class Command(click.Command):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.params.append(_config_option())
+        add_options(self.params, lambda context: context.ensure_object(Invocation).elsewhere)
         if self.has_json:
             self.params.append(_json_option())
 
@@ -123,6 +140,10 @@ class Command(click.Command):
         if not ctx.resilient_parsing:
             check_words(self, ctx, args)
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        refuse_other_machine(ctx, ctx.ensure_object(Invocation).named_elsewhere)
+        return super().invoke(ctx)
 
 
 class CommandWithoutJson(Command):
@@ -164,7 +185,9 @@ class Program(Group):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.params += [_config_option(), _version_option()]
+        self.params.append(_config_option())
+        add_options(self.params, lambda context: context.ensure_object(Invocation).elsewhere)
+        self.params.append(_version_option())
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return _COMMAND_NAMES
@@ -185,13 +208,15 @@ class Program(Group):
 
 
 def _find_first_other_word(args: list[str]) -> int:
-    """Return the position of the first word that is neither `--config` nor its file."""
+    """Return the position of the first word that is neither an option of every command nor its value."""
     at = 0
     while at < len(args):
         if args[at] == "--config":
             at += 2
         elif args[at].startswith("--config="):
             at += 1
+        elif skipped := skip_option(args[at]):
+            at += skipped
         else:
             break
     return min(at, len(args))

@@ -21,7 +21,13 @@ from gateway.supervisor.record import Record
 #: the settings that are read here, with their environment variables, as in `gateway.config`
 TOKEN_SETTING = ("gateway.auth.token", ("MOONGATE_TOKEN", "XITTO_SERVER_TOKEN", "OPENCLAW_TOKEN"))
 AUTH_MODE_SETTING = ("gateway.auth.mode", ("MOONGATE_AUTH_MODE",))
+PUBLIC_URL_SETTING = ("gateway.public_url", ("MOONGATE_PUBLIC_URL",))
 DATA_SETTING = ("data.directory", ("MOONGATE_DATA_DIR", "XCCLAW_DATA_DIR"))
+
+#: the variable that names a file with the token for a gateway that runs; a gateway that starts does not use it
+TOKEN_FILE_VARIABLE = "MOONGATE_TOKEN_FILE"  # noqa: S105 a name
+#: bytes of such a file
+MAX_TOKEN_FILE_BYTES = 4096
 
 
 class FoundToken(NamedTuple):
@@ -48,6 +54,13 @@ class Instance(NamedTuple):
         home = paths.state_directory(env)
         _require_readable(home)
         return cls(home, paths.config_file(env), env)
+
+    @property
+    def served_certificates(self) -> Path:
+        """The file with the certificates of the gateway that runs; there is none if it speaks plain HTTP."""
+        found = self.lock_record
+        config = self.config if found is None else Path(found.configPath)
+        return paths.served_certificates_file(paths.locks_directory(self.home), config)
 
     @property
     def lock_record(self) -> Record | None:
@@ -79,11 +92,23 @@ class Instance(NamedTuple):
         if (mode := self._read_setting(*AUTH_MODE_SETTING)) is not None and mode.value == "none":
             return None
         given = self._read_setting(*TOKEN_SETTING)
+        if given is not None and given.source in TOKEN_SETTING[1]:
+            return given
+        if named := self.env.get(TOKEN_FILE_VARIABLE):
+            return read_token_file(named, TOKEN_FILE_VARIABLE)
         if given is not None:
             return given
         file = paths.token_file(self.home)
         found = secret_file.read_secret(file)
         return None if found is None else FoundToken(found, f"the file {file}")
+
+    @property
+    def public_url(self) -> str | None:
+        """The address for others that the settings give; None if they give none, or cannot be read."""
+        with contextlib.suppress(ConfigError):
+            found = self._read_setting(*PUBLIC_URL_SETTING)
+            return found and found.value.rstrip("/")
+        return None
 
     def _find_data_directory(self) -> Path | None:
         """Return the data directory; None if the settings cannot be read."""
@@ -118,6 +143,26 @@ class Instance(NamedTuple):
             return variables.substitute_variables(written, {**self.dotenv_values, **self.env}, str(self.config))
         except (OSError, ConfigError):
             return None  # `gateway config check` says what is wrong with it
+
+
+def read_token_file(named: str, source: str) -> FoundToken:
+    """Return the token in a file that the user names.
+
+    Args:
+        source: the option or the variable that names it.
+
+    Raises:
+        ConfigError: there is no such file, or no token in it.
+    """
+    file = paths.expand_path(named, source)
+    try:
+        content = private_file.read_plain_file(file, MAX_TOKEN_FILE_BYTES)
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot read {file}: {error.strerror}.", remedy="Correct the path.") from error
+    token = content.decode("utf-8", "replace").strip()
+    if not token or not token.isprintable():
+        raise ConfigError(f"{source}: {file} has no token: one line of printable characters.")
+    return FoundToken(token, f"the file {file}")
 
 
 def _require_readable(home: Path) -> None:

@@ -77,6 +77,7 @@ def check_agents(config: Config, environ: Mapping[str, str], *, remember: bool =
         _read_webhook_keys(config)
         _make_address_policy(config)
         _make_days(config)
+        _check_certificate(config)
         if config.store.url is None and Role(config.fleet.role) is Role.WORKER:
             raise ConfigError(  # it names no setting in front: `gateway worker` sets the role
                 "a worker needs store.url: the PostgreSQL URL of its fleet.",
@@ -110,6 +111,13 @@ def _make_days(config: Config) -> CalendarDays:
         return CalendarDays(config.cron.timezone)
     except InvalidRequest as error:
         raise ConfigError(f"cron.{error}") from error
+
+
+def _check_certificate(config: Config) -> None:
+    if config.certificate_file is not None and config.key_file is not None:
+        from gateway.security import key_pair  # late: few gateways speak TLS
+
+        key_pair.load_key_pair(config.certificate_file, config.key_file)
 
 
 def _fill_defaults(config: Config, agent: Agent) -> Agent:
@@ -332,6 +340,13 @@ async def open_gateway(
             clock=clock,
         )
         await stack.enter_async_context(engine)
+        certificate = None
+        if config.gateway.tls.cert is not None:
+            from gateway.api import certificate_watch  # late: few gateways speak TLS
+
+            certificate = await stack.enter_async_context(certificate_watch.open_watch(config))
+        else:
+            paths.served_certificates_file(paths.locks_directory(config.home), config.path).unlink(missing_ok=True)
         doctor = await stack.enter_async_context(Doctor(children, environ, config.home, clock))
         yield ServerContext(
             engine=engine,
@@ -343,6 +358,7 @@ async def open_gateway(
             closing=Latch(),
             control=control,
             doctor=doctor,
+            certificate=certificate,
             file_fetcher=FileFetcher(_make_address_policy(config)) if config.files.fetch else None,
         )
 

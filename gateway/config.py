@@ -29,7 +29,7 @@ from gateway.settings.agents import Agents, Opencode
 from gateway.settings.cron import LOCAL_ZONE, Cron
 from gateway.settings.files import Files
 from gateway.settings.fleet import Fleet
-from gateway.settings.gateway import Gateway
+from gateway.settings.gateway import Gateway, is_base_url
 from gateway.settings.limits import Limits
 from gateway.settings.log import Log
 from gateway.settings.retention import Retention
@@ -147,7 +147,7 @@ class Config(Settings, frozen=True, kw_only=True):
 
     @property
     def trusted_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-        """Return the proxies whose `X-Forwarded-For` is trusted.
+        """Return the proxies whose words on a request are trusted.
 
         Raises:
             ConfigError: an entry is not an address or a network.
@@ -162,6 +162,29 @@ class Config(Settings, frozen=True, kw_only=True):
                     remedy="Give addresses or networks, like 10.0.0.0/8.",
                 ) from error
         return found
+
+    @property
+    def certificate_file(self) -> Path | None:
+        """The file of the certificate for HTTPS; None if the gateway speaks plain HTTP."""
+        given = self.gateway.tls.cert
+        return paths.expand_path(given, "gateway.tls.cert") if given else None
+
+    @property
+    def key_file(self) -> Path | None:
+        """The file of the certificate's private key."""
+        given = self.gateway.tls.key
+        return paths.expand_path(given, "gateway.tls.key") if given else self.certificate_file
+
+    @property
+    def public_url(self) -> str | None:
+        """The address for others, without a slash at its end; None if the settings give none."""
+        return self.gateway.public_url and self.gateway.public_url.rstrip("/")
+
+    @property
+    def is_exposed_without_tls(self) -> bool:
+        """Whether others can reach the gateway, and nothing is known to encrypt what they send."""
+        is_behind_tls = (self.gateway.public_url or "").startswith("https://")
+        return not (is_loopback(self.gateway.host) or self.gateway.tls.cert or is_behind_tls)
 
     @property
     def data_directory(self) -> Path:
@@ -286,6 +309,7 @@ def parse_config(given: ConfigSources, env: Mapping[str, str], flags: Mapping[st
     with config.name_origins():
         paths.expand_path(str(config.data_directory), "data.directory")
         _check_exposure(config)
+        _check_reach(config)
         _ = config.trusted_networks
         if config.store.url is not None:
             check_url_form("store.url", config.store.url)
@@ -360,6 +384,18 @@ def _check_exposure(config: Config) -> None:
             f"gateway.host: {host[:64]!r} is no name or address of this machine.",
             remedy="Give one, such as 127.0.0.1, or 0.0.0.0 for all of its addresses.",
         )
+
+
+def _check_reach(config: Config) -> None:
+    """Refuse a public address that is not one, and half a pair of certificate and key."""
+    url, tls = config.gateway.public_url, config.gateway.tls
+    if url is not None and not is_base_url(url):
+        raise ConfigError(
+            f"gateway.public_url: {url[:64]!r} is not the address of a host.",
+            remedy="Give one without a path, such as https://gate.example.",
+        )
+    if tls.key is not None and tls.cert is None:
+        raise ConfigError("gateway.tls.key: there is no certificate.", remedy="Set gateway.tls.cert, too.")
 
 
 def _check_token(token: str) -> None:

@@ -136,7 +136,7 @@ def logs_directory(state: Path) -> Path:
 
 def log_file(state: Path, config_file: Path) -> Path:
     """Return the log file of a config; the last good copy of a config has the same log file."""
-    meant = config_file.with_name(config_file.name.removesuffix(_LAST_GOOD))
+    meant = _meant_config(config_file)
     usual = os.path.abspath(meant) == os.path.abspath(state / "config.json")
     return logs_directory(state) / ("gateway.log" if usual else f"gateway.{_path_digest(meant)}.log")
 
@@ -170,6 +170,20 @@ def lock_file(state: Path, config_file: Path) -> Path:
 
 def _path_digest(config_file: Path) -> str:
     return hashlib.sha256(os.fsencode(os.path.abspath(config_file))).hexdigest()[:16]
+
+
+def served_certificates_file(locks: Path, config_file: Path) -> Path:
+    """Return the file with the certificates that the gateway of a config serves; it speaks plain HTTP without one.
+
+    Args:
+        locks: the locks directory.
+    """
+    return locks / f"gateway.{_path_digest(_meant_config(config_file))}.pem"
+
+
+def _meant_config(config_file: Path) -> Path:
+    """Return the config that a path means: the last good copy of one means that one."""
+    return config_file.with_name(config_file.name.removesuffix(_LAST_GOOD))
 
 
 def data_lock_file(data_directory: Path) -> Path:

@@ -8,8 +8,8 @@ from http.client import HTTPResponse
 from typing import Any
 
 from cli.acp.requests import PromptContent
-from cli.instance import Instance
 from cli.remote.client import GatewayClient, quote_part
+from cli.remote.link import Link
 from cli.remote.open_requests import is_request_open
 from cli.remote.sse import Event
 
@@ -26,8 +26,8 @@ MAX_FOLLOWED_RUNS = 20
 class GatewayCalls:
     """Calls one gateway, from any thread. It looks for the gateway at the first call, and again while it is away."""
 
-    def __init__(self, instance: Instance) -> None:
-        self._instance = instance
+    def __init__(self, link: Link) -> None:
+        self._link = link
         self._client: GatewayClient | None = None
         self._lock = threading.Lock()
 
@@ -39,7 +39,7 @@ class GatewayCalls:
         """
         with self._lock:
             if self._client is None:
-                self._client = GatewayClient(self._instance)
+                self._client = GatewayClient(self._link)
             return self._client
 
     def list_agents(self) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ from cli.acp.updates import make_text_update
 from cli.files.shown import describe_file
 from cli.follow.follow import explain_long_wait, read_result
 from cli.output import print_thread_note
-from cli.remote.client import RECONNECT_POLL_SECONDS, RETURN_TIMEOUT_SECONDS, STREAM_SILENCE_SECONDS
+from cli.remote.client import RETURN_TIMEOUT_SECONDS, STREAM_SILENCE_SECONDS
+from cli.remote.local_link import RECONNECT_POLL_SECONDS
 from cli.remote.sse import Event
 from gateway.domain.media_type import INLINE_MEDIA_TYPES
 from gateway.errors import Conflict, GatewayError, NotFound, NotRunning, TimedOut, Unavailable

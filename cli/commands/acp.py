@@ -11,8 +11,8 @@ from cli.acp.agent import AcpAgent
 from cli.acp.connection import EditorConnection
 from cli.acp.gateway_calls import GatewayCalls
 from cli.command import CommandWithoutJson, current_invocation
-from cli.instance import Instance
 from cli.output import print_thread_note
+from cli.remote.link import open_link
 from cli.remote.message_pipe import MessagePipe
 from gateway.domain.file import FileLimits
 from gateway.errors import NotRunning
@@ -37,7 +37,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     # Not closed at the end: threads that follow runs may still write to it.
     out = io.FileIO(sys.stdout.fileno(), "wb", closefd=False)
     connection = EditorConnection(MessagePipe(sys.stdin.buffer, out, MAX_EDITOR_MESSAGE_BYTES), env)
-    gateway = GatewayCalls(Instance.from_environment(env))
+    gateway = GatewayCalls(open_link())
     try:
         gateway.connect()
     except NotRunning as error:

@@ -10,7 +10,10 @@ import click
 from cli import output
 from cli.command import Command, current_invocation
 from cli.dashboard import browser, phone
+from cli.remote import network_host
 from cli.remote.client import GatewayClient, connect_to_gateway
+from cli.remote.link import Link
+from gateway.settings.gateway import is_base_url
 
 
 class BaseUrl(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
@@ -19,14 +22,9 @@ class BaseUrl(click.ParamType):  # type: ignore[type-arg]  # generic only in new
     name = "address"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            parts = urlsplit(value)
-            is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            is_good = False
-        if not is_good or parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
+        if not is_base_url(value):
             self.fail(f"{value!r} is not the address of a host, such as https://gate.example.", param, ctx)
-        return f"{parts.scheme}://{parts.netloc}"
+        return value.rstrip("/")
 
 
 @click.command(cls=Command)
@@ -37,7 +35,8 @@ class BaseUrl(click.ParamType):  # type: ignore[type-arg]  # generic only in new
     "base",
     type=BaseUrl(),
     metavar="ADDRESS",
-    help="Address under which the browser reaches the gateway, such as https://gate.example behind a proxy.",
+    help="Address under which the browser reaches the gateway, such as https://gate.example behind a proxy."
+    "  [default: gateway.public_url]  With --token-file, the gateway there is asked.",
 )
 def COMMAND(only_print: bool, as_qr: bool, base: str | None) -> None:  # noqa: N802 the seam's name
     """Open the dashboard in a browser, signed in.
@@ -56,8 +55,11 @@ def COMMAND(only_print: bool, as_qr: bool, base: str | None) -> None:  # noqa: N
     --json prints
       {"url": address with the code, "expires_at": RFC 3339, "opened": whether a browser was started}
     """
+    elsewhere = current_invocation().elsewhere
+    if base is not None and elsewhere.token_file and current_invocation().named_elsewhere is None:
+        elsewhere.url = base  # a token for it was given: it is a gateway elsewhere
     client = connect_to_gateway()
-    base = _choose_base(client, base, as_qr)
+    base = _choose_base(client.link, base, as_qr)
     made = client.post("/api/dashboard/codes")
     url = f"{base}/#code={made['code']}"
     opened = not (only_print or as_qr) and browser.has_display() and browser.open_browser(url)
@@ -70,20 +72,24 @@ def COMMAND(only_print: bool, as_qr: bool, base: str | None) -> None:  # noqa: N
         _show_address(url, as_qr)
 
 
-def _choose_base(client: GatewayClient, given: str | None, as_qr: bool) -> str:
+def _choose_base(link: Link, given: str | None, as_qr: bool) -> str:
     """Return the address of the gateway, without a path.
 
     Raises:
         Conflict: no other machine can reach the gateway.
         Misdirected: the gateway does not answer for that host.
     """
-    if given is None and not as_qr:
-        return client.make_url("")
-    if given is None:
-        listen_host, port = client.listen_address
-        host = phone.find_network_host(listen_host)
-        given = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    client.check_host(urlsplit(given).netloc)
+    if given is None and link.public_url is not None:
+        return link.public_url
+    own = link.make_url("")
+    listening = link.listen_address
+    if given is None and (not as_qr or listening is None):
+        return own
+    if given is None and listening is not None:
+        listen_host, port = listening
+        given = network_host.format_url(urlsplit(own).scheme, network_host.find_network_host(listen_host), port)
+    assert given is not None
+    GatewayClient(link).check_host(urlsplit(given).netloc)
     return given
 
 

@@ -37,7 +37,7 @@ def COMMAND(wait: float) -> None:  # noqa: N802 the seam's name
     instance = Instance.from_environment(current_invocation().merged_environment)
     manager = lookup.require_installed(instance)
     record = start.start_by_service(manager, instance, wait)
-    found, url = probe.probe_gateway(instance), probe.local_url(record)
+    found, url = probe.probe_gateway(instance), probe.local_url(instance, record)
     rows = [
         f"{output.add_mark('✅', 'Service started')} (pid {record.pid})",
         f"   URL: {url}",

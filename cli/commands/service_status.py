@@ -86,7 +86,7 @@ def _build_json(
         "arguments": spec and list(spec.arguments),
         "directory": spec and spec.directory,
         "version": spec and spec.version,
-        "url": found.record and probe.local_url(found.record),
+        "url": found.record and probe.local_url(instance, found.record),
         "token": token and mask_secret(token.value),
         "findings": [one.complete()._asdict() for one in service_drift.examine_service(instance, found)],
     }

@@ -56,7 +56,7 @@ def COMMAND(  # noqa: N802 the seam's name
     started = found.state is State.STOPPED
     if started:
         found = _start_gateway(instance, StartOptions(port, host, role), wait, force, kill_foreign)
-    _print_started(found, started)
+    _print_started(instance, found, started)
     if started and not instance.config.exists() and not current_invocation().json:
         output.print_note(complete_commands("Set it up step by step: gateway setup"))
 
@@ -79,11 +79,11 @@ def _start_gateway(instance: Instance, options: StartOptions, wait: float, force
     return probe.probe_gateway(instance)
 
 
-def _print_started(found: ProbeResult, started: bool) -> None:
+def _print_started(instance: Instance, found: ProbeResult, started: bool) -> None:
     record = found.record
     assert record is not None
     what = "Gateway started" if started else "Gateway is already running"
-    url = probe.local_url(record)
+    url = probe.local_url(instance, record)
     rows = [
         f"{output.add_mark('✅', what)} (pid {record.pid})",
         f"   URL: {url}",

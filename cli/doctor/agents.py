@@ -11,6 +11,7 @@ from cli import output
 from cli.doctor.finding import Finding, Level
 from cli.instance import Instance
 from cli.remote.client import GatewayClient, quote_part
+from cli.remote.local_link import LocalLink
 from cli.remote.probe import ProbeResult, State
 from gateway import backends
 from gateway.backends import BackendResources
@@ -33,7 +34,7 @@ def examine_agents(settings: Config, agents: list[Agent], instance: Instance, fo
 
 
 def _ask_gateway(instance: Instance) -> list[Finding]:
-    client = GatewayClient(instance)
+    client = GatewayClient(LocalLink(instance))
     try:
         listed = [agent["id"] for agent in client.get("/api/agents")["agents"] if agent["is_enabled"]]
         answers = {name: client.get(f"/api/agents/{quote_part(name)}")["health"] for name in listed}

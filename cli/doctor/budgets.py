@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cli.doctor.finding import Finding, Level
 from cli.instance import Instance
 from cli.remote.client import GatewayClient
+from cli.remote.local_link import LocalLink
 from cli.remote.probe import ProbeResult, State
 from gateway.agent_setup import idle_limits
 from gateway.domain.agent import Agent
@@ -22,7 +23,7 @@ def examine_budgets(agents: list[Agent], instance: Instance, found: ProbeResult)
 def _ask_gateway(instance: Instance) -> Iterator[str]:
     """Yield a sentence about each such limit of an agent or a schedule of the running gateway."""
     try:
-        budgets = GatewayClient(instance).get("/api/usage")["budgets"]
+        budgets = GatewayClient(LocalLink(instance)).get("/api/usage")["budgets"]
     except GatewayError:
         return  # the check of the agents reports it
     for one in budgets:

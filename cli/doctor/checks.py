@@ -72,7 +72,7 @@ def _ask_work(instance: Instance, found: ProbeResult) -> WorkReport:
         known = instance.access_token
     except ConfigError:
         return WorkReport()  # another check reports the token file
-    return probe.ask_work(found, None if known is None else known.value)
+    return probe.ask_work(instance, found, None if known is None else known.value)
 
 
 def _examine_process(instance: Instance, found: ProbeResult, inside: WorkReport) -> Finding:
@@ -94,7 +94,7 @@ def _examine_process(instance: Instance, found: ProbeResult, inside: WorkReport)
         said = f"running version {' and '.join(sorted(running))}; installed is {gateway.__version__}"
         remedy = config_drift.advise_restart(instance)
         return Finding("gateway", Level.WARNING, said, "it was upgraded after its start", remedy)
-    return Finding("gateway", Level.OK, f"running, pid {record.pid}, {probe.local_url(record)}")
+    return Finding("gateway", Level.OK, f"running, pid {record.pid}, {probe.local_url(instance, record)}")
 
 
 def _examine_plugins() -> Iterator[Finding]:

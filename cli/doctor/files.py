@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cli.doctor.finding import Finding, Level
 from cli.instance import Instance
 from cli.remote.client import GatewayClient
+from cli.remote.local_link import LocalLink
 from cli.remote.probe import ProbeResult, State
 from gateway.domain.file import describe_size
 from gateway.errors import GatewayError
@@ -20,7 +21,7 @@ def examine_files(instance: Instance, found: ProbeResult) -> Iterator[Finding]:
     if found.state is not State.RUNNING:
         return
     try:
-        space = GatewayClient(instance).get("/api/files", limit=1)["space"]
+        space = GatewayClient(LocalLink(instance)).get("/api/files", limit=1)["space"]
     except GatewayError:
         return  # another check reports it, or the gateway is of an older version
     said = f"they take {describe_size(space['used'])} of {describe_size(space['quota'])}"

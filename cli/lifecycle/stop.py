@@ -7,6 +7,7 @@ import signal
 
 from cli.instance import Instance
 from cli.remote import client
+from cli.remote.local_link import LocalLink
 from gateway.errors import GatewayError
 from gateway.supervisor import restart_plan, signals, terminate
 from gateway.supervisor.record import Record
@@ -33,5 +34,5 @@ def end_gateway(instance: Instance, found: Record, timeout_seconds: float, *, fo
 def request_stop(instance: Instance, found: Record, timeout_seconds: float) -> None:
     """Ask a gateway to end over HTTP, and wait. Does nothing else if it does not answer or does not end."""
     with contextlib.suppress(GatewayError):
-        client.GatewayClient(instance).post("/api/gateway/stop")
+        client.GatewayClient(LocalLink(instance)).post("/api/gateway/stop")
         terminate.wait_gone(found.process_identity, timeout_seconds)

@@ -1,7 +1,4 @@
-"""The client of a running gateway's HTTP API that the commands use.
-
-It finds the gateway by its lock record, and sends the token only to the instance that wrote that record.
-"""
+"""The client of a running gateway's HTTP API that the commands use, on this machine or elsewhere."""
 
 from __future__ import annotations
 
@@ -11,39 +8,32 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import gateway
 from cli import output
-from cli.command import complete_commands, current_invocation
-from cli.instance import Instance
-from cli.remote import probe, sse
-from cli.remote.connection import InterruptibleConnection
-from cli.remote.probe import ProbeResult, State
+from cli.command import complete_commands
+from cli.remote import sse
+from cli.remote.link import Link, open_link
+from cli.remote.local_link import RECONNECT_POLL_SECONDS
 from cli.remote.sse import Event
-from gateway import errors, paths
+from gateway import errors
 from gateway.errors import (
     AgentUnusable,
     GatewayError,
     InternalError,
     InvalidRequest,
-    NotRunning,
     TimedOut,
     Unauthorized,
     Unavailable,
 )
-from gateway.supervisor.address import choose_connect_host
 
 #: seconds that a call may take
 CLIENT_CALL_TIMEOUT_SECONDS = 30.0
 #: seconds that a stream may be silent: three heartbeats of the gateway
 STREAM_SILENCE_SECONDS = 45.0
-#: seconds that a running gateway may take until it first answers
-FIRST_ANSWER_SECONDS = 5.0
 #: seconds that a lost gateway may take to come back while a run is followed
 RETURN_TIMEOUT_SECONDS = 60.0
-#: seconds between two looks for the gateway
-RECONNECT_POLL_SECONDS = 0.2
 #: bytes of a file that are read at once
 FILE_PIECE_BYTES = 256 << 10
 
@@ -59,15 +49,15 @@ def connect_to_gateway() -> GatewayClient:
     Raises:
         NotRunning: the gateway does not run, or does not answer.
     """
-    return GatewayClient(Instance.from_environment(current_invocation().merged_environment))
+    return GatewayClient(open_link())
 
 
 class GatewayClient:
     """Calls one gateway. Opens a connection for each call, so a restart in between does not matter."""
 
-    def __init__(self, instance: Instance) -> None:
-        self._instance = instance
-        self._found = self._find_gateway()
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        link.find_gateway()
 
     def get(self, path: str, **query: object) -> Any:
         """Call GET. A query value of None is left out.
@@ -106,14 +96,12 @@ class GatewayClient:
 
     def make_url(self, path: str) -> str:
         """Return the URL of a path for programs on this machine."""
-        assert self._found.record is not None
-        return probe.local_url(self._found.record) + path
+        return self._link.make_url(path)
 
     @property
-    def listen_address(self) -> tuple[str, int]:
-        """The host and the port that the gateway listens on."""
-        assert self._found.record is not None
-        return self._found.record.host, self._found.record.port
+    def link(self) -> Link:
+        """The way to the gateway."""
+        return self._link
 
     def check_host(self, host: str) -> None:
         """Ask the gateway for something under another host name, as a browser elsewhere would.
@@ -237,33 +225,14 @@ class GatewayClient:
     def _await_return(self, run: str, tell: Callable[[str], None]) -> None:
         """Wait until the gateway answers again, after a stream broke."""
         said, deadline = False, time.monotonic() + RETURN_TIMEOUT_SECONDS
-        while (found := probe.probe_gateway(self._instance)).state is not State.RUNNING:
+        while not self._link.is_answering():
+            duration = output.format_duration(RETURN_TIMEOUT_SECONDS)
             if time.monotonic() > deadline:
-                raise NotRunning(
-                    f"the gateway is gone, and has not come back in {output.format_duration(RETURN_TIMEOUT_SECONDS)}.",
-                    remedy=f"Start it: gateway start\nThen: gateway tasks watch {run}",
-                )
+                raise self._link.explain_loss(run, duration)
             if not said:
-                duration = output.format_duration(RETURN_TIMEOUT_SECONDS)
                 tell(f"The gateway is gone; waiting {duration} for it. The task is kept.")
                 said = True
             time.sleep(RECONNECT_POLL_SECONDS)
-        self._found = found
-
-    def _find_gateway(self, *, lost: bool = False) -> ProbeResult:
-        """Find the gateway. One that runs, or ran a moment ago if `lost`, gets some time to answer."""
-        deadline = time.monotonic() + FIRST_ANSWER_SECONDS
-        hopeful = {State.UNRESPONSIVE, State.STOPPED} if lost else {State.UNRESPONSIVE}
-        while (found := probe.probe_gateway(self._instance)).state in hopeful and time.monotonic() < deadline:
-            time.sleep(RECONNECT_POLL_SECONDS)
-        if found.state is State.RUNNING:
-            return found
-        if found.record is None:
-            raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
-        raise NotRunning(
-            f"the gateway (pid {found.record.pid}) does not answer on port {found.record.port}.",
-            remedy="It may be starting or stopping. See: gateway logs",
-        )
 
     def _call_json(self, method: str, path: str, body: Mapping[str, object] | None = None, **options: Any) -> Any:
         def send_request() -> Any:
@@ -281,7 +250,7 @@ class GatewayClient:
                 f"the gateway did not answer in {output.format_duration(CLIENT_CALL_TIMEOUT_SECONDS)}."
             ) from error
         except _CONNECTION_ERRORS:
-            self._found = self._find_gateway(lost=True)
+            self._link.find_gateway(lost=True)
         try:
             return perform()
         except _CONNECTION_ERRORS as error:
@@ -332,12 +301,13 @@ class GatewayClient:
         headers: Mapping[str, str | bytes],
         timeout: float,
     ) -> HTTPResponse:
-        record = self._found.record
-        assert record is not None
-        connection = InterruptibleConnection(choose_connect_host(record.host), record.port, timeout=timeout)
+        connection = self._link.connect(timeout)
         try:
-            connection.request(method, target, data, headers)
-            return connection.getresponse()
+            connection.request(method, self._link.path_prefix + target, data, headers)
+            response = connection.getresponse()
+            if 300 <= response.status < 400:
+                raise _refuse_redirect(self._link.make_url(""), response)
+            return response
         except BaseException:
             connection.close()
             raise
@@ -345,7 +315,7 @@ class GatewayClient:
     def _build_headers(
         self, data: bytes | None, key: str | None, last: int | None, stream: bool
     ) -> dict[str, str | bytes]:
-        token = self._instance.access_token
+        token = self._link.access_token
         given: dict[str, str | bytes | None] = {
             "Accept": "text/event-stream" if stream else "application/json",
             "Authorization": None if token is None else f"Bearer {token.value}".encode(),
@@ -355,7 +325,7 @@ class GatewayClient:
             "Last-Event-ID": None if last is None else str(last),
             "User-Agent": f"gateway/{gateway.__version__}",
             # Set if an agent runs this command: how deep its run is in a chain of calls.
-            "X-Moongate-Depth": self._instance.env.get("MOONGATE_DEPTH"),
+            "X-Moongate-Depth": self._link.env.get("MOONGATE_DEPTH"),
         }
         return {name: value for name, value in given.items() if value is not None}
 
@@ -367,30 +337,38 @@ class GatewayClient:
             if "data" in told:  # JSON-RPC, whose codes are numbers
                 code = str(told["data"]["code"])
         except (ValueError, TypeError, KeyError):
-            return GatewayError(
-                f"the gateway answered {status}, in a form that is not its own. A proxy may be in between."
-            )
+            return _explain_foreign_answer(status)
         if code == Unauthorized.code:
-            return self._explain_unauthorized()
+            return self._link.explain_unauthorized()
         if (details or {}).get("reason") == AgentUnusable.REASON:
-            return AgentUnusable(complete_commands(message, self._instance.env))
-        return _ERRORS_BY_CODE.get(code, InternalError)(complete_commands(message, self._instance.env), details=details)
-
-    def _explain_unauthorized(self) -> Unauthorized:
-        token = self._instance.access_token
-        started = "The gateway was started with another token, perhaps one in a variable of the shell that started it"
-        if token is None:
-            remedy = f"{started}. Set MOONGATE_TOKEN to that one."
-            return Unauthorized("the gateway needs a token, and none was found.", remedy=remedy)
-        file = paths.token_file(self._instance.home)
-        other = "" if token.source.endswith(str(file)) or not file.exists() else f", or the one in {file}"
-        remedy = f"{started}{other}. Set MOONGATE_TOKEN to that one."
-        return Unauthorized(f"the gateway refuses the token from {token.source}.", remedy=remedy)
+            return AgentUnusable(complete_commands(message, self._link.env))
+        return _ERRORS_BY_CODE.get(code, InternalError)(complete_commands(message, self._link.env), details=details)
 
 
 def quote_part(text: str) -> str:
     """Return a text quoted as one segment of a path."""
     return quote(text, safe="")
+
+
+def _refuse_redirect(base: str, response: HTTPResponse) -> GatewayError:
+    """Return the error for a redirect, which is not followed: the token is for the address that was given."""
+    to = urlsplit(response.headers.get("Location", ""))
+    there = f"{to.scheme}://{to.netloc}" if to.scheme in ("http", "https") and to.netloc else ""
+    remedy = f"If that is the gateway, name it: --url {there}" if there else "Name the address of the gateway itself."
+    return GatewayError(
+        f"{base} redirects to {there or 'another path'} ({response.status}), and the token does not go along.",
+        remedy=remedy,
+    )
+
+
+def _explain_foreign_answer(status: int) -> GatewayError:
+    """Return the error for an answer that no gateway gives."""
+    said = f"the gateway answered {status}, in a form that is not its own."
+    if status in (502, 503, 504):
+        return Unavailable(
+            f"{said} A proxy in between does not reach it.", remedy="Does the gateway run behind the proxy?"
+        )
+    return GatewayError(f"{said} A proxy may be in between.")
 
 
 def _read_pieces(content: BinaryIO, size: int, show: Callable[[int], None]) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cli import output
 from cli.arguments import describe_budget
+from cli.instance import Instance
 from cli.remote import probe
 from cli.remote.probe import ProbeResult, State
 from gateway import health_probe
@@ -17,13 +18,21 @@ MAX_FLEET_BYTES = 4 << 20
 MAX_AGENTS_WIDTH = 24
 
 
-def ask_fleet(found: ProbeResult, secret: str | None) -> dict[str, Any] | None:
+def ask_fleet(instance: Instance, found: ProbeResult, secret: str | None) -> dict[str, Any] | None:
     """Return the answer of a running gateway to `GET /api/fleet`; None if it gives none."""
     if found.state is not State.RUNNING or found.record is None:
         return None
     header = "" if secret is None else f"Authorization: Bearer {secret}\r\n"
     host, port = choose_connect_host(found.record.host), found.record.port
-    answer = health_probe.get_json(host, port, "/api/fleet", probe.PROBE_TIMEOUT_SECONDS, header, most=MAX_FLEET_BYTES)
+    answer = health_probe.get_json(
+        host,
+        port,
+        "/api/fleet",
+        probe.PROBE_TIMEOUT_SECONDS,
+        header,
+        most=MAX_FLEET_BYTES,
+        certificates=instance.served_certificates,
+    )
     return answer.body if answer.status == 200 else None
 
 

@@ -45,7 +45,9 @@ def probe_gateway(instance: Instance) -> ProbeResult:
     found = instance.lock_record
     if found is None or not found.is_alive:
         return ProbeResult(State.STOPPED)
-    answer = health_probe.ask_health(choose_connect_host(found.host), found.port, PROBE_TIMEOUT_SECONDS)
+    answer = health_probe.ask_health(
+        choose_connect_host(found.host), found.port, PROBE_TIMEOUT_SECONDS, certificates=instance.served_certificates
+    )
     if answer is None or answer.get("instance") != found.instance:
         return ProbeResult(State.UNRESPONSIVE, found)
     return ProbeResult(State.RUNNING, found, answer)
@@ -56,11 +58,12 @@ def describe_agent(agent: Mapping[str, Any] | None) -> list[str]:
     return [f"   Agent: {agent['id']}: {agent['introduction']}"] if agent else []
 
 
-def local_url(record: Record) -> str:
+def local_url(instance: Instance, record: Record) -> str:
     """Return the URL of a gateway for people and programs on this machine."""
+    scheme = "https" if instance.served_certificates.exists() else "http"
     host = choose_connect_host(record.host)
     shown = "localhost" if host in ("127.0.0.1", "::1") else f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{record.port}"
+    return f"{scheme}://{shown}:{record.port}"
 
 
 class WorkReport(NamedTuple):
@@ -74,7 +77,7 @@ class WorkReport(NamedTuple):
     checks: dict[str, str] | None = None
 
 
-def ask_work(found: ProbeResult, secret: str | None) -> WorkReport:
+def ask_work(instance: Instance, found: ProbeResult, secret: str | None) -> WorkReport:
     """Ask a running gateway about its work, with the stored token.
 
     The gateway counts wrong tokens, but never locks out a caller with a right one.
@@ -82,9 +85,9 @@ def ask_work(found: ProbeResult, secret: str | None) -> WorkReport:
     if found.state is not State.RUNNING or found.record is None:
         return WorkReport()
     header = "" if secret is None else f"Authorization: Bearer {secret}\r\n"
-    host, port = choose_connect_host(found.record.host), found.record.port
-    answer = health_probe.get_json(host, port, "/api/work", PROBE_TIMEOUT_SECONDS, header)
+    host, port, known = choose_connect_host(found.record.host), found.record.port, instance.served_certificates
+    answer = health_probe.get_json(host, port, "/api/work", PROBE_TIMEOUT_SECONDS, header, certificates=known)
     if answer.status != 200:
         return WorkReport({401: True, 429: True}.get(answer.status or 0))
-    health = health_probe.get_json(host, port, "/health", PROBE_TIMEOUT_SECONDS, header).body or {}
-    return WorkReport(False, answer.body, health.get("checks"))
+    health = health_probe.get_json(host, port, "/health", PROBE_TIMEOUT_SECONDS, header, certificates=known)
+    return WorkReport(False, answer.body, (health.body or {}).get("checks"))

@@ -82,7 +82,7 @@ class InstallationPlan(NamedTuple):
             "service": self.manager.service_name,
             "file": str(self.manager.unit_path),
             "pid": record.pid,
-            "url": probe.local_url(record),
+            "url": probe.local_url(self.instance, record),
             "agent": probe.probe_gateway(self.instance).agent,
             "hints": [*self.manager.list_hints(), *_unseen_hints(self.instance.env)],
         }

@@ -25,6 +25,8 @@ from gateway.settings.limits import Limits
 
 #: seconds that an idle connection stays open
 KEEP_ALIVE_SECONDS = 75.0
+#: seconds between two looks whether a client has taken the rest of a TLS connection that closes
+CLOSE_POLL_SECONDS = 0.05
 #: seconds that the rest of a refused body is read and thrown away, so that the client can read the answer
 REFUSED_BODY_LINGER_SECONDS = 5.0
 
@@ -57,9 +59,75 @@ class CountingTransport:
         self._transport.writelines(given)
 
     @property
+    def waiting(self) -> int:
+        """Bytes that the client has not taken."""
+        return self._transport.get_write_buffer_size()
+
+    @property
     def taken(self) -> int:
         """Bytes that the client has taken so far."""
-        return self._written - self._transport.get_write_buffer_size()
+        return self._written - self.waiting
+
+
+class EncryptedTransport(CountingTransport):
+    """The transport of a TLS connection. What waits is in two buffers: that of TLS, and that of the socket below.
+
+    TLS passes on all that it has as soon as the socket takes anything, so that the limits of its own buffer, and the
+    deadline of its end, say little about a slow client.
+    """
+
+    __slots__ = ("_closing", "_loop", "_on_waiting", "_plain", "_stall_seconds")
+
+    def __init__(
+        self, transport: asyncio.Transport, plain: asyncio.Transport, on_waiting: Any, stall_seconds: float
+    ) -> None:
+        """Args:
+        on_waiting: called after a write that the client has not taken.
+        """
+        super().__init__(transport)
+        self._plain = plain
+        self._on_waiting = on_waiting
+        self._stall_seconds = stall_seconds
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        super().write(data)
+        self._tell_waiting()
+
+    def writelines(self, parts: Iterable[bytes | bytearray | memoryview]) -> None:
+        super().writelines(parts)
+        self._tell_waiting()
+
+    def is_closing(self) -> bool:
+        return self._closing or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close when the client has taken all, or takes nothing more."""
+        if not self._closing:
+            self._closing = True
+            self._close_when_taken(self.taken, self._loop.time() + self._stall_seconds)
+
+    @property
+    def waiting(self) -> int:
+        return self._transport.get_write_buffer_size() + self._plain.get_write_buffer_size()
+
+    def _tell_waiting(self) -> None:
+        if self.waiting:
+            self._on_waiting()
+
+    def _close_when_taken(self, taken: int, deadline: float) -> None:
+        if not self.waiting or self._transport.is_closing():
+            self._transport.close()
+        elif self.taken > taken:
+            self._look_again(self.taken, self._loop.time() + self._stall_seconds)
+        elif self._loop.time() < deadline:
+            self._look_again(taken, deadline)
+        else:
+            self._transport.abort()
+
+    def _look_again(self, taken: int, deadline: float) -> None:
+        self._loop.call_later(CLOSE_POLL_SECONDS, self._close_when_taken, taken, deadline)
 
 
 class Connection(RequestHandler):
@@ -84,11 +152,21 @@ class Connection(RequestHandler):
             transport.close()
             self._refused = True
             return
-        super().connection_made(cast("asyncio.Transport", CountingTransport(cast("asyncio.Transport", transport))))
+        self._begin_serving(CountingTransport(cast("asyncio.Transport", transport)))
         # Without a buffer that counts as empty: then `pause_writing` tells of each answer that the client has not
         # taken, and `resume_writing` that it has taken all.
         cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
-        self._start_header_deadline(server.limits.header_seconds)
+
+    def start_encrypted(self, encrypted: asyncio.Transport, plain: asyncio.Transport) -> None:
+        """Serve a TLS connection; `plain` is the transport below it."""
+        stall_seconds = cast("LimitedServer", self._manager).limits.stall_seconds
+        self._begin_serving(EncryptedTransport(encrypted, plain, self._watch_encrypted, stall_seconds))
+        plain.set_write_buffer_limits(high=0)
+        encrypted.set_write_buffer_limits(high=1, low=0)  # with 0, asyncio would pause a buffer that is empty
+
+    def _begin_serving(self, transport: CountingTransport) -> None:
+        super().connection_made(cast("asyncio.Transport", transport))
+        self._start_header_deadline(cast("LimitedServer", self._manager).limits.header_seconds)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._cancel_header_deadline()
@@ -103,10 +181,16 @@ class Connection(RequestHandler):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._cancel_stall_timer()
+        if self.transport is None or not cast("CountingTransport", self.transport).waiting:
+            self._cancel_stall_timer()
+
+    def _watch_encrypted(self) -> None:
+        if self._stall_timer is None:
+            self._watch_reader()
 
     def _watch_reader(self) -> None:
         """Look again after a while whether the client has taken anything."""
+        self._cancel_stall_timer()
         if self.transport is not None:
             self._taken = cast("CountingTransport", self.transport).taken
             seconds = cast("LimitedServer", self._manager).limits.stall_seconds
@@ -114,7 +198,8 @@ class Connection(RequestHandler):
 
     def _drop_stalled_reader(self) -> None:
         """Drop the connection, and all that waits to be sent, if the client has taken nothing for so long."""
-        if self.transport is None:
+        self._stall_timer = None
+        if self.transport is None or not cast("CountingTransport", self.transport).waiting:
             return
         if cast("CountingTransport", self.transport).taken > self._taken:
             self._watch_reader()
@@ -188,18 +273,39 @@ class LimitedServer(web.Server):
         self.limits = limits
         self._trusts = trusts
         self._addresses: Counter[str] = Counter()
+        #: TLS connections that make their handshake
+        self._handshakes = 0
 
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
 
     def refusal_reason(self, transport: asyncio.BaseTransport) -> str | None:
         """Return why a new connection is refused; None if it is not."""
-        if len(self._connections) >= self.limits.connections:
+        if len(self._connections) + self._handshakes >= self.limits.connections:
             return "too many connections are open."
         address = _peer_address(transport)
         if self._addresses[address] >= self.limits.per_client and not (is_loopback(address) or self._trusts(address)):
             return "too many connections are open from your address."
         return None
+
+    def begin_handshake(self, transport: asyncio.Transport) -> bool:
+        """Count a connection that is to become a TLS connection; return False if the limits refuse it."""
+        if self.refusal_reason(transport) is not None:
+            return False
+        self._handshakes += 1
+        self._addresses[_peer_address(transport)] += 1
+        return True
+
+    def end_handshake(self, transport: asyncio.Transport) -> None:
+        """Stop counting what `begin_handshake` counts: it is an ordinary connection now, or closed."""
+        self._handshakes -= 1
+        self._forget_address(transport)
+
+    def _forget_address(self, transport: asyncio.BaseTransport) -> None:
+        address = _peer_address(transport)
+        self._addresses[address] -= 1
+        if self._addresses[address] <= 0:
+            del self._addresses[address]
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         self._addresses[_peer_address(transport)] += 1
@@ -208,10 +314,7 @@ class LimitedServer(web.Server):
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         transport = self._connections.get(handler)
         if transport is not None:
-            address = _peer_address(transport)
-            self._addresses[address] -= 1
-            if self._addresses[address] <= 0:
-                del self._addresses[address]
+            self._forget_address(transport)
         super().connection_lost(handler, exc)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -32,6 +32,9 @@ from gateway.engine.latch import Latch
 from gateway.engine.resources.principal import Principal
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.outbound.file_fetcher import FileFetcher
+
+if TYPE_CHECKING:
+    from gateway.api.certificate_watch import CertificateWatch
 
 B = TypeVar("B")
 Q = TypeVar("Q")
@@ -79,6 +82,8 @@ class ServerContext:
     doctor: Doctor
     #: fetches files that clients name by their URL; None where the settings do not allow it
     file_fetcher: FileFetcher | None = None
+    #: what is served over TLS; None for plain HTTP
+    certificate: CertificateWatch | None = None
     storage_check: StorageCheck = field(default_factory=StorageCheck)
     agent_check: AgentCheck = field(default_factory=AgentCheck)
     rendered_texts: RenderedTexts = field(default_factory=RenderedTexts)

@@ -130,9 +130,16 @@ class ApiServer:
         # would make them all block for a moment, and another process that accepts would hang.
         listener.setblocking(False)
         self._listener = listener.dup()
-        self._site = web.SockSite(self._runner, self._listener, backlog=MAX_ACCEPTS_PER_TURN)
+        self._site = self._make_site()
         await self._site.start()
         self._listener.listen(ACCEPT_BACKLOG)
+
+    def _make_site(self) -> web.SockSite:
+        if self._context.certificate is None:
+            return web.SockSite(self._runner, self._listener, backlog=MAX_ACCEPTS_PER_TURN)
+        from gateway.api.tls_site import TlsSite  # late: few gateways speak TLS
+
+        return TlsSite(self._runner, self._listener, self._context.certificate, backlog=MAX_ACCEPTS_PER_TURN)
 
     async def stop_accepting(self) -> None:
         """Accept no more connections, and end streams: their clients reconnect to the next serving process."""

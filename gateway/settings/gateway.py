@@ -26,6 +26,25 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
 
+class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    cert: Annotated[
+        str | None,
+        Meta(
+            description="File with the certificate for HTTPS, in PEM, with its intermediate certificates after it;"
+            " without it, the gateway speaks plain HTTP. A changed file is used at once.",
+            extra=env_names("MOONGATE_TLS_CERT"),
+        ),
+    ] = None
+    key: Annotated[
+        str | None,
+        Meta(
+            description="File with the private key of the certificate, in PEM and without a password;"
+            " if it is not set, the key is in the file of the certificate.",
+            extra=env_names("MOONGATE_TLS_KEY"),
+        ),
+    ] = None
+
+
 class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: Annotated[
         str,
@@ -45,6 +64,15 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = 18790
     auth: Auth = field(default_factory=Auth)
+    tls: Tls = field(default_factory=Tls)
+    public_url: Annotated[
+        str | None,
+        Meta(
+            description="Address under which others reach the gateway, such as `https://gate.example`: it is in links,"
+            " and requests may use its host name.",
+            extra=env_names("MOONGATE_PUBLIC_URL"),
+        ),
+    ] = None
     allowed_hosts: Annotated[
         list[str],
         Meta(
@@ -56,7 +84,11 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="Origins of web pages that may call the gateway, exactly as the browser sends them."),
     ] = field(default_factory=list)
     trusted_proxies: Annotated[
-        list[str], Meta(description="Addresses of proxies whose `X-Forwarded-For` is trusted.")
+        list[str],
+        Meta(
+            description="Addresses of proxies whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` are"
+            " trusted."
+        ),
     ] = field(default_factory=list)
     stop_grace: Annotated[
         float,
@@ -103,3 +135,16 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra=env_names("MOONGATE_CONFINED"),
         ),
     ] = True
+
+
+def is_base_url(text: str) -> bool:
+    """Return whether a text is the address of a host, with http or https and without a path."""
+    from urllib.parse import urlsplit  # late: few gateways have such a setting
+
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    rest = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not rest and text == "".join(text.split())

@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from gateway import health_probe
+from gateway import health_probe, paths
 from gateway.errors import PortTaken, Unavailable
 from gateway.process import identity
 from gateway.process.identity import Identity
@@ -116,7 +116,7 @@ def take_port(host: str, number: int, locks: Path, *, kill_foreign: bool) -> Non
         return
     holders = port.find_holders(number)
     ours = next((one.gateway for one in holders if one.gateway is not None and one.is_own), None)
-    ours = ours or next((one for one in _live_records(locks) if one.port == number and _is_answering(one)), None)
+    ours = ours or next((one for one in _live_records(locks) if one.port == number and _is_answering(one, locks)), None)
     if ours is not None:
         end_gateway(ours, FORCE_GRACE_SECONDS)
         return
@@ -134,7 +134,8 @@ def _live_records(locks: Path) -> list[Record]:
     return [one for one in found if one is not None and one.is_alive]
 
 
-def _is_answering(found: Record) -> bool:
+def _is_answering(found: Record, locks: Path) -> bool:
     """Return whether exactly the instance of this record answers on its port."""
-    answer = health_probe.ask_health(choose_connect_host(found.host), found.port, 2.0)
+    certificates = paths.served_certificates_file(locks, Path(found.configPath))
+    answer = health_probe.ask_health(choose_connect_host(found.host), found.port, 2.0, certificates=certificates)
     return answer is not None and answer.get("instance") == found.instance

@@ -93,6 +93,7 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
     checks = {
         "store": store,
         **_check_rows(call),
+        **_check_certificate(call),
         **call.engine.channels.channel_problems,
         **await _describe_refused_webhooks(call),
         **call.server.control.notes,
@@ -151,6 +152,12 @@ def _check_rows(call: Call[Nothing, Nothing]) -> dict[str, str]:
     """Return the check `rows` if something in the database cannot be read."""
     found = call.engine.unreadable.describe_rows()
     return {"rows": found} if found else {}
+
+
+def _check_certificate(call: Call[Nothing, Nothing]) -> dict[str, str]:
+    """Return the check `tls` if something is wrong with the certificate."""
+    found = call.server.certificate.problem if call.server.certificate is not None else ""
+    return {"tls": found} if found else {}
 
 
 def _default_model(call: Call[Nothing, Nothing]) -> str:

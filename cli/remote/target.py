@@ -1,0 +1,142 @@
+"""Finds the gateway elsewhere that a command line means, with the token for it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from cli.elsewhere import THIS_MACHINE, Elsewhere
+from cli.instance import TOKEN_FILE_VARIABLE, TOKEN_SETTING, FoundToken, read_token_file
+from cli.remote.profiles import Remote, RemoteFiles
+from gateway import paths
+from gateway.errors import ConfigError
+
+CA_FILE_VARIABLE, PLAIN_HTTP_VARIABLE = "MOONGATE_CA_FILE", "MOONGATE_ALLOW_PLAIN_HTTP"
+
+_PORTS = {"https": 443, "http": 80}
+
+
+class Target(NamedTuple):
+    """A gateway elsewhere."""
+
+    #: its address as it is shown: without a slash at its end
+    url: str
+    host: str
+    port: int
+    is_encrypted: bool
+    #: path before that of each request; empty if there is none
+    path_prefix: str
+    #: file with the certificates to trust; None for those of this machine
+    ca_file: Path | None
+    token: FoundToken | None
+    #: its name among the stored ones; None if the command line gives its address
+    name: str | None = None
+
+
+def find_target(elsewhere: Elsewhere, env: Mapping[str, str], config: str | None) -> Target | None:
+    """Return the gateway elsewhere that a command line means; None if it means the one on this machine.
+
+    Args:
+        env: the environment, with `--token-file`.
+        config: the value of `--config`.
+
+    Raises:
+        NotFound: it names a gateway that is not stored.
+        ConfigError: an address, a file or a token cannot be used.
+    """
+    source = elsewhere.find_source(env, config)
+    if source in ("--url", "MOONGATE_URL"):
+        url = elsewhere.url or env["MOONGATE_URL"]
+        given = _merge_options(Remote(url), elsewhere, env, is_stored=False)
+        return make_target(given, _find_token(env), source=source)
+    files = RemoteFiles(paths.state_directory(env))
+    if source is not None:
+        name = elsewhere.remote or env["MOONGATE_REMOTE"]
+    else:
+        default = None if config is not None else _find_default(elsewhere, env, files)
+        if default is None:
+            return None
+        name = default
+    remote = _merge_options(files.read_remotes().find_remote(name), elsewhere, env, is_stored=True)
+    stored = None if elsewhere.token_file else files.read_token(name)
+    token = _find_token(env) if stored is None else FoundToken(stored, f"the remote {name}")
+    return make_target(remote, token, source=f"remote {name}", name=name)
+
+
+def make_target(remote: Remote, token: FoundToken | None, *, source: str, name: str | None = None) -> Target:
+    """Return the target at an address.
+
+    Args:
+        source: what gives the address, for messages.
+
+    Raises:
+        ConfigError: it is no address, or the token would be sent where others can read it.
+    """
+    parts = _split_url(remote.url, source)
+    host, is_encrypted = parts.hostname or "", parts.scheme == "https"
+    if not (is_encrypted or remote.allow_plain_http or is_own_host(host)):
+        raise ConfigError(
+            f"{source}: over http://, everybody on the way to {host} can read the token and the messages.",
+            remedy="Use https://, or an SSH tunnel: ssh -L 18790:localhost:18790 USER@HOST, then"
+            " --url http://localhost:18790. In a network that you trust: --allow-plain-http",
+        )
+    ca_file = None if remote.ca_file is None else paths.expand_path(remote.ca_file, "--ca-file")
+    prefix = parts.path.rstrip("/")
+    url = f"{parts.scheme}://{parts.netloc}{prefix}"
+    return Target(url, host, parts.port or _PORTS[parts.scheme], is_encrypted, prefix, ca_file, token, name)
+
+
+def is_own_host(host: str) -> bool:
+    """Return whether a host name means this machine, where nobody listens on the way."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _merge_options(remote: Remote, elsewhere: Elsewhere, env: Mapping[str, str], *, is_stored: bool) -> Remote:
+    """Return a gateway with what the options and variables say in addition. Variables are not for a stored one."""
+    ca_file, allowed = elsewhere.ca_file, elsewhere.allow_plain_http
+    if not is_stored:
+        ca_file = ca_file or env.get(CA_FILE_VARIABLE) or None
+        allowed = allowed or env.get(PLAIN_HTTP_VARIABLE, "") not in ("", "0")
+    return remote._replace(ca_file=ca_file or remote.ca_file, allow_plain_http=allowed or remote.allow_plain_http)
+
+
+def _find_token(env: Mapping[str, str]) -> FoundToken | None:
+    """Return the token that the environment gives. What this machine's own gateway has is not for others."""
+    for name in TOKEN_SETTING[1]:
+        if env.get(name):
+            return FoundToken(env[name], name)
+    named = env.get(TOKEN_FILE_VARIABLE)
+    return read_token_file(named, "--token-file") if named else None
+
+
+def _find_default(elsewhere: Elsewhere, env: Mapping[str, str], files: RemoteFiles) -> str | None:
+    """Return the stored gateway that commands go to if they name none.
+
+    An agent means the gateway that runs it, and so does a command line that names this machine.
+    """
+    is_named = THIS_MACHINE in (elsewhere.remote, env.get("MOONGATE_REMOTE"))
+    if is_named or env.get("MOONGATE_CONFIG") or env.get("MOONGATE_DEPTH"):
+        return None
+    return files.read_remotes().default
+
+
+def _split_url(url: str, source: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+        is_good = parts.scheme in _PORTS and bool(parts.hostname) and url == "".join(url.split())
+    except ValueError:
+        is_good = False
+    if not is_good or parts.username is not None or parts.query or parts.fragment:
+        shown = url[:100].rpartition("@")[2]  # there may be a password before it
+        raise ConfigError(
+            f"{source}: {shown!r} is not the address of a gateway.",
+            remedy="Give one such as https://gate.example or https://10.0.0.5:18790.",
+        )
+    return parts
