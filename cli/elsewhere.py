@@ -12,6 +12,10 @@ from cli.instance import TOKEN_FILE_VARIABLE, TOKEN_SETTING
 
 #: the name that means the gateway on this machine, where a remote could be named
 THIS_MACHINE = "local"
+#: begins the names of the parameters of these options
+PARAMETER_PREFIX = "elsewhere_"
+#: the file in the state directory that has the gateways elsewhere that the user has stored
+REMOTES_FILE = "remotes.json"
 #: a variable for each option that names a gateway
 _CHOICES = {"--url": "MOONGATE_URL", "--remote": "MOONGATE_REMOTE"}
 
@@ -117,18 +121,23 @@ def add_options(params: list[click.Parameter], find: Callable[[click.Context], E
             return
         if isinstance(value, str) and not value.strip():
             raise click.UsageError(f"{param.opts[0]}: the value is empty.", context)
-        setattr(find(context), str(param.name), value)
+        setattr(find(context), str(param.name).removeprefix(PARAMETER_PREFIX), value)
 
     for name, metavar, text, is_rare in _OPTIONS:
         if name not in taken:
             params.append(
                 _ElsewhereOption(
-                    [name], metavar=metavar, help=text, is_rare=is_rare, expose_value=False, callback=store
+                    [name, _name_parameter(name)],
+                    metavar=metavar,
+                    help=text,
+                    is_rare=is_rare,
+                    expose_value=False,
+                    callback=store,
                 )
             )
     params.append(
         _ElsewhereOption(
-            ["--allow-plain-http"],
+            ["--allow-plain-http", _name_parameter("--allow-plain-http")],
             is_flag=True,
             help="Send the token over http:// to another machine: others on the way can read it."
             "  [env: MOONGATE_ALLOW_PLAIN_HTTP]",
@@ -137,6 +146,11 @@ def add_options(params: list[click.Parameter], find: Callable[[click.Context], E
             callback=store,
         )
     )
+
+
+def _name_parameter(option: str) -> str:
+    """Return the name of an option's parameter, which no parameter of a command has."""
+    return PARAMETER_PREFIX + option.removeprefix("--").replace("-", "_")
 
 
 def skip_option(word: str) -> int:

@@ -7,7 +7,21 @@ import click
 from cli import output
 from cli.command import Command, current_invocation, require_config
 from cli.doctor import finding
-from cli.doctor.finding import Level
+from cli.doctor.finding import Finding, Level
+from cli.remote.client import connect_to_gateway
+from cli.remote.link import find_elsewhere
+
+
+def ask_findings() -> list[Finding]:
+    """Return what the doctor of a gateway elsewhere finds there.
+
+    Raises:
+        GatewayError: it cannot be reached, or refuses.
+    """
+    told = connect_to_gateway().get("/api/doctor")["findings"]
+    return [
+        Finding(one["check"], Level(one["level"]), one["finding"], one.get("cause"), one.get("remedy")) for one in told
+    ]
 
 
 @click.command(cls=Command)
@@ -33,11 +47,17 @@ def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's
     """
     from cli.doctor import checks, repair  # late: they import all of the gateway
 
-    require_config()
-    environ = current_invocation().merged_environment
-    with output.show_waiting("checking the gateway"):
-        repairs = repair.repair_all(environ) if fix else repair.Repairs([], [])
-        found = checks.examine_gateway(environ)
+    if find_elsewhere() is not None:
+        if fix:
+            raise click.UsageError("--fix changes files of this machine; for another one, run it there.", context)
+        with output.show_waiting("checking the gateway"):
+            found, repairs = ask_findings(), repair.Repairs([], [])
+    else:
+        require_config()
+        environ = current_invocation().merged_environment
+        with output.show_waiting("checking the gateway"):
+            repairs = repair.repair_all(environ) if fix else repair.Repairs([], [])
+            found = checks.examine_gateway(environ)
     broken = any(one.level is Level.ERROR for one in found)
     if current_invocation().json:
         findings = [one.complete()._asdict() for one in found]

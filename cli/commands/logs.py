@@ -17,6 +17,7 @@ from cli import output
 from cli.arguments import Moment
 from cli.command import Command, current_invocation
 from cli.instance import Instance
+from cli.remote.link import find_elsewhere
 from gateway import log_reader, paths, private_file
 from gateway.errors import ConfigError
 
@@ -43,7 +44,7 @@ MAX_LINES = 1_000_000
 def COMMAND(  # noqa: N802 the seam's name
     lines: int, since: datetime | None, task: str | None, follow: bool, level: str
 ) -> None:
-    """Show the last lines of the gateway's log. The gateway need not run.
+    """Show the last lines of the gateway's log. The gateway need not run, unless it is elsewhere.
 
     \b
     Examples:
@@ -55,6 +56,24 @@ def COMMAND(  # noqa: N802 the seam's name
     --json prints the lines as they are in the file: objects with "time", "level", "event" and
     the fields of the event. A line that is not JSON becomes {"event": line}.
     """
+    show = _print_json if current_invocation().json else _print_readable
+    source = click.get_current_context().get_parameter_source("lines")
+    if source is ParameterSource.DEFAULT and (since is not None or task is not None):
+        lines = MAX_LINES
+    wanted = _choose_lines(since, task)
+    if find_elsewhere() is not None:
+        from cli.remote.remote_reports import read_log_lines  # late: it imports the client
+
+        chosen = (line for line in read_log_lines(lines, follow, level) if wanted(line))
+    else:
+        chosen = _read_lines(_find_log(), lines, follow, level, wanted)
+    with contextlib.closing(chosen):
+        for line in chosen:
+            show(line)
+
+
+def _find_log() -> Path:
+    """Return the log file of this machine's gateway; say so if there is none yet."""
     instance = Instance.from_environment(current_invocation().merged_environment)
     file = paths.log_file(instance.home, instance.config)
     _check_kind(file)
@@ -64,13 +83,7 @@ def COMMAND(  # noqa: N802 the seam's name
         output.print_note(f"There is no log yet: {output.shorten_home(file)}")
         if (manager := lookup.find_installed(instance)) is not None:
             output.print_note(f"To see what the service printed before it could log: {manager.journal_command}")
-    show = _print_json if current_invocation().json else _print_readable
-    source = click.get_current_context().get_parameter_source("lines")
-    if source is ParameterSource.DEFAULT and (since is not None or task is not None):
-        lines = MAX_LINES
-    with contextlib.closing(_read_lines(file, lines, follow, level, _choose_lines(since, task))) as chosen:
-        for line in chosen:
-            show(line)
+    return file
 
 
 def _check_kind(file: Path) -> None:

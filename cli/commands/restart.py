@@ -6,6 +6,7 @@ import contextlib
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +18,7 @@ from cli.instance import Instance
 from cli.lifecycle import start, stop
 from cli.lifecycle.start_options import StartOptions, read_start_options
 from cli.remote import probe
+from cli.remote.link import find_elsewhere
 from cli.remote.probe import State
 from cli.service import lookup
 from gateway.errors import ConfigError, GatewayError, NotRunning, Unavailable
@@ -65,6 +67,11 @@ def COMMAND(force: bool, kill_foreign: bool, hard: bool, wait: float, reason: st
        "refused_webhooks": [what the new settings refuse, and why],
        "agent": the default agent as in GET /health}
     """
+    if find_elsewhere() is not None:
+        if force or kill_foreign or hard:
+            raise click.UsageError("--force, --kill-foreign and --hard are for this machine; use ssh for another one.")
+        _restart_elsewhere(reason, wait)
+        return
     instance = Instance.from_environment(current_invocation().merged_environment)
     found = lock.lock_holder(instance.lock_file)
     began = time.monotonic()
@@ -84,8 +91,7 @@ def COMMAND(force: bool, kill_foreign: bool, hard: bool, wait: float, reason: st
     present = probe.probe_gateway(instance)
     seconds = round(time.monotonic() - began, 2)
     refused = _find_refused_webhooks(instance, present.record)
-    text = f"generation {outcome.old} → {outcome.new}, {output.format_duration(seconds)}"
-    output.print_result(
+    _print_restarted(
         {
             "restarted": True,
             "pid": present.record and present.record.pid,
@@ -94,10 +100,21 @@ def COMMAND(force: bool, kill_foreign: bool, hard: bool, wait: float, reason: st
             "seconds": seconds,
             "refused_webhooks": refused,
             "agent": present.agent,
-        },
-        "\n".join([f"{output.add_mark('✅', 'Gateway restarted')} ({text})", *probe.describe_agent(present.agent)]),
+        }
     )
     output.print_refused_webhooks(refused)
+
+
+def _restart_elsewhere(reason: str, wait: float) -> None:
+    from cli.remote import remote_reports  # late: it imports the client
+
+    _print_restarted(remote_reports.restart_gateway(reason, wait))
+
+
+def _print_restarted(told: dict[str, Any]) -> None:
+    text = f"generation {told['old']} → {told['new']}, {output.format_duration(told['seconds'])}"
+    mark = output.add_mark("✅", "Gateway restarted")
+    output.print_result(told, "\n".join([f"{mark} ({text})", *probe.describe_agent(told["agent"])]))
 
 
 def _find_refused_webhooks(instance: Instance, present: Record | None) -> list[str]:

@@ -10,7 +10,7 @@ from cli.command import Command, complete_commands, current_invocation, require_
 from cli.instance import Instance
 from cli.lifecycle import start
 from cli.lifecycle.start_options import StartOptions
-from cli.remote import probe
+from cli.remote import network_host, probe
 from cli.remote.probe import ProbeResult, State
 from cli.service import lookup
 from gateway.errors import Conflict, Unavailable
@@ -48,7 +48,8 @@ def COMMAND(  # noqa: N802 the seam's name
 
     \b
     --json prints
-      {"started": bool, "pid", "url", "agent": the default agent as in GET /health}
+      {"started": bool, "pid", "url", "external_url": address for other machines, or null,
+       "agent": the default agent as in GET /health}
     """
     require_config()
     instance = Instance.from_environment(current_invocation().merged_environment)
@@ -83,12 +84,15 @@ def _print_started(instance: Instance, found: ProbeResult, started: bool) -> Non
     record = found.record
     assert record is not None
     what = "Gateway started" if started else "Gateway is already running"
-    url = probe.local_url(instance, record)
+    url, external = probe.local_url(instance, record), network_host.find_external_url(instance, record)
+    is_open = network_host.is_exposed_without_tls(instance, record)
     rows = [
         f"{output.add_mark('✅', what)} (pid {record.pid})",
         f"   URL: {url}",
+        *([f"   For others: {external}"] if external else []),
+        *([f"   {output.add_mark('⚠️ ', network_host.PLAIN_HTTP_WARNING)}"] if is_open else []),
         *probe.describe_agent(found.agent),
         complete_commands("   Dashboard: gateway dashboard"),
     ]
-    told = {"started": started, "pid": record.pid, "url": url, "agent": found.agent}
+    told = {"started": started, "pid": record.pid, "url": url, "external_url": external, "agent": found.agent}
     output.print_result(told, "\n".join(rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,13 +12,25 @@ import gateway
 from cli import output
 from cli.command import Command, complete_commands, current_invocation
 from cli.instance import Instance
-from cli.remote import config_drift, fleet_report, probe
+from cli.remote import config_drift, fleet_report, network_host, probe
+from cli.remote.link import find_elsewhere
 from cli.remote.probe import ProbeResult, State, WorkReport
 from cli.remote.token_drift import explain_token_drift, read_process_variables
 from gateway.errors import ConfigError
 from gateway.security.secret_file import mask_secret
 from gateway.supervisor.marker import read_marker
 from gateway.supervisor.record import Record
+
+if TYPE_CHECKING:
+    from cli.remote.target import Target
+
+
+#: the keys of the JSON
+KEYS = (
+    "running state config token pid host port url external_url service version instance started_at generation uptime"
+    " generation_uptime health checks agent work installed_version version_drift token_drift config_drift last_stop"
+    " port_owner findings fleet remote"
+).split()
 
 
 @click.command(cls=Command)
@@ -41,6 +53,7 @@ def COMMAND(context: click.Context, deep: bool, fleet: bool) -> None:  # noqa: N
     --json prints
       {"running": bool, "state": "running" | "unresponsive" | "stopped", "config": path,
        "token": masked or null, "pid", "host", "port", "url", "version", "instance",
+       "external_url": address for other machines; null if only this one reaches it,
        "service": the service manager that started it, such as "systemd",
        "generation": number, "started_at": RFC 3339, "uptime": seconds since then,
        "generation_uptime": seconds since this generation began, "health": "healthy" | "degraded",
@@ -56,9 +69,13 @@ def COMMAND(context: click.Context, deep: bool, fleet: bool) -> None:  # noqa: N
        "port_owner": {"pid", "name", "user"} of another program that holds the port,
        "findings": as in gateway doctor; both only with --deep,
        "fleet": {"at", "answered_by", "clock_ahead_ms", "commit_lag_ms", "nodes": [...], "queues": [...],
-         "differing_limits": [...]}, as in GET /api/fleet; only with --fleet}
-    Unknown values are null. After a kill, the last stop has no time and no code.
+         "differing_limits": [...]}, as in GET /api/fleet; only with --fleet,
+       "remote": {"name", "token": its name, "scope", "expires_at", "in_fleet"} of a gateway elsewhere}
+    Unknown values are null, and many are of a gateway elsewhere. After a kill, the last stop has no time and no code.
     """
+    if (target := find_elsewhere()) is not None:
+        _show_elsewhere(target, deep=deep, fleet=fleet)
+        return
     instance = Instance.from_environment(current_invocation().merged_environment)
     found = probe.probe_gateway(instance)
     if current_invocation().json:
@@ -76,6 +93,18 @@ def COMMAND(context: click.Context, deep: bool, fleet: bool) -> None:  # noqa: N
     context.exit(0 if found.state is State.RUNNING else 3)
 
 
+def _show_elsewhere(target: Target, *, deep: bool, fleet: bool) -> None:
+    from cli.remote import remote_reports  # late: it imports the client
+
+    if deep:
+        raise click.UsageError("--deep looks at this machine; for another one: gateway doctor")
+    told = remote_reports.build_status(target, with_fleet=fleet)
+    if current_invocation().json:
+        output.print_json(dict.fromkeys(KEYS) | told)
+    else:
+        remote_reports.print_status(told)
+
+
 def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
     record, health, inside = found.record, found.health or {}, probe.ask_work(instance, found, _read_token(instance))
     return {
@@ -87,6 +116,7 @@ def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
         "host": record and record.host,
         "port": record and record.port,
         "url": record and probe.local_url(instance, record),
+        "external_url": record and network_host.find_external_url(instance, record),
         "service": _find_service_manager(found),
         "version": record and record.version,
         "instance": record and record.instance,
@@ -106,6 +136,7 @@ def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
         "port_owner": None,
         "findings": None,
         "fleet": None,
+        "remote": None,
     }
 
 
@@ -129,6 +160,15 @@ def _print_deep_checks(instance: Instance, found: ProbeResult) -> None:
         output.print_text(f"   Port: held by pid {owner['pid']} ({owner['name']}, user {owner['user']})")
     for one in environment.examine_environment(instance, found):
         finding.print_finding(one)
+
+
+def _reach_rows(instance: Instance, record: Record) -> list[str]:
+    """Return the lines about how other machines reach the gateway; none if they cannot."""
+    external = network_host.find_external_url(instance, record)
+    rows = [] if external is None else [f"   For others: {external}"]
+    if network_host.is_exposed_without_tls(instance, record):
+        rows.append(f"   {output.add_mark('⚠️ ', network_host.PLAIN_HTTP_WARNING)}")
+    return rows
 
 
 def _find_service_manager(found: ProbeResult) -> str | None:
@@ -182,7 +222,7 @@ def _print_running(instance: Instance, found: ProbeResult) -> None:
         f"   Uptime: {output.format_duration(_uptime_seconds(record))}      Generation: {generation}"
         f" (pid {record.pid}, version {_serving_version(found)},"
         f" began {output.format_duration(health.get('uptime', 0))} ago)",
-        *(_work_rows(inside.work) if inside.work else []),
+        *(probe.describe_work(inside.work) if inside.work else []),
         *fleet_report.describe_fleet(health),
         *([] if "agent" in wrong else probe.describe_agent(found.agent)),
         f"   Config: {output.shorten_home(instance.config)}",
@@ -194,6 +234,7 @@ def _print_running(instance: Instance, found: ProbeResult) -> None:
         "",
         output.add_mark("🌐", "Access:"),
         f"   URL: {probe.local_url(instance, record)}",
+        *_reach_rows(instance, record),
         f"   Token: {_describe_token(instance, inside)}",
         "   Dashboard: gateway dashboard",
         "",
@@ -224,15 +265,6 @@ def _print_stopped(instance: Instance, found: ProbeResult) -> None:
 
 def _uptime_seconds(record: Record) -> int:
     return max(0, int(time.time() - record.createdAt / 1000))
-
-
-def _work_rows(work: dict[str, Any]) -> list[str]:
-    said = f"   Work: {work['running']} running, {work['queued']} waiting, {work['ended']:,} ended in 24 h"
-    for count, what in ((work["pending_deliveries"], "to deliver"), (work["dead_deliveries"], "given up")):
-        said += f", {count} {what}" if count else ""
-    said += f"      Next schedule: {output.format_time(work['next_schedule'])}" if work["next_schedule"] else ""
-    stranded = ", ".join(f"{agent}: {count}" for agent, count in work.get("stranded", {}).items())
-    return [said, *([f"   Waiting for agents that are disabled or gone: {stranded}"] if stranded else [])]
 
 
 def _drift_rows(instance: Instance, found: ProbeResult, inside: WorkReport) -> list[str]:

@@ -14,6 +14,7 @@ from cli.doctor.database import examine_database
 from cli.doctor.files import examine_files
 from cli.doctor.finding import Finding, Level
 from cli.doctor.private_files import examine_password_file, examine_private_paths
+from cli.doctor.reach import examine_reach
 from cli.doctor.workspaces import examine_workspaces
 from cli.instance import Instance
 from cli.lifecycle.start_options import read_start_options
@@ -55,6 +56,7 @@ def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
         *examine_password_file(settings),
         examine_workspaces(settings),
         _examine_port(settings, found),
+        *examine_reach(settings, instance, found),
         *_examine_webhooks(settings),
         *examine_agents(settings, agents, instance, found),
         *examine_budgets(agents, instance, found),

@@ -123,6 +123,10 @@ class GatewayClient:
 
         self._retry_once(send_request)
 
+    def open_stream(self, path: str, **query: object) -> HTTPResponse:
+        """Open a stream of events by GET, which ends with the serving process."""
+        return self._retry_once(lambda: self._open_response("GET", path, query=query, stream=True))
+
     def start_run(self, path: str, body: Mapping[str, object]) -> tuple[str, HTTPResponse]:
         """Submit a run by POST. Returns its id and the stream of its events."""
         key = secrets.token_hex(16)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from http.client import HTTPConnection
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cli.command import current_invocation
+from cli.elsewhere import REMOTES_FILE
 from cli.instance import FoundToken, Instance
-from cli.remote.target import find_target
+from gateway import paths
 from gateway.errors import NotRunning, Unauthorized
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
+    from cli.remote.target import Target
 
 
 class Link(Protocol):
@@ -73,9 +79,8 @@ def open_link() -> Link:
     Raises:
         GatewayError: it names none that can be reached.
     """
-    invocation = current_invocation()
-    env = invocation.merged_environment
-    target = find_target(invocation.elsewhere, env, invocation.config)
+    env = current_invocation().merged_environment
+    target = find_elsewhere()
     if target is not None:
         from cli.remote.remote_link import RemoteLink  # late: most commands are for this machine
 
@@ -83,3 +88,18 @@ def open_link() -> Link:
     from cli.remote.local_link import LocalLink
 
     return LocalLink(Instance.from_environment(env))
+
+
+def find_elsewhere() -> Target | None:
+    """Return the gateway elsewhere that the command line means; None if it means the one on this machine.
+
+    Raises:
+        GatewayError: what it names cannot be used.
+    """
+    invocation = current_invocation()
+    env = invocation.merged_environment
+    if invocation.named_elsewhere is None and not os.path.lexists(paths.state_directory(env) / REMOTES_FILE):
+        return None
+    from cli.remote.target import find_target  # late: most commands are for this machine
+
+    return find_target(invocation.elsewhere, env, invocation.config)

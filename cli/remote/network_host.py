@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 
 from cli.instance import Instance
@@ -12,6 +11,9 @@ from gateway.supervisor.record import Record
 #: addresses that stand for all addresses of this machine, and an address elsewhere of the same kind; nothing is sent
 #: there: https://www.rfc-editor.org/rfc/rfc5737, https://www.rfc-editor.org/rfc/rfc3849
 _ALL_ADDRESSES = {"0.0.0.0": "192.0.2.1", "": "192.0.2.1", "::": "2001:db8::1"}  # noqa: S104
+
+#: what `start`, `status` and `doctor` say of a gateway that others reach without encryption
+PLAIN_HTTP_WARNING = "Plain HTTP beyond this machine: others in the network can read the token and the messages."
 
 
 def find_external_url(instance: Instance, found: Record) -> str | None:
@@ -73,6 +75,10 @@ def _find_own_address(elsewhere: str) -> str | None:
 
 
 def _is_loopback(host: str) -> bool:
+    if host in ("127.0.0.1", "::1"):
+        return True
+    import ipaddress  # late: `gateway status` rarely needs it
+
     try:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from cli import output
 from cli.instance import Instance
 from gateway import health_probe
 from gateway.supervisor.address import choose_connect_host
@@ -56,6 +57,16 @@ def probe_gateway(instance: Instance) -> ProbeResult:
 def describe_agent(agent: Mapping[str, Any] | None) -> list[str]:
     """Return the line about the default agent that commands print; none if it is unknown."""
     return [f"   Agent: {agent['id']}: {agent['introduction']}"] if agent else []
+
+
+def describe_work(work: dict[str, Any]) -> list[str]:
+    """Return the lines about the work of a gateway."""
+    said = f"   Work: {work['running']} running, {work['queued']} waiting, {work['ended']:,} ended in 24 h"
+    for count, what in ((work["pending_deliveries"], "to deliver"), (work["dead_deliveries"], "given up")):
+        said += f", {count} {what}" if count else ""
+    said += f"      Next schedule: {output.format_time(work['next_schedule'])}" if work["next_schedule"] else ""
+    stranded = ", ".join(f"{agent}: {count}" for agent, count in work.get("stranded", {}).items())
+    return [said, *([f"   Waiting for agents that are disabled or gone: {stranded}"] if stranded else [])]
 
 
 def local_url(instance: Instance, record: Record) -> str:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cli.elsewhere import THIS_MACHINE
+from cli.elsewhere import REMOTES_FILE, THIS_MACHINE
 from gateway import paths, private_file
 from gateway.errors import ConfigError, InvalidRequest, NotFound
 from gateway.security import secret_file
@@ -51,7 +51,7 @@ class RemoteFiles:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._file = home / "remotes.json"
+        self._file = home / REMOTES_FILE
 
     def read_remotes(self) -> Remotes:
         """Return what is stored.

@@ -10,6 +10,9 @@ from aiohttp import web
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+#: the host that a trusted proxy tells
+FORWARDED_HOST = web.RequestKey("forwarded_host", str)
+
 
 def parse_address(text: str) -> Address | None:
     """Return the address in a text; None if there is none.
@@ -32,6 +35,19 @@ def is_loopback(text: str) -> bool:
 def is_in_networks(text: str, networks: Iterable[Network]) -> bool:
     found = parse_address(text)
     return found is not None and any(found in network for network in networks)
+
+
+def read_host(request: web.Request) -> str:
+    """Return the host that the client has sent its request to, with the port if there is one."""
+    told = request.get(FORWARDED_HOST)
+    return request.headers.get("Host", "") if told is None else told
+
+
+def note_forwarded_host(request: web.Request) -> None:
+    """Take the host that a trusted proxy tells for the one of the request."""
+    told = request.headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()
+    if told:
+        request[FORWARDED_HOST] = told
 
 
 def read_socket_address(request: web.Request, end: str) -> str:

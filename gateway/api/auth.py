@@ -13,7 +13,14 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from gateway.api import browser_cookie
-from gateway.api.addresses import Network, is_in_networks, is_loopback, read_socket_address
+from gateway.api.addresses import (
+    Network,
+    is_in_networks,
+    is_loopback,
+    note_forwarded_host,
+    read_host,
+    read_socket_address,
+)
 from gateway.api.audience import Audience
 from gateway.api.failed_attempts import FailedAttempts
 from gateway.api.user_agent import describe_client
@@ -51,13 +58,17 @@ class RequestGuard:
         cors_origins: Iterable[str] = (),
         trusted_proxies: Iterable[Network] = (),
         count_refusal: Callable[[str], None] = lambda _: None,
+        public_url: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
         count_refusal: is told the address of each wrong token and the like, for the audit log.
         """
         self._tokens = tokens
-        self._names = {"localhost", socket.gethostname().lower(), *map(str.lower, allowed_hosts)}
+        self._public_origin = public_url
+        public_host = urlsplit(public_url).hostname if public_url else None
+        names = [*allowed_hosts, *([public_host] if public_host else [])]
+        self._names = {"localhost", socket.gethostname().lower(), *map(str.lower, names)}
         self._good_hosts: set[str] = set()
         self.cors_origins = frozenset(cors_origins)
         self._proxies = list(trusted_proxies)
@@ -71,7 +82,9 @@ class RequestGuard:
         Raises:
             Misdirected: the Host is not one of our names and not an IP address.
         """
-        host = request.headers.get("Host", "")
+        if self._proxies and self.is_trusted_proxy(read_socket_address(request, "peername")):
+            note_forwarded_host(request)
+        host = read_host(request)
         if host in self._good_hosts:
             return
         if not self._is_ours(host):
@@ -96,7 +109,7 @@ class RequestGuard:
             if headers.get("Sec-Fetch-Site") == "cross-site" and not (is_page and _is_navigation(request)):
                 raise Forbidden("requests from other sites are not answered.")
             return
-        if origin in self.cors_origins or browser_cookie.is_own_origin(origin, request):
+        if origin in self.cors_origins or browser_cookie.is_own_origin(origin, request, self._public_origin):
             return
         raise Forbidden(
             f"requests from the origin {origin[:100]!r} are not answered.", remedy="Add it to gateway.cors_origins."
@@ -135,7 +148,7 @@ class RequestGuard:
         cookies = browser_cookie.read_secrets(request)
         if not cookies:
             raise Unauthorized(remedy="Send the header Authorization: Bearer with the gateway's token.")
-        browser_cookie.check_own_page(request)
+        browser_cookie.check_own_page(request, self._public_origin)
         found = self._find_browser(cookies)
         if found is None:
             seconds = self._stale_cookies.count_attempt(self.client_address(request), request.method, request.path)

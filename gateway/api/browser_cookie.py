@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from gateway.api.addresses import Network, is_in_networks, read_socket_address
+from gateway.api.addresses import Network, is_in_networks, read_host, read_socket_address
 from gateway.errors import Forbidden
 
 #: a header that our pages send with all that changes something; a form or a link of another page cannot send it
@@ -23,8 +23,11 @@ MAX_COOKIES_READ = 4
 _SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 
-def check_own_page(request: web.Request) -> None:
+def check_own_page(request: web.Request, public_origin: str | None = None) -> None:
     """Refuse a request with a cookie unless a page of this gateway makes it, or a person who opens an address.
+
+    Args:
+        public_origin: that of our pages by the settings.
 
     Raises:
         Forbidden: another page makes it, or it changes something and lacks our header.
@@ -32,7 +35,7 @@ def check_own_page(request: web.Request) -> None:
     headers = request.headers
     origin = headers.get("Origin")
     if headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none") or (
-        origin is not None and not is_own_origin(origin, request)
+        origin is not None and not is_own_origin(origin, request, public_origin)
     ):
         raise Forbidden(
             "the cookie of a browser is good only for the gateway's own pages.",
@@ -42,10 +45,13 @@ def check_own_page(request: web.Request) -> None:
         raise Forbidden(f"a request of a signed-in browser needs the header {DASHBOARD_HEADER}: 1.")
 
 
-def is_own_origin(origin: str, request: web.Request) -> bool:
-    """Return whether an Origin is the address that the request was sent to."""
-    host = request.headers.get("Host", "").lower()
-    return origin.lower() in (f"http://{host}", f"https://{host}")
+def is_own_origin(origin: str, request: web.Request, public_origin: str | None = None) -> bool:
+    """Return whether an Origin is the address that the request was sent to, or the one of the settings."""
+    host = read_host(request).lower()
+    return (public_origin is not None and origin.lower() == public_origin.lower()) or origin.lower() in (
+        f"http://{host}",
+        f"https://{host}",
+    )
 
 
 def read_secrets(request: web.Request) -> list[str]:
@@ -64,7 +70,7 @@ def build_cookie(request: web.Request, secret: str, seconds: float, proxies: Col
     Args:
         proxies: those whose word on TLS counts.
     """
-    secure = "; Secure" if _is_encrypted(request, proxies) else ""
+    secure = "; Secure" if is_encrypted(request, proxies) else ""
     lifetime = f"Max-Age={math.ceil(max(0, seconds))}"
     return f"{_name_cookie(request)}={secret}; HttpOnly; SameSite=Strict; Path=/; {lifetime}{secure}"
 
@@ -72,13 +78,15 @@ def build_cookie(request: web.Request, secret: str, seconds: float, proxies: Col
 def _name_cookie(request: web.Request) -> str:
     """Return the cookie's name, which has the port: browsers send the cookies of a host to all of its ports."""
     try:
-        port = urlsplit(f"//{request.headers.get('Host', '')}").port
+        port = urlsplit(f"//{read_host(request)}").port
     except ValueError:
         port = None
     return "moongate" if port is None else f"moongate_{port}"
 
 
-def _is_encrypted(request: web.Request, proxies: Collection[Network]) -> bool:
-    """Return whether a trusted proxy says that the browser speaks TLS with it."""
+def is_encrypted(request: web.Request, proxies: Collection[Network]) -> bool:
+    """Return whether the client speaks TLS with us, or with a trusted proxy that says so."""
+    if request.secure:
+        return True
     told = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
     return told == "https" and is_in_networks(read_socket_address(request, "peername"), proxies)

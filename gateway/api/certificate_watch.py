@@ -23,8 +23,8 @@ from gateway.security.key_pair import KeyPair
 
 #: seconds between two looks at the files
 CERTIFICATE_POLL_SECONDS = 2.0
-#: seconds before its end in which a certificate counts as a problem: most are renewed a month or two weeks before
-EXPIRY_WARNING_SECONDS = 7 * 86_400.0
+#: seconds before its end in which a certificate counts as a problem: those of a week are renewed three days before
+EXPIRY_WARNING_SECONDS = 2 * 86_400.0
 #: certificates in the published file: the present one, and those that processes that end may still serve
 MAX_PUBLISHED_CERTIFICATES = 3
 

@@ -92,6 +92,7 @@ class ApiServer:
             cors_origins=gateway.cors_origins,
             trusted_proxies=context.config.trusted_networks,
             count_refusal=context.engine.audit.count_refusal,
+            public_url=context.config.public_url,
         )
         app = web.Application(middlewares=[self._handle_request])
         app.on_response_prepare.append(self._add_common_headers)

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from gateway.errors import PortTaken
 from gateway.supervisor import port
 
+#: what to do about a gateway that others reach without encryption
+PLAIN_HTTP_REMEDY = "set gateway.tls.cert and gateway.tls.key, or listen on 127.0.0.1 behind a proxy with HTTPS"
+
 
 def choose_connect_host(listen_host: str) -> str:
     """Return the host to connect to on this machine when a gateway listens on `listen_host`."""

@@ -17,7 +17,7 @@ from gateway.config import Config
 from gateway.security import secret_file
 from gateway.security.unsafe_text import replace_unsafe
 from gateway.supervisor import command_line
-from gateway.supervisor.address import choose_connect_host
+from gateway.supervisor.address import PLAIN_HTTP_REMEDY, choose_connect_host
 
 
 def print_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> None:
@@ -34,7 +34,8 @@ def print_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> None
 
 def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
     host = choose_connect_host(settings.gateway.host)
-    url = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
+    scheme = "http" if settings.gateway.tls.cert is None else "https"
+    url = f"{scheme}://[{host}]:{bound}" if ":" in host else f"{scheme}://{host}:{bound}"
     token = settings.gateway.auth.token or secret_file.read_secret(paths.token_file(settings.home)) or ""
     asked = settings.gateway.auth.mode == "token"
     program = command_line.spell_program(os.environ, _shell_command())
@@ -47,6 +48,12 @@ def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> st
         else "  Token    not needed (auth.mode: none)",
         f"  Agent    {about['agent']}: {about['introduction']}   change: {paths.display_path(settings.path)}",
         f"  Data     {settings.shown_store}",
+        *([f"  Others   {settings.public_url}"] if settings.public_url else []),
+        *(
+            ["  Warning  plain HTTP beyond this machine: " + PLAIN_HTTP_REMEDY]
+            if settings.is_exposed_without_tls
+            else []
+        ),
         "",
     ]
     if settings.fleet.role == "worker":
@@ -56,7 +63,9 @@ def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> st
         as_worker = ""
         rows += [
             "Try it:",
-            f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer {in_shell}"' if asked else "") + " \\",
+            f"  curl -s {_pick_curl_url(settings, url)}/api/agent"
+            + (f' -H "Authorization: Bearer {in_shell}"' if asked else "")
+            + " \\",
             """       -H "Content-Type: application/json" -d '{"message": "Hello"}'""",
             f'  {program} agent "Hello"',
         ]
@@ -64,6 +73,11 @@ def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> st
         rows += [f"Set it up step by step: {program} setup"]
     rows += [f"Ctrl-C stops. In the background: {program} start{as_worker}. At login: {program} install{as_worker}."]
     return "\n".join(rows)
+
+
+def _pick_curl_url(settings: Config, url: str) -> str:
+    """Return the address that a certificate is good for, if there is one."""
+    return settings.public_url or url if settings.gateway.tls.cert is not None else url
 
 
 def _find_token(settings: Config, program: str) -> tuple[str, str]:

@@ -69,7 +69,7 @@ def limit_sign_in_body(request: web.Request, server: ServerContext) -> BodyLimit
 @ROUTES.add("POST", "/api/dashboard/sign-in", scope=None, body=SignIn, answer=SignInDone, body_limit=limit_sign_in_body)
 async def sign_in(call: Call[SignIn, Nothing]) -> SignInDone:
     """Sign a browser in: the answer sets a cookie. Needs the header X-Moongate-Dashboard: 1."""
-    browser_cookie.check_own_page(call.request)
+    browser_cookie.check_own_page(call.request, call.server.config.public_url)
     tokens = call.engine.tokens
     caller = tokens.anonymous_principal
     if caller is None:
