@@ -1,6 +1,6 @@
 """What all commands share: the options of every command, suggestions for typos, and how commands are found and loaded.
 
-`--config` and `--json` are here; the options that name a gateway elsewhere are in `cli.elsewhere`.
+`--config` and `--json` are here; the options that name a gateway elsewhere are in `cli.remote.elsewhere`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import click
 
 import gateway
 from cli import commands
-from cli.command_places import refuse_other_machine
-from cli.elsewhere import Elsewhere, add_options, skip_option
+from cli.remote.command_places import refuse_other_machine
+from cli.remote.elsewhere import Elsewhere, add_options, skip_option
 from cli.given_words import check_words
 from gateway import paths
 from gateway.errors import ConfigError, GatewayError

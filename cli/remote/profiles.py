@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cli.elsewhere import REMOTES_FILE, THIS_MACHINE
+from cli.remote.elsewhere import REMOTES_FILE, THIS_MACHINE
 from gateway import paths, private_file
 from gateway.errors import ConfigError, InvalidRequest, NotFound
 from gateway.security import secret_file

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from cli.elsewhere import THIS_MACHINE, Elsewhere
+from cli.remote.elsewhere import THIS_MACHINE, Elsewhere
 from cli.instance import TOKEN_FILE_VARIABLE, TOKEN_SETTING, FoundToken, read_token_file
 from cli.remote.profiles import Remote, RemoteFiles
 from gateway import paths

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.command_places import Place, find_place
+from cli.remote.command_places import Place, find_place
 from cli.instance import TOKEN_FILE_VARIABLE, TOKEN_SETTING
 
 #: the name that means the gateway on this machine, where a remote could be named
@@ -90,7 +90,7 @@ class _ElsewhereOption(click.Option):
 
 
 #: the options: name, metavar, help, and whether only the help of the whole program shows it
-_OPTIONS = (
+_ELSEWHERE_OPTIONS = (
     ("--url", "URL", "Gateway on another machine, such as https://gate.example.  [env: MOONGATE_URL]", False),
     (
         "--remote",
@@ -123,7 +123,7 @@ def add_options(params: list[click.Parameter], find: Callable[[click.Context], E
             raise click.UsageError(f"{param.opts[0]}: the value is empty.", context)
         setattr(find(context), str(param.name).removeprefix(PARAMETER_PREFIX), value)
 
-    for name, metavar, text, is_rare in _OPTIONS:
+    for name, metavar, text, is_rare in _ELSEWHERE_OPTIONS:
         if name not in taken:
             params.append(
                 _ElsewhereOption(
@@ -158,4 +158,4 @@ def skip_option(word: str) -> int:
     name, equals, _ = word.partition("=")
     if name == "--allow-plain-http":
         return 1
-    return (1 if equals else 2) if name in {option for option, *_ in _OPTIONS} else 0
+    return (1 if equals else 2) if name in {option for option, *_ in _ELSEWHERE_OPTIONS} else 0
