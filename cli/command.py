@@ -16,9 +16,9 @@ import click
 
 import gateway
 from cli import commands
+from cli.given_words import check_words
 from cli.remote.command_places import refuse_other_machine
 from cli.remote.elsewhere import Elsewhere, add_options, skip_option
-from cli.given_words import check_words
 from gateway import paths
 from gateway.errors import ConfigError, GatewayError
 from gateway.supervisor.command_line import spell_program
@@ -197,6 +197,15 @@ class Program(Group):
             return None
         found = importlib.import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}").COMMAND
         assert isinstance(found, click.Command)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        found = super().resolve_command(ctx, args)
+        named = ctx.ensure_object(Invocation).named_elsewhere
+        if named is not None and named.startswith("--"):  # a command without our options cannot check that itself
+            refuse_other_machine(ctx, named, found[0])
         return found
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

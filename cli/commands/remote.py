@@ -10,9 +10,9 @@ import click
 
 from cli import output
 from cli.command import Group, current_invocation
-from cli.remote.elsewhere import THIS_MACHINE
 from cli.instance import TOKEN_SETTING, FoundToken, read_token_file
 from cli.remote.client import GatewayClient
+from cli.remote.elsewhere import THIS_MACHINE
 from cli.remote.profiles import Remote, RemoteFiles, check_name
 from cli.remote.remote_link import RemoteLink
 from cli.remote.target import Target, make_target

@@ -70,22 +70,24 @@ def find_place(context: click.Context) -> Place:
     return Place.ANY if name is None else COMMAND_PLACES.get(name, Place.HERE)
 
 
-def refuse_other_machine(context: click.Context, chosen: str | None) -> None:
+def refuse_other_machine(context: click.Context, chosen: str | None, name: str | None = None) -> None:
     """Refuse a command about this machine if the command line names a gateway elsewhere.
 
     Args:
         chosen: the option or variable that names it; None if none does.
+        name: of the command, if the context is that of the whole program.
 
     Raises:
         UsageError: it does.
     """
-    if chosen is None or find_place(context) is Place.ANY:
+    place = find_place(context) if name is None else COMMAND_PLACES.get(name, Place.HERE)
+    if chosen is None or place is Place.ANY:
         return
-    if find_place(context) is Place.SELF and not chosen.startswith("--"):
+    if place is Place.SELF and not chosen.startswith("--"):
         return
-    command = context.command_path
+    command = context.command_path if name is None else f"{context.command_path} {name}"
     remedy = f"leave {chosen} out" if chosen.startswith("--") else f"unset it: env -u {chosen} {command}"
-    if find_place(context) is Place.SELF:
+    if place is Place.SELF:
         raise click.UsageError(f"{command} asks no gateway; {remedy}.", context)
     raise click.UsageError(
         f"{command} is about this machine, and {chosen} names a gateway elsewhere;"

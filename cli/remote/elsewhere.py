@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from cli.remote.command_places import Place, find_place
 from cli.instance import TOKEN_FILE_VARIABLE, TOKEN_SETTING
+from cli.remote.command_places import Place, find_place
 
 #: the name that means the gateway on this machine, where a remote could be named
 THIS_MACHINE = "local"

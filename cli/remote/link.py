@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from cli.command import current_invocation
-from cli.remote.elsewhere import REMOTES_FILE
 from cli.instance import FoundToken, Instance
+from cli.remote.elsewhere import REMOTES_FILE
 from gateway import paths
 from gateway.errors import NotRunning, Unauthorized
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from cli.remote.elsewhere import THIS_MACHINE, Elsewhere
 from cli.instance import TOKEN_FILE_VARIABLE, TOKEN_SETTING, FoundToken, read_token_file
+from cli.remote.elsewhere import THIS_MACHINE, Elsewhere
 from cli.remote.profiles import Remote, RemoteFiles
 from gateway import paths
 from gateway.errors import ConfigError

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from cli.instance import Instance
-from cli.remote import client
+from cli.remote import client, local_link
 from cli.remote.client import GatewayClient
+from cli.remote.local_link import LocalLink
 from gateway import errors
 from gateway.errors import (
-    GatewayError,
     InvalidRequest,
     NotRunning,
     RunNotFound,
@@ -36,11 +36,11 @@ def test_errors_are_known_by_their_code_on_the_wire() -> None:
 
 def test_an_error_is_raised_as_what_it_is(served: Live) -> None:
     with pytest.raises(RunNotFound):
-        GatewayClient(Instance.from_environment(served.env)).get("/api/tasks/01ZZZ")
+        GatewayClient(LocalLink(Instance.from_environment(served.env))).get("/api/tasks/01ZZZ")
 
 
 def test_pages_are_put_together_up_to_the_limit(served: Live) -> None:
-    own = GatewayClient(Instance.from_environment(served.env))
+    own = GatewayClient(LocalLink(Instance.from_environment(served.env)))
     made = [own.post("/api/tasks", {"input": "x", "labels": {"paged": "1"}})["task"]["id"] for _ in range(5)]
 
     def listed(limit: int) -> tuple[list[str], bool]:
@@ -52,7 +52,7 @@ def test_pages_are_put_together_up_to_the_limit(served: Live) -> None:
 
 
 def test_a_token_beyond_latin_1_is_sent_and_refused_like_any_other(served: Live) -> None:
-    own = GatewayClient(Instance.from_environment({**served.env, "MOONGATE_TOKEN": "пароль"}))
+    own = GatewayClient(LocalLink(Instance.from_environment({**served.env, "MOONGATE_TOKEN": "пароль"})))
 
     with pytest.raises(Unauthorized, match="MOONGATE_TOKEN"):
         own.get("/api/agents")
@@ -62,7 +62,7 @@ def test_without_a_token_it_says_how_to_give_one(served: Live, tmp_path_factory:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "locks").symlink_to(served.home / "locks")
     own = GatewayClient(
-        Instance.from_environment({"MOONGATE_HOME": str(elsewhere), "MOONGATE_CONFIG": str(served.config)})
+        LocalLink(Instance.from_environment({"MOONGATE_HOME": str(elsewhere), "MOONGATE_CONFIG": str(served.config)}))
     )
 
     with pytest.raises(Unauthorized, match="none was found"):
@@ -70,10 +70,10 @@ def test_without_a_token_it_says_how_to_give_one(served: Live, tmp_path_factory:
 
 
 def test_a_call_goes_to_the_gateway_that_came_back(alone: tuple[Live, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(local_link, "FIRST_ANSWER_SECONDS", PATIENCE)
     live, _ = alone
     live.start()
-    own = GatewayClient(Instance.from_environment(live.env))
+    own = GatewayClient(LocalLink(Instance.from_environment(live.env)))
     live.kill()
     starting = threading.Thread(target=live.start)
     starting.start()
@@ -85,10 +85,10 @@ def test_a_call_goes_to_the_gateway_that_came_back(alone: tuple[Live, object], m
 def test_a_call_to_a_gateway_that_is_gone_for_good_ends(
     alone: tuple[Live, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "FIRST_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(local_link, "FIRST_ANSWER_SECONDS", 0.1)
     live, _ = alone
     live.start()
-    own = GatewayClient(Instance.from_environment(live.env))
+    own = GatewayClient(LocalLink(Instance.from_environment(live.env)))
     live.kill()
 
     with pytest.raises(NotRunning):
@@ -101,7 +101,7 @@ def test_a_run_is_followed_only_so_long_without_a_gateway(
     monkeypatch.setattr(client, "RETURN_TIMEOUT_SECONDS", 0.1)
     live, _ = alone
     live.start()
-    own = GatewayClient(Instance.from_environment(live.env))
+    own = GatewayClient(LocalLink(Instance.from_environment(live.env)))
     run = own.post("/api/tasks", {"input": "@@ hang"})["task"]["id"]
     told: list[str] = []
     events = own.follow_events(run, told.append)
@@ -118,7 +118,7 @@ def test_a_run_is_followed_only_so_long_without_a_gateway(
 def test_a_gateway_that_does_not_answer_is_named_by_its_pid(
     alone: tuple[Live, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "FIRST_ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(local_link, "FIRST_ANSWER_SECONDS", 0.0)
     monkeypatch.setattr("cli.remote.probe.PROBE_TIMEOUT_SECONDS", 0.1)
     live, _ = alone
     live.start()
@@ -127,20 +127,23 @@ def test_a_gateway_that_does_not_answer_is_named_by_its_pid(
     live.signal(signal.SIGSTOP)  # so that the supervisor does not start another one
     live.signal(signal.SIGSTOP, generation)
     with pytest.raises(NotRunning, match=f"pid {live.process.pid}"):
-        GatewayClient(Instance.from_environment(live.env))
+        GatewayClient(LocalLink(Instance.from_environment(live.env)))
 
 
 def test_words_that_are_not_the_gateways_are_not_taken_for_its(served: Live) -> None:
-    error = GatewayClient(Instance.from_environment(served.env))._read_error(502, b"<html>Bad Gateway</html>")
+    error = GatewayClient(LocalLink(Instance.from_environment(served.env)))._read_error(
+        502, b"<html>Bad Gateway</html>"
+    )
 
-    assert type(error) is GatewayError
+    assert type(error) is Unavailable
+    assert error.remedy == "Does the gateway run behind the proxy?"
     assert "502" in error.message
 
 
 def test_an_upload_whose_answer_is_lost_is_sent_again_and_is_one_file(
     served: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = GatewayClient(Instance.from_environment(served.env))
+    own = GatewayClient(LocalLink(Instance.from_environment(served.env)))
     send, lost = own._send_request, []
 
     def lose_first_answer(method: str, *arguments: Any) -> HTTPResponse:
@@ -161,7 +164,7 @@ def test_a_file_that_is_refused_before_it_was_sent_is_an_error_with_the_reason(a
     live, _ = alone
     live.config.write_text(json.dumps({**json.loads(live.config.read_text()), "files": {"quota": 2000}}))
     live.start()
-    own = GatewayClient(Instance.from_environment(live.env))
+    own = GatewayClient(LocalLink(Instance.from_environment(live.env)))
     size = 20_000_000
 
     with pytest.raises(StorageFull, match=r"files\.quota"):
@@ -169,7 +172,7 @@ def test_a_file_that_is_refused_before_it_was_sent_is_an_error_with_the_reason(a
 
 
 def test_a_file_that_becomes_shorter_while_it_is_sent_is_not_stored(served: Live) -> None:
-    own = GatewayClient(Instance.from_environment(served.env))
+    own = GatewayClient(LocalLink(Instance.from_environment(served.env)))
 
     with pytest.raises(InvalidRequest, match="became shorter"):
         own.upload_file("short.bin", io.BytesIO(bytes(10)), 11, lambda sent: None)
@@ -177,7 +180,7 @@ def test_a_file_that_becomes_shorter_while_it_is_sent_is_not_stored(served: Live
 
 
 def test_a_download_goes_on_where_the_connection_broke(served: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = GatewayClient(Instance.from_environment(served.env))
+    own = GatewayClient(LocalLink(Instance.from_environment(served.env)))
     content = bytes(range(256)) * 8192
     sent = own.upload_file("broken.bin", io.BytesIO(content), len(content), lambda size: None)["file"]
     read, pieces = HTTPResponse.read1, list[bytes]()
@@ -196,7 +199,7 @@ def test_a_download_goes_on_where_the_connection_broke(served: Live, monkeypatch
 
 
 def test_a_download_that_ends_early_twice_is_an_error(served: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = GatewayClient(Instance.from_environment(served.env))
+    own = GatewayClient(LocalLink(Instance.from_environment(served.env)))
     sent = own.upload_file("ends.bin", io.BytesIO(b"content"), 7, lambda size: None)["file"]
     monkeypatch.setattr(HTTPResponse, "read1", lambda answer, size=-1: b"")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from cli.instance import Instance
 from cli.remote import probe
 from gateway.supervisor.record import Record
 
@@ -20,7 +23,7 @@ from gateway.supervisor.record import Record
         ("box", "http://box:1"),
     ],
 )
-def test_the_url_is_one_that_leads_there(host: str, shown: str) -> None:
+def test_the_url_is_one_that_leads_there(host: str, shown: str, tmp_path: Path) -> None:
     made = Record(1, 0, "", "", "", "", host, 1, "")
 
-    assert probe.local_url(made) == shown
+    assert probe.local_url(Instance(tmp_path, tmp_path / "config.json", {}), made) == shown

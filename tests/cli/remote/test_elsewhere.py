@@ -1,0 +1,270 @@
+"""Commands that go to a gateway on another machine: over TLS, with its URL or its name, and an empty home."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import ssl
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.main import COMMAND
+from cli.remote.command_places import COMMAND_PLACES, Place
+from harness.command_line import Result, Shell
+from harness.waiting import PATIENCE
+from tests.support.certificates import Authority, LiveTls, Pair
+
+PING = '{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n'
+HELLO = '{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": 1}}\n'
+
+#: a line for each command that may go elsewhere, and what it is given; those that end something come last
+LINES = {
+    "agent": (["agent", "Hello"], ""),
+    "message": (["message", "webchat", "anna", "Hello"], ""),
+    "acp": (["acp"], HELLO),
+    "agents": (["agents", "list"], ""),
+    "channels": (["channels", "list"], ""),
+    "cron": (["cron", "list"], ""),
+    "dashboard": (["dashboard", "--print"], ""),
+    "deliveries": (["deliveries", "list"], ""),
+    "doctor": (["doctor", "--json"], ""),
+    "export": (["export", "out"], ""),
+    "import": (["import", "out"], ""),
+    "files": (["files", "list"], ""),
+    "logs": (["logs", "--lines", "2"], ""),
+    "mcp": (["mcp"], PING),
+    "projects": (["projects", "list"], ""),
+    "sessions": (["sessions", "list"], ""),
+    "status": (["status", "--fleet"], ""),
+    "tasks": (["tasks", "list"], ""),
+    "tokens": (["tokens", "list"], ""),
+    "unreadable": (["unreadable", "list"], ""),
+    "usage": (["usage"], ""),
+    "restart": (["restart", "--wait", str(PATIENCE)], ""),
+}
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[LiveTls]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(authority.file))
+        live = LiveTls(tmp_path_factory.mktemp("gateway"), authority.sign("server"))
+        live.home.chmod(0o700)
+        live.start()
+        yield live
+        live.close()
+
+
+@pytest.fixture
+def laptop(secure: LiveTls, authority: Authority, tmp_path: Path) -> Shell:
+    """A shell on another machine: with an empty home, a token in a file, and the certificate of the authority."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (tmp_path / "token").write_text(secure.token + "\n")
+    (tmp_path / "ca.pem").write_bytes(authority.file.read_bytes())
+    kept = ("PATH", "LANG", "PYTHONWARNINGS")
+    keep = {name: value for name, value in secure.env.items() if name in kept}
+    return Shell({**keep, "HOME": str(home)}, tmp_path)
+
+
+def reach(shell: Shell, url: str, *words: str, given: str = "") -> Result:
+    return shell("--url", url, "--token-file", "token", "--ca-file", "ca.pem", *words, given=given)
+
+
+def test_each_command_says_whether_it_may_go_elsewhere() -> None:
+    assert set(COMMAND_PLACES) == set(COMMAND.commands) | set(COMMAND.list_commands(None))  # type: ignore[arg-type]
+
+
+def test_each_command_that_may_go_elsewhere_is_tried_below() -> None:
+    assert set(LINES) == {name for name, place in COMMAND_PLACES.items() if place is Place.ANY}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_command_goes_to_a_gateway_elsewhere(name: str, secure: LiveTls, laptop: Shell) -> None:
+    words, given = LINES[name]
+    if name == "import":
+        assert reach(laptop, secure.url, "export", "out").code == 0
+
+    result = reach(laptop, secure.url, *words, given=given)
+
+    assert result.code == 0 or (name == "doctor" and result.json["findings"]), result
+    assert list(Path(laptop.env["HOME"]).iterdir()) == []  # nothing of this machine was used or made
+    if given:
+        assert json.loads(result.out.splitlines()[0])["id"] == 1
+
+
+@pytest.mark.parametrize("name", [name for name, place in COMMAND_PLACES.items() if place is Place.HERE])
+def test_a_command_about_this_machine_refuses_another_one(name: str, laptop: Shell) -> None:
+    words = {"config": ["config", "path"], "exec": ["exec", "x"], "migrate": ["migrate", "--to", "sqlite"]}.get(
+        name, [name]
+    )
+
+    result = laptop("--url", "https://gate.example", *words)
+
+    assert result.code == 2
+    assert "is about this machine, and --url names a gateway elsewhere" in result.err
+
+
+def test_a_variable_names_the_gateway_like_an_option_and_local_overrides_it(secure: LiveTls, laptop: Shell) -> None:
+    env = {"MOONGATE_URL": secure.url, "MOONGATE_TOKEN_FILE": "token", "MOONGATE_CA_FILE": "ca.pem"}
+
+    assert laptop("agent", "Hello", env=env).out == "echo: Hello\n"
+    assert laptop("stop", env=env).code == 2
+    assert laptop("completion", "bash", env=env).code == 0
+    assert laptop("status", "--remote", "local", env=env).code == 3  # none runs here
+
+
+def test_options_after_the_command_do_the_same(secure: LiveTls, laptop: Shell) -> None:
+    result = laptop("agents", "list", "--json", "--ca-file=ca.pem", f"--url={secure.url}", "--token-file", "token")
+
+    assert [agent["id"] for agent in result.json["agents"]] == ["main"]
+
+
+def test_the_token_of_this_machine_stays_here(secure: LiveTls, laptop: Shell) -> None:
+    home = Path(laptop.env["HOME"]) / ".moongate"
+    home.mkdir(mode=0o700)
+    (home / "token").write_text(secure.token)
+    (home / "token").chmod(0o600)
+
+    refused = laptop("--url", secure.url, "--ca-file", "ca.pem", "agents", "list")
+
+    assert refused.code == 1
+    assert "needs a token, and none was given" in refused.err
+
+
+def test_a_gateway_is_stored_under_a_name_and_becomes_the_default(secure: LiveTls, laptop: Shell) -> None:
+    added = laptop(
+        "remote", "add", "home", secure.url, "--token-file", "token", "--ca-file", "ca.pem", "--use", "--json"
+    ).json
+    home = Path(laptop.env["HOME"]) / ".moongate"
+    modes = [stat.S_IMODE(file.stat().st_mode) for file in (home, home / "remotes.json", home / "remote-tokens/home")]
+
+    assert {name: added[name] for name in ("name", "default", "scope")} == {
+        "name": "home",
+        "default": True,
+        "scope": "admin",
+    }
+    assert modes == [0o700, 0o600, 0o600]
+    assert laptop("agent", "Hello").out == "echo: Hello\n"
+    assert laptop("status", "--json").json["remote"]["name"] == "home"
+    assert laptop("status", env={"MOONGATE_DEPTH": "1"}).code == 3  # an agent means the gateway that runs it
+    assert "home" in laptop("remote", "list").out
+
+    assert laptop("remote", "use", "local").code == 0
+    assert laptop("status").code == 3
+    assert laptop("--remote", "home", "agent", "Hello").out == "echo: Hello\n"
+
+    assert laptop("remote", "remove", "home").code == 0
+    assert not (home / "remote-tokens/home").exists()
+    assert "there is no remote 'home'" in laptop("--remote", "home", "status").err
+
+
+def test_a_gateway_that_refuses_the_token_is_not_stored(secure: LiveTls, laptop: Shell) -> None:
+    (laptop.cwd / "token").write_text("wrong")
+
+    refused = laptop("remote", "add", "home", secure.url, "--token-file", "token", "--ca-file", "ca.pem")
+
+    assert refused.code == 1
+    assert "refuses the token from the file" in refused.err
+    assert laptop("remote", "list", "--json").json["remotes"] == []
+
+
+@pytest.mark.parametrize("name", ["local", "../x", "", "a b", "-x"])
+def test_what_is_no_name_is_refused(laptop: Shell, name: str) -> None:
+    assert laptop("remote", "add", "--no-check", "--", name, "https://gate.example").code in (1, 2)
+    assert not (Path(laptop.env["HOME"]) / ".moongate" / "remotes.json").exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["gate.example", "ftp://gate.example", "https://", "https://u:secret@gate.example", "https://gate.example/?a=b"],
+)
+def test_what_is_no_address_is_refused_without_its_password(laptop: Shell, url: str) -> None:
+    refused = laptop("--url", url, "status")
+
+    assert refused.code == 78
+    assert "is not the address of a gateway" in refused.err
+    assert "secret" not in refused.err
+
+
+def test_a_token_goes_over_plain_http_only_if_that_is_allowed(laptop: Shell) -> None:
+    refused = laptop("--url", "http://gate.invalid:18790", "--token-file", "token", "status")
+    allowed = laptop("--url", "http://gate.invalid:18790", "--token-file", "token", "--allow-plain-http", "status")
+
+    assert refused.code == 78
+    assert "everybody on the way to gate.invalid can read the token" in refused.err
+    assert allowed.code == 3
+    assert "there is no host gate.invalid" in allowed.err
+
+
+@contextlib.contextmanager
+def present(pair: Pair) -> Iterator[int]:
+    """Answer handshakes with a certificate while the block runs; return the port."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("names", "start", "end", "said"),
+    [
+        ("DNS:localhost", "", "20210101000000Z", "has expired. Renew it there"),
+        ("DNS:localhost", "20980101000000Z", "20990101000000Z", "is not valid yet. Check the clocks"),
+        ("DNS:other.example", "", "20990101000000Z", "is for another name. Use a name in --url"),
+    ],
+)
+def test_a_wrong_certificate_is_explained_in_one_line(
+    authority: Authority, secure: LiveTls, laptop: Shell, names: str, start: str, end: str, said: str
+) -> None:
+    pair = authority.sign("wrong", names, start=start, end=end)
+    with present(pair) as port:
+        refused = reach(laptop, f"https://localhost:{port}", "agents", "list")
+
+    assert refused.code == 1
+    assert f"the certificate of localhost:{port} {said}" in refused.err
+    assert refused.err.count("\n") == 1
+
+
+def test_an_authority_that_is_not_trusted_is_explained_with_the_option(secure: LiveTls, laptop: Shell) -> None:
+    refused = laptop("--url", secure.url, "--token-file", "token", "agents", "list")
+
+    assert refused.code == 1
+    assert "is not from an authority that this machine trusts" in refused.err
+    assert "--ca-file FILE" in refused.err
+
+
+def test_a_redirect_is_not_followed_and_its_target_is_named(laptop: Shell) -> None:
+    asked: list[str] = []
+
+    class Redirect(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(301)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/elsewhere")  # type: ignore[attr-defined]
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        refused = laptop("--url", f"http://localhost:{server.server_port}", "--token-file", "token", "agents", "list")
+        server.shutdown()
+
+    assert refused.code == 1
+    assert f"If that is the gateway, name it: --url http://localhost:{server.server_port}" in refused.err
+    assert asked == ["/api/agents"]
