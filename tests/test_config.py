@@ -153,6 +153,9 @@ def test_a_path_or_value_that_nobody_can_use_is_told_by_its_name(
         ({"gateway": {"auth": {"token": "a\nb"}}}, "gateway.auth.token: a token is one line"),
         ({"gateway": {"auth": {"mode": "none"}, "host": "0.0.0.0"}}, 'gateway.auth.mode: "none" is allowed'),
         ({"gateway": {"host": "a b"}}, "gateway.host: 'a b' is no name"),
+        ({"gateway": {"public_url": "https://a.example/path"}}, "gateway.public_url: 'https://a.example/path' is not"),
+        ({"gateway": {"public_url": "gate.example"}}, "gateway.public_url: 'gate.example' is not the address"),
+        ({"gateway": {"tls": {"key": "key.pem"}}}, "gateway.tls.key: there is no certificate"),
         ({"gateway": {"trusted_proxies": ["proxy"]}}, "gateway.trusted_proxies: 'proxy' is not an address"),
         (
             {"agents": {"default": "b", "list": [{"id": "a", "backend": "echo"}]}},

@@ -43,11 +43,12 @@ def read_host(request: web.Request) -> str:
     return request.headers.get("Host", "") if told is None else told
 
 
-def note_forwarded_host(request: web.Request) -> None:
-    """Take the host that a trusted proxy tells for the one of the request."""
+def note_forwarded_host(request: web.Request) -> str:
+    """Take the host that a trusted proxy tells for the one of the request. Returns it; empty if it tells none."""
     told = request.headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()
     if told:
         request[FORWARDED_HOST] = told
+    return told
 
 
 def read_socket_address(request: web.Request, end: str) -> str:

@@ -18,7 +18,6 @@ from gateway.api.addresses import (
     is_in_networks,
     is_loopback,
     note_forwarded_host,
-    read_host,
     read_socket_address,
 )
 from gateway.api.audience import Audience
@@ -82,9 +81,13 @@ class RequestGuard:
         Raises:
             Misdirected: the Host is not one of our names and not an IP address.
         """
+        self._check_name(request.headers.get("Host", ""))
         if self._proxies and self.is_trusted_proxy(read_socket_address(request, "peername")):
-            note_forwarded_host(request)
-        host = read_host(request)
+            told = note_forwarded_host(request)
+            if told:  # in addition: a browser on the proxy's machine could send that header, too
+                self._check_name(told)
+
+    def _check_name(self, host: str) -> None:
         if host in self._good_hosts:
             return
         if not self._is_ours(host):

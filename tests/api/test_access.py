@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import json
 import re
@@ -9,16 +10,17 @@ from collections.abc import Mapping, MutableMapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import structlog
 from aiohttp.test_utils import make_mocked_request
 
 from gateway import config
-from gateway.api import auth, failed_attempts
+from gateway.api import auth, browser_cookie, failed_attempts
 from gateway.api.routing import NATIVE_DIALECT, Route, discover_routes
 from gateway.domain.token import Scope
-from gateway.errors import ConfigError, Forbidden
+from gateway.errors import ConfigError, Forbidden, Misdirected
 from harness.live_gateway import Live
 from tests.api.client import Answer, ask, head, post, raw, read, token
 from tests.support.inprocess import TOKEN, Serving, serving
@@ -216,6 +218,56 @@ async def test_a_host_that_is_far_too_long_is_answered_and_not_remembered(moonga
         guard.check_host(make_mocked_request("GET", "/health", {"Host": host}))
 
     assert guard._good_hosts == {hosts[0]}
+
+
+PROXY = [ipaddress.ip_network("127.0.0.1")]
+
+
+def from_proxy(**headers: str) -> Any:
+    """Return a request that comes from 127.0.0.1."""
+    transport = Mock(get_extra_info=lambda name, *_: ("127.0.0.1", 5) if name == "peername" else None)
+    return make_mocked_request(
+        "GET", "/health", {name.replace("_", "-"): value for name, value in headers.items()}, transport=transport
+    )
+
+
+async def test_the_public_name_and_its_origin_are_our_own(moongate: Serving) -> None:
+    guard = auth.RequestGuard(moongate.engine.tokens, public_url="https://Gate.example:8443")
+
+    guard.check_host(from_proxy(Host="gate.example:8443"))
+    guard.check_origin(from_proxy(Host="127.0.0.1:18790", Origin="https://gate.example:8443"))
+    with pytest.raises(Forbidden):
+        guard.check_origin(from_proxy(Host="127.0.0.1:18790", Origin="https://gate.example"))
+
+
+async def test_the_host_that_a_proxy_tells_counts_only_if_it_is_trusted(moongate: Serving) -> None:
+    told = {"Host": "127.0.0.1:18790", "X_Forwarded_Host": "gate.example", "Origin": "https://gate.example"}
+    public = "https://gate.example"
+    trusting = auth.RequestGuard(moongate.engine.tokens, allowed_hosts=["gate.example"], trusted_proxies=PROXY)
+    wary = auth.RequestGuard(moongate.engine.tokens, allowed_hosts=["gate.example"])
+    trusted, other = from_proxy(**told), from_proxy(**told)
+
+    trusting.check_host(trusted)
+    trusting.check_origin(trusted)
+    wary.check_host(other)
+    with pytest.raises(Forbidden):
+        wary.check_origin(other)
+    assert browser_cookie.is_own_origin(public, trusted)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"Host": "evil.example", "X_Forwarded_Host": "localhost"},  # a page on the proxy's machine, by DNS rebinding
+        {"Host": "localhost", "X_Forwarded_Host": "evil.example"},
+        {"Host": "localhost", "X_Forwarded_Host": "localhost, evil.example"},
+    ],
+)
+async def test_both_the_host_and_what_a_proxy_tells_must_be_ours(moongate: Serving, told: dict[str, str]) -> None:
+    guard = auth.RequestGuard(moongate.engine.tokens, trusted_proxies=PROXY)
+
+    with pytest.raises(Misdirected):
+        guard.check_host(from_proxy(**told))
 
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
