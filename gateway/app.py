@@ -345,8 +345,6 @@ async def open_gateway(
             from gateway.api import certificate_watch  # late: few gateways speak TLS
 
             certificate = await stack.enter_async_context(certificate_watch.open_watch(config))
-        else:
-            paths.served_certificates_file(paths.locks_directory(config.home), config.path).unlink(missing_ok=True)
         doctor = await stack.enter_async_context(Doctor(children, environ, config.home, clock))
         yield ServerContext(
             engine=engine,

@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
-from gateway import app, config, config_handover, control_channel, log
+from gateway import app, config, config_handover, control_channel, log, paths
 from gateway.api import default_agent
 from gateway.api.routing import Control, ServerContext
 from gateway.api.server import ApiServer
@@ -129,6 +129,9 @@ async def _lead_when_told(lifecycle: Lifecycle, context: ServerContext, ready: i
     await lifecycle.on_ready(context)
     await lifecycle.wait_to_lead()
     await context.engine.start_leading()
+    if context.certificate is None:  # only now: a process before this one may have served TLS
+        home, file = context.config.home, context.config.path
+        paths.served_certificates_file(paths.locks_directory(home), file).unlink(missing_ok=True)
     await context.engine.generations.record_leading(context.generation, started=context.started, ready=ready)
     with contextlib.suppress(GatewayError):  # the next start compares them again
         await context.engine.audit.note_settings(*app.describe_settings(context.config))

@@ -89,7 +89,7 @@ def COMMAND(context: click.Context, deep: bool, fleet: bool) -> None:  # noqa: N
             _print_deep_checks(instance, found)
         if fleet and found.state is State.RUNNING:
             output.print_text("")
-            fleet_report.print_fleet(fleet_report.ask_fleet(instance, found, _read_token(instance)))
+            fleet_report.print_fleet(fleet_report.ask_fleet(found, _read_token(instance)))
     context.exit(0 if found.state is State.RUNNING else 3)
 
 
@@ -106,7 +106,7 @@ def _show_elsewhere(target: Target, *, deep: bool, fleet: bool) -> None:
 
 
 def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
-    record, health, inside = found.record, found.health or {}, probe.ask_work(instance, found, _read_token(instance))
+    record, health, inside = found.record, found.health or {}, probe.ask_work(found, _read_token(instance))
     return {
         "running": found.state is State.RUNNING,
         "state": found.state,
@@ -148,7 +148,7 @@ def _build_deep_checks_json(instance: Instance, found: ProbeResult) -> dict[str,
 
 
 def _build_fleet_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
-    answer = fleet_report.ask_fleet(instance, found, _read_token(instance))
+    answer = fleet_report.ask_fleet(found, _read_token(instance))
     return {"fleet": None if answer is None else answer["fleet"]}
 
 
@@ -208,7 +208,7 @@ def _mask_token(instance: Instance) -> str | None:
 
 
 def _print_running(instance: Instance, found: ProbeResult) -> None:
-    record, health, inside = found.record, found.health or {}, probe.ask_work(instance, found, _read_token(instance))
+    record, health, inside = found.record, found.health or {}, probe.ask_work(found, _read_token(instance))
     assert record is not None
     wrong = {name: said for name, said in (inside.checks or {}).items() if said != "ok"}
     ill = bool(wrong) or health.get("status") == "degraded"

@@ -74,7 +74,7 @@ def _ask_work(instance: Instance, found: ProbeResult) -> WorkReport:
         known = instance.access_token
     except ConfigError:
         return WorkReport()  # another check reports the token file
-    return probe.ask_work(instance, found, None if known is None else known.value)
+    return probe.ask_work(found, None if known is None else known.value)
 
 
 def _examine_process(instance: Instance, found: ProbeResult, inside: WorkReport) -> Finding:

@@ -6,7 +6,6 @@ from typing import Any
 
 from cli import output
 from cli.arguments import describe_budget
-from cli.instance import Instance
 from cli.remote import probe
 from cli.remote.probe import ProbeResult, State
 from gateway import health_probe
@@ -18,7 +17,7 @@ MAX_FLEET_BYTES = 4 << 20
 MAX_AGENTS_WIDTH = 24
 
 
-def ask_fleet(instance: Instance, found: ProbeResult, secret: str | None) -> dict[str, Any] | None:
+def ask_fleet(found: ProbeResult, secret: str | None) -> dict[str, Any] | None:
     """Return the answer of a running gateway to `GET /api/fleet`; None if it gives none."""
     if found.state is not State.RUNNING or found.record is None:
         return None
@@ -31,7 +30,7 @@ def ask_fleet(instance: Instance, found: ProbeResult, secret: str | None) -> dic
         probe.PROBE_TIMEOUT_SECONDS,
         header,
         most=MAX_FLEET_BYTES,
-        certificates=instance.served_certificates,
+        certificates=found.certificates,
     )
     return answer.body if answer.status == 200 else None
 

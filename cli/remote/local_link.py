@@ -72,11 +72,11 @@ class LocalLink:
 
     def _find_encryption(self) -> Callable[[socket.socket], ssl.SSLSocket] | None:
         """Return what makes a TLS connection with the gateway; None if it speaks plain HTTP."""
-        if not (file := self._instance.served_certificates).exists():
+        if self._found is None or self._found.certificates is None:
             return None
         from gateway.security import pinned_tls  # late: few gateways speak TLS
 
-        known = pinned_tls.read_served_certificates(file) or []
+        known = pinned_tls.read_served_certificates(self._found.certificates) or []
         return lambda connected: pinned_tls.wrap_pinned(connected, known)
 
     def make_url(self, path: str) -> str:

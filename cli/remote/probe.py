@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from cli import output
@@ -34,6 +35,8 @@ class ProbeResult(NamedTuple):
     record: Record | None = None
     #: its answer to `GET /health`; None unless running
     health: dict[str, Any] | None = None
+    #: the file with the certificates that it serves; None if it speaks plain HTTP
+    certificates: Path | None = None
 
     @property
     def agent(self) -> dict[str, Any] | None:
@@ -46,12 +49,13 @@ def probe_gateway(instance: Instance) -> ProbeResult:
     found = instance.lock_record
     if found is None or not found.is_alive:
         return ProbeResult(State.STOPPED)
-    answer = health_probe.ask_health(
-        choose_connect_host(found.host), found.port, PROBE_TIMEOUT_SECONDS, certificates=instance.served_certificates
-    )
-    if answer is None or answer.get("instance") != found.instance:
-        return ProbeResult(State.UNRESPONSIVE, found)
-    return ProbeResult(State.RUNNING, found, answer)
+    host = choose_connect_host(found.host)
+    ways = [instance.served_certificates, None] if instance.served_certificates.exists() else [None]
+    for certificates in ways:  # after a change of the settings, it may still, or again, speak plain HTTP
+        answer = health_probe.ask_health(host, found.port, PROBE_TIMEOUT_SECONDS, certificates=certificates)
+        if answer is not None and answer.get("instance") == found.instance:
+            return ProbeResult(State.RUNNING, found, answer, certificates)
+    return ProbeResult(State.UNRESPONSIVE, found)
 
 
 def describe_agent(agent: Mapping[str, Any] | None) -> list[str]:
@@ -88,7 +92,7 @@ class WorkReport(NamedTuple):
     checks: dict[str, str] | None = None
 
 
-def ask_work(instance: Instance, found: ProbeResult, secret: str | None) -> WorkReport:
+def ask_work(found: ProbeResult, secret: str | None) -> WorkReport:
     """Ask a running gateway about its work, with the stored token.
 
     The gateway counts wrong tokens, but never locks out a caller with a right one.
@@ -96,7 +100,7 @@ def ask_work(instance: Instance, found: ProbeResult, secret: str | None) -> Work
     if found.state is not State.RUNNING or found.record is None:
         return WorkReport()
     header = "" if secret is None else f"Authorization: Bearer {secret}\r\n"
-    host, port, known = choose_connect_host(found.record.host), found.record.port, instance.served_certificates
+    host, port, known = choose_connect_host(found.record.host), found.record.port, found.certificates
     answer = health_probe.get_json(host, port, "/api/work", PROBE_TIMEOUT_SECONDS, header, certificates=known)
     if answer.status != 200:
         return WorkReport({401: True, 429: True}.get(answer.status or 0))

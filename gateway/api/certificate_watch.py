@@ -70,10 +70,9 @@ class CertificateWatch:
         while True:
             await asyncio.sleep(CERTIFICATE_POLL_SECONDS)
             seen = self._look()
-            if seen == self._seen:
-                continue
-            self._seen = seen
-            await asyncio.to_thread(self._load_again)
+            if seen != self._seen or self._refusal:
+                self._seen = seen
+                await asyncio.to_thread(self._load_again)
 
     def _look(self) -> tuple[object, ...]:
         """Return what changes when a file does; a link counts as what it leads to."""
@@ -84,13 +83,14 @@ class CertificateWatch:
             pair = key_pair.load_key_pair(*self._files)
             if pair.is_expired and not self._pair.is_expired:
                 raise ConfigError(f"{self._files[0]} has expired.", remedy="Put a valid certificate there.")
-        except ConfigError as error:
+            if pair.certificate != self._pair.certificate:
+                _publish(self._published, [pair, self._pair])
+        except (ConfigError, OSError) as error:  # a file may vanish between two steps
+            if str(error) != self._refusal:
+                _log.error("tls.refused", why=str(error))
             self._refusal = str(error)
-            _log.error("tls.refused", why=error.message, remedy=error.remedy)
             return
         changed = pair.certificate != self._pair.certificate
-        if changed:
-            _publish(self._published, [pair, self._pair])
         self._pair, self._refusal = pair, ""
         if changed:
             expires = None if pair.expires_at is None else key_pair.describe_expiry(pair.expires_at)
@@ -106,13 +106,22 @@ def _describe_file(file: Path) -> object:
 
 
 def _publish(file: Path, pairs: list[KeyPair]) -> None:
-    """Write the certificates that clients may meet: a serving process before this one may have another."""
+    """Write the certificates that clients may meet: a serving process before this one may have another.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
     known = [pair.certificate for pair in pairs]
     with contextlib.suppress(OSError):
         for each in private_file.read_plain_file(file, key_pair.MAX_PEM_BYTES).decode("ascii", "replace").split("\n\n"):
             if each.strip() and each.strip() + "\n" not in known:
                 known.append(each.strip() + "\n")
-    private_file.replace_private_file(file, "\n".join(known[:MAX_PUBLISHED_CERTIFICATES]).encode())
+    try:
+        private_file.replace_private_file(file, "\n".join(known[:MAX_PUBLISHED_CERTIFICATES]).encode())
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {paths.display_path(file)}: {error.strerror}.", remedy="Free space on that disk."
+        ) from error
 
 
 @asynccontextmanager

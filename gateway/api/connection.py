@@ -274,14 +274,14 @@ class LimitedServer(web.Server):
         self._trusts = trusts
         self._addresses: Counter[str] = Counter()
         #: TLS connections that make their handshake
-        self._handshakes = 0
+        self.handshakes = 0
 
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
 
     def refusal_reason(self, transport: asyncio.BaseTransport) -> str | None:
         """Return why a new connection is refused; None if it is not."""
-        if len(self._connections) + self._handshakes >= self.limits.connections:
+        if len(self._connections) + self.handshakes >= self.limits.connections:
             return "too many connections are open."
         address = _peer_address(transport)
         if self._addresses[address] >= self.limits.per_client and not (is_loopback(address) or self._trusts(address)):
@@ -292,13 +292,13 @@ class LimitedServer(web.Server):
         """Count a connection that is to become a TLS connection; return False if the limits refuse it."""
         if self.refusal_reason(transport) is not None:
             return False
-        self._handshakes += 1
+        self.handshakes += 1
         self._addresses[_peer_address(transport)] += 1
         return True
 
     def end_handshake(self, transport: asyncio.Transport) -> None:
         """Stop counting what `begin_handshake` counts: it is an ordinary connection now, or closed."""
-        self._handshakes -= 1
+        self.handshakes -= 1
         self._forget_address(transport)
 
     def _forget_address(self, transport: asyncio.BaseTransport) -> None:

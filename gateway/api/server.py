@@ -21,7 +21,7 @@ from msgspec import Struct
 from gateway import log
 from gateway.api import body, errors, reply
 from gateway.api.auth import RENEWED_COOKIE, RequestGuard
-from gateway.api.connection import LimitedRunner
+from gateway.api.connection import LimitedRunner, LimitedServer
 from gateway.api.routing import (
     NATIVE_DIALECT,
     Call,
@@ -175,9 +175,10 @@ class ApiServer:
 
     async def _wait_for_connections(self, seconds: float) -> None:
         """Wait until clients have closed their connections; those that send one more request are told to close."""
-        assert self._runner.server is not None
+        server = self._runner.server
+        assert isinstance(server, LimitedServer)
         until = asyncio.get_running_loop().time() + seconds
-        while self._runner.server.connections and asyncio.get_running_loop().time() < until:
+        while (server.connections or server.handshakes) and asyncio.get_running_loop().time() < until:
             if self._hurried.is_set():
                 return
             await asyncio.sleep(0.01)

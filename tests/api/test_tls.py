@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from harness.command_line import Shell
+from harness.live_gateway import Live
 from harness.waiting import until_sync
 from tests.support.certificates import Authority, LiveTls, Pair
 
@@ -146,6 +147,36 @@ def test_a_gateway_that_goes_back_to_plain_http_is_found(secure: LiveTls, tmp_pa
 
     assert shell("start").code == 0
     assert shell("status", "--json").json["url"].startswith("http://")
+    assert shell("agent", "Hello").out == "echo: Hello\n"
+
+
+def test_https_goes_on_and_off_with_a_restart(pair: Pair, tmp_path: Path) -> None:
+    live = Live(tmp_path / "home")
+    live.home.chmod(0o700)
+    shell, config = Shell(live.env, tmp_path), json.loads(live.config.read_text())
+    live.start()
+    try:
+        for tls in ({"cert": str(pair.certificate), "key": str(pair.key)}, {}):
+            config["gateway"]["tls"] = tls
+            live.config.write_text(json.dumps(config))
+            assert shell("restart").code == 0
+            assert shell("agent", "Hello").out == "echo: Hello\n"
+            assert shell("status", "--json").json["url"].startswith("https:" if tls else "http:")
+    finally:
+        live.close()
+
+
+def test_a_restart_that_fails_leaves_the_certificate_that_is_served(
+    secure: LiveTls, pair: Pair, tmp_path: Path
+) -> None:
+    shell, config = Shell(secure.env, tmp_path), json.loads(secure.config.read_text())
+    config["gateway"]["tls"] = {"cert": str(tmp_path / "missing.pem")}
+    secure.config.write_text(json.dumps(config))
+
+    refused = shell("restart")
+
+    assert refused.code == 1
+    assert "gateway.tls.cert: cannot read" in refused.err
     assert shell("agent", "Hello").out == "echo: Hello\n"
 
 
