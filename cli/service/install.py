@@ -97,9 +97,10 @@ class InstallationPlan(NamedTuple):
                 steps.append(_stop_step(self.instance, before))
         elif _keeps_listener(self.manager):
             steps.append(_stop_service_step(self.instance, self.manager, self.settings))
+        scheme = "http" if self.settings.gateway.tls.cert is None else "https"
         answer = Step(
             "wait until the gateway answers",
-            f"GET http://{choose_connect_host(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
+            f"GET {scheme}://{choose_connect_host(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
             lambda: self._wait_until_service_answers(before, wait),
             undo_nothing,
             f"See: gateway logs, or {self.manager.journal_command}",

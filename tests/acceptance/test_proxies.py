@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import json
 import re
 import shutil
@@ -9,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -160,8 +163,6 @@ def test_a_task_is_answered_through_it(site: Site) -> None:
 
 
 def test_an_answer_appears_while_it_is_written(site: Site) -> None:
-    import http.client
-
     prompt = f"@@ words 3 {SILENCE_SECONDS / 2}"
     connection = http.client.HTTPSConnection("gate.example", int(site.url.rpartition(":")[2]), timeout=60)
     headers = {"Authorization": f"Bearer {site.live.token}", "Content-Type": "application/json"}
@@ -197,8 +198,6 @@ def test_a_large_file_goes_through(site: Site) -> None:
 
 
 def upload(site: Site, content: bytes) -> Any:
-    import urllib.request
-
     request = urllib.request.Request(
         f"{site.url}/api/files?name=large.bin",
         data=content,
@@ -217,7 +216,7 @@ async def test_a_websocket_goes_through(site: Site) -> None:
         session.ws_connect(f"{site.url}/api/ws?ticket={ticket}", headers={"Origin": site.url}) as socket_,
     ):
         assert not socket_.closed
-        site.call("POST", "/api/agent", {"message": "Hello"})
+        await asyncio.to_thread(site.call, "POST", "/api/agent", {"message": "Hello"})
         message = await socket_.receive(timeout=60)
         assert message.type is aiohttp.WSMsgType.TEXT
 

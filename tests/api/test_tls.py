@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from harness.command_line import Shell
@@ -49,6 +51,18 @@ def secure(tmp_path: Path, pair: Pair) -> Iterator[LiveTls]:
     live.close()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[LiveTls]:
+    """A gateway for the tests that change nothing about it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(authority.file))
+        live = LiveTls(tmp_path_factory.mktemp("shared"), authority.sign("shared"), {"limits": {"stall_seconds": 2}})
+        live.home.chmod(0o700)
+        live.start()
+        yield live
+        live.close()
+
+
 def trusting(authority: Authority) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(authority.file))
 
@@ -66,19 +80,43 @@ def read_serial(live: LiveTls, authority: Authority) -> str:
         return str(found["serialNumber"])
 
 
-def test_the_commands_of_this_machine_talk_tls_with_their_gateway(secure: LiveTls, tmp_path: Path) -> None:
-    shell = Shell(secure.env, tmp_path)
+def test_the_commands_of_this_machine_talk_tls_with_their_gateway(shared: LiveTls, tmp_path: Path) -> None:
+    shell = Shell(shared.env, tmp_path)
 
     told = shell("status", "--json").json
 
-    assert told["url"] == secure.url
+    assert told["url"] == shared.url
     assert told["work"] is not None
     assert shell("agent", "Hello").out == "echo: Hello\n"
-    assert shell("dashboard", "--print").out.startswith(f"{secure.url}/#code=")
-    assert "https://127.0.0.1" in secure.output.read_text()
+    assert shell("dashboard", "--print").out.startswith(f"{shared.url}/#code=")
+    assert "https://127.0.0.1" in shared.output.read_text()
 
 
-def test_nothing_older_than_tls_1_2_is_spoken(secure: LiveTls, authority: Authority) -> None:
+def test_a_browser_gets_a_cookie_for_https_only(shared: LiveTls) -> None:
+    code = shared.call("POST", "/api/dashboard/codes").body["code"]
+    headers = {"X-Moongate-Dashboard": "1", "Origin": shared.url, "Sec-Fetch-Site": "same-origin"}
+
+    signed = shared.call("POST", "/api/dashboard/sign-in", {"code": code}, headers=headers)
+
+    assert signed.status == 200
+    assert "; Secure" in signed.headers["Set-Cookie"]
+
+
+async def test_a_websocket_is_served(shared: LiveTls, authority: Authority) -> None:
+    ticket = shared.call("POST", "/api/tickets").body["ticket"]
+    connector = aiohttp.TCPConnector(ssl=trusting(authority))
+
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.ws_connect(f"{shared.url}/api/ws?ticket={ticket}") as opened,
+    ):
+        await asyncio.to_thread(shared.call, "POST", "/api/agent", {"message": "Hello"})
+        message = await opened.receive(timeout=60)
+
+    assert message.type is aiohttp.WSMsgType.TEXT
+
+
+def test_nothing_older_than_tls_1_2_is_spoken(shared: LiveTls, authority: Authority) -> None:
     old = trusting(authority)
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         old.minimum_version, old.maximum_version = ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_1
@@ -86,7 +124,7 @@ def test_nothing_older_than_tls_1_2_is_spoken(secure: LiveTls, authority: Author
 
     with (
         pytest.raises(ssl.SSLError),
-        socket.create_connection(("127.0.0.1", secure.port), timeout=60) as plain,
+        socket.create_connection(("127.0.0.1", shared.port), timeout=60) as plain,
         old.wrap_socket(plain, server_hostname="localhost"),
     ):
         pass
@@ -220,16 +258,16 @@ def _is_answering(live: LiveTls) -> bool:
         return False
 
 
-def test_plain_http_on_the_port_gets_no_answer(secure: LiveTls) -> None:
-    with socket.create_connection(("127.0.0.1", secure.port), timeout=60) as plain:
+def test_plain_http_on_the_port_gets_no_answer(shared: LiveTls) -> None:
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=60) as plain:
         plain.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"HTTP" not in plain.recv(1000)
 
-    assert secure.call("GET", "/livez").status == 200
+    assert shared.call("GET", "/livez").status == 200
 
 
-def test_a_large_file_goes_up_and_down_whole(secure: LiveTls, tmp_path: Path) -> None:
-    shell, content = Shell(secure.env, tmp_path), os.urandom(25_000_000)
+def test_a_large_file_goes_up_and_down_whole(shared: LiveTls, tmp_path: Path) -> None:
+    shell, content = Shell(shared.env, tmp_path), os.urandom(25_000_000)
     (tmp_path / "large.bin").write_bytes(content)
 
     sent = shell("files", "add", "large.bin", "--json").json
@@ -241,23 +279,23 @@ def test_a_large_file_goes_up_and_down_whole(secure: LiveTls, tmp_path: Path) ->
 
 
 def test_a_client_that_reads_nothing_is_dropped_and_a_slow_one_gets_all(
-    secure: LiveTls, authority: Authority, tmp_path: Path
+    shared: LiveTls, authority: Authority, tmp_path: Path
 ) -> None:
     (tmp_path / "large.bin").write_bytes(bytes(25_000_000))
-    sent = Shell(secure.env, tmp_path)("files", "add", "large.bin", "--json").json
+    sent = Shell(shared.env, tmp_path)("files", "add", "large.bin", "--json").json
     id_ = sent["files"][0]["id"]
     request = (
-        f"GET /api/files/{id_} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {secure.token}\r\n"
+        f"GET /api/files/{id_} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {shared.token}\r\n"
         "Connection: close\r\n\r\n"
     ).encode()
 
-    with open_connection(secure, authority) as idle, open_connection(secure, authority) as slow:
+    with open_connection(shared, authority) as idle, open_connection(shared, authority) as slow:
         idle.sendall(request)
         slow.sendall(request)
         size = 0
         while piece := slow.recv(1 << 20):
             size += len(piece)
-        until_sync(lambda: _count_connections(secure) <= 1, "the idle one is dropped")
+        until_sync(lambda: _count_connections(shared) <= 1, "the idle one is dropped")
 
     assert size > 25_000_000
 
