@@ -96,6 +96,8 @@ def test_json_has_the_documented_keys_running_or_not(shell: Shell, alone: tuple[
         "service",
         "config_drift",
         "fleet",
+        "external_url",
+        "remote",
     }
 
 

@@ -158,7 +158,9 @@ def test_a_gateway_is_stored_under_a_name_and_becomes_the_default(secure: LiveTl
     }
     assert modes == [0o700, 0o600, 0o600]
     assert laptop("agent", "Hello").out == "echo: Hello\n"
-    assert laptop("status", "--json").json["remote"]["name"] == "home"
+    told = laptop("status", "--json").json
+    assert told["remote"]["name"] == "home"
+    assert set(told) == set(laptop("--remote", "local", "status", "--json").json)
     assert laptop("status", env={"MOONGATE_DEPTH": "1"}).code == 3  # an agent means the gateway that runs it
     assert "home" in laptop("remote", "list").out
 
