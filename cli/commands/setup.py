@@ -87,7 +87,7 @@ def _walk(guide: Guide) -> None:
 
 def _print_end(guide: Guide) -> int:
     found = probe.probe_gateway(guide.instance)
-    url = None if found.record is None else probe.local_url(found.record)
+    url = None if found.record is None else probe.local_url(guide.instance, found.record)
     blank = {"agent": None, "agent_answer": None, "agent_error": None, "port": None, "service": None, "channel": None}
     told = {
         "status": "failed" if guide.failures else "ok",

@@ -51,6 +51,7 @@ COMMAND_PLACES = {
     "service-status": Place.HERE,
     "service-stop": Place.HERE,
     "sessions": Place.ANY,
+    "setup": Place.HERE,
     "start": Place.HERE,
     "status": Place.ANY,
     "stop": Place.HERE,

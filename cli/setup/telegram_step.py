@@ -11,6 +11,7 @@ from typing import Any
 
 from cli import output
 from cli.remote.client import GatewayClient
+from cli.remote.local_link import LocalLink
 from cli.setup.guide import Guide
 from cli.setup.service_step import restart_if_needed
 from gateway import app, channels, validation
@@ -91,7 +92,7 @@ async def _await(name: Awaitable[str]) -> str:
 def _pair_chat(guide: Guide, bot: str) -> None:
     """Show a pairing code, and wait until a chat has sent it, or until the user presses Enter."""
     try:
-        client = GatewayClient(guide.instance)
+        client = GatewayClient(LocalLink(guide.instance))
         before = _count_chats(client)
         code = client.post("/api/channels/telegram/pair")["code"]
         guide.say(f"Send this code to {bot}: {code}   (Enter goes on without it)")
