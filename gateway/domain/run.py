@@ -214,6 +214,8 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_attempts: int = MAX_ATTEMPTS
     #: fields of the client's request that its front door repeats when it shows the run; nothing else reads them
     request_fields: dict[str, Any] = field(default_factory=dict)
+    #: the place in its caller's trace, as the `traceparent` of the request names it; only where runs are traced
+    traceparent: str | None = None
 
     @property
     def schedule_id(self) -> str | None:

@@ -164,6 +164,8 @@ class Turn(Struct, frozen=True, kw_only=True):
     outbox: str = ""
     #: number of runs above this one; the agent's processes get it, and what they submit is one level deeper
     depth: int = 0
+    #: the `traceparent` of the request that submitted the run, where runs are traced
+    traceparent: str | None = None
     #: the files that belong to the input
     attachments: Sequence[File] = ()
     #: returns the content of a file of the input or of the history. Raises `AgentError` if it is gone

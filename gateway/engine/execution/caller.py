@@ -16,10 +16,12 @@ from gateway.errors import TooDeep
 CALLER_DEPTH: ContextVar[int] = ContextVar("caller_depth", default=0)
 #: name of the token of the current request; None outside of requests, and for requests without a token
 CALLER_NAME: ContextVar[str | None] = ContextVar("caller_name", default=None)
+#: `traceparent` of the current request, where runs are traced
+CALLER_TRACE: ContextVar[str | None] = ContextVar("caller_trace", default=None)
 
 
 def apply_caller(spec: RunSpec, limit: int) -> RunSpec:
-    """Return a run with the call depth of the current request, and with who submits it.
+    """Return a run with the call depth of the current request, who submits it, and the place in its trace.
 
     Raises:
         TooDeep: it is deeper than `limit`.
@@ -31,6 +33,7 @@ def apply_caller(spec: RunSpec, limit: int) -> RunSpec:
             remedy="Raise the limit, unless the agents call one another in a circle.",
         )
     name = spec.submitted_by or CALLER_NAME.get()
-    if depth == spec.depth and name == spec.submitted_by:
+    trace = CALLER_TRACE.get()
+    if depth == spec.depth and name == spec.submitted_by and trace == spec.traceparent:
         return spec
-    return msgspec.structs.replace(spec, depth=depth, submitted_by=name)
+    return msgspec.structs.replace(spec, depth=depth, submitted_by=name, traceparent=trace)

@@ -148,6 +148,7 @@ class Executor:
             read_file=files.read_content,
             place_files=files.place_files,
             depth=run.spec.depth,
+            traceparent=run.spec.traceparent,
             model=run.spec.model or agent.model,
             session=run.spec.session,
             session_ref=ref if kind == agent.backend else None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from gateway.domain.delivery import DeliveryFilter
@@ -25,6 +27,14 @@ class RunTimeline(Struct, frozen=True):
     timeline: Timeline
 
 
+class RunLog(Struct, frozen=True):
+    """A run and its events: all, or the beginning of a very long log."""
+
+    run: Run
+    events: Sequence[Event]
+    is_whole: bool
+
+
 class Timelines:
     """The timelines of runs."""
 
@@ -38,13 +48,22 @@ class Timelines:
         Raises:
             RunNotFound: there is no such run.
         """
-        run = await self._store.runs.get(run_id)
-        events = await self._read_events(run)
+        log = await self.read_log(run_id)
+        run = log.run
         which, page = DeliveryFilter(run=run.id), Page(limit=MAX_SHOWN_DELIVERIES)
         sent = await self._store.deliveries.list(which, page) if run.spec.deliver and run.status.is_final else ()
         deliveries = [(one, await self._store.deliveries.list_attempts(one.id)) for one in sent]
-        is_whole = bool(events) and events[-1].number >= run.last_event
-        return RunTimeline(run, build_timeline(run, events, deliveries, self._clock(), is_complete=is_whole))
+        return RunTimeline(run, build_timeline(run, log.events, deliveries, self._clock(), is_complete=log.is_whole))
+
+    async def read_log(self, run_id: str) -> RunLog:
+        """Return a run and its events; of a very long log, its beginning.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        run = await self._store.runs.get(run_id)
+        events = await self._read_events(run)
+        return RunLog(run, events, bool(events) and events[-1].number >= run.last_event)
 
     async def _read_events(self, run: Run) -> list[Event]:
         found: list[Event] = []
