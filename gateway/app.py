@@ -50,6 +50,7 @@ from gateway.validation import suggest_name
 
 if TYPE_CHECKING:
     from gateway.engine.fleet.member import FleetSetup
+    from gateway.tracing.opening import Tracing
 
 _log = log.get()
 
@@ -74,6 +75,7 @@ def check_agents(config: Config, environ: Mapping[str, str], *, remember: bool =
     with config.name_origins():
         agents = _read_agents(config, environ, remember=remember)
         _check_channels(config, known_environment(config, environ))
+        _make_tracing(config, environ)
         _read_webhook_keys(config)
         _make_address_policy(config)
         _make_days(config)
@@ -265,6 +267,8 @@ def collect_secrets(config: Config, agents: Iterable[Agent], environ: Mapping[st
         found += kind.secrets(options, known)
     for name, entry in config.inbound.items():
         found += webhook_endpoint.read_secrets(name, entry, known)
+    if (tracing := _make_tracing(config, environ)) is not None:
+        found += tracing.secrets
     for secret in (config.webhooks.secret, *config.webhooks.secrets.values()):
         found += _as_list(secret)
     for agent in agents:
@@ -302,9 +306,12 @@ async def open_gateway(
         clock = choice.find_clock(store, clock)
         contents = await stack.enter_async_context(choice.open_contents(config, str(owner), _is_owner_alive))
         children = Children(StoreLedger(store, owner), environ, ScratchSpace(paths.scratch_directory(config.home)))
+        tracing = _make_tracing(config, environ, owner)
         opened_backends = {}
         for name in sorted({agent.backend for agent in agents}):
             resources = BackendResources(children=children, environ=environ, directory=config.home / "backends" / name)
+            if tracing is not None:
+                resources = msgspec.structs.replace(resources, trace_turn=tracing.trace_turn)
             opened_backends[name] = await stack.enter_async_context(backends.find_backends()[name].open(resources))
         engine = Engine(
             store,
@@ -339,6 +346,7 @@ async def open_gateway(
             fleet=fleet,
             clock=clock,
         )
+        tracer = None if tracing is None else await stack.enter_async_context(tracing.open_tracer(engine, store))
         await stack.enter_async_context(engine)
         certificate = None
         if config.gateway.tls.cert is not None:
@@ -346,7 +354,7 @@ async def open_gateway(
 
             certificate = await stack.enter_async_context(certificate_watch.open_watch(config))
         doctor = await stack.enter_async_context(Doctor(children, environ, config.home, clock))
-        yield ServerContext(
+        context = ServerContext(
             engine=engine,
             config=config,
             instance=owner.instance,
@@ -358,7 +366,20 @@ async def open_gateway(
             doctor=doctor,
             certificate=certificate,
             file_fetcher=FileFetcher(_make_address_policy(config)) if config.files.fetch else None,
+            trace_counts=None if tracer is None else tracer.counts,
         )
+        if tracing is not None:
+            await stack.enter_async_context(tracing.open_metrics(context))
+        yield context
+
+
+def _make_tracing(config: Config, environ: Mapping[str, str], owner: Owner | None = None) -> Tracing | None:
+    """Return what traces runs; None where that is off. Raises `ConfigError` if a package or a setting is missing."""
+    if not config.tracing.enabled:
+        return None
+    from gateway.tracing.opening import Tracing  # late: few gateways trace
+
+    return Tracing.from_settings(config, known_environment(config, environ), owner)
 
 
 def _make_fleet(

@@ -34,6 +34,7 @@ from gateway.settings.limits import Limits
 from gateway.settings.log import Log
 from gateway.settings.retention import Retention
 from gateway.settings.store import Data, Store
+from gateway.settings.tracing import Tracing
 from gateway.settings.webhooks import Hooks, Webhooks
 from gateway.validation import explain_error
 
@@ -98,6 +99,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retention: Retention = field(default_factory=Retention)
     cron: Cron = field(default_factory=Cron)
     log: Log = field(default_factory=Log)
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 class ConfigSources(Struct, frozen=True):

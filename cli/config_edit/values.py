@@ -97,7 +97,7 @@ def _describe_parts(key: Key) -> str:
 def is_secret(key: Key) -> bool:
     """Return whether the value of a setting is a secret."""
     names = [str(step) for step in key.path]
-    return any(map(_SECRET_FIELD.search, names)) or (key.agent is not None and "env" in names[3:])
+    return any(map(_SECRET_FIELD.search, names)) or "headers" in names or (key.agent is not None and "env" in names[3:])
 
 
 def find_bare_secret(key: Key, text: str) -> bool:
@@ -106,9 +106,9 @@ def find_bare_secret(key: Key, text: str) -> bool:
 
 
 def hide_secrets(name: str, value: Any) -> Any:
-    """Return a value with its secrets masked. In an agent's environment every value is masked."""
+    """Return a value with its secrets masked. In an agent's environment and in headers every value is masked."""
     if isinstance(value, dict):
-        secret = name == "env" or _SECRET_FIELD.search(name)
+        secret = name.rpartition(".")[2] in ("env", "headers") or _SECRET_FIELD.search(name)
         return {key: hide_secrets("token" if secret else key, each) for key, each in value.items()}
     if isinstance(value, list):
         return [hide_secrets(name, each) for each in value]

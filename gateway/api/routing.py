@@ -26,6 +26,7 @@ from gateway.domain.file import File
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.times import Clock
 from gateway.domain.token import Scope
+from gateway.domain.trace import TraceCounts
 from gateway.engine.engine import Engine
 from gateway.engine.file_staging import make_digest
 from gateway.engine.latch import Latch
@@ -84,6 +85,8 @@ class ServerContext:
     file_fetcher: FileFetcher | None = None
     #: what is served over TLS; None for plain HTTP
     certificate: CertificateWatch | None = None
+    #: what became of traces; None where runs are not traced
+    trace_counts: TraceCounts | None = None
     storage_check: StorageCheck = field(default_factory=StorageCheck)
     agent_check: AgentCheck = field(default_factory=AgentCheck)
     rendered_texts: RenderedTexts = field(default_factory=RenderedTexts)

@@ -31,6 +31,7 @@ from gateway.api.routing import (
     discover_routes,
     limit_by_body_setting,
 )
+from gateway.domain import trace
 from gateway.domain.actor import CURRENT_ACTOR
 from gateway.domain.token import Scope
 from gateway.engine.execution import caller
@@ -244,9 +245,7 @@ class ApiServer:
             counted = self._bodies.open_count()
             try:
                 call = await read_call(request, principal, query, counted)
-                caller.CALLER_DEPTH.set(call.nesting_depth)
-                caller.CALLER_NAME.set(None if principal is _NO_PRINCIPAL else principal.name)
-                CURRENT_ACTOR.set(self._bouncer.name_actor(request, None if principal is _NO_PRINCIPAL else principal))
+                self._note_caller(call)
                 answer = await route.handler(call)
             finally:
                 counted.close()
@@ -279,6 +278,15 @@ class ApiServer:
             )
 
         return check_and_serve
+
+    def _note_caller(self, call: Call[Any, Any]) -> None:
+        """Note who submits the runs that the request submits."""
+        caller.CALLER_DEPTH.set(call.nesting_depth)
+        principal = None if call.principal is _NO_PRINCIPAL else call.principal
+        caller.CALLER_NAME.set(None if principal is None else principal.name)
+        CURRENT_ACTOR.set(self._bouncer.name_actor(call.request, principal))
+        if self._context.config.tracing.enabled:
+            caller.CALLER_TRACE.set(_read_traceparent(call.request))
 
     async def _identify_caller(self, request: web.Request, route: Route) -> Principal:
         if route.socket and "ticket" in request.query and "Authorization" not in request.headers:
@@ -338,6 +346,12 @@ class ApiServer:
         self._busy -= 1
         if not self._busy:
             self._quiet.set()
+
+
+def _read_traceparent(request: web.Request) -> str | None:
+    """Return the header `traceparent` of a request; None if it names no place in a trace."""
+    context = trace.parse_traceparent(request.headers.get(trace.TRACEPARENT_VARIABLE, ""))
+    return None if context is None else context.traceparent
 
 
 def _parse_body(data: bytes, route: Route) -> Any:

@@ -34,11 +34,15 @@ from gateway import log, plugins
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.candidate import Candidate
-from gateway.domain.ports.backend import Abilities, Backend
+from gateway.domain.ports.backend import Abilities, Backend, Turn
 from gateway.plugins import RegisteredPlugins
 from gateway.process.child import Children
 
 _log = log.get()
+
+
+def _trace_nothing(turn: Turn) -> Mapping[str, str]:
+    return {}
 
 
 class BackendResources(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +54,9 @@ class BackendResources(msgspec.Struct, frozen=True, kw_only=True):
     environ: Mapping[str, str]
     #: a private directory for the backend's own files; it may not exist yet
     directory: Path
+    #: returns the variables that tell an agent's process which trace it is part of. Only for a process that works on
+    #: just this turn; a process that lives on would put all later turns into the trace of its first
+    trace_turn: Callable[[Turn], Mapping[str, str]] = _trace_nothing
 
 
 class BackendType(msgspec.Struct, frozen=True, kw_only=True):

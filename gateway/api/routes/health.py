@@ -210,31 +210,9 @@ async def ready(call: Call[Nothing, Nothing]) -> Alive:
 @ROUTES.add("GET", "/metrics", scope=Scope.READ, answer_media_type="text/plain")
 async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     """Show the metrics in the text format of Prometheus."""
-    # Imported late: it imports an HTTP server of its own, and most gateways are never asked.
-    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest  # late: see gateway.api.metrics
 
-    counts = await call.engine.run_lists.count_totals(since=call.server.started)
-    registry = CollectorRegistry()
-    runs = Gauge("moongate_runs", "Runs that are queued or running.", ["status"], registry=registry)
-    runs.labels("queued").set(counts.queued)
-    runs.labels("running").set(counts.running)
-    ended = Counter("moongate_runs_ended", "Runs that ended since the start.", ["status"], registry=registry)
-    for status, count in counts.ended.items():
-        ended.labels(status).inc(count)
-    Gauge("moongate_sessions", "Sessions.", registry=registry).set(counts.sessions)
-    undelivered = await call.engine.deliveries.count_undelivered()
-    deliveries = Gauge("moongate_deliveries", "Deliveries that are pending or dead.", ["status"], registry=registry)
-    deliveries.labels("pending").set(undelivered.pending)
-    deliveries.labels("dead").set(undelivered.dead)
-    working = Gauge("moongate_agent_runs", "Running runs by agent.", ["agent"], registry=registry)
-    for view in await call.engine.agents.list_views():
-        working.labels(view.slug).set(view.load.running)
-    taken = await call.engine.files.count_bytes()
-    Gauge("moongate_files_bytes", "Bytes of all stored files; equal files count once.", registry=registry).set(taken)
-    if (fleet := await call.engine.view_fleet()) is not None:
-        from gateway.api.fleet_metrics import add_fleet_metrics  # late, as above
+    from gateway.api.metrics import collect_metrics
 
-        add_fleet_metrics(registry, fleet, call.engine.agents)
-    up = (call.server.clock() - call.server.started) / 1000
-    Gauge("moongate_uptime_seconds", "Seconds since the start.", registry=registry).set(up)
+    registry = await collect_metrics(call.server, call.engine)
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -204,7 +204,7 @@ class CommandBackend:
         files = {ATTACHMENTS_VARIABLE: "\n".join(named.paths)}
         if turn.outbox:  # a program could take an empty one for the root
             files[OUTBOX_VARIABLE] = turn.outbox
-        env = self._build_environment(turn.agent, turn.depth) | files
+        env = {**self._resources.trace_turn(turn), **self._build_environment(turn.agent, turn.depth), **files}
         try:
             return await self._children.spawn_child(argv, cwd=turn.workspace, env=env, run=turn.run)
         except AgentError as error:

@@ -1,0 +1,188 @@
+"""Sends the trace of each run that this process has ended, and of each try of a delivery that it has made.
+
+It only listens to commits that happen anyway, and notes ids. The spans are made later, from what is stored. So a run
+is never slower for it, and a collector that does not answer costs the memory of some ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from gateway import log
+from gateway.domain.delivery import DeliveryStatus
+from gateway.domain.ports.store import Commit, Store
+from gateway.domain.run import Run
+from gateway.domain.trace import TraceCounts
+from gateway.engine.resources.agents import Agents
+from gateway.engine.resources.timelines import Timelines
+from gateway.engine.service_loop import ServiceLoop, log_errors
+from gateway.errors import GatewayError
+from gateway.tracing.exporter import Exporter, ExportResult
+from gateway.tracing.spans import Span, TraceSettings, build_delivery_span, build_run_spans
+
+#: traces that wait to be sent; those beyond are dropped
+MAX_WAITING_TRACES = 10_000
+#: traces that are made and sent at once, and the most spans of them
+MAX_TRACES_PER_EXPORT, MAX_SPANS_PER_EXPORT = 64, 4_096
+#: seconds between two tries to send the same: it doubles up to the second number
+MIN_EXPORT_PAUSE_SECONDS, MAX_EXPORT_PAUSE_SECONDS = 1.0, 60.0
+#: tries to send the same; with the pauses, for about half an hour
+MAX_EXPORT_TRIES = 30
+#: seconds until the queue is looked at if nothing wakes the loop
+IDLE_TRACE_SLEEP_SECONDS = 60.0
+#: seconds that the last traces get at the end of the process
+FLUSH_TIMEOUT_SECONDS = 2.0
+#: deliveries of which it is known which tries were sent
+MAX_KNOWN_DELIVERIES = 10_000
+
+_SENT_STATES = frozenset({DeliveryStatus.PENDING, DeliveryStatus.DELIVERED, DeliveryStatus.DEAD})
+
+_log = log.get()
+
+
+class _Waiting(Struct, frozen=True):
+    """Something to trace."""
+
+    #: the run, or the delivery
+    id: str
+    is_delivery: bool
+
+
+class _Batch(Struct):
+    """Traces that are sent together."""
+
+    traces: int
+    spans: Sequence[Span]
+    tries: int = 0
+
+
+class Tracer:
+    """The service that sends traces."""
+
+    def __init__(
+        self, store: Store, timelines: Timelines, agents: Agents, exporter: Exporter, settings: TraceSettings
+    ) -> None:
+        self._store = store
+        self._timelines = timelines
+        self._agents = agents
+        self._exporter = exporter
+        self._settings = settings
+        self.counts = TraceCounts()
+        self._waiting: deque[_Waiting] = deque()
+        #: what was made and could not be sent yet
+        self._batch: _Batch | None = None
+        #: the last tries that were sent, by delivery
+        self._tries: dict[str, int] = {}
+        self._is_failing = False
+        self._loop = ServiceLoop("tracer", self._send_next, log_errors("tracing.broke"))
+        store.subscribe(self._note_commit)
+
+    def start(self) -> None:
+        self._loop.start()
+
+    async def close(self) -> None:
+        """Send what waits, but not for long, and end."""
+        until = asyncio.get_running_loop().time() + FLUSH_TIMEOUT_SECONDS
+        await self._loop.finish_step(FLUSH_TIMEOUT_SECONDS)
+        await self._loop.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                while (self._waiting or self._batch is not None) and not self._is_failing:
+                    await self._send_next()
+        if left := len(self._waiting) + (0 if self._batch is None else self._batch.traces):
+            _log.warning("tracing.unsent", traces=left)
+
+    def _note_commit(self, commit: Commit) -> None:
+        for run in commit.ended:
+            self._note(_Waiting(run.id, is_delivery=False))
+        for change in commit.changes:
+            if change.topic == "delivery" and change.state in _SENT_STATES:
+                self._note(_Waiting(change.ref, is_delivery=True))
+
+    def _note(self, one: _Waiting) -> None:
+        if len(self._waiting) >= MAX_WAITING_TRACES:
+            self.counts.dropped += 1
+            return
+        self._waiting.append(one)
+        self._loop.wake()
+
+    async def _send_next(self) -> float:
+        """Send a batch. Returns the seconds until the next one."""
+        batch = self._batch = self._batch or await self._make_batch()
+        if not batch.spans:
+            self._batch = None
+            return 0.0 if self._waiting else IDLE_TRACE_SLEEP_SECONDS
+        result = await self._exporter.export_spans(batch.spans)
+        batch.tries += 1
+        self._note_result(result)
+        if result.is_sent:
+            self.counts.sent += batch.traces
+        elif result.is_refused or batch.tries >= MAX_EXPORT_TRIES:
+            self.counts.failed += batch.traces
+        else:
+            return min(MIN_EXPORT_PAUSE_SECONDS * float(1 << (batch.tries - 1)), MAX_EXPORT_PAUSE_SECONDS)
+        self._batch = None
+        return 0.0 if self._waiting else IDLE_TRACE_SLEEP_SECONDS
+
+    def _note_result(self, result: ExportResult) -> None:
+        """Log that the collector does not take traces any more, or does again."""
+        if result.is_sent == (not self._is_failing):
+            return
+        self._is_failing = not result.is_sent
+        if self._is_failing:
+            _log.warning("tracing.cannot_send", error=result.error, is_refused=result.is_refused)
+        else:
+            _log.info("tracing.sends_again")
+
+    async def _make_batch(self) -> _Batch:
+        spans: list[Span] = []
+        traces = 0
+        while self._waiting and traces < MAX_TRACES_PER_EXPORT and len(spans) < MAX_SPANS_PER_EXPORT:
+            one = self._waiting.popleft()
+            with contextlib.suppress(GatewayError):  # it was deleted meanwhile, or cannot be read
+                made = await (self._make_delivery_spans(one.id) if one.is_delivery else self._make_run_spans(one.id))
+                spans += made
+                traces += bool(made)
+        return _Batch(traces, spans)
+
+    async def _make_run_spans(self, run_id: str) -> list[Span]:
+        found = await self._timelines.read_log(run_id)
+        run = found.run
+        return build_run_spans(
+            run,
+            found.events,
+            self._agents.find_by_id(run.spec.agent),
+            self._agents.display_name(run.spec.agent),
+            self._settings,
+            is_whole=found.is_whole,
+            linked=await self._read_linked(run),
+        )
+
+    async def _read_linked(self, run: Run) -> dict[str, Run]:
+        """Return the run that this one retries, and the one whose agent submitted it."""
+        linked = {}
+        for what, run_id in (("retry_of", run.spec.retry_of), ("parent", run.spec.parent)):
+            if run_id is not None:
+                with contextlib.suppress(GatewayError):
+                    linked[what] = await self._store.runs.get(run_id)
+        return linked
+
+    async def _make_delivery_spans(self, delivery_id: str) -> list[Span]:
+        """Return the spans of the tries that were not sent yet; of a delivery not known here, of the last try."""
+        tries = await self._store.deliveries.list_attempts(delivery_id)
+        if not tries:  # it is new
+            return []
+        known = self._tries.pop(delivery_id, tries[-1].number - 1)
+        sent = await self._store.deliveries.get(delivery_id)
+        if sent.status not in (DeliveryStatus.DELIVERED, DeliveryStatus.DEAD):
+            self._tries[delivery_id] = tries[-1].number
+            if len(self._tries) > MAX_KNOWN_DELIVERIES:
+                del self._tries[next(iter(self._tries))]
+        run = await self._store.runs.get(sent.run)
+        made = [build_delivery_span(run, sent, one, self._settings) for one in tries if one.number > known]
+        return [one for one in made if one is not None]
