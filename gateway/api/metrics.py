@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+import gateway
 from gateway.api.fleet_metrics import add_fleet_metrics
 from gateway.api.routing import ServerContext
 from gateway.engine.engine import Engine
@@ -35,6 +36,8 @@ async def collect_metrics(server: ServerContext, engine: Engine) -> CollectorReg
     if (fleet := await engine.view_fleet()) is not None:
         add_fleet_metrics(registry, fleet, engine.agents)
     _add_traces(registry, server)
+    build = Gauge("moongate_build_info", "1, with the version of the gateway.", ["version"], registry=registry)
+    build.labels(gateway.__version__).set(1)
     up = (server.clock() - server.started) / 1000
     Gauge("moongate_uptime_seconds", "Seconds since the start.", registry=registry).set(up)
     return registry
