@@ -17,7 +17,7 @@ FOR_SOME_REQUESTS = (
     "acp pydantic mcp httpx markdown_it nh3 pygments prometheus_client puremagic difflib psutil rich click filelock"
     " dotenv sqlite3 ctypes multiprocessing importlib.metadata xml unittest gateway.supervisor"
     " gateway.backends.acp gateway.backends.openai gateway.backends.opencode gateway.backends.command"
-    " gateway.runner"
+    " gateway.runner gateway.tracing opentelemetry google.protobuf requests"
 ).split()
 
 #: opens a gateway with an echo agent as a serving process does, and prints what is loaded when it can serve

@@ -39,12 +39,13 @@ class Pair(NamedTuple):
 
 
 @asynccontextmanager
-async def serving_pair(directory: Path) -> AsyncIterator[Pair]:
+async def serving_pair(directory: Path, **more: Any) -> AsyncIterator[Pair]:
+    """Args: more: settings of both."""
     url = postgres.shared_server().url(postgres.create_database())
 
     def settings(host: str, **fleet: Any) -> dict[str, Any]:
         agent = {"id": "main", "backend": "echo", "script": True, "max_concurrent": 2}
-        return {"store": {"url": url}, "fleet": {"host": host, **fleet}, "agents": {"list": [agent]}}
+        return {"store": {"url": url}, "fleet": {"host": host, **fleet}, "agents": {"list": [agent]}, **more}
 
     gate = serving(directory / "gate", settings("gate", slots=0), instance="first")
     hand = serving(directory / "hand", settings("hand", role="worker", slots=1), instance="second")
