@@ -311,7 +311,7 @@ async def open_gateway(
         for name in sorted({agent.backend for agent in agents}):
             resources = BackendResources(children=children, environ=environ, directory=config.home / "backends" / name)
             if tracing is not None:
-                resources = msgspec.structs.replace(resources, trace_turn=tracing.trace_turn)
+                resources = msgspec.structs.replace(resources, find_traceparent=tracing.find_traceparent)
             opened_backends[name] = await stack.enter_async_context(backends.find_backends()[name].open(resources))
         engine = Engine(
             store,

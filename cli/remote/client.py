@@ -18,6 +18,7 @@ from cli.remote.link import Link, open_link
 from cli.remote.local_link import RECONNECT_POLL_SECONDS
 from cli.remote.sse import Event
 from gateway import errors
+from gateway.domain.trace import read_traceparent
 from gateway.errors import (
     AgentUnusable,
     GatewayError,
@@ -330,6 +331,8 @@ class GatewayClient:
             "User-Agent": f"gateway/{gateway.__version__}",
             # Set if an agent runs this command: how deep its run is in a chain of calls.
             "X-Moongate-Depth": self._link.env.get("MOONGATE_DEPTH"),
+            # Set if what runs this command is traced: https://www.w3.org/TR/trace-context/
+            "traceparent": read_traceparent(self._link.env.get("TRACEPARENT")),
         }
         return {name: value for name, value in given.items() if value is not None}
 

@@ -286,7 +286,7 @@ class ApiServer:
         caller.CALLER_NAME.set(None if principal is None else principal.name)
         CURRENT_ACTOR.set(self._bouncer.name_actor(call.request, principal))
         if self._context.config.tracing.enabled:
-            caller.CALLER_TRACE.set(_read_traceparent(call.request))
+            caller.CALLER_TRACE.set(trace.read_traceparent(call.request.headers.get(trace.TRACEPARENT_VARIABLE)))
 
     async def _identify_caller(self, request: web.Request, route: Route) -> Principal:
         if route.socket and "ticket" in request.query and "Authorization" not in request.headers:
@@ -346,12 +346,6 @@ class ApiServer:
         self._busy -= 1
         if not self._busy:
             self._quiet.set()
-
-
-def _read_traceparent(request: web.Request) -> str | None:
-    """Return the header `traceparent` of a request; None if it names no place in a trace."""
-    context = trace.parse_traceparent(request.headers.get(trace.TRACEPARENT_VARIABLE, ""))
-    return None if context is None else context.traceparent
 
 
 def _parse_body(data: bytes, route: Route) -> Any:

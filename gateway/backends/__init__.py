@@ -41,8 +41,8 @@ from gateway.process.child import Children
 _log = log.get()
 
 
-def _trace_nothing(turn: Turn) -> Mapping[str, str]:
-    return {}
+def _find_no_traceparent(turn: Turn) -> str | None:
+    return None
 
 
 class BackendResources(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,9 +54,9 @@ class BackendResources(msgspec.Struct, frozen=True, kw_only=True):
     environ: Mapping[str, str]
     #: a private directory for the backend's own files; it may not exist yet
     directory: Path
-    #: returns the variables that tell an agent's process which trace it is part of. Only for a process that works on
-    #: just this turn; a process that lives on would put all later turns into the trace of its first
-    trace_turn: Callable[[Turn], Mapping[str, str]] = _trace_nothing
+    #: returns the `traceparent` that tells an agent which trace a turn is part of; None where runs are not traced. It
+    #: is for what belongs to this turn alone: a process that lives on would put all later turns into this trace
+    find_traceparent: Callable[[Turn], str | None] = _find_no_traceparent
 
 
 class BackendType(msgspec.Struct, frozen=True, kw_only=True):

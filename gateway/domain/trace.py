@@ -60,6 +60,12 @@ def parse_traceparent(text: str) -> TraceContext | None:
     return TraceContext(found["trace"], found["span"], bool(int(found["flags"], 16) & _SAMPLED_FLAG))
 
 
+def read_traceparent(text: str | None) -> str | None:
+    """Return the `traceparent` that a header or a variable has; None if it has none that is right."""
+    context = parse_traceparent(text or "")
+    return None if context is None else context.traceparent
+
+
 def derive_trace_id(run_id: str) -> str:
     """Return the id of the trace of a run that is not part of its caller's trace."""
     return hashlib.sha256(run_id.encode()).hexdigest()[:32]

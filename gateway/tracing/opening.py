@@ -48,11 +48,10 @@ class Tracing:
         """What no log may show."""
         return list(self._target.headers.values())
 
-    def trace_turn(self, turn: Turn) -> Mapping[str, str]:
-        """Return the variables that tell an agent's process which trace it is part of."""
+    def find_traceparent(self, turn: Turn) -> str:
+        """Return the `traceparent` that tells an agent which trace a turn is part of."""
         part = trace.name_attempt(turn.attempt)
-        context = trace.find_context(turn.run, part, turn.traceparent, self._target.ratio)
-        return {trace.TRACEPARENT_VARIABLE: context.traceparent}
+        return trace.find_context(turn.run, part, turn.traceparent, self._target.ratio).traceparent
 
     @asynccontextmanager
     async def open_tracer(self, engine: Engine, store: Store) -> AsyncIterator[Tracer]:

@@ -29,6 +29,7 @@ It has the directives of `scripted_agent`, and these:
     [[notice TEXT]]  send notifications that are not in the protocol, the last one a notice of TEXT; then answer
     [[broken TEXT]]  tell TEXT as codex-acp does when the model has failed: as an answer
     [[blocks]]       answer the blocks of the prompt as JSON
+    [[meta]]         answer the `_meta` of the prompt as JSON
     [[show JSON]]    answer with this block
 
 A session's memory is a file in its working directory. A file `busy-PID` there means that this process
@@ -75,6 +76,8 @@ results: dict[str, Any] = {}
 messages: dict[str, dict[str, Any]] = {}
 #: the blocks of the last prompt, by session
 blocks: dict[str, list[dict[str, Any]]] = {}
+#: the `_meta` of the last prompt of each session
+metas: dict[str, Any] = {}
 #: the sessions whose prompts have had files
 with_files: set[str] = set()
 #: what the client says that it can do
@@ -319,6 +322,7 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "notice": notice,
     "broken": be_broken,
     "blocks": lambda session, _: say(session, json.dumps(blocks[session])),
+    "meta": lambda session, _: say(session, json.dumps(metas[session])),
     "show": show,
 }
 
@@ -476,6 +480,7 @@ def heed(message: dict[str, Any]) -> None:
             cancelled[params["sessionId"]].set()
         case "session/prompt":
             blocks[params["sessionId"]] = params["prompt"]
+            metas[params["sessionId"]] = params.get("_meta")
             text = "".join(part.get("text", "") for part in params["prompt"])
             if "[[stubborn" in text:  # only the main thread may set signal handlers
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)

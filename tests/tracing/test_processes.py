@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.otlp_receiver import OtlpReceiver, receive_otlp
 from harness.waiting import until, until_sync
@@ -43,6 +44,9 @@ def test_a_run_that_a_crash_interrupted_is_one_trace_with_both_attempts(
         gateway.kill()
         gateway.start()
         until_sync(lambda: any(one.name == "run main" for one in collector.of_run(task)), "the trace has come")
+        parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        told = Shell(gateway.env, tmp_path)("tasks", "add", "hello", "--json", env={"TRACEPARENT": parent}).json
+        until_sync(lambda: any(one.name == "run main" for one in collector.of_run(told["task"]["id"])), "the next has come")
     finally:
         gateway.close()
 
@@ -51,12 +55,13 @@ def test_a_run_that_a_crash_interrupted_is_one_trace_with_both_attempts(
     assert len({one.span_id for one in spans}) == len(spans)
     counts = {name: sum(one.name == name for one in spans) for name in {one.name for one in spans}}
     assert counts == {"run main": 1, "accept": 1, "wait": 2, "claim": 2, "invoke_agent main": 2}
-    [whole] = collector.named("run main")
-    first, second = collector.named("invoke_agent main")
+    whole, next_one = collector.named("run main")
+    assert (next_one.trace_id, next_one.parent_id) == tuple(parent.split("-")[1:3])
+    first, second, _ = collector.named("invoke_agent main")
     assert (first.status, first.attributes["error.type"], first.attributes["moongate.attempt"]) == (2, "interrupted", 1)
     assert (second.status, second.attributes["moongate.attempt"]) == (1, 2)
     assert (whole.status, whole.attributes["moongate.run.attempts"]) == (1, 2)
-    _, again = collector.named("wait")
+    _, again, _ = collector.named("wait")
     assert first.ended <= again.started <= again.ended == second.started
     assert again.attributes["moongate.wait.reason"]
 

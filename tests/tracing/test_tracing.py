@@ -15,10 +15,15 @@ import gateway
 from gateway.domain.run import Run
 from gateway.tracing import tracer
 from harness.otlp_receiver import OtlpReceiver, ReceivedSpan, receive_otlp
+from harness.scripted_model import ScriptedModel
 from harness.waiting import PATIENCE, until
 from harness.webhook_receiver import serve_receiver
 from tests.api.client import ask
+from tests.support.acp import SCRIPTED_ACP_COMMAND
+from tests.support.fixtures import scripted_model
 from tests.support.inprocess import Serving, serving
+
+__all__ = ["scripted_model"]
 
 CALLER_TRACE, CALLER_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 UNSET, OK, ERROR = 0, 1, 2
@@ -252,6 +257,31 @@ async def test_a_command_gets_the_span_of_its_attempt_as_parent(tmp_path: Path, 
     assert (done.result or "").strip() == f"00-{attempt.trace_id}-{attempt.span_id}-01"
 
 
+async def test_an_agent_over_acp_gets_the_span_of_its_attempt_with_each_prompt(
+    tmp_path: Path, collector: OtlpReceiver
+) -> None:
+    agent = {"id": "main", "backend": "acp", "command": SCRIPTED_ACP_COMMAND}
+    async with serving(tmp_path, {**traced(collector), "agents": {"list": [agent]}}) as served:
+        for _ in range(2):
+            done = await run(served, "[[meta]]", session="talk")
+            attempt = (await receive(collector, done))["invoke_agent main"]
+
+            told = json.loads(done.result or "")
+            assert told == {"traceparent": f"00-{attempt.trace_id}-{attempt.span_id}-01"}
+
+
+async def test_a_model_server_gets_the_span_of_its_attempt(
+    tmp_path: Path, collector: OtlpReceiver, scripted_model: ScriptedModel
+) -> None:
+    agent = {"id": "main", "backend": "openai", "base_url": scripted_model.base_url, "model": "scripted"}
+    async with serving(tmp_path, {**traced(collector), "agents": {"list": [agent]}}) as served:
+        attempt = (await receive(collector, await run(served, "hello")))["invoke_agent main"]
+
+    headers = {name.lower(): value for name, value in scripted_model.requests[-1]["headers"].items()}
+    assert headers["traceparent"] == f"00-{attempt.trace_id}-{attempt.span_id}-01"
+    assert attempt.attributes["gen_ai.provider.name"] == "openai"
+
+
 async def test_a_collector_that_hangs_delays_no_run_and_no_stop(tmp_path: Path, collector: OtlpReceiver) -> None:
     collector.answers.clear()
     async with serving(tmp_path, traced(collector)) as served:
@@ -371,3 +401,12 @@ async def test_without_tracing_nothing_is_sent_and_no_command_is_told(tmp_path: 
     assert done.spec.traceparent is None
     assert "moongate_traces" not in metrics
     assert collector.headers == []
+
+
+async def test_a_run_whose_session_is_deleted_at_its_end_is_traced_too(tmp_path: Path, collector: OtlpReceiver) -> None:
+    async with serving(tmp_path, traced(collector)) as served:
+        body = {"model": "main", "messages": [{"role": "user", "content": "hello"}]}
+        assert (await ask(served, "POST", "/v1/chat/completions", body)).status == 200
+        await until(lambda: collector.named("run main"), "the trace has come")
+
+    assert collector.named("invoke_agent main")[0].attributes["gen_ai.usage.input_tokens"] > 0

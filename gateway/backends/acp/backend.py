@@ -172,7 +172,8 @@ class AcpBackend:
         for other in self._running - {connection}:
             other.note_turn_elsewhere(turn.session_ref)
         connection.use_remarks(remarks)
-        runner = TurnRunner(connection, turn, gives_files=gives_files)
+        traceparent = self._resources.find_traceparent(turn)
+        runner = TurnRunner(connection, turn, gives_files=gives_files, traceparent=traceparent)
         self._taken[self._process_key(turn.agent, 0)] = runner.taken.kinds
         try:
             async with aclosing(runner.stream_events()) as saying:

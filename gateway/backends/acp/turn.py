@@ -36,8 +36,15 @@ _ALLOW_REMEDY = 'The agent\'s `"permissions": "allow"` lets it do everything it 
 class TurnRunner:
     """Runs one turn over a connection."""
 
-    def __init__(self, connection: AgentConnection, turn: Turn, *, gives_files: bool = True) -> None:
-        """Args: gives_files: whether files are given in blocks if the agent takes them; else, they are only named."""
+    def __init__(
+        self, connection: AgentConnection, turn: Turn, *, gives_files: bool = True, traceparent: str | None = None
+    ) -> None:
+        """Args:
+        gives_files: whether files are given in blocks if the agent takes them; else, they are only named.
+        traceparent: which trace the prompt is part of, if it is traced.
+        """
+        # https://agentclientprotocol.com/protocol/extensibility: `_meta` has this key for it
+        self._meta = {} if traceparent is None else {"traceparent": traceparent}
         self._connection = connection
         self._turn = turn
         self._gives_files = gives_files
@@ -80,7 +87,7 @@ class TurnRunner:
         note = self._connection.loaded_sessions[session]
         with self._connection.listen_to(session, self._permissions.answer_request, self._questions.answer_form):
             self._watch_mode(note, note.told_mode)
-            prompt = self._connection.agent.prompt(session_id=session, prompt=[*blocks])
+            prompt = self._connection.agent.prompt(session_id=session, prompt=[*blocks], **self._meta)
             asking = asyncio.create_task(prompt, name="acp-prompt")
             try:
                 async for said in self._stream_updates(session, asking):

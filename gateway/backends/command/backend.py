@@ -60,6 +60,7 @@ from gateway.domain.ports.backend import (
     TurnOutput,
 )
 from gateway.domain.run import FinishReason
+from gateway.domain.trace import TRACEPARENT_VARIABLE
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import OUTPUT_BUFFER_BYTES, Child, find_program, read_lines
 from gateway.process.side_output import SideOutput, mix_in
@@ -204,7 +205,9 @@ class CommandBackend:
         files = {ATTACHMENTS_VARIABLE: "\n".join(named.paths)}
         if turn.outbox:  # a program could take an empty one for the root
             files[OUTBOX_VARIABLE] = turn.outbox
-        env = {**self._resources.trace_turn(turn), **self._build_environment(turn.agent, turn.depth), **files}
+        env = self._build_environment(turn.agent, turn.depth) | files
+        if (traceparent := self._resources.find_traceparent(turn)) is not None:
+            env.setdefault(TRACEPARENT_VARIABLE, traceparent)
         try:
             return await self._children.spawn_child(argv, cwd=turn.workspace, env=env, run=turn.run)
         except AgentError as error:

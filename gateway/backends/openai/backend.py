@@ -46,6 +46,7 @@ class OpenAIBackend:
 
     def __init__(self, resources: BackendResources) -> None:
         self._environ = resources.environ
+        self._find_traceparent = resources.find_traceparent
         self._budgets, self._inputs = ContextBudgets(), ModelInputs()
         #: the models of each server, by its URL
         self._offers: NewestValues[str, Offer] = NewestValues()
@@ -102,7 +103,7 @@ class OpenAIBackend:
 
     async def _send_with_retries(self, turn: Turn, context: Context) -> AsyncGenerator[TurnOutput, None]:
         options: Options = turn.agent.options
-        call = self._make_call(options, build_request(turn, context), turn.read_file)
+        call = self._make_call(options, build_request(turn, context), turn.read_file, self._find_traceparent(turn))
         for attempt in range(options.retries + 1):
             spoken = False
             try:
@@ -118,10 +119,24 @@ class OpenAIBackend:
                 yield Log(level="warning", message=f"{str(error).rstrip('.')}; trying again in {pause:.1f} s.")
             await asyncio.sleep(pause)
 
-    def _make_call(self, options: Options, body: dict[str, Any], read_file: ReadFile = read_no_file) -> ServerCall:
+    def _make_call(
+        self,
+        options: Options,
+        body: dict[str, Any],
+        read_file: ReadFile = read_no_file,
+        traceparent: str | None = None,
+    ) -> ServerCall:
         key = find_key(options, self._environ)
         proxy = choose_proxy(options.base_url, self._environ) if options.trust_env else None
-        return ServerCall(options=options, session=self._session, proxy=proxy, key=key, body=body, read_file=read_file)
+        return ServerCall(
+            options=options,
+            session=self._session,
+            proxy=proxy,
+            key=key,
+            body=body,
+            read_file=read_file,
+            traceparent=traceparent,
+        )
 
 
 def build_request(turn: Turn, context: Context) -> dict[str, Any]:

@@ -49,11 +49,15 @@ class ServerCall:
     body: dict[str, Any]
     #: returns the content of a file in the body
     read_file: ReadFile
+    #: which trace it is part of; None if it is not traced
+    traceparent: str | None = None
 
     @property
     def request_headers(self) -> dict[str, str]:
         # No compression: a small compressed answer could unpack to any size.
         headers = {"Accept-Encoding": "identity", "User-Agent": "moongate"}
+        if self.traceparent is not None:
+            headers["traceparent"] = self.traceparent
         return {**headers, "Authorization": f"Bearer {self.key}"} if self.key else headers
 
     def build_url(self, path: str) -> str:
