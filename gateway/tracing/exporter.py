@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: statuses with which a collector asks to try again, although they begin with 4
 RETRIED_HTTP_STATUSES = frozenset({408, 429})
+#: characters of a complaint of the SDK that are logged
+MAX_COMPLAINT_CHARACTERS = 500
 
 
 class ExportResult(Struct, frozen=True, kw_only=True):
@@ -43,7 +45,7 @@ class Exporter:
         """Args: resource: what is said about this gateway."""
         self._target = target
         self._resource = resource
-        self._jobs: queue.SimpleQueue[Callable[[_Sdk], None] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._sdk: _Sdk | None = None
 
@@ -65,9 +67,11 @@ class Exporter:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[ExportResult] = loop.create_future()
 
-        def run_job(sdk: _Sdk) -> None:
+        def run_job() -> None:
             try:
-                result = job(sdk)
+                if self._sdk is None:
+                    self._sdk = _Sdk(self._target, self._resource)
+                result = job(self._sdk)
             except Exception as error:  # whatever the SDK raises: nothing may end the thread
                 result = ExportResult(is_sent=False, is_refused=True, error=f"{type(error).__name__}: {error}")
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -81,9 +85,7 @@ class Exporter:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            if self._sdk is None:
-                self._sdk = _Sdk(self._target, self._resource)
-            job(self._sdk)
+            job()
 
 
 def _set_result(future: asyncio.Future[ExportResult], result: ExportResult) -> None:
@@ -92,7 +94,7 @@ def _set_result(future: asyncio.Future[ExportResult], result: ExportResult) -> N
 
 
 class _Sdk:
-    """OpenTelemetry's SDK, and what it said last."""
+    """OpenTelemetry's SDK, and what it complained of."""
 
     def __init__(self, target: Target, resource: Mapping[str, str]) -> None:
         import requests  # late, as all below: they take a third of a second
@@ -147,21 +149,21 @@ class _Sdk:
 
     def _judge(self, is_sent: bool) -> ExportResult:
         refused = 400 <= self._status < 500 and self._status not in RETRIED_HTTP_STATUSES
-        return ExportResult(is_sent=is_sent, is_refused=not is_sent and refused, error=self._complaints.last)
+        return ExportResult(is_sent=is_sent, is_refused=not is_sent and refused, error=self._complaints.first)
 
     def _forget(self) -> None:
-        self._status, self._complaints.last = 0, ""
+        self._status, self._complaints.first = 0, ""
 
     def _note_status(self, response: Any, *_: Any, **__: Any) -> None:
         self._status = int(response.status_code)
 
 
 class _Complaints(logging.Handler):
-    """Keeps the last warning of the SDK."""
+    """Keeps the first warning of an export: it names the cause; later ones say that the SDK has given up."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.last = ""
+        self.first = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.last = record.getMessage()[:500]
+        self.first = self.first or record.getMessage()[:MAX_COMPLAINT_CHARACTERS]

@@ -7,7 +7,9 @@ https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import unquote
 
 from msgspec import Struct
@@ -79,9 +81,9 @@ def find_target(config: Config, environ: Mapping[str, str]) -> Target:
         headers=find_headers(config, environ),
         timeout=_find_timeout(named),
         compression=_find_compression(named),
-        certificate=named.get("OTEL_EXPORTER_OTLP_CERTIFICATE"),
-        client_certificate=named.get("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"),
-        client_key=named.get("OTEL_EXPORTER_OTLP_CLIENT_KEY"),
+        certificate=_find_file(named, "OTEL_EXPORTER_OTLP_CERTIFICATE"),
+        client_certificate=_find_file(named, "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"),
+        client_key=_find_file(named, "OTEL_EXPORTER_OTLP_CLIENT_KEY"),
         service_name=given.service_name or named.get("OTEL_SERVICE_NAME") or resource.get("service.name") or "moongate",
         resource=resource,
         ratio=_find_ratio(named) if given.sampling is None else given.sampling,
@@ -132,6 +134,13 @@ def _check_protocol(named: Mapping[str, str]) -> None:
             f"tracing.enabled: OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}, and Moongate sends http/protobuf only.",
             remedy="Unset the variable, and give the collector's address for HTTP, which often has the port 4318.",
         )
+
+
+def _find_file(named: Mapping[str, str], name: str) -> str | None:
+    path = named.get(name)
+    if path is not None and not os.access(path, os.R_OK):
+        raise ConfigError(f"{name}: cannot read {display_path(Path(path))}.", remedy="Correct it, or its permissions.")
+    return path
 
 
 def _find_timeout(named: Mapping[str, str]) -> float:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 from msgspec import Struct
 
@@ -37,6 +38,8 @@ MAX_EXPORT_TRIES = 30
 IDLE_TRACE_SLEEP_SECONDS = 60.0
 #: seconds that the last traces get at the end of the process
 FLUSH_TIMEOUT_SECONDS = 2.0
+#: events of a run whose spans are made on the event loop; those of a longer one would hold it up
+MAX_EVENTS_ON_LOOP = 500
 #: deliveries of which it is known which tries were sent
 MAX_KNOWN_DELIVERIES = 10_000
 
@@ -86,9 +89,10 @@ class Tracer:
         self._loop.start()
 
     async def close(self) -> None:
-        """Send what waits, but not for long, and end."""
-        until = asyncio.get_running_loop().time() + FLUSH_TIMEOUT_SECONDS
-        await self._loop.finish_step(FLUSH_TIMEOUT_SECONDS)
+        """Send what waits, but not for long, and not to a collector that does not answer; then end."""
+        seconds = 0.0 if self._is_failing else FLUSH_TIMEOUT_SECONDS
+        until = asyncio.get_running_loop().time() + seconds
+        await self._loop.finish_step(seconds)
         await self._loop.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
@@ -153,7 +157,8 @@ class Tracer:
     async def _make_run_spans(self, run_id: str) -> list[Span]:
         found = await self._timelines.read_log(run_id)
         run = found.run
-        return build_run_spans(
+        build = partial(
+            build_run_spans,
             run,
             found.events,
             self._agents.find_by_id(run.spec.agent),
@@ -162,6 +167,7 @@ class Tracer:
             is_whole=found.is_whole,
             linked=await self._read_linked(run),
         )
+        return await asyncio.to_thread(build) if len(found.events) > MAX_EVENTS_ON_LOOP else build()
 
     async def _read_linked(self, run: Run) -> dict[str, Run]:
         """Return the run that this one retries, and the one whose agent submitted it."""

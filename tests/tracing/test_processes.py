@@ -46,7 +46,9 @@ def test_a_run_that_a_crash_interrupted_is_one_trace_with_both_attempts(
         until_sync(lambda: any(one.name == "run main" for one in collector.of_run(task)), "the trace has come")
         parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         told = Shell(gateway.env, tmp_path)("tasks", "add", "hello", "--json", env={"TRACEPARENT": parent}).json
-        until_sync(lambda: any(one.name == "run main" for one in collector.of_run(told["task"]["id"])), "the next has come")
+        until_sync(
+            lambda: any(one.name == "run main" for one in collector.of_run(told["task"]["id"])), "the next has come"
+        )
     finally:
         gateway.close()
 

@@ -90,6 +90,11 @@ def test_the_share_of_traces_is_that_of_the_setting_or_of_the_standard_sampler(
         ({}, {"OTEL_EXPORTER_OTLP_TIMEOUT": "0"}, "not more than 0"),
         ({}, {"OTEL_EXPORTER_OTLP_COMPRESSION": "brotli"}, "'brotli' is not gzip, deflate or none"),
         ({}, {"OTEL_EXPORTER_OTLP_HEADERS": "secret"}, "OTEL_EXPORTER_OTLP_HEADERS: 6 characters of it"),
+        (
+            {},
+            {"OTEL_EXPORTER_OTLP_CERTIFICATE": "/nowhere.pem"},
+            "OTEL_EXPORTER_OTLP_CERTIFICATE: cannot read /nowhere",
+        ),
         ({"headers": {"a b": "c"}}, {}, "tracing.headers: 'a b' is not a header field"),
         ({"headers": {"a": "c\r\nd: e"}}, {}, "tracing.headers: 'a' is not a header field, or its value"),
         ({"headers_file": "/nowhere/headers"}, {}, "tracing.headers_file: cannot read /nowhere/headers"),

@@ -410,3 +410,10 @@ async def test_a_run_whose_session_is_deleted_at_its_end_is_traced_too(tmp_path:
         await until(lambda: collector.named("run main"), "the trace has come")
 
     assert collector.named("invoke_agent main")[0].attributes["gen_ai.usage.input_tokens"] > 0
+
+
+async def test_a_run_with_thousands_of_steps_is_traced(tmp_path: Path, collector: OtlpReceiver) -> None:
+    async with serving(tmp_path, traced(collector)) as served:
+        done = await run(served, "\n".join(["@@ tool grep x"] * 600))
+        await receive(collector, done)
+        await until(lambda: len(collector.named("execute_tool grep")) == 600, "all tools have come")

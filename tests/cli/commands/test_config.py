@@ -164,7 +164,9 @@ def test_show_masks_what_is_secret_wherever_it_stands(alone: tuple[Live, Shell])
         "api_key_file": "/path/of/key",
         "env": {"ANY_NAME": "a-very-secret-thing"},
     }
-    write(live, {"gateway": {"auth": {"token": TOKEN}}, "opencode": {"password": "short"}, "agents": {"list": [agent]}})
+    tracing = {"headers": {"X-Key": "another-very-secret-thing"}}
+    secrets = {"gateway": {"auth": {"token": TOKEN}}, "opencode": {"password": "short"}, "tracing": tracing}
+    write(live, {**secrets, "agents": {"list": [agent]}})
 
     shown = shell("config", "show").out + shell("config", "show", "--json").out
 
