@@ -285,7 +285,8 @@ class ApiServer:
         principal = None if call.principal is _NO_PRINCIPAL else call.principal
         caller.CALLER_NAME.set(None if principal is None else principal.name)
         CURRENT_ACTOR.set(self._bouncer.name_actor(call.request, principal))
-        if self._context.config.tracing.enabled:
+        # Senders of webhooks have traces of their own, and must not decide what is traced here.
+        if self._context.config.tracing.enabled and principal is not None:
             caller.CALLER_TRACE.set(trace.read_traceparent(call.request.headers.get(trace.TRACEPARENT_VARIABLE)))
 
     async def _identify_caller(self, request: web.Request, route: Route) -> Principal:
