@@ -340,6 +340,7 @@ async def open_gateway(
                 bodies=_gather_body_encoders(),
                 address_policy=_make_address_policy(config),
                 retry_delays=config.webhooks.schedule,
+                **({} if tracing is None else {"on_attempt": tracing.note_attempt}),
             ),
             retention=Retention(**msgspec.structs.asdict(config.retention)),
             days=days,
@@ -368,9 +369,7 @@ async def open_gateway(
             file_fetcher=FileFetcher(_make_address_policy(config)) if config.files.fetch else None,
             trace_counts=None if tracer is None else tracer.counts,
         )
-        if tracing is not None:
-            await stack.enter_async_context(tracing.open_metrics(context))
-        yield context
+        yield context if tracing is None else await stack.enter_async_context(tracing.open_metrics(context))
 
 
 def _make_tracing(config: Config, environ: Mapping[str, str], owner: Owner | None = None) -> Tracing | None:

@@ -25,6 +25,7 @@ class Tracing:
     def __init__(self, config: Config, target: Target, owner: Owner | None) -> None:
         self._config = config
         self._target = target
+        self._tracer: Tracer | None = None
         self._exporter = Exporter(target, describe_process(config, target, owner))
 
     @classmethod
@@ -53,11 +54,16 @@ class Tracing:
         part = trace.name_attempt(turn.attempt)
         return trace.find_context(turn.run, part, turn.traceparent, self._target.ratio).traceparent
 
+    def note_attempt(self, delivery_id: str) -> None:
+        """Trace an attempt to send a delivery; see `DeliverySetup.on_attempt`."""
+        if self._tracer is not None:
+            self._tracer.note_attempt(delivery_id)
+
     @asynccontextmanager
     async def open_tracer(self, engine: Engine, store: Store) -> AsyncIterator[Tracer]:
         """Send traces while the block runs, which must be longer than the engine works."""
         settings = TraceSettings(ratio=self._target.ratio, with_content=self._config.tracing.content)
-        tracer = Tracer(store, engine.timelines, engine.agents, self._exporter, settings)
+        self._tracer = tracer = Tracer(store, engine.timelines, engine.agents, self._exporter, settings)
         tracer.start()
         try:
             yield tracer
@@ -66,17 +72,17 @@ class Tracing:
             self._exporter.close()
 
     @asynccontextmanager
-    async def open_metrics(self, server: ServerContext) -> AsyncIterator[None]:
-        """Send metrics while the block runs, unless the settings say that only traces are wanted."""
+    async def open_metrics(self, server: ServerContext) -> AsyncIterator[ServerContext]:
+        """Send metrics of the server while the block runs, unless the settings say that only traces are wanted."""
         if not self._config.tracing.metrics:
-            yield
+            yield server
             return
         from gateway.tracing.metrics_sender import MetricsSender  # late: imports the library of the metrics
 
         sender = MetricsSender(server, self._exporter, self._config.tracing.metrics_seconds)
         sender.start()
         try:
-            yield
+            yield server
         finally:
             await sender.stop()
 

@@ -15,7 +15,7 @@ from functools import partial
 from msgspec import Struct
 
 from gateway import log
-from gateway.domain.delivery import DeliveryStatus
+from gateway.domain.delivery import DeliveryAttempt, DeliveryStatus
 from gateway.domain.ports.store import Commit, Store
 from gateway.domain.run import Run
 from gateway.domain.trace import TraceCounts
@@ -42,8 +42,6 @@ FLUSH_TIMEOUT_SECONDS = 2.0
 MAX_EVENTS_ON_LOOP = 500
 #: deliveries of which it is known which tries were sent
 MAX_KNOWN_DELIVERIES = 10_000
-
-_SENT_STATES = frozenset({DeliveryStatus.PENDING, DeliveryStatus.DELIVERED, DeliveryStatus.DEAD})
 
 _log = log.get()
 
@@ -104,9 +102,10 @@ class Tracer:
     def _note_commit(self, commit: Commit) -> None:
         for run in commit.ended:
             self._note(_Waiting(run.id, is_delivery=False))
-        for change in commit.changes:
-            if change.topic == "delivery" and change.state in _SENT_STATES:
-                self._note(_Waiting(change.ref, is_delivery=True))
+
+    def note_attempt(self, delivery_id: str) -> None:
+        """Trace an attempt to send a delivery, which this process has made and is on disk."""
+        self._note(_Waiting(delivery_id, is_delivery=True))
 
     def _note(self, one: _Waiting) -> None:
         if len(self._waiting) >= MAX_WAITING_TRACES:
@@ -179,11 +178,15 @@ class Tracer:
         return linked
 
     async def _make_delivery_spans(self, delivery_id: str) -> list[Span]:
-        """Return the spans of the tries that were not sent yet; of a delivery not known here, of the last try."""
+        """Return the spans of the tries that were not sent yet.
+
+        Of a delivery that is not known here, these are the last try, and those right before it that died with their
+        process.
+        """
         tries = await self._store.deliveries.list_attempts(delivery_id)
-        if not tries:  # it is new
+        if not tries:
             return []
-        known = self._tries.pop(delivery_id, tries[-1].number - 1)
+        known = self._tries.pop(delivery_id, _find_last_finished(tries[:-1]))
         sent = await self._store.deliveries.get(delivery_id)
         if sent.status not in (DeliveryStatus.DELIVERED, DeliveryStatus.DEAD):
             self._tries[delivery_id] = tries[-1].number
@@ -192,3 +195,8 @@ class Tracer:
         run = await self._store.runs.get(sent.run)
         made = [build_delivery_span(run, sent, one, self._settings) for one in tries if one.number > known]
         return [one for one in made if one is not None]
+
+
+def _find_last_finished(tries: Sequence[DeliveryAttempt]) -> int:
+    """Return the number of the last try that was not interrupted; 0 if there is none."""
+    return next((one.number for one in reversed(tries) if one.took is not None), 0)
