@@ -12,6 +12,7 @@ from gateway.domain.budget import UsageGroup, UsageGrouping, UsageTotals
 from gateway.domain.event import Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
+from gateway.domain.ports.alert_store import AlertStore
 from gateway.domain.ports.audit_store import AuditStore
 from gateway.domain.ports.delivery_store import DeliveryStore
 from gateway.domain.ports.file_store import FileStore, StagedFile
@@ -349,6 +350,9 @@ class Store(Protocol):
 
     @property
     def audit(self) -> AuditStore: ...
+
+    @property
+    def alerts(self) -> AlertStore: ...
 
     def subscribe(self, listener: Listener) -> None:
         """Call a function after each commit, on the event loop, with what is now on disk."""

@@ -22,6 +22,7 @@ from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.unreadable import RowKind, UnreadableRow
 from gateway.store.sql import (
     agents,
+    alerts,
     audit,
     audited,
     claiming,
@@ -247,6 +248,7 @@ class SqlRetentionStore(NounStore):
             usage.prune_usage,
             samples.prune_samples,
             generations.prune_generations,
+            alerts.prune_messages,
             end_counts.merge_minutes,
             lambda tx: event_log.prune_changes(tx, MAX_CHANGES_KEPT),
         )
@@ -351,6 +353,16 @@ class SqlAuditStore(NounStore):
         await self.database.write(lambda tx: audit.add_entries(tx, actor, notes))
 
 
+class SqlAlertStore(NounStore):
+    save = in_write(alerts.save_update)
+    record_send = in_write(alerts.record_send)
+    read_state = in_read(alerts.read_state)
+    list_open = in_read(alerts.list_open)
+    list_messages = in_read(alerts.list_messages)
+    read_trouble_after = in_read(alerts.read_trouble_after)
+    list_missed_fires = in_read(alerts.list_missed_fires)
+
+
 class SqlStore:
     """`Store` in a database. Create it inside a running event loop; close it there."""
 
@@ -375,6 +387,7 @@ class SqlStore:
         self.samples = SqlSampleStore(database)
         self.generations = SqlGenerationStore(database)
         self.audit = SqlAuditStore(database)
+        self.alerts = SqlAlertStore(database)
 
     def subscribe(self, listener: Listener) -> None:
         self._database.subscribe(listener)
