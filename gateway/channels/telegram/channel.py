@@ -83,7 +83,9 @@ class TelegramChannel:
         self._downloads = Downloads(self._api)
         self._waiting = WaitingMessages(self._submit_waiting)
         self._refusals = RefusalLimit()
+        self._clock = resources.clock
         self._state = ChannelState(state="passive", detail="another process leads, or none does yet")
+        self._last_poll: int | None = None
         #: seconds until Telegram is tried again after a failure
         self._pause = RECONNECT_PAUSES_SECONDS[0]
         #: the bot's name; None until Telegram has told it
@@ -109,7 +111,7 @@ class TelegramChannel:
 
     @property
     def state(self) -> ChannelState:
-        return self._state
+        return msgspec.structs.replace(self._state, last_poll=self._last_poll)
 
     def list_allowed_chats(self) -> list[str]:
         return [str(chat) for chat in self._options.chats]
@@ -152,7 +154,9 @@ class TelegramChannel:
         offset = parse_note_number(await context.read_note("offset"))
         last_update, seconds = time.monotonic(), 0  # the first answer comes at once, and shows that it works
         while True:
-            for update in await self._api.get_updates(offset, seconds):
+            updates = await self._api.get_updates(offset, seconds)
+            self._last_poll = self._clock()
+            for update in updates:
                 offset = await self._hand_in(update, context)
                 last_update = time.monotonic()
                 await context.write_note("offset", str(offset), days=OFFSET_NOTE_DAYS)
@@ -358,9 +362,8 @@ class TelegramChannel:
         content: str | None = None,
     ) -> None:
         try:
-            if (
-                await context.answer_permission(chat, answer, which, content) is None
-            ):  # otherwise the draft shows the answer
+            # Otherwise the draft shows the answer.
+            if await context.answer_permission(chat, answer, which, content) is None:
                 self._reply_later(chat, "Nothing is waiting to be allowed.")
         except (InvalidRequest, Conflict) as error:
             self._reply_later(chat, f"The gateway did not accept that: {error.message}")
@@ -382,10 +385,7 @@ class TelegramChannel:
             return
         _log.info("telegram.stranger", chat=chat)
         if self._refusals.may_refuse(chat):
-            self._reply_later(
-                incoming.read_address(message),
-                "This bot talks only to paired chats. Ask the person who runs it for a code.",
-            )
+            self._reply_later(address, "This bot talks only to paired chats. Ask the person who runs it for a code.")
 
     # --- sending ----------------------------------------------------------------------------
 

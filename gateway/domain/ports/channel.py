@@ -162,6 +162,9 @@ class ChannelState(Struct, frozen=True, kw_only=True):
     state: str
     #: what is wrong; or, if all is well, the channel's own name on its platform
     detail: str = ""
+    #: when its platform last answered that there are messages or none, in milliseconds since 1970 UTC; None if it
+    #: never has, or is not asked
+    last_poll: int | None = None
 
 
 class OutgoingMessage(Struct, frozen=True, kw_only=True):
