@@ -59,6 +59,7 @@ from gateway.engine.resources.timelines import Timelines
 from gateway.engine.resources.tokens import Tokens
 from gateway.engine.resources.unreadable import UnreadableRows
 from gateway.engine.resources.usage import UsageReporter
+from gateway.engine.service_loop import LeaderService
 from gateway.engine.storage_retry import until_stored
 from gateway.engine.submission import Submitter
 from gateway.errors import Conflict, TimedOut, Unavailable
@@ -178,7 +179,9 @@ class Engine:
         self.tokens = Tokens(store, token, clock)
         self.audit = AuditLog(store, clock)
         self._late_writes = LateWrites(self.tokens, self.audit)
-        self.channels = self._create_channels(channels or OpenChannels())
+        opened = channels or OpenChannels()
+        contexts = make_contexts(opened, store=store, engine=self, agents=self.agents, clock=clock)
+        self.channels = Channels(opened, contexts, self.follow_changes, self.get_run, self.list_runs)
         setup = delivery_setup or DeliverySetup()
         setup = msgspec.structs.replace(
             setup, senders={**setup.senders, **self.channels.senders_by_kind()}, bodies={**setup.bodies, **CHAT_BODIES}
@@ -197,7 +200,6 @@ class Engine:
         find_destinations = None if self._fleet is None else self._fleet.find_destinations
         self.queue_status = QueueStatus(store, self.agents, self._current_limits, clock, find_destinations)
         self._scheduler = Scheduler(store, self.schedules.plan_run, self._submitter.announce_run, clock)
-        wake_services = (self._outbox.wake, self._scheduler.wake)
         self._peers = PeerWatch(
             store,
             owner,
@@ -205,14 +207,15 @@ class Engine:
             self.agents,
             self._source,
             self._worker,
-            wake_services,
+            (self._outbox.wake, self._scheduler.wake),
             find_dead=self._find_dead,
             reload_tokens=None if fleet is None else self.tokens.load_tokens,
         )
         if fleet is not None:
             fleet.on_external_commit(self._peers.look_now)
         self.samples = Samples(store, clock)
-        self._sampler = Sampler(store, self._peers.take_loop_lag, clock)
+        #: those that run while this process leads; others may be added before it does
+        self.leader_services: list[LeaderService] = [Sampler(store, self._peers.take_loop_lag, clock)]
 
     async def __aenter__(self) -> Engine:
         await self.tokens.load_tokens()
@@ -249,7 +252,8 @@ class Engine:
     async def _start_services(self) -> None:
         position = await until_stored(self._rescue_and_reload)
         self._peers.start_rescuing()
-        self._sampler.start()
+        for service in self.leader_services:
+            service.start()
         self._housekeeping.start()
         self._file_sweep.start()
         if self._fleet is None:
@@ -280,7 +284,8 @@ class Engine:
         await self._scheduler.stop_firing()
         await self.channels.stop_receiving()
         await self._outbox.stop_sending()
-        await self._sampler.stop()
+        for service in self.leader_services:
+            await service.stop()
         await self._peers.stop_rescuing()
 
     async def drain_runs(self, grace: float) -> None:
@@ -419,10 +424,6 @@ class Engine:
     async def check_writable(self) -> None:
         """Write a little to disk. Raises what accepting a run would raise."""
         await self._store.check_writable()
-
-    def _create_channels(self, opened: OpenChannels) -> Channels:
-        contexts = make_contexts(opened, store=self._store, engine=self, agents=self.agents, clock=self._clock)
-        return Channels(opened, contexts, self.follow_changes, self.get_run, self.list_runs)
 
     @property
     def is_in_fleet(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from gateway import log
 from gateway.errors import GatewayError
@@ -17,6 +17,18 @@ Step = Callable[[], Awaitable[float | None]]
 RETRY_SECONDS = 1.0
 
 _log = log.get()
+
+
+class LeaderService(Protocol):
+    """A service that runs while this process leads; in a fleet, a process may lead several times."""
+
+    def start(self) -> None:
+        """Start: this process leads from now on."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop: another process may lead. Stopping twice is fine."""
+        ...
 
 
 def log_errors(
