@@ -37,6 +37,7 @@ from gateway.engine.latch import Latch
 from gateway.engine.messaging import webhook_endpoint
 from gateway.engine.messaging.channels import OpenChannels
 from gateway.engine.messaging.webhook_endpoint import WebhookEndpoint
+from gateway.engine.resources.alerts import AlertBook
 from gateway.engine.resources.deliveries import MAX_WEBHOOK_USES
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.file_fetcher import FileFetcher
@@ -49,6 +50,7 @@ from gateway.store import choice
 from gateway.validation import suggest_name
 
 if TYPE_CHECKING:
+    from gateway.engine.alerts.service import AlertService
     from gateway.engine.fleet.member import FleetSetup
     from gateway.tracing.opening import Tracing
 
@@ -76,6 +78,7 @@ def check_agents(config: Config, environ: Mapping[str, str], *, remember: bool =
         agents = _read_agents(config, environ, remember=remember)
         _check_channels(config, known_environment(config, environ))
         _make_tracing(config, environ)
+        _check_alerts(config)
         _read_webhook_keys(config)
         _make_address_policy(config)
         _make_days(config)
@@ -348,6 +351,7 @@ async def open_gateway(
             clock=clock,
         )
         tracer = None if tracing is None else await stack.enter_async_context(tracing.open_tracer(engine, store))
+        alerts = _open_alerts(config, engine, store, children, clock)
         await stack.enter_async_context(engine)
         certificate = None
         if config.gateway.tls.cert is not None:
@@ -366,6 +370,8 @@ async def open_gateway(
             control=control,
             doctor=doctor,
             certificate=certificate,
+            alert_book=AlertBook(store),
+            alerts=alerts,
             file_fetcher=FileFetcher(_make_address_policy(config)) if config.files.fetch else None,
             trace_counts=None if tracer is None else tracer.counts,
         )
@@ -379,6 +385,39 @@ def _make_tracing(config: Config, environ: Mapping[str, str], owner: Owner | Non
     from gateway.tracing.opening import Tracing  # late: few gateways trace
 
     return Tracing.from_settings(config, known_environment(config, environ), owner)
+
+
+def _open_alerts(config: Config, engine: Engine, store: Store, children: Children, clock: Clock) -> AlertService | None:
+    """Let the engine run the alert service while it leads; None if nobody wants to be told."""
+    if not any(receiver.enabled for receiver in config.alerts.receivers.values()):
+        return None
+    from gateway.engine.alerts import opening  # late: without receivers, alerts need no memory
+
+    service = opening.open_alerts(
+        config.alerts,
+        opening.AlertResources(
+            engine=engine,
+            store=store,
+            children=children,
+            webhook_sender=_make_webhook_sender(config, clock),
+            home=config.home,
+            data_directory=config.data_directory,
+            backup_hours=config.alerts.backup_hours,
+            retry_delays=config.webhooks.schedule,
+            clock=clock,
+        ),
+    )
+    engine.leader_services.append(service)
+    return service
+
+
+def _check_alerts(config: Config) -> None:
+    """Raises:
+    ConfigError: a receiver of alerts cannot be reached by these settings.
+    """
+    channels = {name for name, _, _ in _configured_channels(config)}
+    for name, receiver in config.alerts.receivers.items():
+        receiver.check(f"alerts.receivers.{name}", channels)
 
 
 def _make_fleet(

@@ -26,6 +26,7 @@ from gateway.domain.inbound import WebhookEndpointSettings
 from gateway.errors import ConfigError
 from gateway.paths import display_path
 from gateway.settings.agents import Agents, Opencode
+from gateway.settings.alerts import Alerts
 from gateway.settings.cron import LOCAL_ZONE, Cron
 from gateway.settings.files import Files
 from gateway.settings.fleet import Fleet
@@ -97,6 +98,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hooks: Hooks = field(default_factory=Hooks)
     webhooks: Webhooks = field(default_factory=Webhooks)
     retention: Retention = field(default_factory=Retention)
+    alerts: Alerts = field(default_factory=Alerts)
     cron: Cron = field(default_factory=Cron)
     log: Log = field(default_factory=Log)
     tracing: Tracing = field(default_factory=Tracing)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from gateway.domain.delivery import CHAT_FORMAT, Delivery, SendResult
+from gateway.domain.delivery import CHAT_FORMAT, Delivery, PermanentFailure, SendResult
 from gateway.domain.event import Change, Notice
 from gateway.domain.inbound import MAX_WEBHOOK_BYTES, ImmediateReply
 from gateway.domain.page import Page
@@ -145,17 +145,23 @@ class Channels:
         found += [ChannelView(name, "chat", none) for name in self._opened.unconfigured]
         return sorted(found)
 
+    def read_states(self) -> Mapping[str, ChannelState]:
+        """Return the states of all channels and webhook endpoints that are configured, by name."""
+        return {name: self._read_state(name) for name in (*self._opened.chat_channels, *self._opened.webhook_endpoints)}
+
+    async def send_text(self, name: str, out: OutgoingMessage) -> SendResult:
+        """Send a text that is no answer of an agent to a chat of a channel; try once."""
+        if name not in self._opened.chat_channels:
+            return PermanentFailure(f"the channel {name} is not configured")
+        return await self._opened.chat_channels[name].send_message(out, self._contexts[name])
+
     @property
     def channel_problems(self) -> Mapping[str, str]:
         """What is wrong, by the name of the channel. The text has no details: anyone may read it."""
-        states = {
-            name: self._read_state(name).state
-            for name in (*self._opened.chat_channels, *self._opened.webhook_endpoints)
-        }
         return {
-            name: f"{state}; gateway channels list says why."
-            for name, state in states.items()
-            if state in ("waiting", "refused")
+            name: f"{found.state}; gateway channels list says why."
+            for name, found in self.read_states().items()
+            if found.state in ("waiting", "refused")
         }
 
     def _read_state(self, name: str) -> ChannelState:

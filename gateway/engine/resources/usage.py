@@ -85,8 +85,16 @@ class UsageReporter:
             zone=self._days.zone,
             day_ends_at=self._days.day_end(now),
             used=await self._store.usage.sum_days(by, first.isoformat(), last.isoformat(), only),
-            budgets=[*await self._list_agent_budgets(only), *await self._list_schedule_budgets(only)],
+            budgets=await self.list_budgets(only),
         )
+
+    async def list_budgets(self, only: str | None = None) -> list[BudgetStatus]:
+        """Return all budgets, with what is left of them today.
+
+        Args:
+            only: id of the only agent whose budgets, and those of its schedules, are wanted.
+        """
+        return [*await self._list_agent_budgets(only), *await self._list_schedule_budgets(only)]
 
     async def _list_agent_budgets(self, only: str | None) -> list[BudgetStatus]:
         return [

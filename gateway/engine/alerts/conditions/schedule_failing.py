@@ -1,0 +1,58 @@
+"""The runs of a schedule failed several times in a row; it ends when one succeeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.domain.alert import AlertKind
+from gateway.domain.schedule import Schedule
+from gateway.engine.alerts.condition import AlertSources, Finding, Look, Situation
+from gateway.errors import GatewayError, ScheduleNotFound
+
+
+class ScheduleFailing:
+    kind = AlertKind.SCHEDULE_FAILING
+    interval_seconds = 15.0
+
+    def __init__(self, sources: AlertSources) -> None:
+        self._store = sources.store
+        self._limit = sources.limits.schedule_failures
+
+    async def look(self, situation: Situation) -> Look:
+        news = situation.news
+        failed = {run.spec.schedule_id for run in news.failed_runs} - {None}
+        refused = {change.ref for change in news.changes if change.topic == "schedule" and change.state == "missed"}
+        findings, ended = [], {}
+        for subject in _list_subjects(failed, refused, situation.open):
+            try:
+                schedule = await self._store.schedules.get(subject)
+            except ScheduleNotFound:
+                ended[subject] = f"schedule {subject} was deleted"
+            except GatewayError:  # it cannot be read
+                continue
+            else:
+                if schedule.failures >= self._limit:
+                    findings.append(self._describe_failing(schedule))
+                elif subject in situation.open:
+                    ended[subject] = f"schedule {_name_schedule(schedule)} works again"
+        return Look(open=findings, ended={subject: why for subject, why in ended.items() if subject in situation.open})
+
+    def _describe_failing(self, schedule: Schedule) -> Finding:
+        off = f", and it was disabled: {schedule.reason}" if schedule.has_failed else ""
+        return Finding(
+            subject=schedule.id,
+            text=f"schedule {_name_schedule(schedule)} failed {schedule.failures:,} times in a row{off}",
+            level=int(schedule.has_failed),
+            agent=schedule.spec.agent,
+        )
+
+
+def _list_subjects(*groups: Iterable[str | None]) -> list[str]:
+    return sorted({subject for group in groups for subject in group if subject is not None})
+
+
+def _name_schedule(schedule: Schedule) -> str:
+    return f'"{schedule.spec.name}"' if schedule.spec.name else schedule.id
+
+
+CONDITION = ScheduleFailing

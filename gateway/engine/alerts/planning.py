@@ -1,0 +1,245 @@
+"""Plans what to tell: pure functions, from what is stored and what was seen to what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from msgspec import Struct, field
+
+from gateway.domain import ids
+from gateway.domain.alert import (
+    ALERT_RATE_MILLISECONDS,
+    MAX_OPEN_ALERTS,
+    AlertContent,
+    AlertEvent,
+    AlertItem,
+    AlertKind,
+    AlertMessage,
+    AlertMessageStatus,
+    AlertState,
+    AlertUpdate,
+    OpenAlert,
+    shorten_alert,
+)
+from gateway.domain.run import Run, Source
+from gateway.engine.alerts.condition import Finding, Happening, Look
+
+#: kinds that are not told again while they are open: nobody need hurry
+_TOLD_ONCE = frozenset((AlertKind.UPDATE, AlertKind.SCHEDULE_MISSED))
+
+
+class AlertReceiver(Struct, frozen=True, kw_only=True):
+    """Who is told, and of what."""
+
+    name: str
+    kinds: frozenset[str]
+    #: ids of agents; all if empty
+    agents: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    #: all if empty
+    sources: frozenset[Source] = frozenset()
+    #: messages in an hour
+    per_hour: int
+
+    def wants_item(self, item: AlertItem, run: Run | None = None) -> bool:
+        """Return whether it is told of an item, which may be about a run."""
+        if item.kind not in self.kinds or (self.agents and item.agent is not None and item.agent not in self.agents):
+            return False
+        if item.kind != AlertKind.RUN_FAILED or run is None:
+            return True
+        has_labels = all(run.spec.labels.get(name) == value for name, value in self.labels.items())
+        return has_labels and (not self.sources or run.spec.source in self.sources)
+
+
+class TellingRules(Struct, frozen=True, kw_only=True):
+    """When messages are sent, in milliseconds."""
+
+    group: int
+    #: None never tells again
+    repeat: int | None
+
+
+class AlertPlan(Struct, frozen=True, kw_only=True):
+    """What is written, and how everything is after that."""
+
+    opened: Sequence[OpenAlert]
+    closed: Sequence[tuple[str, str]]
+    messages: Sequence[AlertMessage]
+    state: AlertState
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self.opened or self.closed or self.messages)
+
+    def make_update(self, position: int) -> AlertUpdate:
+        """Return what the store writes."""
+        return AlertUpdate(
+            revision=self.state.revision,
+            position=position,
+            opened=self.opened,
+            closed=self.closed,
+            messages=self.messages,
+        )
+
+
+def plan_alerts(
+    state: AlertState,
+    looks: Sequence[tuple[AlertKind, Look]],
+    receivers: Sequence[AlertReceiver],
+    rules: TellingRules,
+    now: int,
+) -> AlertPlan:
+    """Return what follows from what was seen: conditions that open and end, and messages that grow or become due."""
+    planner = _Planner(state, receivers, rules, now)
+    for kind, look in looks:
+        planner.add_look(kind, look)
+    return planner.finish()
+
+
+class _Planner:
+    """Holds what a plan is made of while it is made."""
+
+    def __init__(self, state: AlertState, receivers: Sequence[AlertReceiver], rules: TellingRules, now: int) -> None:
+        self._state, self._receivers, self._rules, self._now = state, receivers, rules, now
+        self._open = {alert.key: alert for alert in state.open}
+        self._opened: dict[tuple[str, str], OpenAlert] = {}
+        self._closed: set[tuple[str, str]] = set()
+        self._collecting = {
+            message.receiver: message for message in state.waiting if message.status is AlertMessageStatus.COLLECTING
+        }
+        self._changed: dict[str, AlertMessage] = {}
+
+    def add_look(self, kind: AlertKind, look: Look) -> None:
+        for happening in look.happened:
+            self._tell(_make_item(kind, AlertEvent.HAPPENED, happening), happening.run)
+        for finding in look.open:
+            self._add_finding(kind, finding)
+        for subject, text in look.ended.items():
+            alert = self._open.pop((kind, subject), None)
+            if alert is not None:
+                self._opened.pop(alert.key, None)
+                self._closed.add(alert.key)
+                self._tell(self._describe_alert(alert, AlertEvent.ENDED, text))
+
+    def _add_finding(self, kind: AlertKind, finding: Finding) -> None:
+        known = self._open.get((kind, finding.subject))
+        if known is None and len(self._open) >= MAX_OPEN_ALERTS:
+            return
+        if known is not None and not self._is_told_again(known, finding):
+            return
+        alert = OpenAlert(
+            kind=kind,
+            subject=finding.subject,
+            text=shorten_alert(finding.text),
+            level=finding.level,
+            agent=finding.agent,
+            opened=self._now if known is None else known.opened,
+            told=self._now,
+        )
+        self._open[alert.key] = self._opened[alert.key] = alert
+        is_new = known is None or finding.level > known.level
+        self._tell(self._describe_alert(alert, AlertEvent.OPENED if is_new else AlertEvent.CONTINUES, alert.text))
+
+    def _is_told_again(self, known: OpenAlert, finding: Finding) -> bool:
+        if finding.level > known.level:
+            return True
+        if self._rules.repeat is None or known.kind in _TOLD_ONCE:
+            return False
+        return self._now - known.told >= self._rules.repeat
+
+    def _describe_alert(self, alert: OpenAlert, event: AlertEvent, text: str) -> AlertItem:
+        return AlertItem(
+            kind=alert.kind,
+            event=event,
+            subject=alert.subject,
+            text=shorten_alert(text),
+            at=self._now,
+            agent=alert.agent,
+            since=None if event is AlertEvent.OPENED else alert.opened,
+        )
+
+    def _tell(self, item: AlertItem, run: Run | None = None) -> None:
+        """Add an item to the message of each receiver that wants it."""
+        for receiver in self._receivers:
+            if receiver.wants_item(item, run):
+                message = self._collecting.get(receiver.name) or self._begin_message(receiver.name)
+                grown = msgspec.structs.replace(message, content=message.content.add_item(item))
+                self._collecting[receiver.name] = self._changed[grown.id] = grown
+
+    def _begin_message(self, receiver: str) -> AlertMessage:
+        return AlertMessage(
+            id=ids.make_ulid(self._now),
+            receiver=receiver,
+            status=AlertMessageStatus.COLLECTING,
+            content=AlertContent(),
+            next_at=self._now + self._rules.group,
+            created=self._now,
+        )
+
+    def finish(self) -> AlertPlan:
+        """Let the messages that are due go, as far as their receivers take more in this hour."""
+        released = {name: list(moments) for name, moments in self._state.released.items()}
+        per_hour = {receiver.name: receiver.per_hour for receiver in self._receivers}
+        for name, message in self._collecting.items():
+            moments = [at for at in released.get(name, []) if self._now - ALERT_RATE_MILLISECONDS < at <= self._now]
+            due = _find_due(message, moments, per_hour.get(name, 1), self._now, self._rules.group)
+            if due > self._now:
+                continue
+            released[name] = [*moments, self._now]
+            self._changed[message.id] = msgspec.structs.replace(
+                message, status=AlertMessageStatus.PENDING, next_at=self._now, released=self._now
+            )
+        after = _replace_messages(self._state.waiting, self._changed)
+        return AlertPlan(
+            opened=list(self._opened.values()),
+            closed=sorted(self._closed - self._opened.keys()),
+            messages=list(self._changed.values()),
+            state=msgspec.structs.replace(
+                self._state, open=list(self._open.values()), waiting=after, released=released
+            ),
+        )
+
+
+def _make_item(kind: AlertKind, event: AlertEvent, happening: Happening) -> AlertItem:
+    return AlertItem(
+        kind=kind,
+        event=event,
+        subject=happening.subject,
+        text=shorten_alert(happening.text),
+        at=happening.at,
+        agent=happening.agent,
+        run=None if happening.run is None else happening.run.id,
+    )
+
+
+def _find_due(message: AlertMessage, released: Sequence[int], per_hour: int, now: int, group: int) -> int:
+    """Return when a message that collects becomes due. What is far in the future is due now: the clock was set back."""
+    due = message.next_at if message.next_at <= now + group else now
+    if len(released) >= per_hour:
+        due = max(due, released[-per_hour] + ALERT_RATE_MILLISECONDS)
+    return due
+
+
+def _replace_messages(messages: Iterable[AlertMessage], changed: Mapping[str, AlertMessage]) -> list[AlertMessage]:
+    merged = {message.id: message for message in messages}
+    return list({**merged, **changed}.values())
+
+
+def find_next_due(state: AlertState, receivers: Sequence[AlertReceiver], rules: TellingRules, now: int) -> int | None:
+    """Return when the next message stops collecting, in milliseconds since 1970 UTC; None if none collects."""
+    per_hour = {receiver.name: receiver.per_hour for receiver in receivers}
+    return min(
+        (
+            _find_due(
+                message,
+                state.released.get(message.receiver, ()),
+                per_hour.get(message.receiver, 1),
+                now,
+                rules.group,
+            )
+            for message in state.waiting
+            if message.status is AlertMessageStatus.COLLECTING
+        ),
+        default=None,
+    )
