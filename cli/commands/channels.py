@@ -33,8 +33,8 @@ def list_channels() -> None:
     --json prints
       {"channels": [{"name", "kind": "chat" | "webhook", "state": "ready" | "polling" | "webhook" |
         "passive" | "waiting" | "refused" | "unconfigured", "detail": str,
-        "chats": [{"chat", "title", "paired_at": RFC 3339 or null}], "last_success_at", "last_error_at",
-        "last_error", "recent": [{"at", "ok"}]}]}
+        "chats": [{"chat", "title", "paired_at": RFC 3339 or null}], "last_poll_at", "last_success_at",
+        "last_error_at", "last_error", "recent": [{"at", "ok"}]}]}
     """
     found = connect_to_gateway().get("/api/channels")
     if current_invocation().json:

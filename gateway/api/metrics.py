@@ -5,6 +5,8 @@ Imported late: the library imports an HTTP server of its own, and most gateways 
 
 from __future__ import annotations
 
+from collections import Counter as Counted
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 import gateway
@@ -33,6 +35,9 @@ async def collect_metrics(server: ServerContext, engine: Engine) -> CollectorReg
         working.labels(view.slug).set(view.load.running)
     taken = await engine.files.count_bytes()
     Gauge("moongate_files_bytes", "Bytes of all stored files; equal files count once.", registry=registry).set(taken)
+    alerts = Gauge("moongate_alert_open", "Alerts that are open.", ["kind"], registry=registry)
+    for kind, number in Counted(alert.kind for alert in await server.alert_book.list_open()).items():
+        alerts.labels(kind).set(number)
     if (fleet := await engine.view_fleet()) is not None:
         add_fleet_metrics(registry, fleet, engine.agents)
     _add_traces(registry, server)

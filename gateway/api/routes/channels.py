@@ -46,6 +46,8 @@ class ChannelShown(Struct, frozen=True, kw_only=True):
     detail: str
     #: those that are allowed
     chats: list[ChatShown]
+    #: when its platform last answered that there are messages or none; null if it is not asked, or never answered
+    last_poll_at: str | None
     #: when it last took something that was sent to a chat; null if that is not known
     last_success_at: str | None
     #: when it last failed to
@@ -108,6 +110,7 @@ def _render_channel(view: ChannelView, sends: ChannelSends) -> ChannelShown:
         state=view.state.state,
         detail=view.state.detail,
         chats=chats,
+        last_poll_at=views.render_time(view.state.last_poll),
         last_success_at=views.render_time(sends.last_success),
         last_error_at=views.render_time(sends.last_failure),
         last_error=sends.last_error,

@@ -10,6 +10,7 @@ from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
 
 import gateway
+from gateway.api import views
 from gateway.api.audience import Audience
 from gateway.api.default_agent import DefaultAgent, describe_default_agent
 from gateway.api.routing import Call, Nothing, Routes
@@ -46,11 +47,22 @@ class FleetHealth(Struct, frozen=True, kw_only=True):
     leader: str | None
 
 
+class ChannelHealth(Struct, frozen=True, kw_only=True):
+    """When a channel last worked."""
+
+    #: as in `GET /api/channels`
+    state: str
+    #: when its platform last answered that there are messages or none; null if it is not asked, or never answered
+    last_poll_at: str | None
+    #: when it last took something that was sent to a chat; null if that is not known
+    last_send_at: str | None
+
+
 class Health(Struct, frozen=True, kw_only=True):
     """The state of the gateway. `degraded` also has the status 200: it serves, but has a problem.
 
     Without a token, callers from elsewhere get `status`, `uptime` and `version` only, and callers from the
-    gateway's own machine get everything but `checks`.
+    gateway's own machine get everything but `checks` and `channels`.
     """
 
     #: for clients of xitto-kernel: it serves
@@ -76,12 +88,23 @@ class Health(Struct, frozen=True, kw_only=True):
     agent: DefaultAgent | UnsetType | None = UNSET
     #: results by what was checked: `ok`, or what is wrong
     checks: dict[str, str] | UnsetType = UNSET
+    #: the channels and webhook endpoints that are configured, by name; left out if there are none, null while the
+    #: database does not answer
+    channels: dict[str, ChannelHealth] | UnsetType | None = UNSET
     #: left out if it is alone with its database; null while the database does not answer
     fleet: FleetHealth | UnsetType | None = UNSET
 
 
 class Alive(Struct, frozen=True):
     status: str = "ok"
+
+
+class Ready(Struct, frozen=True, kw_only=True):
+    """It would accept work now."""
+
+    status: str = "ok"
+    #: as in `GET /health`: only with a token
+    channels: dict[str, ChannelHealth] | UnsetType | None = UNSET
 
 
 @ROUTES.add("GET", "/health", scope=None, answer=Health)
@@ -119,8 +142,29 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         generation=call.server.generation,
         agent=agent,
         checks=checks if audience is Audience.HOLDER else UNSET,
+        channels=await _describe_channels(call) if audience is Audience.HOLDER else UNSET,
         fleet=fleet,
     )
+
+
+async def _describe_channels(call: Call[Nothing, Nothing]) -> dict[str, ChannelHealth] | UnsetType | None:
+    """Return when each channel last worked; None while the database does not answer."""
+    states = call.engine.channels.read_states()
+    if not states:
+        return UNSET
+    try:
+        async with asyncio.timeout(COUNTING_TIMEOUT_SECONDS):
+            sends = await call.engine.deliveries.read_channel_sends(list(states), 1)
+    except (GatewayError, TimeoutError):
+        return None
+    return {
+        name: ChannelHealth(
+            state=found.state,
+            last_poll_at=views.render_time(found.last_poll),
+            last_send_at=views.render_time(sends[name].last_success),
+        )
+        for name, found in states.items()
+    }
 
 
 async def _describe_fleet(call: Call[Nothing, Nothing]) -> FleetHealth | UnsetType | None:
@@ -196,15 +240,16 @@ async def alive(call: Call[Nothing, Nothing]) -> Alive:
     return Alive()
 
 
-@ROUTES.add("GET", "/readyz", scope=None, answer=Alive)
-async def ready(call: Call[Nothing, Nothing]) -> Alive:
+@ROUTES.add("GET", "/readyz", scope=None, answer=Ready)
+async def ready(call: Call[Nothing, Nothing]) -> Ready:
     """Show whether the gateway would accept work now."""
     if call.server.closing.is_set:
         raise Unavailable("the gateway is stopping.")
     found = await call.server.storage_check.check_storage(call.engine)
     if found != "ok":
         raise Unavailable(None if call.find_audience() is Audience.WORLD else found)
-    return Alive()
+    is_holder = call.find_audience() is Audience.HOLDER
+    return Ready(channels=await _describe_channels(call) if is_holder else UNSET)
 
 
 @ROUTES.add("GET", "/metrics", scope=Scope.READ, answer_media_type="text/plain")

@@ -16,7 +16,7 @@ def test_channels_are_listed_whether_they_are_configured_or_not(shell: Shell) ->
 
     assert set(listed["webchat"]) == {
         *("name", "kind", "state", "detail", "chats"),
-        *("last_success_at", "last_error_at", "last_error", "recent"),
+        *("last_poll_at", "last_success_at", "last_error_at", "last_error", "recent"),
     }
     assert (listed["webchat"]["state"], listed["telegram"]["state"]) == ("ready", "unconfigured")
 

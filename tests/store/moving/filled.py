@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.domain.agent import AgentDraft
+from gateway.domain.alert import AlertUpdate
 from gateway.domain.event import Text, Usage
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.ports.store import AgentProcess, Store
@@ -19,6 +20,7 @@ from gateway.store.moving.sqlite_side import SqliteSide
 from gateway.store.moving.tables import read_tables
 from gateway.store.sqlite import opening
 from tests.contracts.stores import LIMITS, START, TRIED, claim_one, done, finish, key, spec
+from tests.contracts.test_store_alerts import FULL, message
 from tests.contracts.test_store_deliveries import HOOK, OTHER
 from tests.contracts.test_store_files import schedule_with, staged_file
 from tests.contracts.test_store_history import generation, sample
@@ -90,6 +92,7 @@ async def _write_small_tables(store: Store) -> None:
     for number in (1, 2):
         await store.generations.add(generation(number))
     await store.samples.add(sample(0, loop_lag_ms=0.1 + 0.2, cpu_percent=1e-300))
+    await store.alerts.save(AlertUpdate(revision=0, position=7, opened=[FULL], messages=[message()]))
     await store.workspaces.open("main:test:0")
     await store.check_writable()
 

@@ -1,0 +1,228 @@
+"""The service: what it has seen is on disk, so that it is told at least once, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from gateway.domain.alert import AlertMessageStatus
+from gateway.domain.delivery import PermanentFailure, RetryLater
+from gateway.errors import StorageFull
+from harness.waiting import until
+from tests.contracts.stores import SteppedClock
+from tests.engine.alerts.test_conditions import obeying
+from tests.engine.alerts.watching import Recorder, Watch, open_alerts
+from tests.engine.stage import Between, Stage, staged
+
+pytestmark = pytest.mark.both_stores
+
+RUNS = frozenset({"run_failed"})
+DISK = frozenset({"disk"})
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[Stage]:
+    async with staged(tmp_path, obeying, clock=clock) as opened:
+        yield opened
+
+
+async def statuses(stage: Stage) -> list[AlertMessageStatus]:
+    return [message.status for message in await stage.store.alerts.list_messages(100)]
+
+
+async def test_what_was_before_alerts_were_on_is_not_told(stage: Stage, clock: SteppedClock) -> None:
+    await stage.do("fail")
+    watch = Watch(stage, clock, kinds=RUNS)
+    await watch.look()
+
+    assert watch.told == []
+
+
+async def test_a_failure_while_nobody_looked_is_told_by_the_next_process(stage: Stage, clock: SteppedClock) -> None:
+    await Watch(stage, clock, kinds=RUNS).look()
+    await stage.do("fail")
+    following = Watch(stage, clock, kinds=RUNS)
+    await following.look()
+    await following.look()
+
+    assert following.told == [("run_failed", "happened")]
+
+
+async def test_a_process_that_dies_while_it_sends_leaves_the_message_to_the_next_one(
+    stage: Stage, clock: SteppedClock
+) -> None:
+    watch = Watch(stage, clock, kinds=RUNS)
+    await watch.look()
+    await stage.do("fail")
+    watch.recorder.gate.clear()
+    watch.service._round_at = 0.0
+    await watch.service._run_round()
+    await until(lambda: watch.recorder.sent, "it is being sent")
+    await watch.service.stop()
+    following = Watch(stage, clock, kinds=RUNS)
+    await following.look()
+
+    assert [message.id for message in following.recorder.sent] == [message.id for message in watch.recorder.sent]
+    assert await statuses(stage) == [AlertMessageStatus.DELIVERED]
+
+
+async def test_a_disk_that_refuses_delays_what_is_told_and_loses_nothing(stage: Stage, clock: SteppedClock) -> None:
+    between = Between(stage.store)
+    watch = Watch(stage, clock, kinds=RUNS, store=between)  # type: ignore[arg-type]
+    await watch.look()
+    await stage.do("fail")
+    between.refuse["alerts.save"] = [StorageFull("full.")]
+    with pytest.raises(StorageFull):
+        await watch.look()
+    await watch.look()
+
+    assert watch.told == [("run_failed", "happened")]
+
+
+async def test_what_cannot_be_sent_is_tried_again_and_given_up_in_the_end_without_an_alert_about_it(
+    stage: Stage, clock: SteppedClock
+) -> None:
+    watch = Watch(stage, clock)
+    watch.recorder.results = [RetryLater("busy"), RuntimeError("broke"), RetryLater("still busy")]
+    await watch.look()
+    await stage.do("fail")
+    await watch.look()
+    for _ in range(5):
+        clock.forward(1500)
+        await watch.look()
+
+    (message,) = await stage.store.alerts.list_messages(10)
+    assert (message.status, message.error, message.attempt) == (AlertMessageStatus.DEAD, "still busy", 3)
+    assert {sent.id for sent in watch.recorder.sent} == {message.id}
+
+
+async def test_a_receiver_that_refuses_for_good_is_not_tried_again(stage: Stage, clock: SteppedClock) -> None:
+    watch = Watch(stage, clock, kinds=RUNS)
+    watch.recorder.results = [PermanentFailure("no such chat")]
+    await watch.look()
+    await stage.do("fail")
+    await watch.look()
+
+    assert await statuses(stage) == [AlertMessageStatus.DEAD]
+
+
+async def test_a_process_that_was_overtaken_reads_again_and_tells_nothing_twice(
+    stage: Stage, clock: SteppedClock
+) -> None:
+    recorder = Recorder()
+    old = Watch(stage, clock, kinds=RUNS, recorder=recorder)
+    new = Watch(stage, clock, kinds=RUNS, recorder=recorder)
+    await old.look()
+    await new.look()
+    await stage.do("fail")
+    await new.look()
+    await old.look()
+    await old.look()
+
+    assert recorder.told == [("run_failed", "happened")]
+
+
+async def test_a_condition_that_was_told_is_not_told_again_after_a_restart(stage: Stage, clock: SteppedClock) -> None:
+    recorder = Recorder()
+    for _ in range(3):
+        await Watch(stage, clock, kinds=DISK, recorder=recorder, disk_free_mb=10**9).look()
+    await Watch(stage, clock, kinds=DISK, recorder=recorder, disk_free_mb=1).look()
+
+    assert [event for _, event in recorder.told] == ["opened", "ended"]
+
+
+async def test_what_no_receiver_wants_any_more_is_forgotten(stage: Stage, clock: SteppedClock) -> None:
+    await Watch(stage, clock, kinds=DISK, disk_free_mb=10**9).look()
+    assert len(await open_alerts(stage)) == 1
+    later = Watch(stage, clock, kinds=RUNS)
+    await later.look()
+
+    assert (await open_alerts(stage), later.told) == ([], [])
+
+
+async def test_a_message_to_a_receiver_that_is_gone_is_given_up(stage: Stage, clock: SteppedClock) -> None:
+    watch = Watch(stage, clock, kinds=RUNS)
+    watch.recorder.results = [RetryLater("busy")]
+    await watch.look()
+    await stage.do("fail")
+    await watch.look()
+    later = Watch(stage, clock, kinds=RUNS)
+    later.service._senders = {}
+    await later.look()
+
+    (message,) = await stage.store.alerts.list_messages(10)
+    assert (message.status, message.error) == (AlertMessageStatus.DEAD, "the receiver is no longer configured")
+
+
+async def test_a_condition_that_breaks_keeps_no_other_from_being_told(
+    stage: Stage, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(stage, clock)
+
+    async def broken() -> list[object]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(stage.engine.usage, "list_budgets", broken)
+    with structlog.testing.capture_logs() as logs:
+        await watch.look()
+        await stage.do("fail")
+        await watch.look()
+
+    assert ("run_failed", "happened") in watch.told
+    assert "alerts.look_broke" in [line["event"] for line in logs]
+
+
+async def test_more_failures_than_one_round_reads_are_all_counted(
+    stage: Stage, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.engine.alerts.service.MAX_CHANGES_PER_ROUND", 3)
+    watch = Watch(stage, clock, kinds=RUNS)
+    await watch.look()
+    for _ in range(7):
+        await stage.do("fail")
+    for _ in range(4):
+        await watch.look()
+
+    assert len(watch.told) == 7
+
+
+async def test_a_failure_wakes_the_service(stage: Stage, clock: SteppedClock) -> None:
+    watch = Watch(stage, clock, kinds=RUNS)
+    watch.service.start()
+    try:
+        await until(lambda: watch.service._state is not None, "it looks")
+        await stage.do("fail")
+        await until(lambda: watch.told, "it is told")
+    finally:
+        await watch.service.stop()
+        await watch.service.stop()
+
+    assert watch.told == [("run_failed", "happened")]
+
+
+async def test_a_slow_receiver_gets_one_message_at_a_time(stage: Stage, clock: SteppedClock) -> None:
+    watch = Watch(stage, clock, kinds=RUNS)
+    watch.recorder.gate.clear()
+    watch.service.start()
+    try:
+        await until(lambda: watch.service._state is not None, "it looks")
+        for _ in range(3):
+            await stage.do("fail")
+            count = len(await statuses(stage))
+            async with asyncio.timeout(60):
+                while len(await statuses(stage)) == count:
+                    await asyncio.sleep(0.01)
+        assert len(watch.recorder.sent) == 1
+        watch.recorder.gate.set()
+        await until(lambda: len(watch.told) == 3, "all are told")
+    finally:
+        await watch.service.stop()
