@@ -180,6 +180,26 @@ def test_a_path_or_value_that_nobody_can_use_is_told_by_its_name(
         ({"inbound": {"github": {"secret": " "}}}, "inbound.github.secret: a blank secret"),
         ({"inbound": {"github": {"secret_file": "/none/such"}}}, "inbound.github.secret_file: cannot read the secret"),
         ({"inbound": {"standard": {"secret": "whsec_%"}}}, "inbound.standard.secret: a Standard Webhooks secret"),
+        (
+            {"alerts": {"receivers": {"me": {}}}},
+            "alerts.receivers.me: give one of chat, webhook and command; it has none",
+        ),
+        (
+            {"alerts": {"receivers": {"me": {"chat": "telegram:1", "webhook": "http://a/"}}}},
+            "alerts.receivers.me: give one of chat, webhook and command; it has chat and webhook",
+        ),
+        (
+            {"alerts": {"receivers": {"me": {"chat": "telegram:1"}}}},
+            'alerts.receivers.me.chat: the channel "telegram" is not configured',
+        ),
+        (
+            {"alerts": {"receivers": {"me": {"webhook": "http://:80/"}}}},
+            "alerts.receivers.me.webhook: 'http://:80/' is",
+        ),
+        (
+            {"alerts": {"receivers": {"me": {"command": ["/none/such"]}}}},
+            "alerts.receivers.me.command: there is no program /none/such. Correct its path.",
+        ),
         ({"webhooks": {"secret": "whsec_%"}}, "webhooks.secret: a Standard Webhooks secret"),
         ({"webhooks": {"allow_private": ["10.0.0.1/8"]}}, 'webhooks.allow_private: "10.0.0.1/8" is neither'),
     ],

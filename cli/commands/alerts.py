@@ -91,6 +91,6 @@ def test_receivers(receiver: str | None) -> None:
     else:
         for one in found["results"]:
             said = "took the test." if one["ok"] else f"did not take it: {one['error']}"
-            output.print_text(f"{'✅' if one['ok'] else '❌'} {one['receiver']} {said}")
+            output.print_text(output.add_mark("✅" if one["ok"] else "❌", f"{one['receiver']} {said}"))
     if not all(one["ok"] for one in found["results"]):
         raise SystemExit(_TEST_FAILED)

@@ -29,8 +29,6 @@ from tests.contracts.stores import START, SteppedClock
 from tests.engine.alerts.watching import Watch, open_alerts, write_status
 from tests.engine.stage import Stage, staged
 
-pytestmark = pytest.mark.both_stores
-
 MINUTE = 60_000
 _PAGE = Page(limit=100)
 HOUR = 60 * MINUTE
