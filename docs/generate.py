@@ -17,6 +17,7 @@ from gateway.domain import run
 from gateway.domain.agent import Agent
 from gateway.domain.inbound import WebhookEndpointSettings
 from gateway.runner.sources import ModelSourceType
+from gateway.settings.alerts import AlertReceiverSettings
 
 ROOT = Path(__file__).parent.parent
 
@@ -154,6 +155,8 @@ def settings() -> str:
         "",
     ]
     lines += _fields(WebhookEndpointSettings)
+    lines += ["", "## Alerts", "", "Each entry of `alerts.receivers` has these fields; see [alerts.md](alerts.md).", ""]
+    lines += _fields(AlertReceiverSettings)
     return "\n".join(lines) + "\n"
 
 

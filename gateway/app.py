@@ -50,7 +50,6 @@ from gateway.store import choice
 from gateway.validation import suggest_name
 
 if TYPE_CHECKING:
-    from gateway.engine.alerts.service import AlertService
     from gateway.engine.fleet.member import FleetSetup
     from gateway.tracing.opening import Tracing
 
@@ -78,7 +77,6 @@ def check_agents(config: Config, environ: Mapping[str, str], *, remember: bool =
         agents = _read_agents(config, environ, remember=remember)
         _check_channels(config, known_environment(config, environ))
         _make_tracing(config, environ)
-        _check_alerts(config)
         _read_webhook_keys(config)
         _make_address_policy(config)
         _make_days(config)
@@ -165,6 +163,8 @@ def _check_channels(config: Config, environ: Mapping[str, str]) -> None:
         channel = (entry.deliver or "").partition(":")[0]
         if channel and channel not in configured:
             raise ConfigError(f"inbound.{name}.deliver: the channel {channel!r} is not configured.")
+    for name, receiver in config.alerts.receivers.items():
+        receiver.check(f"alerts.receivers.{name}", configured)
 
 
 def _configured_channels(config: Config) -> Iterator[tuple[str, ChannelType, Any]]:
@@ -316,6 +316,7 @@ async def open_gateway(
             if tracing is not None:
                 resources = msgspec.structs.replace(resources, find_traceparent=tracing.find_traceparent)
             opened_backends[name] = await stack.enter_async_context(backends.find_backends()[name].open(resources))
+        webhook_sender = _make_webhook_sender(config, clock)
         engine = Engine(
             store,
             agents,
@@ -339,7 +340,7 @@ async def open_gateway(
             ),
             channels=await _open_channels(stack, config, environ, clock),
             delivery_setup=DeliverySetup(
-                senders={WEBHOOK_KIND: _make_webhook_sender(config, clock)},
+                senders={WEBHOOK_KIND: webhook_sender},
                 bodies=_gather_body_encoders(),
                 address_policy=_make_address_policy(config),
                 retry_delays=config.webhooks.schedule,
@@ -351,7 +352,11 @@ async def open_gateway(
             clock=clock,
         )
         tracer = None if tracing is None else await stack.enter_async_context(tracing.open_tracer(engine, store))
-        alerts = _open_alerts(config, engine, store, children, clock)
+        alerts = None
+        if any(receiver.enabled for receiver in config.alerts.receivers.values()):
+            from gateway.engine.alerts.opening import open_alerts  # late: without receivers, alerts need no memory
+
+            alerts = open_alerts(config, engine, store, children, webhook_sender, clock)
         await stack.enter_async_context(engine)
         certificate = None
         if config.gateway.tls.cert is not None:
@@ -385,39 +390,6 @@ def _make_tracing(config: Config, environ: Mapping[str, str], owner: Owner | Non
     from gateway.tracing.opening import Tracing  # late: few gateways trace
 
     return Tracing.from_settings(config, known_environment(config, environ), owner)
-
-
-def _open_alerts(config: Config, engine: Engine, store: Store, children: Children, clock: Clock) -> AlertService | None:
-    """Let the engine run the alert service while it leads; None if nobody wants to be told."""
-    if not any(receiver.enabled for receiver in config.alerts.receivers.values()):
-        return None
-    from gateway.engine.alerts import opening  # late: without receivers, alerts need no memory
-
-    service = opening.open_alerts(
-        config.alerts,
-        opening.AlertResources(
-            engine=engine,
-            store=store,
-            children=children,
-            webhook_sender=_make_webhook_sender(config, clock),
-            home=config.home,
-            data_directory=config.data_directory,
-            backup_hours=config.alerts.backup_hours,
-            retry_delays=config.webhooks.schedule,
-            clock=clock,
-        ),
-    )
-    engine.leader_services.append(service)
-    return service
-
-
-def _check_alerts(config: Config) -> None:
-    """Raises:
-    ConfigError: a receiver of alerts cannot be reached by these settings.
-    """
-    channels = {name for name, _, _ in _configured_channels(config)}
-    for name, receiver in config.alerts.receivers.items():
-        receiver.check(f"alerts.receivers.{name}", channels)
 
 
 def _make_fleet(

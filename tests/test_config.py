@@ -200,6 +200,10 @@ def test_a_path_or_value_that_nobody_can_use_is_told_by_its_name(
             {"alerts": {"receivers": {"me": {"command": ["/none/such"]}}}},
             "alerts.receivers.me.command: there is no program /none/such. Correct its path.",
         ),
+        (
+            {"alerts": {"receivers": {"me": {"webhook": "http://a/", "sources": ["corn"]}}}},
+            "alerts.receivers.me.sources: there is no source 'corn'; did you mean \"cron\"?",
+        ),
         ({"webhooks": {"secret": "whsec_%"}}, "webhooks.secret: a Standard Webhooks secret"),
         ({"webhooks": {"allow_private": ["10.0.0.1/8"]}}, 'webhooks.allow_private: "10.0.0.1/8" is neither'),
     ],

@@ -15,7 +15,7 @@ PACKAGES = ("gateway", "cli")
 #: how many lines a module may have
 MAX_MODULE_LINES = 450
 #: attributes by which a package finds its members: each module of the package has one
-SEAM_ATTRIBUTES = {"BACKEND", "BODIES", "CHANNEL", "COMMAND", "PROVIDER", "ROUTES"}
+SEAM_ATTRIBUTES = {"BACKEND", "BODIES", "CHANNEL", "COMMAND", "CONDITION", "PROVIDER", "ROUTES"}
 #: words that readers stumble over
 UNWANTED_WORDS = re.compile(r"\b(anew|whereby|thereby|wherewith)\b|\bbeside (?!the point)", re.IGNORECASE)
 

@@ -9,7 +9,6 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from gateway.domain.alert import AlertKind
-from gateway.domain.run import Source
 from gateway.errors import ConfigError
 from gateway.validation import suggest_name
 
@@ -22,7 +21,7 @@ class AlertReceiverSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     #: a chat, as its channel and its id: for example `telegram:123`
     chat: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][\w.@-]*:.+$")] | None = None
-    #: a URL, which gets a signed `POST`; see [webhooks.md](webhooks.md#signature)
+    #: a URL, which gets a signed `POST`; see [webhooks.md](webhooks.md#verify-the-signature)
     webhook: Annotated[str, Meta(pattern=r"^https?://\S{1,2000}$(?!\n)")] | None = None
     #: a program and its arguments; it gets the alert as JSON on standard input
     command: Annotated[list[_Argument], Meta(min_length=1, max_length=100)] | None = None
@@ -33,7 +32,7 @@ class AlertReceiverSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
     #: labels that a failed task must have, each with its value
     labels: dict[str, str] = field(default_factory=dict)
     #: where a failed task came from, such as `cron` or `message`; from everywhere when empty
-    sources: list[Source] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
     #: the most messages in an hour; `alerts.per_hour` when not set
     per_hour: Annotated[int, Meta(ge=1, le=1000)] | None = None
     #: when false, it is told nothing
@@ -53,6 +52,7 @@ class AlertReceiverSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if len(given) != 1:
             found = f"it has {' and '.join(given)}" if given else "it has none of them"
             raise ConfigError(f"{where}: give one of chat, webhook and command; {found}.")
+        self._check_sources(where)
         channel = (self.chat or "").partition(":")[0]
         if self.chat is not None and channel not in channels:
             raise ConfigError(
@@ -64,6 +64,14 @@ class AlertReceiverSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
         program = self.command[0] if self.command else ""
         if program.startswith("/") and not os.access(program, os.X_OK):
             raise ConfigError(f"{where}.command: there is no program {program}.", remedy="Correct its path.")
+
+    def _check_sources(self, where: str) -> None:
+        from gateway.domain.run import Source  # late: a supervisor needs no runs
+
+        known = [str(source) for source in Source]
+        wrong = next((source for source in self.sources if source not in known), None)
+        if wrong is not None:
+            raise ConfigError(f"{where}.sources: there is no source {wrong!r}{suggest_name(wrong, known)}")
 
 
 def _has_host(url: str) -> bool:

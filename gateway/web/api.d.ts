@@ -4,6 +4,7 @@
 export type Answer<P extends string> =
   P extends '/api/agents' ? AgentList :
   P extends '/api/agents/outcomes' ? Outcomes :
+  P extends '/api/alerts' ? AlertList :
   P extends '/api/audit' ? AuditList :
   P extends '/api/channels' ? ChannelList :
   P extends '/api/cron' ? JobList :
@@ -123,8 +124,35 @@ export type AgentShown = {
   "updated_at": string | null;
 };
 
+export type AlertItemShown = {
+  "kind": string;
+  "event": string;
+  "subject": string;
+  "text": string;
+};
+
+export type AlertList = {
+  "receivers": Array<string>;
+  "open": Array<OpenAlertShown>;
+  "messages": Array<AlertMessageShown>;
+};
+
+export type AlertMessageShown = {
+  "id": string;
+  "receiver": string;
+  "status": string;
+  "alerts": Array<AlertItemShown>;
+  "left_out": number;
+  "attempt": number;
+  "error": string | null;
+  "created_at": string;
+  "next_at": string | null;
+  "finished_at": string | null;
+};
+
 export type Alive = {
   "status"?: string;
+  "channels"?: { [name: string]: ChannelHealth } | null;
 };
 
 export type Ask = {
@@ -268,6 +296,12 @@ export type ChangedProject = {
   "note"?: string | null;
 };
 
+export type ChannelHealth = {
+  "state": string;
+  "last_poll_at": string | null;
+  "last_send_at": string | null;
+};
+
 export type ChannelList = {
   "channels": Array<ChannelShown>;
 };
@@ -278,6 +312,7 @@ export type ChannelShown = {
   "state": string;
   "detail": string;
   "chats": Array<ChatShown>;
+  "last_poll_at": string | null;
   "last_success_at": string | null;
   "last_error_at": string | null;
   "last_error": string | null;
@@ -543,6 +578,7 @@ export type Health = {
   "generation"?: number;
   "agent"?: DefaultAgent | null;
   "checks"?: { [name: string]: string };
+  "channels"?: { [name: string]: ChannelHealth } | null;
   "fleet"?: FleetHealth | null;
 };
 
@@ -812,6 +848,15 @@ export type Open = {
   "channel"?: string;
   "chat_id"?: string | null;
   "agentId"?: string | null;
+};
+
+export type OpenAlertShown = {
+  "kind": string;
+  "subject": string;
+  "text": string;
+  "agent": string | null;
+  "opened_at": string;
+  "told_at": string;
 };
 
 export type Opened = {
@@ -1199,6 +1244,16 @@ export type TaskShown = {
   "finished_at": string | null;
 };
 
+export type TestResult = {
+  "receiver": string;
+  "ok": boolean;
+  "error": string | null;
+};
+
+export type TestResults = {
+  "results": Array<TestResult>;
+};
+
 export type Text = {
   "kind": "text";
   "delta": string;
@@ -1351,6 +1406,14 @@ export type WaitShown = {
 
 export type Wanted = {
   "enabled"?: boolean | null;
+};
+
+export type WantedTest = {
+  "receiver"?: string | null;
+};
+
+export type WhichAlerts = {
+  "limit"?: number;
 };
 
 export type WhichAsked = {

@@ -76,6 +76,7 @@ class AlertMessageShown(Struct, frozen=True, kw_only=True):
     attempt: int
     #: why the last one failed
     error: str | None
+    #: when it began
     created_at: str
     #: when it goes out, or when the next attempt is due; null if it is over
     next_at: str | None
@@ -104,6 +105,7 @@ class WantedTest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class TestResult(Struct, frozen=True, kw_only=True):
     """How a test went."""
 
+    #: name of the receiver
     receiver: str
     #: whether the receiver took it
     ok: bool

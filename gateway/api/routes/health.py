@@ -95,15 +95,9 @@ class Health(Struct, frozen=True, kw_only=True):
     fleet: FleetHealth | UnsetType | None = UNSET
 
 
-class Alive(Struct, frozen=True):
+class Alive(Struct, frozen=True, kw_only=True):
     status: str = "ok"
-
-
-class Ready(Struct, frozen=True, kw_only=True):
-    """It would accept work now."""
-
-    status: str = "ok"
-    #: as in `GET /health`: only with a token
+    #: of `/readyz`, with a token: as in `GET /health`
     channels: dict[str, ChannelHealth] | UnsetType | None = UNSET
 
 
@@ -240,8 +234,8 @@ async def alive(call: Call[Nothing, Nothing]) -> Alive:
     return Alive()
 
 
-@ROUTES.add("GET", "/readyz", scope=None, answer=Ready)
-async def ready(call: Call[Nothing, Nothing]) -> Ready:
+@ROUTES.add("GET", "/readyz", scope=None, answer=Alive)
+async def ready(call: Call[Nothing, Nothing]) -> Alive:
     """Show whether the gateway would accept work now."""
     if call.server.closing.is_set:
         raise Unavailable("the gateway is stopping.")
@@ -249,7 +243,7 @@ async def ready(call: Call[Nothing, Nothing]) -> Ready:
     if found != "ok":
         raise Unavailable(None if call.find_audience() is Audience.WORLD else found)
     is_holder = call.find_audience() is Audience.HOLDER
-    return Ready(channels=await _describe_channels(call) if is_holder else UNSET)
+    return Alive(channels=await _describe_channels(call) if is_holder else UNSET)
 
 
 @ROUTES.add("GET", "/metrics", scope=Scope.READ, answer_media_type="text/plain")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct, field
@@ -34,7 +34,7 @@ class AlertReceiver(Struct, frozen=True, kw_only=True):
 
     name: str
     kinds: frozenset[str]
-    #: ids of agents; all if empty
+    #: ids or slugs of agents; all if empty
     agents: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     #: all if empty
@@ -42,9 +42,13 @@ class AlertReceiver(Struct, frozen=True, kw_only=True):
     #: messages in an hour
     per_hour: int
 
-    def wants_item(self, item: AlertItem, run: Run | None = None) -> bool:
-        """Return whether it is told of an item, which may be about a run."""
-        if item.kind not in self.kinds or (self.agents and item.agent is not None and item.agent not in self.agents):
+    def wants_item(self, item: AlertItem, names: Collection[str], run: Run | None = None) -> bool:
+        """Return whether it is told of an item, which may be about a run.
+
+        Args:
+            names: all names of the agent that the item belongs to; none if it belongs to none.
+        """
+        if item.kind not in self.kinds or (self.agents and names and self.agents.isdisjoint(names)):
             return False
         if item.kind != AlertKind.RUN_FAILED or run is None:
             return True
@@ -89,9 +93,14 @@ def plan_alerts(
     receivers: Sequence[AlertReceiver],
     rules: TellingRules,
     now: int,
+    find_names: Callable[[str], Collection[str]] = lambda agent: (agent,),
 ) -> AlertPlan:
-    """Return what follows from what was seen: conditions that open and end, and messages that grow or become due."""
-    planner = _Planner(state, receivers, rules, now)
+    """Return what follows from what was seen: conditions that open and end, and messages that grow or become due.
+
+    Args:
+        find_names: returns all names of an agent.
+    """
+    planner = _Planner(state, receivers, rules, now, find_names)
     for kind, look in looks:
         planner.add_look(kind, look)
     return planner.finish()
@@ -100,8 +109,16 @@ def plan_alerts(
 class _Planner:
     """Holds what a plan is made of while it is made."""
 
-    def __init__(self, state: AlertState, receivers: Sequence[AlertReceiver], rules: TellingRules, now: int) -> None:
+    def __init__(
+        self,
+        state: AlertState,
+        receivers: Sequence[AlertReceiver],
+        rules: TellingRules,
+        now: int,
+        find_names: Callable[[str], Collection[str]],
+    ) -> None:
         self._state, self._receivers, self._rules, self._now = state, receivers, rules, now
+        self._find_names = find_names
         self._open = {alert.key: alert for alert in state.open}
         self._opened: dict[tuple[str, str], OpenAlert] = {}
         self._closed: set[tuple[str, str]] = set()
@@ -161,8 +178,9 @@ class _Planner:
 
     def _tell(self, item: AlertItem, run: Run | None = None) -> None:
         """Add an item to the message of each receiver that wants it."""
+        names = () if item.agent is None else self._find_names(item.agent)
         for receiver in self._receivers:
-            if receiver.wants_item(item, run):
+            if receiver.wants_item(item, names, run):
                 message = self._collecting.get(receiver.name) or self._begin_message(receiver.name)
                 grown = msgspec.structs.replace(message, content=message.content.add_item(item))
                 self._collecting[receiver.name] = self._changed[grown.id] = grown

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -80,8 +80,13 @@ class AlertService:
         rules: TellingRules,
         clock: Clock,
         retry_delays: Sequence[float] = DELIVERY_RETRY_DELAYS_SECONDS,
+        find_names: Callable[[str], Collection[str]] = lambda agent: (agent,),
     ) -> None:
-        """Args: senders: by the name of the receiver."""
+        """Args:
+        senders: by the name of the receiver.
+        retry_delays: seconds before each attempt to send.
+        find_names: returns all names of an agent.
+        """
         self._store = store
         self._conditions = conditions
         self._receivers = receivers
@@ -89,6 +94,7 @@ class AlertService:
         self._rules = rules
         self._clock = clock
         self._retry_delays = retry_delays
+        self._find_names = find_names
         #: what is stored, without the messages that are pending; None if it must be read
         self._state: AlertState | None = None
         #: the messages that are pending, by id, the oldest first
@@ -156,7 +162,7 @@ class AlertService:
         now = self._clock()
         position, news, is_behind = await self._read_news(now)
         looks = await self._look_at_conditions(state, news, now)
-        plan = planning.plan_alerts(state, looks, self._receivers, self._rules, now)
+        plan = planning.plan_alerts(state, looks, self._receivers, self._rules, now, self._find_names)
         if plan.has_news or not 0 <= now - self._position_written < POSITION_INTERVAL_MILLISECONDS:
             self._state = None  # until it is written: if that fails, it is read again
             if not await asyncio.shield(self._store.alerts.save(plan.make_update(position))):
