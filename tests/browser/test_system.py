@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Route, expect
 
+from gateway.domain.alert import AlertUpdate, OpenAlert
+from gateway.domain.times import wall_clock
 from harness.live_gateway import Live
 from tests.api.client import ask, token
 from tests.browser.elsewhere import section
@@ -52,6 +54,15 @@ async def test_an_open_page_goes_on_over_a_restart_and_does_nothing_twice(live: 
     await expect(other.get_by_text("Generation 2 serves")).to_have_count(1)
     found = await call("GET", "/api/tasks")
     assert [one["input"] for one in found.body["tasks"]] == ["after", "before"]
+
+
+async def test_what_alerts_told_is_shown_while_it_lasts(moongate: Serving, dashboard: Dashboard) -> None:
+    store = moongate.context.alert_book._store
+    low = OpenAlert(kind="disk", subject="data", text="3 MB left", opened=wall_clock(), told=wall_clock())
+    await store.alerts.save(AlertUpdate(revision=0, position=0, opened=[low]))
+    page = await dashboard(moongate, "/system")
+
+    await expect(section(page, "What alerts told and is not over")).to_contain_text("disk 3 MB left")
 
 
 async def test_a_token_is_made_shown_once_and_revoked(moongate: Serving, dashboard: Dashboard) -> None:

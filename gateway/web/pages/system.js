@@ -35,11 +35,15 @@ const PLOTS = [
 export function page() {
   const health = signal(/** @type {any} */ (null));
   const problem = signal(/** @type {Error | null} */ (null));
-  const load = () => get('/health').then((found) => (health.set(found), problem.set(null)), (error) => problem.set(error));
+  const alerts = signal(/** @type {any[]} */ ([]));
+  const load = () => Promise.all([
+    get('/health').then((found) => (health.set(found), problem.set(null)), (error) => problem.set(error)),
+    get('/api/alerts', { limit: 1 }).then((found) => alerts.set(found.open), () => {}), // health says what is wrong
+  ]);
   every(HEALTH_MS, load);
   effect(() => void (liveState() === 'live' && load()));
   return html`<div class="stack">${() => (health() ? state(health()) : problem() ? failed(problem(), load) : loading(2))}
-    ${generations()}${trends()}${can('admin') ? html`${doctor()}${tokens()}${audit()}${log()}` : html`<p class="muted">${t('system.admin')}</p>`}</div>`;
+    ${() => alerts().length > 0 && openAlerts(alerts())}${generations()}${trends()}${can('admin') ? html`${doctor()}${tokens()}${audit()}${log()}` : html`<p class="muted">${t('system.admin')}</p>`}</div>`;
 }
 
 /** @param {any} health */
@@ -51,6 +55,12 @@ function state(health) {
     ${troubles.map(([name, found]) => html`<p class="trouble">${icon('waiting')}<span><strong>${name}</strong> ${found}</span></p>`)}
     <dl class="system-facts">${fact('version', health.version)}${fact('uptime', duration(health.uptime))}${fact('generation', health.generation)}
       ${fact('agent', health.agent ? `${health.agent.id} · ${health.agent.introduction}` : t('system.agent.none'))}${fact('address', location.host)}</dl></section>`;
+}
+
+/** What receivers of alerts were told and is not over. @param {any[]} open */
+function openAlerts(open) {
+  return html`<section class="panel"><header><h2>${t('system.alerts')}</h2></header>
+    ${open.map((one) => html`<p class="trouble">${icon('waiting')}<span><strong>${one.kind}</strong> ${one.text} <span class="muted">${time(one.opened_at)}</span></span></p>`)}</section>`;
 }
 
 /** Restart the gateway, and show how far it is: this page stays, since the port stays open. */

@@ -577,6 +577,7 @@ export default {
   'system.admin': 'Tokens, the log and the doctor need a token that may do everything.',
   'system.healthy': 'Healthy',
   'system.degraded': 'Serves, but something is wrong',
+  'system.alerts': 'What alerts told and is not over',
   'system.version': 'Version',
   'system.uptime': 'Up for',
   'system.generation': 'Generation',
