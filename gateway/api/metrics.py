@@ -35,9 +35,7 @@ async def collect_metrics(server: ServerContext, engine: Engine) -> CollectorReg
         working.labels(view.slug).set(view.load.running)
     taken = await engine.files.count_bytes()
     Gauge("moongate_files_bytes", "Bytes of all stored files; equal files count once.", registry=registry).set(taken)
-    alerts = Gauge("moongate_alert_open", "Alerts that are open.", ["kind"], registry=registry)
-    for kind, number in Counted(alert.kind for alert in await server.alert_book.list_open()).items():
-        alerts.labels(kind).set(number)
+    await _add_alerts(registry, server)
     if (fleet := await engine.view_fleet()) is not None:
         add_fleet_metrics(registry, fleet, engine.agents)
     _add_traces(registry, server)
@@ -46,6 +44,14 @@ async def collect_metrics(server: ServerContext, engine: Engine) -> CollectorReg
     up = (server.clock() - server.started) / 1000
     Gauge("moongate_uptime_seconds", "Seconds since the start.", registry=registry).set(up)
     return registry
+
+
+async def _add_alerts(registry: CollectorRegistry, server: ServerContext) -> None:
+    alerts = Gauge("moongate_alert_open", "Alerts that are open.", ["kind"], registry=registry)
+    watched = () if server.alerts is None else server.alerts.watched_kinds
+    open_alerts = Counted(alert.kind for alert in await server.alert_book.list_open())
+    for kind in {*map(str, watched), *open_alerts}:
+        alerts.labels(kind).set(open_alerts[kind])
 
 
 def _add_traces(registry: CollectorRegistry, server: ServerContext) -> None:

@@ -42,7 +42,6 @@ def told_tasks(receiver: Receiver) -> set[str]:
     return {alert["task"] for request in receiver.requests for alert in request.json["alerts"]}
 
 
-@pytest.mark.both_stores
 def test_a_gateway_that_is_killed_between_a_failure_and_its_alert_tells_it_after_the_next_start(
     live: Callable[..., Live],
 ) -> None:

@@ -93,17 +93,19 @@ def plan_alerts(
     receivers: Sequence[AlertReceiver],
     rules: TellingRules,
     now: int,
+    busy: Collection[str] = (),
     find_names: Callable[[str], Collection[str]] = lambda agent: (agent,),
 ) -> AlertPlan:
     """Return what follows from what was seen: conditions that open and end, and messages that grow or become due.
 
     Args:
+        busy: receivers for which a message is pending: the next one collects until that one is sent.
         find_names: returns all names of an agent.
     """
     planner = _Planner(state, receivers, rules, now, find_names)
     for kind, look in looks:
         planner.add_look(kind, look)
-    return planner.finish()
+    return planner.finish(busy)
 
 
 class _Planner:
@@ -195,14 +197,14 @@ class _Planner:
             created=self._now,
         )
 
-    def finish(self) -> AlertPlan:
+    def finish(self, busy: Collection[str]) -> AlertPlan:
         """Let the messages that are due go, as far as their receivers take more in this hour."""
         released = {name: list(moments) for name, moments in self._state.released.items()}
         per_hour = {receiver.name: receiver.per_hour for receiver in self._receivers}
         for name, message in self._collecting.items():
             moments = [at for at in released.get(name, []) if self._now - ALERT_RATE_MILLISECONDS < at <= self._now]
             due = _find_due(message, moments, per_hour.get(name, 1), self._now, self._rules.group)
-            if due > self._now:
+            if due > self._now or name in busy:
                 continue
             released[name] = [*moments, self._now]
             self._changed[message.id] = msgspec.structs.replace(
@@ -244,7 +246,13 @@ def _replace_messages(messages: Iterable[AlertMessage], changed: Mapping[str, Al
     return list({**merged, **changed}.values())
 
 
-def find_next_due(state: AlertState, receivers: Sequence[AlertReceiver], rules: TellingRules, now: int) -> int | None:
+def find_next_due(
+    state: AlertState,
+    receivers: Sequence[AlertReceiver],
+    rules: TellingRules,
+    now: int,
+    busy: Collection[str] = (),
+) -> int | None:
     """Return when the next message stops collecting, in milliseconds since 1970 UTC; None if none collects."""
     per_hour = {receiver.name: receiver.per_hour for receiver in receivers}
     return min(
@@ -257,7 +265,7 @@ def find_next_due(state: AlertState, receivers: Sequence[AlertReceiver], rules: 
                 rules.group,
             )
             for message in state.waiting
-            if message.status is AlertMessageStatus.COLLECTING
+            if message.status is AlertMessageStatus.COLLECTING and message.receiver not in busy
         ),
         default=None,
     )

@@ -11,8 +11,9 @@ import structlog
 
 from gateway.domain.alert import AlertMessageStatus
 from gateway.domain.delivery import PermanentFailure, RetryLater
-from gateway.errors import StorageFull
-from harness.waiting import until
+from gateway.engine.alerts.sending import MAX_ALERT_AGE_MILLISECONDS
+from gateway.errors import StorageFull, Unavailable
+from harness.waiting import PATIENCE, until
 from tests.contracts.stores import SteppedClock
 from tests.engine.alerts.test_conditions import obeying
 from tests.engine.alerts.watching import Recorder, Watch, open_alerts
@@ -37,6 +38,10 @@ async def stage(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[Stage]:
 
 async def statuses(stage: Stage) -> list[AlertMessageStatus]:
     return [message.status for message in await stage.store.alerts.list_messages(100)]
+
+
+async def count_items(stage: Stage) -> int:
+    return sum(len(message.content.items) for message in await stage.store.alerts.list_messages(100))
 
 
 async def test_what_was_before_alerts_were_on_is_not_told(stage: Stage, clock: SteppedClock) -> None:
@@ -80,39 +85,82 @@ async def test_a_disk_that_refuses_delays_what_is_told_and_loses_nothing(stage: 
     watch = Watch(stage, clock, kinds=RUNS, store=between)  # type: ignore[arg-type]
     await watch.look()
     await stage.do("fail")
-    between.refuse["alerts.save"] = [StorageFull("full.")]
-    with pytest.raises(StorageFull):
+    between.refuse["alerts.save"] = [Unavailable("busy.")]
+    with pytest.raises(Unavailable):
         await watch.look()
     await watch.look()
 
     assert watch.told == [("run_failed", "happened")]
 
 
-async def test_what_cannot_be_sent_is_tried_again_and_given_up_in_the_end_without_an_alert_about_it(
+async def test_what_cannot_be_sent_is_tried_for_a_day_and_given_up_without_an_alert_about_it(
     stage: Stage, clock: SteppedClock
 ) -> None:
-    watch = Watch(stage, clock)
-    watch.recorder.results = [RetryLater("busy"), RuntimeError("broke"), RetryLater("still busy")]
+    watch = Watch(stage, clock, kinds=frozenset({"run_failed", "dead_letter"}))
+    watch.recorder.results = [RetryLater("busy"), RuntimeError("broke"), PermanentFailure("no such chat")]
+    watch.recorder.results += [RetryLater("still busy")] * 3
     await watch.look()
     await stage.do("fail")
     await watch.look()
-    for _ in range(5):
+    for _ in range(4):
         clock.forward(1500)
         await watch.look()
+    assert await statuses(stage) == [AlertMessageStatus.PENDING]
+    clock.forward(MAX_ALERT_AGE_MILLISECONDS)
+    await watch.look()
+    await watch.look()
 
     (message,) = await stage.store.alerts.list_messages(10)
-    assert (message.status, message.error, message.attempt) == (AlertMessageStatus.DEAD, "still busy", 3)
+    assert (message.status, message.error, message.attempt) == (AlertMessageStatus.DEAD, "still busy", 6)
     assert {sent.id for sent in watch.recorder.sent} == {message.id}
 
 
-async def test_a_receiver_that_refuses_for_good_is_not_tried_again(stage: Stage, clock: SteppedClock) -> None:
+async def test_a_webhook_that_wants_no_more_is_not_tried_again(stage: Stage, clock: SteppedClock) -> None:
     watch = Watch(stage, clock, kinds=RUNS)
-    watch.recorder.results = [PermanentFailure("no such chat")]
+    watch.recorder.results = [PermanentFailure("answered 410: it wants no more", 410)]
     await watch.look()
     await stage.do("fail")
     await watch.look()
 
     assert await statuses(stage) == [AlertMessageStatus.DEAD]
+
+
+async def test_what_happens_while_a_receiver_is_away_is_one_message_when_it_is_back(
+    stage: Stage, clock: SteppedClock
+) -> None:
+    watch = Watch(stage, clock, kinds=RUNS)
+    watch.recorder.results = [RetryLater("away")] * 3
+    await watch.look()
+    for _ in range(4):
+        await stage.do("fail")
+        clock.forward(2000)
+        await watch.look()
+    clock.forward(2000)
+    await watch.look()
+    await watch.look()
+
+    first, *_, last = watch.recorder.sent
+    assert (len(first.content.items), len(last.content.items)) == (1, 3)
+    assert await statuses(stage) == [AlertMessageStatus.DELIVERED] * 2
+
+
+async def test_a_full_disk_is_told_though_nothing_can_be_stored_and_not_each_time(
+    stage: Stage, clock: SteppedClock
+) -> None:
+    between = Between(stage.store)
+    watch = Watch(stage, clock, kinds=DISK, store=between, disk_free_mb=10**9)  # type: ignore[arg-type]
+    between.refuse["alerts.save"] = [StorageFull("full.") for _ in range(3)]
+    for _ in range(3):
+        with pytest.raises(StorageFull):
+            await watch.look()
+        await watch.service._sending.wait_sent()
+        clock.forward(60_000)
+    assert watch.told == [("disk", "opened")]
+    clock.forward(60_000)
+    await watch.look()
+
+    assert watch.told == [("disk", "opened")] * 2, "what was told without being stored is told again, once"
+    assert len(await open_alerts(stage)) == 1
 
 
 async def test_a_process_that_was_overtaken_reads_again_and_tells_nothing_twice(
@@ -156,7 +204,7 @@ async def test_a_message_to_a_receiver_that_is_gone_is_given_up(stage: Stage, cl
     await stage.do("fail")
     await watch.look()
     later = Watch(stage, clock, kinds=RUNS)
-    later.service._senders = {}
+    later.service._sending.senders = {}
     await later.look()
 
     (message,) = await stage.store.alerts.list_messages(10)
@@ -215,14 +263,16 @@ async def test_a_slow_receiver_gets_one_message_at_a_time(stage: Stage, clock: S
     watch.service.start()
     try:
         await until(lambda: watch.service._state is not None, "it looks")
-        for _ in range(3):
+        await stage.do("fail")
+        await until(lambda: watch.recorder.sent, "the first is being sent")
+        for _ in range(2):
             await stage.do("fail")
-            count = len(await statuses(stage))
-            async with asyncio.timeout(60):
-                while len(await statuses(stage)) == count:
-                    await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE):
+            while await count_items(stage) < 3:
+                await asyncio.sleep(0.01)
         assert len(watch.recorder.sent) == 1
         watch.recorder.gate.set()
         await until(lambda: len(watch.told) == 3, "all are told")
     finally:
         await watch.service.stop()
+    assert len(watch.recorder.sent) <= 2

@@ -89,8 +89,7 @@ class Watch:
         """Make one round, and wait until what it sends is sent."""
         self.service._round_at = 0.0
         await self.service._run_round()
-        while sending := list(self.service._sending):
-            await asyncio.wait(sending)
+        await self.service._sending.wait_sent()
 
     @property
     def told(self) -> list[tuple[str, str]]:
