@@ -356,7 +356,15 @@ async def open_gateway(
         if any(receiver.enabled for receiver in config.alerts.receivers.values()):
             from gateway.engine.alerts.opening import open_alerts  # late: without receivers, alerts need no memory
 
-            alerts = open_alerts(config, engine, store, children, webhook_sender, clock)
+            alerts = open_alerts(
+                config,
+                engine,
+                store,
+                ledger=StoreLedger(store, owner),
+                environ=environ,
+                webhook_sender=webhook_sender,
+                clock=clock,
+            )
         await stack.enter_async_context(engine)
         certificate = None
         if config.gateway.tls.cert is not None:

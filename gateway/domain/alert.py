@@ -162,6 +162,8 @@ class AlertState(Struct, frozen=True, kw_only=True):
     waiting: Sequence[AlertMessage]
     #: when the messages of the last hour stopped collecting, by receiver, oldest first
     released: Mapping[str, Sequence[int]]
+    #: what was told as open, but could not be stored: the end of it is told, too
+    unstored: Sequence[OpenAlert] = ()
 
 
 class AlertUpdate(Struct, frozen=True, kw_only=True):

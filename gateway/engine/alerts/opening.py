@@ -15,20 +15,38 @@ from gateway.domain.times import Clock
 from gateway.engine.alerts import conditions
 from gateway.engine.alerts.condition import AlertLimits, AlertSources, Condition
 from gateway.engine.alerts.planning import AlertReceiver, TellingRules
-from gateway.engine.alerts.senders import AlertSender, ChatAlertSender, CommandAlertSender, WebhookAlertSender
+from gateway.engine.alerts.senders import (
+    AlertSender,
+    ChatAlertSender,
+    CommandAlertSender,
+    LenientLedger,
+    WebhookAlertSender,
+)
 from gateway.engine.alerts.service import AlertService
 from gateway.engine.engine import Engine
 from gateway.engine.resources.agents import Agents
 from gateway.plugins import discover_modules
-from gateway.process.child import Children
+from gateway.process.child import Children, ProcessLedger
 from gateway.settings.alerts import AlertReceiverSettings, Alerts
 
 
 def open_alerts(
-    config: Config, engine: Engine, store: Store, children: Children, webhook_sender: DeliverySender, clock: Clock
+    config: Config,
+    engine: Engine,
+    store: Store,
+    *,
+    ledger: ProcessLedger,
+    environ: Mapping[str, str],
+    webhook_sender: DeliverySender,
+    clock: Clock,
 ) -> AlertService:
-    """Return the service, which the engine runs while it leads. It looks only at what a receiver wants."""
+    """Return the service, which the engine runs while it leads. It looks only at what a receiver wants.
+
+    Args:
+        ledger: records the processes of commands, whose environment comes from `environ`.
+    """
     settings = config.alerts
+    children = Children(LenientLedger(ledger), environ)
     enabled = {name: given for name, given in settings.receivers.items() if given.enabled}
     receivers = [_make_receiver(name, given, settings) for name, given in enabled.items()]
     wanted = frozenset(kind for receiver in receivers for kind in receiver.kinds)

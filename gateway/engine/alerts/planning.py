@@ -122,6 +122,7 @@ class _Planner:
         self._state, self._receivers, self._rules, self._now = state, receivers, rules, now
         self._find_names = find_names
         self._open = {alert.key: alert for alert in state.open}
+        self._unstored = {alert.key: alert for alert in state.unstored}
         self._opened: dict[tuple[str, str], OpenAlert] = {}
         self._closed: set[tuple[str, str]] = set()
         self._collecting = {
@@ -135,7 +136,8 @@ class _Planner:
         for finding in look.open:
             self._add_finding(kind, finding)
         for subject, text in look.ended.items():
-            alert = self._open.pop((kind, subject), None)
+            unstored = self._unstored.pop((kind, subject), None)
+            alert = self._open.pop((kind, subject), unstored)
             if alert is not None:
                 self._opened.pop(alert.key, None)
                 self._closed.add(alert.key)
@@ -157,6 +159,7 @@ class _Planner:
             told=self._now,
         )
         self._open[alert.key] = self._opened[alert.key] = alert
+        self._unstored.pop(alert.key, None)
         is_new = known is None or finding.level > known.level
         self._tell(self._describe_alert(alert, AlertEvent.OPENED if is_new else AlertEvent.CONTINUES, alert.text))
 
@@ -216,7 +219,11 @@ class _Planner:
             closed=sorted(self._closed - self._opened.keys()),
             messages=list(self._changed.values()),
             state=msgspec.structs.replace(
-                self._state, open=list(self._open.values()), waiting=after, released=released
+                self._state,
+                open=list(self._open.values()),
+                waiting=after,
+                released=released,
+                unstored=list(self._unstored.values()),
             ),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +22,10 @@ from gateway.domain.ports.channel import DeliverySender, OutgoingMessage
 from gateway.domain.times import Clock
 from gateway.engine.alerts import rendering
 from gateway.engine.messaging.channels import Channels
+from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS
 from gateway.errors import GatewayError
-from gateway.process.child import Child, Children
+from gateway.process.child import Child, Children, ProcessLedger
+from gateway.process.identity import Identity
 
 #: seconds that a command may take
 ALERT_COMMAND_TIMEOUT_SECONDS = 30.0
@@ -81,6 +84,25 @@ class WebhookAlertSender:
             created=message.created,
         )
         return await self._sender.send_delivery(delivery, rendering.encode_body(message, self._host))
+
+
+class LenientLedger:
+    """Records the processes of commands, unless the disk refuses: a full disk must be told.
+
+    What was not recorded is still ended in time by who started it; if that one dies, the next start of a program finds
+    it by its mark.
+    """
+
+    def __init__(self, ledger: ProcessLedger) -> None:
+        self._ledger = ledger
+
+    async def record_process(self, who: Identity, run: str | None) -> None:
+        with suppress(*RETRYABLE_STORAGE_ERRORS):
+            await self._ledger.record_process(who, run)
+
+    async def forget_process(self, who: Identity) -> None:
+        with suppress(*RETRYABLE_STORAGE_ERRORS):
+            await self._ledger.forget_process(who)
 
 
 class CommandAlertSender:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import msgspec
 
 from gateway import log
-from gateway.domain.alert import AlertKind, AlertMessageStatus, AlertState, AlertUpdate
+from gateway.domain.alert import AlertKind, AlertMessageStatus, AlertState, AlertUpdate, OpenAlert
 from gateway.domain.delivery import DELIVERY_RETRY_DELAYS_SECONDS, SendResult
 from gateway.domain.event import Change
 from gateway.domain.ports.store import Commit, Store
@@ -74,6 +74,8 @@ class AlertService:
         self._position_written = 0
         #: when each condition is looked at again, in milliseconds since 1970 UTC
         self._next_looks = dict.fromkeys((condition.kind for condition in conditions), 0)
+        #: what was told as open while the disk was full
+        self._unstored: dict[tuple[str, str], OpenAlert] = {}
         self._sending = AlertSending(store, senders, clock, retry_delays, self._wake)
         self._loop: ServiceLoop | None = None
         self._round_at = 0.0
@@ -91,7 +93,9 @@ class AlertService:
     def start(self) -> None:
         """Start: this process leads."""
         self._state = None
-        self._loop = ServiceLoop("alerts", self._run_round, log_errors("alerts.wait", "alerts.broke"))
+        self._loop = ServiceLoop(
+            "alerts", self._run_round, log_errors("alerts.wait", "alerts.broke"), retry_seconds=MAX_ALERT_ROUND_SECONDS
+        )
         self._loop.start()
 
     async def stop(self) -> None:
@@ -132,6 +136,7 @@ class AlertService:
                 _log.warning("alerts.overtaken")
                 return MAX_ALERT_ROUND_SECONDS
             self._position_written = now
+            self._unstored = {alert.key: alert for alert in plan.state.unstored}
             state = msgspec.structs.replace(plan.state, revision=state.revision + 1)
         self._position = position
         self._state = self._take_pending(state)
@@ -147,6 +152,7 @@ class AlertService:
         try:
             return await asyncio.shield(self._store.alerts.save(plan.make_update(position)))
         except StorageFull:
+            self._unstored |= {alert.key: alert for alert in plan.opened}
             self._sending.send_unstored(plan.messages, now)
             raise
 
@@ -169,6 +175,7 @@ class AlertService:
         self._position = position
         self._position_written = 0 if state.position is None else self._clock()
         self._sending.forget_pending()
+        state = msgspec.structs.replace(state, unstored=list(self._unstored.values()))
         return self._take_pending(state)
 
     def _take_pending(self, state: AlertState) -> AlertState:
@@ -208,7 +215,8 @@ class AlertService:
                 continue
             if condition.interval_seconds is not None:
                 self._next_looks[condition.kind] = now + round(condition.interval_seconds * 1000)
-            is_open = {alert.subject: alert for alert in state.open if alert.kind == condition.kind}
+            told = [*state.unstored, *state.open]
+            is_open = {alert.subject: alert for alert in told if alert.kind == condition.kind}
             try:
                 async with asyncio.timeout(LOOK_TIMEOUT_SECONDS):
                     looks.append((condition.kind, await condition.look(Situation(now=now, news=news, open=is_open))))

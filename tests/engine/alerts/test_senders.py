@@ -20,9 +20,11 @@ from gateway.domain.alert import AlertContent, AlertItem, AlertMessage, AlertMes
 from gateway.domain.delivery import Delivered, RetryLater
 from gateway.domain.times import wall_clock
 from gateway.engine.alerts import rendering
-from gateway.engine.alerts.senders import CommandAlertSender, WebhookAlertSender
+from gateway.engine.alerts.senders import CommandAlertSender, LenientLedger, WebhookAlertSender
+from gateway.errors import StorageFull
 from gateway.outbound.webhook import WebhookSender
 from gateway.process.child import Children
+from gateway.process.identity import Identity
 from harness.webhook_receiver import serve_receiver
 from tests.contracts.stores import START
 from tests.support.ledger import MemoryLedger
@@ -129,6 +131,22 @@ async def test_a_command_gets_the_alert_on_standard_input_and_no_secret(tmp_path
     assert json.loads((tmp_path / "got.json").read_text())["title"] == "a task failed"
     assert "s3cret" not in (tmp_path / "env.txt").read_text()
     assert ledger.alive() == []
+
+
+@needs_posix
+async def test_a_command_is_run_though_the_disk_is_full(tmp_path: Path) -> None:
+    class FullDisk(MemoryLedger):
+        async def record_process(self, who: Identity, run: str | None) -> None:
+            raise StorageFull("full.")
+
+        async def forget_process(self, who: Identity) -> None:
+            raise StorageFull("full.")
+
+    children = Children(LenientLedger(FullDisk()), {"PATH": os.environ["PATH"]})
+    sender = CommandAlertSender(children, ["sh", "-c", "cat > got.json"], tmp_path, "box")
+
+    assert await sender.send_alert(message(FAILED)) == Delivered()
+    assert (tmp_path / "got.json").exists()
 
 
 @needs_posix

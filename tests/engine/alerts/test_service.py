@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+from collections import namedtuple
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -113,6 +115,24 @@ async def test_what_cannot_be_sent_is_tried_for_a_day_and_given_up_without_an_al
     (message,) = await stage.store.alerts.list_messages(10)
     assert (message.status, message.error, message.attempt) == (AlertMessageStatus.DEAD, "still busy", 6)
     assert {sent.id for sent in watch.recorder.sent} == {message.id}
+
+
+async def test_the_end_of_what_was_told_while_the_disk_was_full_is_told_too(
+    stage: Stage, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between = Between(stage.store)
+    watch = Watch(stage, clock, kinds=DISK, store=between, disk_free_mb=1)  # type: ignore[arg-type]
+    between.refuse["alerts.save"] = [StorageFull("full.")]
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: namedtuple("usage", "free")(0))
+        with pytest.raises(StorageFull):
+            await watch.look()
+        await watch.service._sending.wait_sent()
+    for _ in range(3):
+        clock.forward(60_000)
+        await watch.look()
+
+    assert watch.told == [("disk", "opened"), ("disk", "ended")]
 
 
 async def test_a_webhook_that_wants_no_more_is_not_tried_again(stage: Stage, clock: SteppedClock) -> None:
