@@ -14,17 +14,35 @@ from cli.remote.client import connect_to_gateway
 _TEST_FAILED = 1
 
 
-@click.group(cls=Group, invoke_without_command=True)
-@click.option("--limit", type=click.IntRange(1, 500), default=10, show_default=True, help="Most messages to list.")
-@click.pass_context
-def COMMAND(context: click.Context, limit: int) -> None:  # noqa: N802 the seam's name
+class AlertGroup(Group):
+    """Without a subcommand it lists: `gateway alerts --json` is `gateway alerts list --json`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] != "--help"):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=AlertGroup)
+def COMMAND() -> None:  # noqa: N802 the seam's name
     """List the alerts that are open and the last messages about them, and test the receivers.
 
     \b
     Examples:
       gateway alerts
       gateway alerts test
-      gateway alerts test me
+    """
+
+
+@COMMAND.command("list")
+@click.option("--limit", type=click.IntRange(1, 500), default=10, show_default=True, help="Most messages to list.")
+def list_alerts(limit: int) -> None:
+    """List the alerts that are open, and the last messages about alerts. `gateway alerts` does the same.
+
+    \b
+    Examples:
+      gateway alerts
+      gateway alerts list --limit 50
 
     \b
     --json prints
@@ -33,11 +51,6 @@ def COMMAND(context: click.Context, limit: int) -> None:  # noqa: N802 the seam'
          "alerts": [{"kind", "event", "subject", "text"}], "left_out", "attempt", "error",
          "created_at", "next_at", "finished_at"}]}
     """
-    if context.invoked_subcommand is None:
-        _show_alerts(limit)
-
-
-def _show_alerts(limit: int) -> None:
     found = connect_to_gateway().get("/api/alerts", limit=limit)
     if current_invocation().json:
         output.print_json(found)

@@ -28,11 +28,14 @@ def test_what_is_open_and_what_was_told_is_listed_and_each_receiver_tested(live:
         until_sync(lambda: "delivered" in shell("alerts").out, "it was told")
         listed, tested = shell("alerts"), shell("alerts", "test", "ops")
         elsewhere.receiver.otherwise = "500"
+        listing, named = shell("alerts", "--json", "--limit", "1"), shell("alerts", "list", "--json")
         failed, as_json = shell("alerts", "test"), shell("alerts", "test", "--json")
         one.stop()
 
     assert "the disk of the data directory has" in listed.out.splitlines()[1]
     assert (tested.code, tested.out) == (0, "ops took the test.\n")
+    assert listing.json == named.json
+    assert [one["kind"] for one in named.json["open"]] == ["disk"]
     assert failed.code == 1
     assert failed.out.startswith("ops did not take it: answered 500")
     assert (as_json.code, as_json.json["results"][0]["ok"]) == (1, False)
