@@ -37,7 +37,6 @@ from gateway.engine.latch import Latch
 from gateway.engine.messaging import webhook_endpoint
 from gateway.engine.messaging.channels import OpenChannels
 from gateway.engine.messaging.webhook_endpoint import WebhookEndpoint
-from gateway.engine.resources.alerts import AlertBook
 from gateway.engine.resources.deliveries import MAX_WEBHOOK_USES
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.file_fetcher import FileFetcher
@@ -352,11 +351,10 @@ async def open_gateway(
             clock=clock,
         )
         tracer = None if tracing is None else await stack.enter_async_context(tracing.open_tracer(engine, store))
-        alerts = None
         if any(receiver.enabled for receiver in config.alerts.receivers.values()):
             from gateway.engine.alerts.opening import open_alerts  # late: without receivers, alerts need no memory
 
-            alerts = open_alerts(
+            open_alerts(
                 config,
                 engine,
                 store,
@@ -383,8 +381,6 @@ async def open_gateway(
             control=control,
             doctor=doctor,
             certificate=certificate,
-            alert_book=AlertBook(store),
-            alerts=alerts,
             file_fetcher=FileFetcher(_make_address_policy(config)) if config.files.fetch else None,
             trace_counts=None if tracer is None else tracer.counts,
         )

@@ -13,6 +13,7 @@ import gateway
 from gateway.api.fleet_metrics import add_fleet_metrics
 from gateway.api.routing import ServerContext
 from gateway.engine.engine import Engine
+from gateway.engine.resources.alerts import AlertBook
 
 
 async def collect_metrics(server: ServerContext, engine: Engine) -> CollectorRegistry:
@@ -35,7 +36,7 @@ async def collect_metrics(server: ServerContext, engine: Engine) -> CollectorReg
         working.labels(view.slug).set(view.load.running)
     taken = await engine.files.count_bytes()
     Gauge("moongate_files_bytes", "Bytes of all stored files; equal files count once.", registry=registry).set(taken)
-    await _add_alerts(registry, server)
+    await _add_alerts(registry, engine.alert_book)
     if (fleet := await engine.view_fleet()) is not None:
         add_fleet_metrics(registry, fleet, engine.agents)
     _add_traces(registry, server)
@@ -46,10 +47,10 @@ async def collect_metrics(server: ServerContext, engine: Engine) -> CollectorReg
     return registry
 
 
-async def _add_alerts(registry: CollectorRegistry, server: ServerContext) -> None:
+async def _add_alerts(registry: CollectorRegistry, book: AlertBook) -> None:
     alerts = Gauge("moongate_alert_open", "Alerts that are open.", ["kind"], registry=registry)
-    watched = () if server.alerts is None else server.alerts.watched_kinds
-    open_alerts = Counted(alert.kind for alert in await server.alert_book.list_open())
+    watched = () if book.tester is None else book.tester.watched_kinds
+    open_alerts = Counted(alert.kind for alert in await book.list_open())
     for kind in {*map(str, watched), *open_alerts}:
         alerts.labels(kind).set(open_alerts[kind])
 

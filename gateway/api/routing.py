@@ -30,14 +30,12 @@ from gateway.domain.trace import TraceCounts
 from gateway.engine.engine import Engine
 from gateway.engine.file_staging import make_digest
 from gateway.engine.latch import Latch
-from gateway.engine.resources.alerts import AlertBook
 from gateway.engine.resources.principal import Principal
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.outbound.file_fetcher import FileFetcher
 
 if TYPE_CHECKING:
     from gateway.api.certificate_watch import CertificateWatch
-    from gateway.engine.alerts.service import AlertService
 
 B = TypeVar("B")
 Q = TypeVar("Q")
@@ -83,9 +81,6 @@ class ServerContext:
     closing: Latch
     control: Control
     doctor: Doctor
-    alert_book: AlertBook
-    #: None if no receiver is configured
-    alerts: AlertService | None = None
     #: fetches files that clients name by their URL; None where the settings do not allow it
     file_fetcher: FileFetcher | None = None
     #: what is served over TLS; None for plain HTTP

@@ -41,6 +41,7 @@ from gateway.engine.hub import Hub, Reader
 from gateway.engine.latch import Latch
 from gateway.engine.messaging.channels import CHAT_BODIES, Channels, OpenChannels, make_contexts
 from gateway.engine.resources.agents import Agents
+from gateway.engine.resources.alerts import AlertBook
 from gateway.engine.resources.assignments import Assignments
 from gateway.engine.resources.audit import AuditLog
 from gateway.engine.resources.deliveries import Deliveries
@@ -177,6 +178,7 @@ class Engine:
         )
         self.named_sessions = NamedSessions(store, self.sessions, self.agents, clock)
         self.tokens = Tokens(store, token, clock)
+        self.alert_book = AlertBook(store)
         self.audit = AuditLog(store, clock)
         self._late_writes = LateWrites(self.tokens, self.audit)
         opened = channels or OpenChannels()

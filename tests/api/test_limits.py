@@ -224,6 +224,7 @@ ABOUT_ALL = {
     "DELETE /api/xcclaw/persistent/{id}",
     "POST /api/xcclaw/persistent/{id}/message",
     "POST /api/xcclaw/persistent/{id}/message_async",
+    "GET /api/alerts",
     "GET /metrics",
 }
 #: how each agent's last runs ended: of the agents inside; refused with a limit of sessions

@@ -57,7 +57,7 @@ async def test_an_open_page_goes_on_over_a_restart_and_does_nothing_twice(live: 
 
 
 async def test_what_alerts_told_is_shown_while_it_lasts(moongate: Serving, dashboard: Dashboard) -> None:
-    store = moongate.context.alert_book._store
+    store = moongate.engine.alert_book._store
     low = OpenAlert(kind="disk", subject="data", text="3 MB left", opened=wall_clock(), told=wall_clock())
     await store.alerts.save(AlertUpdate(revision=0, position=0, opened=[low]))
     page = await dashboard(moongate, "/system")

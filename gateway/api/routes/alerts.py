@@ -120,9 +120,9 @@ class TestResults(Struct, frozen=True, kw_only=True):
 @ROUTES.add("GET", "/api/alerts", scope=Scope.READ, query=WhichAlerts, answer=AlertList)
 async def list_alerts(call: Call[Nothing, WhichAlerts]) -> AlertList:
     """List the conditions that are open, and the last messages to the receivers of alerts."""
-    book, service = call.server.alert_book, call.server.alerts
+    book = call.engine.alert_book
     return AlertList(
-        receivers=[] if service is None else list(service.receiver_names),
+        receivers=[] if book.tester is None else list(book.tester.receiver_names),
         open=[_render_open(alert) for alert in await book.list_open()],
         messages=[_render_message(message) for message in await book.list_messages(call.query.limit)],
     )
@@ -131,7 +131,7 @@ async def list_alerts(call: Call[Nothing, WhichAlerts]) -> AlertList:
 @ROUTES.add("POST", "/api/alerts/test", scope=Scope.ADMIN, body=WantedTest, answer=TestResults)
 async def test_receivers(call: Call[WantedTest, Nothing]) -> TestResults:
     """Send a test to one receiver of alerts, or to all, and say how it went. It is tried once."""
-    service = call.server.alerts
+    service = call.engine.alert_book.tester
     if service is None:
         raise Conflict("no receiver of alerts is configured.", remedy="Set alerts.receivers, then: gateway restart")
     wanted, known = call.body.receiver, service.receiver_names

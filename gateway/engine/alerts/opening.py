@@ -39,8 +39,8 @@ def open_alerts(
     environ: Mapping[str, str],
     webhook_sender: DeliverySender,
     clock: Clock,
-) -> AlertService:
-    """Return the service, which the engine runs while it leads. It looks only at what a receiver wants.
+) -> None:
+    """Let the engine run the service while it leads. It looks only at what a receiver wants.
 
     Args:
         ledger: records the processes of commands, whose environment comes from `environ`.
@@ -91,7 +91,7 @@ def open_alerts(
         partial(find_agent_names, engine.agents),
     )
     engine.leader_services.append(service)
-    return service
+    engine.alert_book.tester = service
 
 
 def find_agent_names(agents: Agents, name: str) -> frozenset[str]:
