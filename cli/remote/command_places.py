@@ -26,6 +26,7 @@ COMMAND_PLACES = {
     "acp": Place.ANY,
     "agent": Place.ANY,
     "agents": Place.ANY,
+    "alerts": Place.ANY,
     "audit": Place.ANY,
     "channels": Place.ANY,
     "completion": Place.SELF,
