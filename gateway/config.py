@@ -27,6 +27,7 @@ from gateway.errors import ConfigError
 from gateway.paths import display_path
 from gateway.settings.agents import Agents, Opencode
 from gateway.settings.alerts import Alerts
+from gateway.settings.backup import Backup
 from gateway.settings.cron import LOCAL_ZONE, Cron
 from gateway.settings.files import Files
 from gateway.settings.fleet import Fleet
@@ -100,6 +101,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retention: Retention = field(default_factory=Retention)
     alerts: Alerts = field(default_factory=Alerts)
     cron: Cron = field(default_factory=Cron)
+    backup: Backup = field(default_factory=Backup)
     log: Log = field(default_factory=Log)
     tracing: Tracing = field(default_factory=Tracing)
 
@@ -199,6 +201,12 @@ class Config(Settings, frozen=True, kw_only=True):
     def database_path(self) -> Path:
         """The SQLite file, which is not used if `store.url` is set."""
         return self.data_directory / "moongate.db"
+
+    @property
+    def backup_directory(self) -> Path:
+        """Where backups are made if no other place is named."""
+        given = self.backup.directory
+        return paths.expand_path(given, "backup.directory") if given else self.home / "backups"
 
     @property
     def fleet_host(self) -> str:
