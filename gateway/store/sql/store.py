@@ -43,6 +43,7 @@ from gateway.store.sql import (
     projects,
     pruning,
     queue_status,
+    recovering,
     run_filter,
     run_queries,
     runs,
@@ -363,6 +364,16 @@ class SqlAlertStore(NounStore):
     list_missed_fires = in_read(alerts.list_missed_fires)
 
 
+class SqlRecoveryStore(NounStore):
+    """What settles the open work of a restored database. No gateway has it open."""
+
+    end_open_runs = in_write(recovering.end_open_runs)
+    give_up_deliveries = in_write(recovering.give_up_deliveries)
+    skip_missed_times = in_write(recovering.skip_missed_times)
+    requeue_running = in_write(recovering.requeue_running)
+    forget_processes = in_write(recovering.forget_processes)
+
+
 class SqlStore:
     """`Store` in a database. Create it inside a running event loop; close it there."""
 
@@ -380,6 +391,7 @@ class SqlStore:
         self.notes = SqlNoteStore(database)
         self.tokens = SqlTokenStore(database)
         self.retention = SqlRetentionStore(database)
+        self.recovery = SqlRecoveryStore(database)
         self.workspaces = SqlWorkspaceStore(database)
         self.files = SqlFileStore(database)
         self.unreadable = SqlUnreadableStore(database)

@@ -1,0 +1,70 @@
+"""Copies the database as it is at one moment into a file, while a gateway works with it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+
+from gateway.errors import ConfigError, StorageFull, Unavailable
+from gateway.store.sqlite import opening
+
+#: steps of SQLite's machine between two calls that show how far a copy is
+_STEPS_PER_CALL = 200_000
+
+
+def copy_database(source: Path, target: Path, on_step: Callable[[], None]) -> int:
+    """Copy a database; return the number of its schema. Work with it goes on, and what comes later is not in the copy.
+
+    Args:
+        target: a file that does not exist yet.
+        on_step: called again and again; it may raise to end the copy.
+
+    Raises:
+        ConfigError: there is no database, or it is damaged.
+        StorageFull: the disk is full.
+        Unavailable: the disk refuses.
+    """
+    try:
+        # `.backup` of SQLite begins again at each write of another process, and would not end on a busy gateway.
+        with contextlib.closing(opening.open_existing(source)) as connection:
+            schema = int(connection.pragma("user_version"))
+            interrupted: list[BaseException] = []
+
+            def step() -> bool:
+                try:
+                    on_step()
+                except BaseException as error:
+                    interrupted.append(error)
+                return bool(interrupted)
+
+            connection.set_progress_handler(step, _STEPS_PER_CALL)
+            try:
+                connection.execute("VACUUM INTO ?", (str(target),))
+            except apsw.InterruptError:
+                if interrupted:
+                    raise interrupted[0] from None
+                raise
+            return schema
+    except apsw.FullError as error:
+        raise StorageFull(
+            f"the disk of {target.parent} is full: the database cannot be copied to it.", remedy="Free some space."
+        ) from error
+    except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"the database {source} is damaged: {error}.", remedy="Restore an earlier backup, or see: gateway doctor"
+        ) from error
+    except apsw.Error as error:
+        raise Unavailable(f"cannot copy the database {source}: {error}.", remedy="Look at the disk.") from error
+
+
+def check_integrity(path: Path) -> str | None:
+    """Return what is wrong with a database that nobody has open; None if nothing is."""
+    try:
+        with contextlib.closing(opening.open_existing(path)) as connection:
+            found = connection.execute("PRAGMA quick_check(1)").get
+    except (apsw.Error, UnicodeDecodeError) as error:
+        return str(error)
+    return None if found == "ok" else str(found)
