@@ -186,6 +186,11 @@ def _meant_config(config_file: Path) -> Path:
     return config_file.with_name(config_file.name.removesuffix(_LAST_GOOD))
 
 
+def restore_lock_file(state: Path) -> Path:
+    """Return the lock file of the command that restores a backup into a state directory."""
+    return locks_directory(state) / "restore.lock"
+
+
 def data_lock_file(data_directory: Path) -> Path:
     """Return the lock file of a data directory, next to the database."""
     return data_directory / "gateway.lock"

@@ -1,0 +1,130 @@
+"""What a backup contains: the places of an installation, and which of them are taken."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway import paths
+from gateway.backup.agent_memory import MemoryPlace
+from gateway.backup.archive import ArchiveWriter, explain_unreadable, walk_tree
+from gateway.backup.manifest import Part
+from gateway.store.file_directory import DRAFTS
+
+#: the name of the config file in a backup, whatever its own name is
+CONFIG_NAME = f"{Part.CONFIG}/config.json"
+#: the name of `.env`
+ENV_NAME = f"{Part.SECRETS}/.env"
+#: the database in a backup: a SQLite file, or a dump of PostgreSQL
+DATABASE_NAME, DUMP_NAME = f"{Part.DATABASE}/moongate.db", f"{Part.DATABASE}/postgresql.dump"
+
+
+class Installation(NamedTuple):
+    """The places of one installation."""
+
+    home: Path
+    config: Path
+    data: Path
+    #: URL of the PostgreSQL database, if the store is one
+    store_url: str | None = None
+
+    @property
+    def database(self) -> Path:
+        return self.data / "moongate.db"
+
+    @property
+    def secret_files(self) -> list[Path]:
+        return [paths.env_file(self.home), paths.token_file(self.home), paths.webhook_secret_file(self.home)]
+
+
+class BackupChoice(NamedTuple):
+    """Which parts are wanted."""
+
+    secrets: bool = False
+    database: bool = True
+    workspaces: bool = True
+    agents: bool = False
+
+
+def add_secret_files(archive: ArchiveWriter, place: Installation) -> None:
+    """Add `.env`, the token and the webhook secret."""
+    for file in place.secret_files:
+        if file.exists():
+            archive.add_file(f"{Part.SECRETS}/{file.name}", file)
+
+
+def add_stored_files(archive: ArchiveWriter, place: Installation) -> None:
+    """Add the contents of files; drafts are no contents yet."""
+    add_tree(
+        archive,
+        Part.FILES,
+        place.data / "files",
+        skip=lambda path: path.partition("/")[0] == DRAFTS,
+        find_hash=lambda path: path.replace("/", "") if len(path) == 65 else None,
+    )
+
+
+def add_memories(archive: ArchiveWriter, places: Collection[MemoryPlace]) -> None:
+    """Add what agents' programs keep."""
+    for place in places:
+        prefix = f"{Part.AGENTS}/{place.name}"
+        if place.path.is_dir():
+            archive.add_directory(prefix, 0o700)
+            add_tree(archive, prefix, place.path, skip=place.is_skipped)
+        else:
+            archive.add_file(prefix, place.path)
+
+
+def add_tree(
+    archive: ArchiveWriter,
+    prefix: str,
+    root: Path,
+    *,
+    skip: Callable[[str], bool] = lambda _: False,
+    find_hash: Callable[[str], str | None] = lambda _: None,
+) -> None:
+    """Add all that is below a directory, if there is one. What cannot be added is named.
+
+    Args:
+        skip: returns whether a relative path is left out.
+        find_hash: returns the hash that a file must have, by its relative path.
+    """
+    if not root.is_dir():
+        return
+
+    def refuse(below: str, error: OSError) -> None:
+        archive.note_omission(f"{prefix}/{below}".rstrip("/"), explain_unreadable(error))
+
+    for path, entry in walk_tree(root, refuse):
+        if skip(path):
+            continue
+        name = f"{prefix}/{path}"
+        try:
+            mode = entry.stat(follow_symlinks=False).st_mode
+        except OSError as error:
+            archive.note_omission(name, explain_unreadable(error))
+            continue
+        if stat.S_ISDIR(mode):
+            archive.add_directory(name, mode)
+        elif stat.S_ISLNK(mode):
+            archive.add_link(name, Path(entry.path))
+        elif stat.S_ISREG(mode):
+            archive.add_file(name, Path(entry.path), expected_sha256=find_hash(path))
+        else:
+            archive.note_omission(name, "it is a socket, a pipe or a device")
+
+
+def measure_tree(root: Path, skip: Callable[[str], bool] = lambda _: False) -> int:
+    """Return the bytes of all plain files below a directory, or of the file itself."""
+    if not root.is_dir():
+        return root.stat().st_size if root.is_file() else 0
+    total = 0
+    for path, entry in walk_tree(root, lambda _, __: None):
+        try:
+            if not skip(path) and entry.is_file(follow_symlinks=False):
+                total += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            continue
+    return total

@@ -1,0 +1,105 @@
+"""Drafts of backups: files with names of their own until they are whole, and locked while they are written.
+
+A process that is killed leaves its draft; the next backup into the same directory removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from gateway.errors import Conflict
+
+#: how the names of all drafts begin and end
+_PREFIX, _SUFFIX = ".moongate-backup-", ".partial"
+
+
+@contextlib.contextmanager
+def open_draft(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """Open a draft next to the file that it becomes at the end of the block; also return a path for a larger piece.
+
+    If the block fails, nothing is left. Drafts of processes that were killed are removed first.
+
+    Raises:
+        Conflict: the file exists meanwhile.
+        OSError: the directory cannot be written to.
+    """
+    remove_leftovers(target.parent)
+    draft = target.parent / f"{_PREFIX}{os.urandom(8).hex()}{_SUFFIX}"
+    piece = draft.with_suffix(".piece")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(draft, flags, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _try_lock(descriptor)
+            yield file, piece
+            file.flush()
+            os.fsync(descriptor)
+        _place_draft(draft, target)
+    finally:
+        with contextlib.suppress(OSError):
+            _remove_piece(piece)
+            draft.unlink(missing_ok=True)
+
+
+def _place_draft(draft: Path, target: Path) -> None:
+    """Give a draft its name, unless something has that name."""
+    if os.name == "nt" or not hasattr(os, "link"):
+        draft.rename(target)
+    else:
+        try:
+            os.link(draft, target, follow_symlinks=False)
+        except FileExistsError:
+            raise Conflict(f"there is a file {target} already.", remedy="Give another name.") from None
+        except OSError:  # the file system has no hard links
+            if target.exists():
+                raise Conflict(f"there is a file {target} already.", remedy="Give another name.") from None
+            draft.rename(target)
+    sync_directory(target.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable, if possible."""
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove the drafts of processes that have ended."""
+    with contextlib.suppress(OSError):
+        for draft in directory.glob(f"{_PREFIX}*{_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(draft, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+                try:
+                    if _try_lock(descriptor):
+                        _remove_piece(draft.with_suffix(".piece"))
+                        draft.unlink(missing_ok=True)
+                finally:
+                    os.close(descriptor)
+
+
+def _remove_piece(piece: Path) -> None:
+    for file in (piece, *piece.parent.glob(f"{piece.name}-*")):  # SQLite has files next to it
+        file.unlink(missing_ok=True)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock a draft until its descriptor is closed; return False if another process writes it."""
+    if os.name == "nt":
+        return True  # an open file cannot be removed there
+    import fcntl  # not every system has it
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

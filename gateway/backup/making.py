@@ -1,0 +1,60 @@
+"""Makes a backup of the installation that the settings name, and records how that went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from gateway import private_file
+from gateway.backup import status, writing
+from gateway.backup.contents import BackupChoice, Installation
+from gateway.backup.writing import BackupWriter, ConfigContent, Report, WrittenBackup
+from gateway.config import Config
+from gateway.config_files import json_file
+from gateway.errors import ConfigError, GatewayError
+from gateway.paths import display_path
+from gateway.store import choice as stores
+
+
+def make_backup(
+    settings: Config,
+    wanted: BackupChoice,
+    to: Path,
+    *,
+    secrets: Collection[str],
+    is_running: Callable[[], bool],
+    report: Report = lambda _: None,
+) -> WrittenBackup:
+    """Make a backup in a directory, or as a file, and record the result in the state directory.
+
+    Args:
+        secrets: values of the config that are secret.
+        is_running: returns whether a gateway works with the installation now.
+
+    Raises:
+        GatewayError: it cannot be made; nothing is left of it.
+    """
+    try:
+        url = None if settings.store.url is None else stores.find_url(settings)
+        place = Installation(settings.home, settings.path, settings.data_directory, url)
+        config = _read_config(settings.path, secrets)
+        writer = BackupWriter(place, wanted, config, is_running=is_running, report=report)
+        made = writer.write_backup(writing.choose_target(to, time.time()))
+    except GatewayError as error:
+        status.record_failure(settings.home, error.message)
+        raise
+    status.record_success(settings.home, made.file, made.size)
+    return made
+
+
+def _read_config(file: Path, secrets: Collection[str]) -> ConfigContent | None:
+    try:
+        content = private_file.read_plain_file(file)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {display_path(file)}: {error.strerror}.", remedy=private_file.REPAIR_HINT
+        ) from error
+    return ConfigContent(content, json_file.decode_config(content, display_path(file)), secrets)

@@ -1,0 +1,134 @@
+"""Reads a backup through and compares every member with what its listing says."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import msgspec
+
+from gateway import __version__, paths
+from gateway.backup import manifest, reading
+from gateway.backup.contents import CONFIG_NAME, ENV_NAME
+from gateway.backup.manifest import BackupHeader, BackupManifest
+from gateway.backup.reading import BackupReader, Member
+from gateway.backup.writing import Report, format_bytes
+from gateway.errors import ConfigError, Conflict
+from gateway.store.sqlite import opening
+
+#: members whose contents a restore needs before it begins, and bytes that each may have
+_SETTINGS_NAMES = frozenset({CONFIG_NAME, ENV_NAME})
+MAX_SETTINGS_BYTES = 4 << 20
+#: members between two reports of how far it is
+_MEMBERS_PER_REPORT = 50
+
+
+class VerifiedBackup(NamedTuple):
+    """A backup that is whole."""
+
+    file: Path
+    header: BackupHeader
+    manifest: BackupManifest
+    #: the contents of the config file and of `.env`, if it has them, by their names in the backup
+    settings: Mapping[str, bytes]
+
+
+def verify_backup(file: Path, report: Report) -> VerifiedBackup:
+    """Read a backup through.
+
+    Raises:
+        Conflict: it is damaged; the message names the member.
+        ConfigError: it cannot be read, or a newer version made it.
+    """
+    with reading.open_backup(file) as reader, tempfile.TemporaryFile() as listing:
+        header = reader.read_header()
+        digest, members, size, described = hashlib.sha256(), 0, 0, None
+        settings: dict[str, bytes] = {}
+        for member in reader.read_members():
+            if member.name == manifest.LISTING_NAME:
+                _compare_listing(reader, listing, digest.hexdigest())
+            elif member.name == manifest.MANIFEST_NAME:
+                described = msgspec.json.decode(reader.read_content(manifest.MAX_MANIFEST_BYTES), type=BackupManifest)
+                break
+            else:
+                if member.name in _SETTINGS_NAMES:
+                    settings[member.name] = reader.read_content(MAX_SETTINGS_BYTES)
+                line = describe_member(reader, member, settings.get(member.name))
+                listing.write(line)
+                digest.update(line)
+                members, size = members + 1, size + member.size
+                if members % _MEMBERS_PER_REPORT == 0:
+                    report(f"verifying: {members:,} members, {format_bytes(size)}")
+        if described is None:
+            raise Conflict("its end is missing.")
+        reader.read_rest()
+        if (described.listing, described.members, described.bytes) != (digest.hexdigest(), members, size):
+            raise Conflict("its members are not those of its manifest.")
+    return VerifiedBackup(file, header, described, settings)
+
+
+def check_version(found: VerifiedBackup) -> None:
+    """Check that this version can use the database of a backup.
+
+    Raises:
+        ConfigError: a newer version made it.
+    """
+    known = len(opening.read_migrations())
+    if found.header.schema > known:
+        raise ConfigError(
+            f"the backup {paths.display_path(found.file)} was made by Moongate {found.header.version}: its database has"
+            f" schema {found.header.schema}, newer than the {known} of this Moongate {__version__}.",
+            remedy=f"Install Moongate {found.header.version} or a newer one, and restore with it.",
+        )
+
+
+def describe_member(reader: BackupReader, member: Member, content: bytes | None = None) -> bytes:
+    """Return the line that the listing must have for a member.
+
+    Args:
+        content: what was read of it already.
+    """
+    sha256 = ""
+    if member.link is None and not member.is_directory:
+        sha256 = reading.hash_content(reader) if content is None else hashlib.sha256(content).hexdigest()
+    return manifest.encode_member_line(member.name, member.size, sha256, member.link)
+
+
+def _compare_listing(reader: BackupReader, own: IO[bytes], own_hash: str) -> None:
+    """Compare the listing of a backup with what was read.
+
+    Raises:
+        Conflict: a member is not as it says; the message names it.
+    """
+    with tempfile.TemporaryFile() as told:
+        digest = hashlib.sha256()
+        for data in reader.read_chunks():
+            digest.update(data)
+            told.write(data)
+        if digest.hexdigest() == own_hash:
+            return
+        told.seek(0)
+        own.seek(0)
+        for expected, found in _pair_lines(told, own):
+            if expected != found:
+                raise Conflict(f"{_name_member(expected) or _name_member(found)} has another content than it had.")
+    raise Conflict("its listing is not that of its members.")
+
+
+def _pair_lines(told: IO[bytes], own: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    while True:
+        pair = told.readline(1 << 20), own.readline(1 << 20)
+        if not any(pair):
+            return
+        yield pair
+
+
+def _name_member(line: bytes) -> str:
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return ascii(json.loads(line)["name"])
+    return ""

@@ -1,0 +1,211 @@
+"""Makes a backup: a draft next to its place, which gets its name only when it is whole and on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gateway import __version__, paths
+from gateway.backup import agent_memory, config_secrets, contents, databases, drafts, manifest
+from gateway.backup.archive import ArchiveWriter
+from gateway.backup.contents import CONFIG_NAME, BackupChoice, Installation
+from gateway.backup.manifest import AgentMemory, BackupHeader, BackupManifest, Part
+from gateway.errors import ConfigError, Conflict, explain_disk_error
+
+#: how the names of backups begin and end that are made in a directory
+NAME_PREFIX, NAME_SUFFIX = "moongate-", ".tar.gz"
+#: seconds between two reports of how far it is
+REPORT_INTERVAL_SECONDS = 0.2
+
+#: called with what is done now
+Report = Callable[[str], None]
+
+
+class ConfigContent(NamedTuple):
+    """The config file, and what in it is secret."""
+
+    content: bytes
+    #: what it says, before variables are replaced
+    decoded: Any
+    secrets: Collection[str]
+
+
+class WrittenBackup(NamedTuple):
+    """A backup that is complete."""
+
+    file: Path
+    #: bytes of the file
+    size: int
+    header: BackupHeader
+    manifest: BackupManifest
+
+
+def choose_target(given: Path, now: float, host: str | None = None) -> Path:
+    """Return the file to write: the path itself if it names an archive, else a new name in that directory."""
+    if not given.is_dir() and given.name.endswith((".tar.gz", ".tgz")):
+        return given
+    named = re.sub(r"[^A-Za-z0-9_.-]", "-", host or platform.node())[:64] or "localhost"
+    moment = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    return given / f"{NAME_PREFIX}{named}-{moment}{NAME_SUFFIX}"
+
+
+class BackupWriter:
+    """Writes one backup."""
+
+    def __init__(
+        self,
+        place: Installation,
+        choice: BackupChoice,
+        config: ConfigContent | None,
+        *,
+        is_running: Callable[[], bool],
+        report: Report,
+        env: dict[str, str] | os._Environ[str] = os.environ,
+    ) -> None:
+        """Args:
+        config: the config file; None if there is none.
+        is_running: returns whether a gateway works with the installation now.
+        """
+        self._place = place
+        self._choice = choice
+        self._config = config
+        self._is_running = is_running
+        self._report = report
+        self._env = env
+        self._reported = 0.0
+        self._read = 0
+        self._doing = ""
+
+    def write_backup(self, target: Path) -> WrittenBackup:
+        """Write the backup to a file that does not exist yet.
+
+        Raises:
+            Conflict: the file exists.
+            ConfigError: there is no database, or it cannot be used.
+            StorageFull, Unavailable: the disk refuses; nothing is left of the backup.
+        """
+        if os.path.lexists(target):
+            raise Conflict(
+                f"there is a file {paths.display_path(target)} already.", remedy="Give another name, or a directory."
+            )
+        if self._choice.database and self._place.store_url is None and not self._place.database.exists():
+            raise ConfigError(
+                f"there is no database {paths.display_path(self._place.database)}.",
+                remedy="Check MOONGATE_HOME and --config, or leave it out: gateway backup --no-database",
+            )
+        try:
+            paths.make_private_directory(target.parent)
+            with drafts.open_draft(target) as (file, piece):
+                archive = ArchiveWriter(file, target.parent, self._on_bytes)
+                with contextlib.closing(archive):
+                    header, described = self._write_members(archive, piece)
+            return WrittenBackup(target, target.stat().st_size, header, described)
+        except OSError as error:
+            raise explain_disk_error(error, f"the backup cannot be written to {target.parent}") from error
+
+    def _write_members(self, archive: ArchiveWriter, piece: Path) -> tuple[BackupHeader, BackupManifest]:
+        schema, running = 0, self._is_running()
+        if self._choice.database:
+            self._begin("copying the database")
+            schema = databases.copy_for_archive(self._place, piece, lambda: self._show_size(piece))
+            running = running or self._is_running()
+        header = BackupHeader(
+            version=__version__,
+            schema=schema,
+            created_at=time.time_ns() // 1_000_000,
+            host=platform.node(),
+            home=str(self._place.home),
+            running=running,
+        )
+        archive.add_bytes(manifest.HEADER_NAME, msgspec.json.encode(header), listed=False)
+        variables = self._add_config(archive)
+        if self._choice.secrets:
+            contents.add_secret_files(archive, self._place)
+        if self._choice.database:
+            self._begin("writing the database")
+            databases.add_copy(archive, self._place, piece)
+            piece.unlink(missing_ok=True)
+            self._begin("writing files")  # after the database: it refers to none that came later
+            contents.add_stored_files(archive, self._place)
+            contents.add_tree(archive, Part.OUTPUTS, self._place.home / "outputs")
+        if self._choice.workspaces:
+            self._begin("writing workspaces")
+            contents.add_tree(archive, Part.WORKSPACES, self._place.home / "workspaces")
+        memories = agent_memory.find_memories(self._env)
+        if self._choice.agents:
+            self._begin("writing what agents remember")
+            contents.add_memories(archive, [found for found in memories if found.path.exists()])
+        listing = archive.add_listing()
+        described = BackupManifest(
+            members=archive.members,
+            bytes=archive.bytes,
+            listing=listing,
+            parts=archive.parts,
+            omissions=archive.omissions,
+            omitted=archive.omitted,
+            variables=variables,
+            agents=self._describe_memories(memories),
+        )
+        archive.add_bytes(manifest.MANIFEST_NAME, msgspec.json.encode(described), listed=False)
+        archive.finish()
+        return header, described
+
+    def _add_config(self, archive: ArchiveWriter) -> list[str]:
+        """Add the config. Returns the variables that stand for its secrets."""
+        variables: list[str] = []
+        if self._config is not None:
+            content = self._config.content
+            if not self._choice.secrets:
+                content, variables = config_secrets.replace_secrets(content, self._config.secrets, self._config.decoded)
+            archive.add_bytes(CONFIG_NAME, content)
+        if (found := paths.found_agent_file(self._place.home)).exists():
+            archive.add_file(f"{Part.STATE}/{found.name}", found)
+        return variables
+
+    def _describe_memories(self, memories: Sequence[agent_memory.MemoryPlace]) -> list[AgentMemory]:
+        return [
+            AgentMemory(
+                agent=found.name,
+                path=str(found.path),
+                bytes=contents.measure_tree(found.path, found.is_skipped),
+                included=self._choice.agents,
+            )
+            for found in memories
+            if found.path.exists()
+        ]
+
+    # --- progress -------------------------------------------------------------------------------
+
+    def _begin(self, doing: str) -> None:
+        self._doing, self._read = doing, 0
+        self._report(doing)
+
+    def _on_bytes(self, count: int) -> None:
+        self._read += count
+        self._show(self._read)
+
+    def _show_size(self, piece: Path) -> None:
+        with contextlib.suppress(OSError):
+            self._show(piece.stat().st_size)
+
+    def _show(self, size: int) -> None:
+        if (now := time.monotonic()) - self._reported >= REPORT_INTERVAL_SECONDS:
+            self._reported = now
+            self._report(f"{self._doing}: {format_bytes(size)}")
+
+
+def format_bytes(size: int) -> str:
+    """Return a size as people read it: `512 B`, `1.4 MB`."""
+    value, units = float(size), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
