@@ -30,6 +30,7 @@ from gateway.security.unsafe_text import replace_unsafe
 from gateway.supervisor import (
     config_history,
     early_start,
+    interrupted_restore,
     last_stop,
     lock,
     lock_search,
@@ -107,6 +108,7 @@ def run(options: Mapping[str, Any], early: EarlyProcess | None = None) -> int:
         os.environ[name] = value
     if reexec.RESUME_VARIABLE not in os.environ:
         state_owner.refuse_foreign_state(paths.state_directory(os.environ))
+        interrupted_restore.finish_interrupted_restore(paths.state_directory(os.environ))
     _truncate_output()
     notifier = Notifier(os.environ)
     if options.get("token"):

@@ -1,0 +1,32 @@
+"""Finishes a restore that was interrupted in its last step, before a gateway or a command uses the state directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway import paths
+from gateway.errors import AlreadyRunning
+from gateway.supervisor import lock
+
+#: the file that a restore leaves if it was interrupted, see `gateway.backup.pending`
+PLAN_NAME = "restore.json"
+
+
+def finish_interrupted_restore(home: Path) -> bool:
+    """Finish the restore into a state directory, if one was interrupted. Returns whether there was one.
+
+    Raises:
+        AlreadyRunning: it goes on just now.
+        ConfigError: it cannot be finished.
+    """
+    if not (home / PLAN_NAME).exists():
+        return False
+    from gateway.backup import pending  # late: a supervisor would keep it
+
+    held = lock.try_lock(paths.restore_lock_file(home))
+    if held is None:
+        raise AlreadyRunning("a backup is restored into this state directory just now.", remedy="Wait for its end.")
+    try:
+        return pending.finish_plan(home)
+    finally:
+        held.release()
