@@ -1,0 +1,86 @@
+"""How backups are shown: their parts, what they lack, and how large things are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from cli import output
+from gateway.backup.manifest import BackupHeader, BackupManifest, Part
+from gateway.backup.writing import format_bytes
+
+#: how parts are called
+_PART_NAMES = {
+    Part.CONFIG: "config",
+    Part.STATE: "agent that was found",
+    Part.SECRETS: "secrets",
+    Part.DATABASE: "database",
+    Part.FILES: "files",
+    Part.OUTPUTS: "outputs of tools",
+    Part.WORKSPACES: "workspaces",
+    Part.AGENTS: "memory of agents",
+}
+#: things that were left out and are named one by one
+_MAX_SHOWN_OMISSIONS = 10
+
+
+def describe_backup(header: BackupHeader, described: BackupManifest) -> dict[str, Any]:
+    """Return what `--json` tells of a backup."""
+    return {
+        "format": header.format,
+        "version": header.version,
+        "schema": header.schema,
+        "created_at": output.format_rfc3339(header.created_at),
+        "host": header.host,
+        "home": header.home,
+        "running": header.running,
+        "parts": {name: msgspec.to_builtins(size) for name, size in described.parts.items()},
+        "omissions": msgspec.to_builtins(described.omissions),
+        "omitted": described.omitted,
+        "variables": described.variables,
+        "agents": msgspec.to_builtins(described.agents),
+    }
+
+
+def print_parts(header: BackupHeader, described: BackupManifest) -> None:
+    """Print when and where a backup was made, and what is in it."""
+    running = "while the gateway worked" if header.running else "while no gateway ran"
+    made = output.format_time(output.format_rfc3339(header.created_at))
+    rows = [("Made", f"{made} on {header.host}, by Moongate {header.version}, {running}")]
+    for name, size in described.parts.items():
+        files = "" if size.files == 1 else f" in {size.files:,} files"
+        rows.append((_PART_NAMES[Part(name)].capitalize(), f"{format_bytes(size.bytes)}{files}"))
+    output.print_fields(rows)
+
+
+def print_omissions(described: BackupManifest) -> None:
+    """Say on stderr what a backup does not contain."""
+    for note in list_notes(described):
+        output.print_note(note)
+    for omission in described.omissions[:_MAX_SHOWN_OMISSIONS]:
+        output.print_note(f"Not as it was: {omission.name}: {omission.reason}.")
+    if described.omitted > _MAX_SHOWN_OMISSIONS:
+        output.print_note(f"… and {described.omitted - _MAX_SHOWN_OMISSIONS:,} more: --json lists them.")
+
+
+def list_notes(described: BackupManifest) -> Sequence[str]:
+    """Return what a backup lacks that a restore elsewhere may need."""
+    notes = []
+    if Part.SECRETS in described.parts or not described.parts:
+        notes.append("It contains secrets: keep it where only you can read it.")
+    else:
+        taken = f", and {len(described.variables)} secrets of the config" if described.variables else ""
+        notes.append(
+            f"Not in it: .env, the token, the webhook secret{taken}. --secrets takes them along. The tokens that"
+            " gateway tokens made are in the database."
+        )
+    if Part.DATABASE not in described.parts:
+        notes.append("Not in it: the database and the files.")
+    return notes + [
+        f"Not in it: what {memory.agent} remembers ({format_bytes(memory.bytes)} in {memory.path})."
+        " --agents takes it along."
+        for memory in described.agents
+        if not memory.included
+    ]
