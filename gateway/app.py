@@ -38,6 +38,7 @@ from gateway.engine.messaging import webhook_endpoint
 from gateway.engine.messaging.channels import OpenChannels
 from gateway.engine.messaging.webhook_endpoint import WebhookEndpoint
 from gateway.engine.resources.deliveries import MAX_WEBHOOK_USES
+from gateway.engine.service_loop import LeaderService
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.file_fetcher import FileFetcher
 from gateway.outbound.webhook import WebhookSender
@@ -369,6 +370,8 @@ async def open_gateway(
             from gateway.api import certificate_watch  # late: few gateways speak TLS
 
             certificate = await stack.enter_async_context(certificate_watch.open_watch(config))
+        if config.backup.every is not None:
+            engine.leader_services.append(_make_backups(config, config.backup.every, children, environ, clock))
         doctor = await stack.enter_async_context(Doctor(children, environ, config.home, clock))
         context = ServerContext(
             engine=engine,
@@ -394,6 +397,22 @@ def _make_tracing(config: Config, environ: Mapping[str, str], owner: Owner | Non
     from gateway.tracing.opening import Tracing  # late: few gateways trace
 
     return Tracing.from_settings(config, known_environment(config, environ), owner)
+
+
+def _make_backups(
+    config: Config, every: float, children: Children, environ: Mapping[str, str], clock: Clock
+) -> LeaderService:
+    """Return the service that makes a backup every so many hours."""
+    from gateway.engine.background.backups import BackupPlan, Backups  # late: most gateways make none
+
+    plan = BackupPlan(
+        directory=config.backup_directory,
+        home=config.home,
+        every=round(every * 3_600_000),
+        keep=config.backup.keep,
+        secrets=config.backup.secrets,
+    )
+    return Backups(plan, children, environ, clock)
 
 
 def _make_fleet(

@@ -40,10 +40,15 @@ def read_moment(file: Path) -> int | None:
         return None
 
 
-def remove_old_backups(directory: Path, host: str, keep: int) -> Sequence[Path]:
-    """Remove all backups of a machine but the newest ones. Returns those that were removed."""
+def remove_old_backups(directory: Path, host: str, keep: int, newest: Path) -> Sequence[Path]:
+    """Remove all backups of a machine but the newest ones. Returns those that were removed.
+
+    Args:
+        newest: the one that was just made, which stays, whatever the clock says.
+    """
     removed = []
-    for file in list_backups(directory, host)[keep:]:
+    others = [file for file in list_backups(directory, host) if file != newest]
+    for file in others[keep - 1 :]:
         with contextlib.suppress(OSError):
             file.unlink()
             removed.append(file)

@@ -49,13 +49,17 @@ class WrittenBackup(NamedTuple):
     manifest: BackupManifest
 
 
-def choose_target(given: Path, now: float, host: str | None = None) -> Path:
+def name_host() -> str:
+    """Return the name of this machine as it stands in the names of backups."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", platform.node())[:64] or "localhost"
+
+
+def choose_target(given: Path, now: float) -> Path:
     """Return the file to write: the path itself if it names an archive, else a new name in that directory."""
     if not given.is_dir() and given.name.endswith((".tar.gz", ".tgz")):
         return given
-    named = re.sub(r"[^A-Za-z0-9_.-]", "-", host or platform.node())[:64] or "localhost"
     moment = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    return given / f"{NAME_PREFIX}{named}-{moment}{NAME_SUFFIX}"
+    return given / f"{NAME_PREFIX}{name_host()}-{moment}{NAME_SUFFIX}"
 
 
 class BackupWriter:
@@ -143,7 +147,7 @@ class BackupWriter:
         memories = agent_memory.find_memories(self._env)
         if self._choice.agents:
             self._begin("writing what agents remember")
-            contents.add_memories(archive, [found for found in memories if found.path.exists()])
+            contents.add_memories(archive, [found for found in memories if found.path.is_dir()], piece)
         listing = archive.add_listing()
         described = BackupManifest(
             members=archive.members,
