@@ -10,6 +10,7 @@ import click
 
 import gateway
 from cli import output
+from cli.backup import backup_report
 from cli.command import Command, complete_commands, current_invocation
 from cli.instance import Instance
 from cli.remote import config_drift, fleet_report, network_host, probe
@@ -62,6 +63,8 @@ def COMMAND(context: click.Context, deep: bool, fleet: bool) -> None:  # noqa: N
          "ok": whether it can answer, "introduction"},
        "work": {"running", "queued", "stranded": {agent that is disabled or gone: number of its waiting tasks},
          "ended": in the last 24 hours, "pending_deliveries", "dead_deliveries", "next_schedule": RFC 3339},
+       "backup": {"last_success_at": RFC 3339, "file", "bytes", "last_failure_at", "error": why the last one failed,
+         if none was made since}, if one was ever made or is planned,
        "installed_version": of this command, "version_drift": whether another version runs,
        "token_drift": whether the gateway refuses the stored token,
        "config_drift": file with settings that changed since the gateway read it,
@@ -128,6 +131,7 @@ def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
         "checks": inside.checks,
         "agent": found.agent,
         "work": inside.work,
+        "backup": inside.backup or backup_report.read_report(instance),
         "installed_version": gateway.__version__,
         "version_drift": _has_version_drift(found),
         "token_drift": inside.token_drift,
@@ -224,6 +228,7 @@ def _print_running(instance: Instance, found: ProbeResult) -> None:
         f" began {output.format_duration(health.get('uptime', 0))} ago)",
         *(probe.describe_work(inside.work) if inside.work else []),
         *fleet_report.describe_fleet(health),
+        *backup_report.describe_backups(inside.backup),
         *([] if "agent" in wrong else probe.describe_agent(found.agent)),
         f"   Config: {output.shorten_home(instance.config)}",
         *(

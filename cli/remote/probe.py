@@ -90,6 +90,8 @@ class WorkReport(NamedTuple):
     work: dict[str, Any] | None = None
     #: results by what it checks: `ok`, or what is wrong
     checks: dict[str, str] | None = None
+    #: the last results of backups; None if there are none
+    backup: dict[str, Any] | None = None
 
 
 def ask_work(found: ProbeResult, secret: str | None) -> WorkReport:
@@ -104,5 +106,6 @@ def ask_work(found: ProbeResult, secret: str | None) -> WorkReport:
     answer = health_probe.get_json(host, port, "/api/work", PROBE_TIMEOUT_SECONDS, header, certificates=known)
     if answer.status != 200:
         return WorkReport({401: True, 429: True}.get(answer.status or 0))
-    health = health_probe.get_json(host, port, "/health", PROBE_TIMEOUT_SECONDS, header, certificates=known)
-    return WorkReport(False, answer.body, (health.body or {}).get("checks"))
+    answered = health_probe.get_json(host, port, "/health", PROBE_TIMEOUT_SECONDS, header, certificates=known)
+    health = answered.body or {}
+    return WorkReport(False, answer.body, health.get("checks"), health.get("backup"))

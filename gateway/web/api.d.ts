@@ -235,6 +235,14 @@ export type BackgroundTasks = {
   "total": number;
 };
 
+export type BackupHealth = {
+  "last_success_at": string | null;
+  "file": string | null;
+  "bytes": number | null;
+  "last_failure_at": string | null;
+  "error": string | null;
+};
+
 export type Batch = {
   "action": BatchAction;
   "ids"?: Array<string> | null;
@@ -580,6 +588,7 @@ export type Health = {
   "checks"?: { [name: string]: string };
   "channels"?: { [name: string]: ChannelHealth } | null;
   "fleet"?: FleetHealth | null;
+  "backup"?: BackupHealth;
 };
 
 export type HealthShown = {

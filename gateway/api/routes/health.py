@@ -12,6 +12,12 @@ from msgspec import UNSET, Struct, UnsetType
 import gateway
 from gateway.api import views
 from gateway.api.audience import Audience
+from gateway.api.backup_health import (
+    BackupHealth,
+    check_backups,
+    describe_backups,
+    read_last_backups,
+)
 from gateway.api.default_agent import DefaultAgent, describe_default_agent
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.token import Scope
@@ -62,7 +68,7 @@ class Health(Struct, frozen=True, kw_only=True):
     """The state of the gateway. `degraded` also has the status 200: it serves, but has a problem.
 
     Without a token, callers from elsewhere get `status`, `uptime` and `version` only, and callers from the
-    gateway's own machine get everything but `checks` and `channels`.
+    gateway's own machine get everything but `checks`, `channels` and `backup`.
     """
 
     #: for clients of xitto-kernel: it serves
@@ -93,6 +99,8 @@ class Health(Struct, frozen=True, kw_only=True):
     channels: dict[str, ChannelHealth] | UnsetType | None = UNSET
     #: left out if it is alone with its database; null while the database does not answer
     fleet: FleetHealth | UnsetType | None = UNSET
+    #: left out if none was ever made, and none is planned
+    backup: BackupHealth | UnsetType = UNSET
 
 
 class Alive(Struct, frozen=True, kw_only=True):
@@ -114,6 +122,7 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         **call.engine.channels.channel_problems,
         **await _describe_refused_webhooks(call),
         **call.server.control.notes,
+        **await check_backups(call.server.config),
         **_check_fleet(call, fleet),
     }
     if agent is not None and agent.ok is False:
@@ -137,6 +146,7 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         agent=agent,
         checks=checks if audience is Audience.HOLDER else UNSET,
         channels=await _describe_channels(call) if audience is Audience.HOLDER else UNSET,
+        backup=await _describe_backups(call) if audience is Audience.HOLDER else UNSET,
         fleet=fleet,
     )
 
@@ -159,6 +169,10 @@ async def _describe_channels(call: Call[Nothing, Nothing]) -> dict[str, ChannelH
         )
         for name, found in states.items()
     }
+
+
+async def _describe_backups(call: Call[Nothing, Nothing]) -> BackupHealth | UnsetType:
+    return describe_backups(call.server.config, await read_last_backups(call.server.config))
 
 
 async def _describe_fleet(call: Call[Nothing, Nothing]) -> FleetHealth | UnsetType | None:

@@ -54,7 +54,14 @@ function state(health) {
       ${can('admin') ? button(t('system.restart'), restart, { icon: 'retry' }) : null}</header>
     ${troubles.map(([name, found]) => html`<p class="trouble">${icon('waiting')}<span><strong>${name}</strong> ${found}</span></p>`)}
     <dl class="system-facts">${fact('version', health.version)}${fact('uptime', duration(health.uptime))}${fact('generation', health.generation)}
-      ${fact('agent', health.agent ? `${health.agent.id} · ${health.agent.introduction}` : t('system.agent.none'))}${fact('address', location.host)}</dl></section>`;
+      ${fact('agent', health.agent ? `${health.agent.id} · ${health.agent.introduction}` : t('system.agent.none'))}${fact('address', location.host)}
+      ${health.backup ? fact('backup', backup(health.backup)) : null}</dl></section>`;
+}
+
+/** When the last backup was made, and whether one failed since. @param {any} last */
+function backup(last) {
+  const made = last.last_success_at ? html`<span title=${last.file}>${time(last.last_success_at)} · ${bytes(last.bytes)}</span>` : t('system.backup.none');
+  return last.last_failure_at ? html`${made} <span class="muted">${t('system.backup.failed')} ${time(last.last_failure_at)}: ${last.error}</span>` : made;
 }
 
 /** What receivers of alerts were told and is not over. @param {any[]} open */

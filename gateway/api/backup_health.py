@@ -1,0 +1,65 @@
+"""What `/health` tells of backups."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType
+
+from gateway.backup.status import BackupStatus, read_backup_status
+from gateway.config import Config
+from gateway.domain.times import format_rfc3339
+
+
+class BackupHealth(Struct, frozen=True, kw_only=True):
+    """The last results of backups."""
+
+    #: when the last one was made; null if none was
+    last_success_at: str | None
+    #: path of its file
+    file: str | None
+    #: size of that file
+    bytes: int | None
+    #: when the last one failed, if none was made since
+    last_failure_at: str | None
+    #: why it failed
+    error: str | None
+
+
+async def read_last_backups(config: Config) -> BackupStatus:
+    """Return the last results, without waiting for the disk on the event loop."""
+    return await asyncio.to_thread(read_backup_status, config.home)
+
+
+def describe_backups(config: Config, found: BackupStatus) -> BackupHealth | UnsetType:
+    """Return the last results; nothing if none was ever made or planned."""
+    success, failure = found.last_success, found.failure_since
+    if success is None and failure is None and config.backup.every is None:
+        return UNSET
+    return BackupHealth(
+        last_success_at=None if success is None else format_rfc3339(success.at),
+        file=None if success is None else success.file,
+        bytes=None if success is None else success.bytes,
+        last_failure_at=None if failure is None else format_rfc3339(failure.at),
+        error=None if failure is None else failure.error,
+    )
+
+
+async def check_backups(config: Config) -> dict[str, str]:
+    """Return the check `backup` if the gateway makes backups by itself, and the last one failed."""
+    if config.backup.every is None:
+        return {}
+    failure = (await read_last_backups(config)).failure_since
+    return {} if failure is None else {"backup": f"the last backup failed: {failure.error}"}
+
+
+def add_backup_metrics(registry: Any, found: BackupStatus) -> None:
+    """Add when the last backup was made, if one was."""
+    from prometheus_client import Gauge  # late: see gateway.api.metrics
+
+    if found.last_success is not None:
+        made = Gauge(
+            "moongate_backup_last_success_timestamp_seconds", "When the last backup was made.", registry=registry
+        )
+        made.set(found.last_success.at / 1000)
