@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 from cli import output
 from cli.command import Group, Interrupted, current_invocation, require_config
 from gateway import paths
-from gateway.errors import GatewayError
+from gateway.errors import ConfigError, GatewayError
 
 if TYPE_CHECKING:
     from gateway.backup.writing import WrittenBackup
@@ -100,7 +101,6 @@ def create(place: str | None, secrets: bool, no_workspaces: bool, no_database: b
 
 
 def _make_backup(settings: Config, wanted: object, to: Path) -> WrittenBackup:
-    from gateway import app
     from gateway.backup import making
     from gateway.backup.contents import BackupChoice
     from gateway.supervisor import interrupted_restore, lock
@@ -114,8 +114,23 @@ def _make_backup(settings: Config, wanted: object, to: Path) -> WrittenBackup:
         return data_lock.exists() and lock.is_held(data_lock)
 
     with output.show_waiting("making a backup") as waiting:
-        secrets = app.collect_secrets(settings, app.check_agents(settings, env), env)
+        secrets = [] if wanted.secrets else _find_secrets(settings, env)
         return making.make_backup(settings, wanted, to, secrets=secrets, is_running=is_running, report=waiting.set_text)
+
+
+def _find_secrets(settings: Config, env: Mapping[str, str]) -> list[str]:
+    """Return the values of the config that must not be in a backup.
+
+    Raises:
+        ConfigError: a channel or an endpoint names a secret that cannot be read.
+    """
+    from gateway import app
+
+    try:
+        agents = app.check_agents(settings, env)
+    except ConfigError:  # one that cannot be used now must not keep a backup from being made
+        agents = []
+    return app.collect_secrets(settings, agents, env)
 
 
 @COMMAND.command()

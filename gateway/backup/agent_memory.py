@@ -43,6 +43,8 @@ class MemoryPlace(NamedTuple):
 
     def is_skipped(self, below: str) -> bool:
         """Return whether something in it is left out, by its relative path."""
+        if below.endswith(("-wal", "-shm")):  # the copy of a database contains them
+            return True
         return any(part in _NEVER_TAKEN for part in PurePosixPath(below).parts)
 
 

@@ -11,7 +11,9 @@ from gateway import paths
 from gateway.backup.agent_memory import MemoryPlace
 from gateway.backup.archive import ArchiveWriter, explain_unreadable, walk_tree
 from gateway.backup.manifest import Part
+from gateway.errors import Unavailable
 from gateway.store.file_directory import DRAFTS
+from gateway.store.sqlite import snapshot
 
 #: the name of the config file in a backup, whatever its own name is
 CONFIG_NAME = f"{Part.CONFIG}/config.json"
@@ -66,15 +68,29 @@ def add_stored_files(archive: ArchiveWriter, place: Installation) -> None:
     )
 
 
-def add_memories(archive: ArchiveWriter, places: Collection[MemoryPlace]) -> None:
-    """Add what agents' programs keep."""
+def add_memories(archive: ArchiveWriter, places: Collection[MemoryPlace], piece: Path) -> None:
+    """Add what agents' programs keep.
+
+    Args:
+        piece: a file to use for a while.
+    """
+
+    def add_database(name: str, path: Path) -> bool:
+        """Add a database of SQLite as it is at one moment: its program may be writing to it."""
+        if not snapshot.is_database(path):
+            return False
+        try:
+            snapshot.copy_foreign_database(path, piece)
+            archive.add_file(name, piece)
+        except Unavailable as error:
+            archive.note_omission(name, error.message)
+        finally:
+            piece.unlink(missing_ok=True)
+        return True
+
     for place in places:
-        prefix = f"{Part.AGENTS}/{place.name}"
-        if place.path.is_dir():
-            archive.add_directory(prefix, 0o700)
-            add_tree(archive, prefix, place.path, skip=place.is_skipped)
-        else:
-            archive.add_file(prefix, place.path)
+        archive.add_directory(f"{Part.AGENTS}/{place.name}", 0o700)
+        add_tree(archive, f"{Part.AGENTS}/{place.name}", place.path, skip=place.is_skipped, add_file=add_database)
 
 
 def add_tree(
@@ -84,12 +100,14 @@ def add_tree(
     *,
     skip: Callable[[str], bool] = lambda _: False,
     find_hash: Callable[[str], str | None] = lambda _: None,
+    add_file: Callable[[str, Path], bool] = lambda _, __: False,
 ) -> None:
     """Add all that is below a directory, if there is one. What cannot be added is named.
 
     Args:
         skip: returns whether a relative path is left out.
         find_hash: returns the hash that a file must have, by its relative path.
+        add_file: adds a file in a way of its own, or returns False.
     """
     if not root.is_dir():
         return
@@ -111,7 +129,8 @@ def add_tree(
         elif stat.S_ISLNK(mode):
             archive.add_link(name, Path(entry.path))
         elif stat.S_ISREG(mode):
-            archive.add_file(name, Path(entry.path), expected_sha256=find_hash(path))
+            if not add_file(name, Path(entry.path)):
+                archive.add_file(name, Path(entry.path), expected_sha256=find_hash(path))
         else:
             archive.note_omission(name, "it is a socket, a pipe or a device")
 

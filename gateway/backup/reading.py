@@ -116,9 +116,11 @@ class BackupReader:
 
     def read_rest(self) -> None:
         """Read to the end of the file, so that its last checksum is compared."""
-        rest = self._unpacked.read(ARCHIVE_CHUNK_BYTES)
-        if rest.strip(b"\0") or len(rest) == ARCHIVE_CHUNK_BYTES:
-            raise Conflict("something follows after its end.")
+        total = 0
+        while rest := self._unpacked.read(ARCHIVE_CHUNK_BYTES):
+            total += len(rest)
+            if rest.strip(b"\0") or total > ARCHIVE_CHUNK_BYTES:
+                raise Conflict("something follows after its end.")
 
 
 @contextlib.contextmanager
@@ -129,23 +131,29 @@ def open_backup(file: Path) -> Iterator[BackupReader]:
         Conflict: it is none, or damaged, or not made by Moongate; the message says what is wrong.
         ConfigError: it cannot be opened.
     """
-    try:
-        with private_file.open_plain_file(file, follow=True) as descriptor:
-            source = os.fdopen(descriptor, "rb", closefd=False)
-            unpacked = gzip.GzipFile(fileobj=source, mode="rb")
-            stream = cast("Any", unpacked)
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(private_file.open_plain_file(file, follow=True))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot read {paths.display_path(file)}: {error.strerror or error}.",
+                remedy="Give the path of a backup.",
+            ) from error
+        source = stack.enter_context(os.fdopen(descriptor, "rb", closefd=False))
+        unpacked = gzip.GzipFile(fileobj=source, mode="rb")
+        try:
             with tarfile.open(
-                fileobj=stream, mode="r|", tarinfo=_CheckedInfo, encoding="utf-8", errors="surrogateescape"
+                fileobj=cast("Any", unpacked),
+                mode="r|",
+                tarinfo=_CheckedInfo,
+                encoding="utf-8",
+                errors="surrogateescape",
             ) as tar:
                 yield BackupReader(tar, unpacked)
-    except Conflict as error:
-        raise refuse_backup(file, error.message) from error
-    except _DAMAGE as error:
-        raise refuse_backup(file, f"{str(error) or type(error).__name__}.".replace("..", ".")) from error
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {paths.display_path(file)}: {error.strerror or error}.", remedy="Give the path of a backup."
-        ) from error
+        except Conflict as error:
+            raise refuse_backup(file, error.message) from error
+        except _DAMAGE as error:
+            raise refuse_backup(file, f"{str(error) or type(error).__name__}.".replace("..", ".")) from error
 
 
 def refuse_backup(file: Path, why: str) -> Conflict:

@@ -13,6 +13,8 @@ from gateway.store.sqlite import opening
 
 #: steps of SQLite's machine between two calls that show how far a copy is
 _STEPS_PER_CALL = 200_000
+#: how each database of SQLite begins
+_MAGIC = b"SQLite format 3\0"
 
 
 def copy_database(source: Path, target: Path, on_step: Callable[[], None]) -> int:
@@ -58,6 +60,32 @@ def copy_database(source: Path, target: Path, on_step: Callable[[], None]) -> in
         ) from error
     except apsw.Error as error:
         raise Unavailable(f"cannot copy the database {source}: {error}.", remedy="Look at the disk.") from error
+
+
+def is_database(path: Path) -> bool:
+    """Return whether a file is a database of SQLite, of whatever program."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def copy_foreign_database(source: Path, target: Path) -> None:
+    """Copy the database of another program, which may be using it.
+
+    Raises:
+        Unavailable: it cannot be read.
+        StorageFull: the disk is full.
+    """
+    try:
+        with contextlib.closing(apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+            connection.set_busy_timeout(5000)
+            connection.execute("VACUUM INTO ?", (str(target),))
+    except apsw.FullError as error:
+        raise StorageFull(f"the disk of {target.parent} is full.", remedy="Free some space.") from error
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise Unavailable(f"the database cannot be copied: {error}.") from error
 
 
 def check_integrity(path: Path) -> str | None:

@@ -1,0 +1,209 @@
+"""What a restore puts where, what it keeps, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.backup import pending, restoring, unpacking
+from gateway.backup.contents import BackupChoice
+from gateway.backup.restoring import RestoreOptions
+from gateway.domain.run import RunFilter
+from gateway.errors import ConfigError, Conflict, StorageFull
+from gateway.store.sqlite.store import SqliteStore
+from tests.backup.installations import SECRET, list_tree, make_installation, restore, write_backup
+
+ALL = BackupChoice(secrets=True)
+
+
+def count_runs(database: Path) -> int:
+    async def count() -> int:
+        store = SqliteStore(database)
+        try:
+            return len(await store.runs.list_ids(RunFilter(), 100))
+        finally:
+            await store.close()
+
+    return asyncio.run(count())
+
+
+def test_all_of_it_comes_back_elsewhere(tmp_path: Path) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
+
+    done = restore(made.file, tmp_path / "new")
+
+    before, after = list_tree(tmp_path / "old"), list_tree(tmp_path / "new")
+    assert {name for name in before.keys() - after.keys() if "drafts" not in name} == {
+        "data/moongate.db-shm",
+        "data/moongate.db-wal",
+    }
+    assert after.keys() <= before.keys()
+    assert {name for name in after if after[name] != before[name]} == {"data/moongate.db"}
+    assert (tmp_path / "new" / "workspaces" / "01abc" / "src" / "run.sh").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "new" / "config.json").stat().st_mode & 0o777 == 0o600
+    assert count_runs(tmp_path / "new" / "data" / "moongate.db") == 3
+    assert (done.kept, done.kept_secrets, done.resumed) == ([], [], True)
+
+
+def test_secrets_that_the_backup_has_not_got_stay(tmp_path: Path) -> None:
+    made = write_backup(make_installation(tmp_path / "home"), tmp_path)
+    (tmp_path / "home" / "token").write_text("another")
+
+    done = restore(made.file, tmp_path / "home", RestoreOptions(replace=True))
+
+    assert (tmp_path / "home" / "token").read_text() == "another"
+    assert [path.name for path in done.kept_secrets] == [".env", "token", "webhook-secret"]
+    assert SECRET not in (tmp_path / "home" / "config.json").read_text()
+
+
+def test_what_is_there_is_not_replaced_unless_asked_for(tmp_path: Path) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path)
+    make_installation(tmp_path / "home", runs=1)
+    before = list_tree(tmp_path / "home")
+
+    with pytest.raises(Conflict, match=r"config\.json.*moongate\.db.*workspaces") as refused:
+        restore(made.file, tmp_path / "home")
+
+    assert "--replace" in str(refused.value)
+    assert list_tree(tmp_path / "home") == before
+
+
+def test_what_is_replaced_is_kept(tmp_path: Path) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
+    home = tmp_path / "home"
+    make_installation(home, runs=1)
+    (home / "config.json.last-good").write_text("{}")
+    (home / "data" / "moongate.db-wal").write_text("")
+    (home / "logs").mkdir()
+    before = list_tree(home)
+
+    done = restore(made.file, home, RestoreOptions(replace=True))
+
+    (kept,) = done.kept
+    assert kept.parent == home
+    found = list_tree(kept)
+    assert before.items() - found.items() == {("logs", "")}
+    assert count_runs(kept / "data" / "moongate.db") == 1
+    assert count_runs(home / "data" / "moongate.db") == 3
+    assert not (home / "config.json.last-good").exists()
+    assert not (home / "data" / "moongate.db-wal").exists()
+
+
+def test_the_data_directory_of_the_config_is_used(tmp_path: Path) -> None:
+    place = make_installation(tmp_path / "old")
+    elsewhere = tmp_path / "elsewhere"
+    place.config.write_text(json.dumps({"data": {"directory": str(elsewhere)}}))
+    made = write_backup(place, tmp_path)
+
+    restore(made.file, tmp_path / "new")
+
+    assert count_runs(elsewhere / "moongate.db") == 3
+    assert not (tmp_path / "new" / "data").exists()
+    with pytest.raises(Conflict, match=r"elsewhere/moongate\.db"):
+        restore(made.file, tmp_path / "third")
+    restore(made.file, tmp_path / "third", env={"HOME": str(tmp_path), "MOONGATE_DATA_DIR": str(tmp_path / "own")})
+    assert count_runs(tmp_path / "own" / "moongate.db") == 3
+
+
+def test_parts_that_are_not_in_the_backup_stay(tmp_path: Path) -> None:
+    place = make_installation(tmp_path / "home")
+    made = write_backup(place, tmp_path, BackupChoice(database=False, workspaces=False))
+
+    restore(made.file, tmp_path / "home", RestoreOptions(replace=True))
+
+    assert place.database.exists()
+    assert (place.home / "workspaces" / "01abc" / "link").is_symlink()
+
+
+def test_a_backup_that_does_not_fit_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path)
+    monkeypatch.setattr(restoring.shutil, "disk_usage", lambda _: _Usage())
+
+    with pytest.raises(StorageFull, match=r"needs .* has 1\.0 kB left"):
+        restore(made.file, tmp_path / "home")
+
+    assert not list((tmp_path / "home").glob(".restore-*"))
+
+
+class _Usage:
+    free = 1000
+
+
+def test_a_disk_that_is_full_meanwhile_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path)
+    make_installation(tmp_path / "home", runs=1)
+    before = list_tree(tmp_path / "home")
+
+    def fail(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(unpacking, "_write_content", fail)
+    with pytest.raises(StorageFull):
+        restore(made.file, tmp_path / "home", RestoreOptions(replace=True))
+
+    assert list_tree(tmp_path / "home") == before
+
+
+def test_a_backup_that_changes_after_it_was_verified_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path / "one")
+    other = write_backup(make_installation(tmp_path / "other", runs=1), tmp_path / "two")
+    unpack = unpacking.unpack_backup
+
+    def change(*given: object) -> None:
+        made.file.write_bytes(other.file.read_bytes())
+        unpack(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(unpacking, "unpack_backup", change)
+    with pytest.raises(Conflict, match="has changed since it was verified"):
+        restore(made.file, tmp_path / "home")
+
+    assert not any(path.is_file() for path in (tmp_path / "home").rglob("*"))
+
+
+@pytest.mark.parametrize("steps", range(14))
+def test_a_restore_that_is_interrupted_in_its_last_step_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
+    home = tmp_path / "home"
+    make_installation(home, runs=1)
+    left, rename = steps, os.rename
+
+    def rename_some(source: str, target: str) -> None:
+        nonlocal left
+        if left == 0:
+            raise KeyboardInterrupt
+        left -= 1
+        rename(source, target)
+
+    monkeypatch.setattr(pending.os, "rename", rename_some)
+    try:
+        restore(made.file, home, RestoreOptions(replace=True))
+    except KeyboardInterrupt:
+        assert pending.plan_file(home).exists()
+    monkeypatch.setattr(pending.os, "rename", rename)
+
+    pending.finish_plan(home)
+
+    assert not pending.finish_plan(home)
+    assert not list(home.glob(".restore-*"))
+    assert count_runs(home / "data" / "moongate.db") == 3
+    (kept,) = home.glob("before-restore-*")
+    assert count_runs(kept / "data" / "moongate.db") == 1
+    assert (kept / "token").exists()
+
+
+def test_a_plan_that_cannot_be_read_stops_a_start(tmp_path: Path) -> None:
+    pending.plan_file(tmp_path).write_text("{}")
+
+    with pytest.raises(ConfigError, match=r"restore\.json"):
+        pending.finish_plan(tmp_path)

@@ -1,0 +1,156 @@
+"""`gateway backup`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.command_line import Shell
+from tests.backup.installations import list_tree, make_installation, verify
+
+#: runs a command of the CLI that is killed at some step of a backup
+KILLED = """
+import os, signal, sys
+from cli import main
+from gateway.backup import archive, drafts
+from gateway.store.sqlite import snapshot
+
+left = int(sys.argv[1])
+
+def count(place, name):
+    inner = getattr(place, name)
+    def counted(*given, **named):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inner(*given, **named)
+    setattr(place, name, counted)
+
+for name in ("add_bytes", "add_file", "add_link", "add_directory", "add_listing", "finish"):
+    count(archive.ArchiveWriter, name)
+count(snapshot, "copy_database")
+count(drafts, "_place_draft")
+count(drafts, "sync_directory")
+raise SystemExit(main.main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A shell for an installation that does not run."""
+    place = make_installation(tmp_path / "home")
+    (place.home).chmod(0o700)
+    keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return Shell({**keep, "HOME": str(tmp_path), "MOONGATE_HOME": str(place.home)}, tmp_path)
+
+
+def test_a_backup_is_made_verified_and_listed(shell: Shell, tmp_path: Path) -> None:
+    made = shell("backup", "backups")
+
+    assert made.code == 0, made.err
+    (file,) = (tmp_path / "backups").iterdir()
+    assert made.out.startswith(f"Backup ~/backups/{file.name} (")
+    assert "while no gateway ran" in made.out
+    assert "Not in it: .env, the token, the webhook secret, and 1 secrets of the config." in made.err
+    told = shell("backup", "verify", str(file), "--json").json
+    assert (told["ok"], told["variables"], told["running"]) == (True, ["RESTORED_WEBHOOKS_SECRET"], False)
+    assert shell("backup", "verify", str(file)).out.startswith(f"~/backups/{file.name} is whole")
+    (listed,) = shell("backup", "list", "backups", "--json").json["backups"]
+    assert (listed["file"], listed["created_at"]) == (str(file), told["created_at"])
+    status = shell("status", "--json").json["backup"]
+    assert (status["file"], status["error"]) == (str(file), None)
+
+
+def test_without_a_place_it_is_made_where_the_settings_say(shell: Shell, tmp_path: Path) -> None:
+    assert shell("backup", "--no-workspaces", "--json").json["file"].startswith(str(tmp_path / "home" / "backups"))
+
+    elsewhere = {"MOONGATE_BACKUP_DIRECTORY": str(tmp_path / "elsewhere")}
+    assert shell("backup", "--json", env=elsewhere).json["file"].startswith(str(tmp_path / "elsewhere"))
+
+
+def test_a_file_that_is_named_gets_the_secrets_if_asked_for(shell: Shell, tmp_path: Path) -> None:
+    made = shell("backup", "all.tar.gz", "--secrets", "--json")
+
+    assert (made.json["file"], made.json["variables"]) == (str(tmp_path / "all.tar.gz"), [])
+    assert set(made.json["parts"]) >= {"secrets", "database", "workspaces"}
+    again = shell("backup", "all.tar.gz")
+    assert (again.code, "already" in again.err) == (1, True)
+    assert shell("status", "--json").json["backup"]["error"] is not None
+
+
+def test_a_backup_that_is_killed_leaves_nothing_that_looks_like_one(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "backups").mkdir()
+    before = list_tree(tmp_path / "home")
+    killed = 0
+    for step in (1, 2, 9, 15, 17):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(step), "backup", "backups"],
+            env=shell.env,
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+        killed += done.returncode == -signal.SIGKILL
+        for file in (tmp_path / "backups").iterdir():
+            if not file.name.startswith("."):
+                verify(file)  # it was killed after it was whole
+                file.unlink()
+    assert killed >= 4
+
+    made = shell("backup", "backups", "--json")
+
+    assert os.listdir(tmp_path / "backups") == [os.path.basename(made.json["file"])]
+    after = list_tree(tmp_path / "home")
+    assert {name for name in after if before.get(name) != after[name]} <= {
+        "backup-status.json",
+        "data/gateway.lock",
+        "data/moongate.db-shm",  # any reader of the database makes it
+        "data/moongate.db-wal",
+    }
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a few hundred kilobytes."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("this machine does not let a test mount a disk")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_told_and_nothing_is_left_on_it(shell: Shell, small_disk: Path) -> None:
+    made = shell("backup", str(small_disk))
+
+    assert made.code == 1
+    assert "full" in made.err
+    assert "Free some space" in made.err
+    assert os.listdir(small_disk) == []
+
+
+def test_ctrl_c_leaves_nothing(shell: Shell, tmp_path: Path) -> None:
+    program = KILLED.replace("signal.SIGKILL", "signal.SIGINT")
+    done = subprocess.run(
+        [sys.executable, "-c", program, "7", "backup", "backups"],
+        env=shell.env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, os.listdir(tmp_path / "backups")) == (130, [])
+    assert "no backup was made" in done.stderr

@@ -1,0 +1,153 @@
+"""`gateway restore`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.backup import pending
+from gateway.backup.contents import BackupChoice
+from harness.command_line import Shell
+from harness.live_gateway import Live
+from tests.backup.installations import list_tree, make_installation, write_backup
+
+#: runs a command of the CLI that is killed at some step of a restore
+KILLED = """
+import os, signal, sys
+from cli import main
+from gateway.backup import pending, settling, unpacking
+
+left = int(sys.argv[1])
+
+def count(place, name):
+    inner = getattr(place, name)
+    def counted(*given, **named):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inner(*given, **named)
+    setattr(place, name, counted)
+
+count(unpacking, "_unpack_member")
+count(settling, "settle_database")
+count(pending, "write_plan")
+count(pending, "_do_move")
+count(pending, "_sync_names")
+raise SystemExit(main.main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    """A backup with secrets, of an installation with three runs."""
+    return write_backup(make_installation(tmp_path / "old"), tmp_path, BackupChoice(secrets=True)).file
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A shell for a state directory that does not exist yet."""
+    keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return Shell({**keep, "HOME": str(tmp_path), "MOONGATE_HOME": str(tmp_path / "home")}, tmp_path)
+
+
+def test_a_restore_tells_what_it_did_and_what_to_do(shell: Shell, tmp_path: Path) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path, running=True)
+
+    done = shell("restore", str(made.file))
+
+    assert done.code == 0, done.err
+    assert "into ~/home" in done.out
+    assert "RESTORED_WEBHOOKS_SECRET=…" in done.err
+    assert "Start it: gateway start" in done.err
+    again = shell("restore", str(made.file))
+    assert (again.code, "--replace" in again.err) == (1, True)
+    replaced = shell("restore", str(made.file), "--replace", "--json").json
+    assert (replaced["resumed"], replaced["home"]) == (False, str(tmp_path / "home"))
+    (kept,) = replaced["kept"]
+    assert os.path.exists(os.path.join(kept, "data", "moongate.db"))
+    assert shell("restore", str(made.file), "--replace", "--resume", "--json").json["resumed"] is True
+
+
+def test_a_damaged_backup_changes_nothing(shell: Shell, backup: Path, tmp_path: Path) -> None:
+    content = bytearray(backup.read_bytes())
+    content[-3] ^= 1
+    backup.write_bytes(content)
+
+    done = shell("restore", str(backup))
+
+    assert (done.code, "damaged" in done.err) == (1, True)
+    assert list_tree(tmp_path / "home") == {}
+
+
+def test_a_gateway_that_runs_is_not_touched(live: Callable[..., Live], backup: Path, tmp_path: Path) -> None:
+    running = live("home").start()
+    shell = Shell(running.env, tmp_path)
+
+    done = shell("restore", str(backup), "--replace")
+
+    assert done.code == 75
+    assert f"pid {running.process.pid}" in done.err if running.process else False
+    assert "gateway stop" in done.err
+    assert running.call("GET", "/readyz").status == 200
+
+
+def test_a_restore_that_is_killed_has_restored_all_or_nothing(shell: Shell, backup: Path, tmp_path: Path) -> None:
+    killed = finished = 0
+    home = tmp_path / "home"
+    make_installation(home, runs=1)
+    before = list_tree(home)
+    for step in (1, 12, 18, 20, 24, 30):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(step), "restore", "--replace", str(backup)],
+            env=shell.env,
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode != -signal.SIGKILL:
+            break
+        killed += 1
+        if pending.plan_file(home).exists():
+            finished += 1
+            continue
+        if not finished:
+            assert {name: told for name, told in list_tree(home).items() if name in before} == before
+    assert (killed >= 5, finished >= 2) == (True, True)
+
+    done = shell("restore", str(backup), "--replace", "--json")
+
+    assert done.code == 0, done.err
+    assert not list(home.glob(".restore-*"))
+    assert not pending.plan_file(home).exists()
+    assert (home / "token").read_text() == "the-token"
+
+
+def test_a_start_finishes_a_restore_that_was_killed(live: Callable[..., Live], backup: Path, tmp_path: Path) -> None:
+    one = live("home", config={"log": {"level": "info"}})
+    shell = Shell(one.env, tmp_path)
+    place = make_installation(tmp_path / "other", runs=2)
+    place.config.write_bytes(one.config.read_bytes())
+    file = write_backup(place, tmp_path / "second", BackupChoice(secrets=True)).file
+    for step in range(20, 60, 4):
+        subprocess.run(
+            [sys.executable, "-c", KILLED, str(step), "restore", "--replace", str(file)],
+            env=shell.env,
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+        if pending.plan_file(one.home).exists():
+            break
+    assert pending.plan_file(one.home).exists()
+
+    one.start()
+
+    assert not pending.plan_file(one.home).exists()
+    assert len(one.call("GET", "/api/tasks").body["tasks"]) == 2
