@@ -36,6 +36,7 @@ def restore_memories(draft: Path, env: Mapping[str, str], old_home: Path, home: 
         OSError: the disk refuses. What was put back stays; the same restore goes on.
     """
     restored = present = 0
+    renamed = _find_renamed(draft.parent, old_home, home)
     for place in agent_memory.find_memories(env):
         source = draft / place.name
         if not source.is_dir() or source.is_symlink():
@@ -44,7 +45,7 @@ def restore_memories(draft: Path, env: Mapping[str, str], old_home: Path, home: 
             for name in files:
                 file = Path(directory, name)
                 below = file.relative_to(source)
-                target = place.path / _rename_first(place.name, below, old_home, home)
+                target = place.path / Path(renamed.get((place.name, below.parts[0]), below.parts[0]), *below.parts[1:])
                 if os.path.lexists(target):
                     present += 1
                     continue
@@ -54,26 +55,17 @@ def restore_memories(draft: Path, env: Mapping[str, str], old_home: Path, home: 
     return RestoredMemories(restored, present)
 
 
-def _rename_first(agent: str, below: Path, old_home: Path, home: Path) -> Path:
-    """Return a relative path with the name that belongs to the new directory of a session."""
-    first = below.parts[0]
+def _find_renamed(draft: Path, old_home: Path, home: Path) -> Mapping[tuple[str, str], str]:
+    """Return the names that directories of conversations get here, by their agent and their names in the backup."""
     old, new = old_home / "workspaces", home / "workspaces"
     if old == new:
-        return below
-    if agent == "claude":
-        before = _name_project(f"{old}/")
-        if first.startswith(before):
-            return Path(_name_project(f"{new}/") + first[len(before) :], *below.parts[1:])
-    if agent == "gemini" and new.parent.is_dir():
-        for name in _list_workspaces(new):
-            if first == _hash_path(old / name):
-                return Path(_hash_path(new / name), *below.parts[1:])
-    return below
-
-
-def _list_workspaces(workspaces: Path) -> list[str]:
-    drafts = [path / "workspaces" for path in workspaces.parent.glob(".restore-????????")]
-    return [name for place in (workspaces, *drafts) if place.is_dir() for name in os.listdir(place)]
+        return {}
+    found = {}
+    for workspaces in (draft / "workspaces", new):
+        for name in os.listdir(workspaces) if workspaces.is_dir() else ():
+            found["claude", _name_project(str(old / name))] = _name_project(str(new / name))
+            found["gemini", _hash_path(old / name)] = _hash_path(new / name)
+    return found
 
 
 def _name_project(path: str) -> str:

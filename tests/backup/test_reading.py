@@ -114,7 +114,9 @@ def test_a_member_that_was_changed_is_named_though_the_archive_is_whole(tmp_path
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not an archive", gzip.compress(b"not a tar"), gzip.compress(bytes(1 << 20))]
+    "content",
+    [b"", b"not an archive", gzip.compress(b"not a tar"), gzip.compress(bytes(1 << 20))],
+    ids=["empty", "text", "no tar", "zeros"],
 )
 def test_a_file_that_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)

@@ -14,7 +14,9 @@ from gateway.backup import pending, restoring, unpacking
 from gateway.backup.contents import BackupChoice
 from gateway.backup.restoring import RestoreOptions
 from gateway.domain.run import RunFilter
+from gateway.domain.times import wall_clock
 from gateway.errors import ConfigError, Conflict, StorageFull
+from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from tests.backup.installations import SECRET, list_tree, make_installation, restore, write_backup
 
@@ -207,3 +209,21 @@ def test_a_plan_that_cannot_be_read_stops_a_start(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"restore\.json"):
         pending.finish_plan(tmp_path)
+
+
+def test_a_backup_of_an_older_version_is_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = make_installation(tmp_path / "old")
+    known = opening.read_migrations()
+    with monkeypatch.context() as older:
+        older.setattr(opening, "read_migrations", lambda: known[:20])
+        for file in place.data.glob("moongate.db*"):
+            file.unlink()
+        opening.open_writer(place.database, wall_clock).close()
+        made = write_backup(place, tmp_path)
+    assert made.header.schema == 20
+
+    restore(made.file, tmp_path / "new")
+
+    assert count_runs(tmp_path / "new" / "data" / "moongate.db") == 0
+    assert os.listdir(tmp_path / "new" / "data" / "files")
+    assert not list((tmp_path / "new" / "data").glob("*.schema-*"))

@@ -90,6 +90,7 @@ def test_json_has_the_documented_keys_running_or_not(shell: Shell, alone: tuple[
     assert set(running.json) == set(stopped.json)
     assert all(f'"{key}"' in (COMMAND.help or "") for key in running.json)
     assert {key for key, value in running.json.items() if value is None} <= {
+        "backup",
         "last_stop",
         "port_owner",
         "findings",
