@@ -14,7 +14,7 @@ from cli.command import Command, Interrupted, current_invocation
 from cli.instance import Instance
 from gateway import paths
 from gateway.errors import AlreadyRunning
-from gateway.supervisor import lock, record
+from gateway.supervisor import interrupted_restore, lock, record, state_owner
 
 if TYPE_CHECKING:
     from gateway.backup.contents import Installation
@@ -59,6 +59,7 @@ def COMMAND(file: str, replace: bool, resume: bool | None, fire_missed: bool) ->
     env = current_invocation().merged_environment
     path = paths.expand_path(file, "the backup")
     instance = Instance.from_environment(env)
+    state_owner.refuse_foreign_state(instance.home)
     paths.make_private_directory(instance.home)
     try:
         with contextlib.ExitStack() as stack:
@@ -70,11 +71,17 @@ def COMMAND(file: str, replace: bool, resume: bool | None, fire_missed: bool) ->
             options = RestoreOptions(replace, resume, fire_missed)
             done = restoring.Restorer(place, found, options, waiting.set_text).restore_backup(env)
     except KeyboardInterrupt:
-        raise Interrupted("Stopped; nothing has changed.", remedy="Run the same command again.") from None
+        raise _explain_interruption(instance.home) from None
     if current_invocation().json:
         output.print_json(_describe_restore(found, place, done))
     else:
         _print_restored(found, place, done, options)
+
+
+def _explain_interruption(home: Path) -> Interrupted:
+    if interrupted_restore.is_interrupted(home):
+        return Interrupted("Stopped in the last step.", remedy="The next start finishes it: gateway start")
+    return Interrupted("Stopped; nothing has changed.", remedy="Run the same command again.")
 
 
 @contextlib.contextmanager
@@ -84,11 +91,9 @@ def _locked(place: Installation) -> Iterator[None]:
     Raises:
         AlreadyRunning: one does.
     """
-    files = [
-        paths.restore_lock_file(place.home),
-        paths.lock_file(place.home, place.config),
-        paths.data_lock_file(place.data),
-    ]
+    usual = paths.lock_file(place.home, place.config)
+    others = set(paths.locks_directory(place.home).glob("gateway.*.lock")) - {usual}  # of other configs
+    files = [paths.restore_lock_file(place.home), usual, *sorted(others), paths.data_lock_file(place.data)]
     with contextlib.ExitStack() as stack:
         for number, file in enumerate(files):
             held = lock.try_lock(file)

@@ -19,7 +19,7 @@ from cli.service.manager import ServiceManager
 from cli.service.start_failure import StartFailure
 from gateway import paths, private_file
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError, Unavailable
-from gateway.supervisor import lock, restart_plan, state_owner, terminate
+from gateway.supervisor import interrupted_restore, lock, restart_plan, state_owner, terminate
 from gateway.supervisor.record import Record
 
 #: exit code of a gateway whose lock or port is already taken
@@ -45,6 +45,7 @@ def start_in_background(
         Unavailable: it does not answer in time.
     """
     state_owner.refuse_foreign_state(instance.home)
+    interrupted_restore.finish_interrupted_restore(instance.home)
     said = paths.start_output_file(instance.home, instance.config)
     console = _open_console(said)
     words = [*GATEWAY_COMMAND, *options.list_words()]

@@ -34,6 +34,17 @@ def add_copy(archive: ArchiveWriter, place: Installation, copied: Path) -> None:
     archive.add_file(DATABASE_NAME if place.store_url is None else DUMP_NAME, copied)
 
 
+def _find_variables(url: str) -> dict[str, str]:
+    """Return the variables of PostgreSQL's programs for a URL: it may have a password, and everyone sees arguments.
+
+    https://www.postgresql.org/docs/current/libpq-envars.html
+    """
+    from psycopg import conninfo  # late: most installations have no PostgreSQL
+
+    names = {"dbname": "PGDATABASE", "application_name": "PGAPPNAME", "connect_timeout": "PGCONNECT_TIMEOUT"}
+    return {names.get(name, f"PG{name.upper()}"): str(value) for name, value in conninfo.conninfo_to_dict(url).items()}
+
+
 def _dump_server(url: str, to: Path) -> None:
     program = shutil.which("pg_dump")
     if program is None:
@@ -41,8 +52,7 @@ def _dump_server(url: str, to: Path) -> None:
             "store.url: a backup of a PostgreSQL database needs the program pg_dump, which is not installed.",
             remedy="Install it (Debian: postgresql-client), or leave the database out: gateway backup --no-database",
         )
-    # In the environment, not as an argument: the URL may have a password, and everyone sees arguments.
-    env = {**os.environ, "PGDATABASE": url}
+    env = {**os.environ, **_find_variables(url)}
     command = [program, "--format=custom", f"--file={to}", "--no-password"]
     try:
         done = subprocess.run(

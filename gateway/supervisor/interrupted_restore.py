@@ -12,6 +12,11 @@ from gateway.supervisor import lock
 PLAN_NAME = "restore.json"
 
 
+def is_interrupted(home: Path) -> bool:
+    """Return whether a restore into a state directory was interrupted in its last step."""
+    return (home / PLAN_NAME).exists()
+
+
 def finish_interrupted_restore(home: Path) -> bool:
     """Finish the restore into a state directory, if one was interrupted. Returns whether there was one.
 
@@ -19,7 +24,7 @@ def finish_interrupted_restore(home: Path) -> bool:
         AlreadyRunning: it goes on just now.
         ConfigError: it cannot be finished.
     """
-    if not (home / PLAN_NAME).exists():
+    if not is_interrupted(home):
         return False
     from gateway.backup import pending  # late: a supervisor would keep it
 

@@ -13,6 +13,7 @@ import pytest
 
 from harness.command_line import Shell
 from tests.backup.installations import list_tree, make_installation, verify
+from tests.support import postgres
 
 #: runs a command of the CLI that is killed at some step of a backup
 KILLED = """
@@ -46,7 +47,8 @@ raise SystemExit(main.main(sys.argv[2:]))
 def shell(tmp_path: Path) -> Shell:
     """A shell for an installation that does not run."""
     place = make_installation(tmp_path / "home")
-    (place.home).chmod(0o700)
+    (place.home / "found-agent.json").unlink()
+    place.home.chmod(0o700)
     keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     return Shell({**keep, "HOME": str(tmp_path), "MOONGATE_HOME": str(place.home)}, tmp_path)
 
@@ -154,3 +156,19 @@ def test_ctrl_c_leaves_nothing(shell: Shell, tmp_path: Path) -> None:
 
     assert (done.returncode, os.listdir(tmp_path / "backups")) == (130, [])
     assert "no backup was made" in done.stderr
+
+
+def test_a_postgresql_database_is_dumped_and_its_password_is_not_shown(shell: Shell, tmp_path: Path) -> None:
+    url = postgres.shared_server().url(postgres.create_database())
+    server = {"MOONGATE_STORE_URL": url}
+
+    made = shell("backup", "backups", "--json", env=server)
+
+    assert made.code == 0, made.err
+    restored = shell("restore", made.json["file"], "--json", env={"MOONGATE_HOME": str(tmp_path / "new")})
+    assert restored.code == 0, restored.err
+    with open(restored.json["dump"], "rb") as dump:
+        assert dump.read(5) == b"PGDMP"
+    bare = {"PATH": str(tmp_path)}
+    missing = Shell(shell.env | bare, tmp_path)("backup", "backups", env=server)
+    assert (missing.code, "--no-database" in missing.err) == (78, True)
