@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cli import output
@@ -30,7 +31,8 @@ def describe_backups(told: Mapping[str, Any] | None) -> list[str]:
     if told is None:
         return []
     made = told["last_success_at"]
-    said = "   Backup: " + ("none yet" if made is None else f"{output.format_elapsed(made, None)} ago")
+    where = f" in {output.shorten_home(Path(told['file']))}" if told["file"] else ""
+    said = "   Backup: " + ("none yet" if made is None else f"{output.format_elapsed(made, None)} ago{where}")
     if told["last_failure_at"] is not None:
         said += f"; the last one failed {output.format_elapsed(told['last_failure_at'], None)} ago: {told['error']}"
     return [said]

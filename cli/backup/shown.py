@@ -71,10 +71,11 @@ def list_notes(described: BackupManifest) -> Sequence[str]:
     if Part.SECRETS in described.parts or not described.parts:
         notes.append("It contains secrets: keep it where only you can read it.")
     else:
-        taken = f", and {len(described.variables)} secrets of the config" if described.variables else ""
+        count = len(described.variables)
+        taken = f", and {count} secret{'s' * (count > 1)} of the config" if count else ""
         notes.append(
-            f"Not in it: .env, the token, the webhook secret{taken}. --secrets takes them along. The tokens that"
-            " gateway tokens made are in the database."
+            f"Not in it: .env, the token, the webhook secret{taken}. --secrets takes them along. Tokens that were made"
+            " by gateway tokens are in the database."
         )
     if Part.DATABASE not in described.parts:
         notes.append("Not in it: the database and the files.")

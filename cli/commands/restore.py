@@ -119,8 +119,9 @@ def _refuse_busy(file: Path, place: Installation) -> AlreadyRunning:
             f"another command, or a gateway that starts, uses {output.shorten_home(place.home)}.",
             remedy="Wait until it has ended, or see: gateway status",
         )
+    used = place.home if file.parent == paths.locks_directory(place.home) else file.parent
     return AlreadyRunning(
-        f"a gateway runs with {output.shorten_home(file.parent)} (pid {holder.pid}): nothing has changed.",
+        f"a gateway runs with {output.shorten_home(used)} (pid {holder.pid}): nothing has changed.",
         remedy=f"Stop it first: gateway stop --config {holder.configPath}",
     )
 

@@ -243,7 +243,7 @@ class Restorer:
         """
         wanted: dict[int, int] = {}
         for part, size in self._found.manifest.parts.items():
-            base = paths.make_private_directory(self._base_of(Part(part)))
+            base = self._make_base(Part(part))
             needs = size.bytes + size.files * _BYTES_PER_MEMBER
             if part == Part.DATABASE:
                 needs += size.bytes  # a copy is made before it is migrated
@@ -255,6 +255,21 @@ class Restorer:
                     f" {paths.display_path(base)}, which has {format_bytes(free)} left.",
                     remedy="Free some space; nothing has changed.",
                 )
+
+    def _make_base(self, part: Part) -> Path:
+        """Return the directory in which a part has its place, which is made if it is missing.
+
+        Raises:
+            ConfigError: it cannot be used.
+        """
+        base = self._base_of(part)
+        try:
+            return paths.make_private_directory(base)
+        except OSError as error:
+            remedy = "Correct that, or use another state directory: MOONGATE_HOME."
+            if base == self._place.data:
+                remedy = "The config of the backup names it. To use another one, set MOONGATE_DATA_DIR."
+            raise ConfigError(f"cannot use {paths.display_path(base)}: {error.strerror}.", remedy=remedy) from error
 
     def _refuse_in_use(self, in_use: Iterable[Path]) -> Conflict:
         named = ", ".join(paths.display_path(path) for path in in_use)

@@ -60,7 +60,7 @@ def test_a_backup_is_made_verified_and_listed(shell: Shell, tmp_path: Path) -> N
     (file,) = (tmp_path / "backups").iterdir()
     assert made.out.startswith(f"Backup ~/backups/{file.name} (")
     assert "while no gateway ran" in made.out
-    assert "Not in it: .env, the token, the webhook secret, and 1 secrets of the config." in made.err
+    assert "Not in it: .env, the token, the webhook secret, and 1 secret of the config." in made.err
     told = shell("backup", "verify", str(file), "--json").json
     assert (told["ok"], told["variables"], told["running"]) == (True, ["RESTORED_WEBHOOKS_SECRET"], False)
     assert shell("backup", "verify", str(file)).out.startswith(f"~/backups/{file.name} is whole")
