@@ -42,7 +42,8 @@ def make_backup(
         writer = BackupWriter(place, wanted, config, is_running=is_running, report=report)
         made = writer.write_backup(writing.choose_target(to, time.time()))
     except GatewayError as error:
-        status.record_failure(settings.home, error.message)
+        if to == settings.backup_directory:  # elsewhere, somebody sees it; here, the next one must be made
+            status.record_failure(settings.home, error.message)
         raise
     status.record_success(settings.home, made.file, made.size)
     return made

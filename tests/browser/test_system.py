@@ -11,6 +11,7 @@ from playwright.async_api import Route, expect
 
 from gateway.domain.alert import AlertUpdate, OpenAlert
 from gateway.domain.times import wall_clock
+from gateway.backup import status
 from harness.live_gateway import Live
 from tests.api.client import ask, token
 from tests.browser.elsewhere import section
@@ -122,3 +123,16 @@ async def test_who_did_what_is_listed_with_the_last_use_of_tokens(moongate: Serv
 
     await expect(entry).to_contain_text("curious")
     await expect(section(page, "Who may come in").locator("li").filter(has_text="curious")).to_contain_text("used ")
+
+
+async def test_the_last_backup_and_a_failure_after_it_are_shown(live: Live, dashboard: Dashboard) -> None:
+    status.record_success(live.home, live.home / "backups" / "one.tar.gz", 1_500_000)
+    page = await dashboard(live, "/system")
+    facts = page.locator(".system-facts")
+    await expect(facts).to_contain_text("Last backup")
+    await expect(facts).to_contain_text("1.5 MB")
+
+    await asyncio.to_thread(status.record_failure, live.home, "the disk is full.")
+    await page.reload()
+
+    await expect(facts).to_contain_text("the disk is full.")

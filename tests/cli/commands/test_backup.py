@@ -84,7 +84,10 @@ def test_a_file_that_is_named_gets_the_secrets_if_asked_for(shell: Shell, tmp_pa
     assert set(made.json["parts"]) >= {"secrets", "database", "workspaces"}
     again = shell("backup", "all.tar.gz")
     assert (again.code, "already" in again.err) == (1, True)
-    assert shell("status", "--json").json["backup"]["error"] is not None
+    assert shell("status", "--json").json["backup"]["error"] is None
+    (tmp_path / "home" / "data" / "moongate.db").unlink()
+    assert shell("backup").code == 78
+    assert "there is no database" in shell("status", "--json").json["backup"]["error"]
 
 
 def test_a_backup_that_is_killed_leaves_nothing_that_looks_like_one(shell: Shell, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.backup import pending
 from gateway.backup.contents import BackupChoice
+from gateway.supervisor import lock
 from harness.command_line import Shell
 from harness.live_gateway import Live
 from tests.backup.installations import list_tree, make_installation, write_backup
@@ -96,6 +97,19 @@ def test_a_gateway_that_runs_is_not_touched(live: Callable[..., Live], backup: P
     assert f"pid {running.process.pid}" in done.err if running.process else False
     assert "gateway stop" in done.err
     assert running.call("GET", "/readyz").status == 200
+
+
+def test_a_gateway_of_another_config_in_the_same_directory_is_not_touched(
+    shell: Shell, backup: Path, tmp_path: Path
+) -> None:
+    held = lock.try_lock(tmp_path / "home" / "locks" / "gateway.0123456789abcdef.lock")
+    assert held is not None
+    (tmp_path / "home").chmod(0o700)
+
+    done = shell("restore", str(backup))
+
+    held.release()
+    assert (done.code, "uses ~/home" in done.err) == (75, True)
 
 
 def test_a_restore_that_is_killed_has_restored_all_or_nothing(shell: Shell, backup: Path, tmp_path: Path) -> None:
