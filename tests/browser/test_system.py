@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Route, expect
 
+from gateway.backup import status
 from gateway.domain.alert import AlertUpdate, OpenAlert
 from gateway.domain.times import wall_clock
-from gateway.backup import status
 from harness.live_gateway import Live
 from tests.api.client import ask, token
 from tests.browser.elsewhere import section
