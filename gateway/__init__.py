@@ -4,7 +4,8 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-__version__ = "0.1.0"
+#: the only place that says it: pyproject.toml reads it from this line
+__version__ = "0.2.0"
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ find_python() {
 # prepare LOCK: install the packages of LOCK into .venv, checked by hash, and Moongate itself.
 prepare() {
   local lock=$1 stamp=.venv/prepared wanted python
-  wanted=$(cat "$lock" pyproject.toml | cksum)
+  wanted=$(cat "$lock" pyproject.toml gateway/__init__.py | cksum) # the last one has the version
   if [ -f "$stamp" ] && grep -qxF "$lock $wanted" "$stamp"; then
     return
   fi
