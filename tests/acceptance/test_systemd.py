@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import gateway
 from harness.traffic import Traffic
 from harness.waiting import PATIENCE, until_sync
 from tests.support.login import ODD, Login
@@ -232,7 +233,8 @@ def test_an_outdated_unit_is_detected_and_rewritten(login: Login) -> None:
     login.install()
     now = login.unit.read_text()
     login.write(
-        login.unit, now.replace("Moongate 0.1.0", "Moongate 0.0.9").replace("LimitNOFILE=8192", "LimitNOFILE=9")
+        login.unit,
+        now.replace(f"Moongate {gateway.__version__}", "Moongate 0.0.9").replace("LimitNOFILE=8192", "LimitNOFILE=9"),
     )
     assert "written by Moongate 0.0.9" in service_findings(login)[0]["finding"]
 

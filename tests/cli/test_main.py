@@ -15,6 +15,7 @@ from typing import Any
 import click
 import pytest
 
+import gateway
 from cli.command import Command
 from cli.main import COMMAND, main
 from gateway.supervisor import banner
@@ -57,7 +58,7 @@ def test_every_command_with_json_says_what_it_prints(path: tuple[str, ...]) -> N
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == "Moongate 0.1.0\n"
+    assert capsys.readouterr().out == f"Moongate {gateway.__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_the_gateway_runs_with_options_alone(alone: tuple[Live, Shell]) -> None:
     out, _ = process.communicate(timeout=PATIENCE)
 
     assert (status.json["running"], status.json["host"]) == (True, "localhost")
-    assert (process.returncode, "Moongate 0.1.0" in out) == (0, True)
+    assert (process.returncode, f"Moongate {gateway.__version__}" in out) == (0, True)
 
 
 def test_a_token_given_to_run_is_stored_and_not_shown_in_the_process_list(alone: tuple[Live, Shell]) -> None:
