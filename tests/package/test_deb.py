@@ -1,0 +1,125 @@
+"""The Debian package in a booted system of its own: installed, upgraded and purged by dpkg, run by the real systemd."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import pytest
+
+import gateway
+from harness.waiting import until_sync
+from tests.support.booted import BootedSystem, missing
+
+ROOT = Path(__file__).parent.parent.parent
+CLIENT = ROOT / "tests/support/steady_client.py"
+#: places that every package and every boot changes: logs, caches, lists of packages
+_OTHERS = ("/var/log", "/var/cache", "/var/lib/dpkg", "/var/lib/systemd", "/var/tmp", "/tmp", "/run", "/proc", "/sys")
+#: copies that the programs for accounts make
+_OTHERS_FILES = {"/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-", "/etc/.pwd.lock"}
+#: a config that a task can be steered by, for the system's service
+_CONFIG = '{"gateway": {"port": 18790}, "agents": {"list": [{"id": "main", "backend": "echo", "script": true}]}}'
+
+pytestmark = [pytest.mark.slow, pytest.mark.service]
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A directory with the package, one of the next version, and a client."""
+    if (why := missing()) is not None:
+        pytest.skip(why)
+    temporary = tmp_path_factory.getbasetemp()
+    directory = (temporary if worker_id == "master" else temporary.parent) / "packages"
+    with filelock.FileLock(f"{directory}.lock"):
+        if not directory.exists():
+            draft = directory.with_suffix(".draft")
+            _build_packages(draft)
+            shutil.copy(CLIENT, draft)
+            draft.rename(directory)
+    return directory
+
+
+def _build_packages(directory: Path) -> None:
+    env = {**os.environ, "DPKG_DEB_COMPRESSOR_TYPE": "none"}
+    subprocess.run([ROOT / "scripts/deb", directory], env=env, check=True, capture_output=True)
+    (built,) = directory.glob("*.deb")
+    built.rename(directory / "moongate.deb")
+    tree = directory / "next"
+    subprocess.run(["dpkg-deb", "-R", directory / "moongate.deb", tree], check=True)
+    for file in (tree / "DEBIAN/control", *tree.glob("opt/moongate/lib/*/site-packages/gateway/__init__.py")):
+        file.write_text(file.read_text().replace(gateway.__version__, "0.99.1"))
+    for compiled in tree.glob("opt/moongate/lib/*/site-packages/gateway/__pycache__/__init__.*"):
+        compiled.unlink()
+    subprocess.run(["dpkg-deb", "-b", tree, directory / "next.deb"], env=env, check=True, capture_output=True)
+    shutil.rmtree(tree)
+
+
+@pytest.fixture
+def system(packages: Path) -> Iterator[BootedSystem]:
+    booted = BootedSystem(packages)
+    try:
+        yield booted
+    finally:
+        booted.close()
+
+
+def list_tree(system: BootedSystem) -> set[str]:
+    """Return the paths of all files that a package may have left, and the accounts."""
+    pruned = " -o ".join(f"-path {place}" for place in (*_OTHERS, "/work", "/home", "/root", "/mnt", "/dev"))
+    found = set(system.do(f"find / -xdev \\( {pruned} \\) -prune -o -print").splitlines())
+    accounts = {f"{kind} {line}" for kind in ("passwd", "group", "shadow") for line in _list_entries(system, kind)}
+    return (found - _OTHERS_FILES) | accounts
+
+
+def _list_entries(system: BootedSystem, kind: str) -> list[str]:
+    return (system.root / "etc" / kind).read_text().splitlines()
+
+
+def ask(system: BootedSystem, words: str) -> str:
+    """Run a command of the gateway as the account of the system's service."""
+    return system.do(f"runuser -u moongate -- gateway {words}")
+
+
+def test_a_package_is_installed_upgraded_under_load_and_purged_without_a_trace(system: BootedSystem) -> None:
+    before = list_tree(system)
+
+    system.do("dpkg -i /mnt/shared/moongate.deb")
+    assert system.do("gateway --version; moongate --version") == f"Moongate {gateway.__version__}\n" * 2
+    assert (system.root / "opt/moongate/installed-by").read_text() == "deb\n"
+    assert system.run("systemctl is-enabled moongate").out == "disabled\n", "who installs it chooses which service"
+
+    (system.root / "etc/moongate/config.json").write_text(_CONFIG)
+    system.do("systemctl enable --now moongate")
+    assert "echo: Hello" in ask(system, "agent Hello")
+    client = "python3 /mnt/shared/steady_client.py http://127.0.0.1:18790 /var/lib/moongate/token /root/accepted"
+    system.do(f"systemd-run --quiet --unit steady {client} submit")
+    accepted = system.root / "root/accepted"
+    until_sync(lambda: accepted.exists() and len(accepted.read_text().splitlines()) > 10, "tasks are accepted")
+    system.do("dpkg -i /mnt/shared/next.deb")
+    so_far = len(accepted.read_text().splitlines())
+    until_sync(lambda: len(accepted.read_text().splitlines()) > so_far + 10, "tasks are accepted after the upgrade")
+    system.do("touch /root/accepted.stop")
+    assert system.do(f"{client} check") == "", "no accepted task is lost"
+    assert '"version": "0.99.1"' in ask(system, "status --json")
+    assert (system.root / "etc/moongate/config.json").read_text() == _CONFIG
+
+    system.do("dpkg --purge moongate")
+    assert list_tree(system) == before
+    assert system.run("systemctl status moongate").code == 4, "systemd does not know it any more"
+
+
+def test_a_removed_package_keeps_config_and_data_until_it_is_purged(system: BootedSystem) -> None:
+    system.do("dpkg -i /mnt/shared/moongate.deb && systemctl enable --now moongate")
+    token = (system.root / "var/lib/moongate/token").read_text()
+
+    system.do("dpkg --remove moongate")
+    assert system.run("systemctl is-active moongate").out != "active\n"
+    assert system.run("pgrep -f '^/opt/moongate/'").out == ""
+    assert not (system.root / "opt/moongate").exists()
+
+    system.do("dpkg -i /mnt/shared/moongate.deb && systemctl start moongate")
+    assert (system.root / "var/lib/moongate/token").read_text() == token

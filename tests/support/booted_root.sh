@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# booted_root.sh SHARED
+# A whole system of its own, booted by the real systemd: what it sees as / is this machine's, what it writes there goes
+# to memory, and its network is its own loopback. It sees the directory SHARED at /mnt/shared, and may not write there.
+# Runs until standard input ends; says "ready" once it has booted. Needs root, cgroup2 and overlayfs in the kernel,
+# systemd-container and util-linux. Nothing is left of it.
+set -euo pipefail
+case ${STAGE:-outside} in
+  outside)
+    T=$(mktemp -d)
+    mkdir "$T/cgroups"
+    STAGE=cgroup T=$T exec unshare --mount --propagation private bash "$0" "$@"
+    ;;
+  cgroup)
+    # A manager moves every process of the cgroup that it finds itself in: it must get one of its own first.
+    mount -t cgroup2 cgroup2 "$T/cgroups"
+    mine=$T/cgroups/moongate-boot.$$
+    mkdir "$mine"
+    code=0
+    (
+      echo "$BASHPID" >"$mine/cgroup.procs"
+      STAGE=inside exec unshare --cgroup --mount --pid --fork --kill-child --mount-proc bash "$0" "$@"
+    ) || code=$?
+    for _ in $(seq 50); do
+      find "$mine" -depth -type d -exec rmdir {} + 2>/dev/null && break
+      sleep 0.1
+    done
+    umount "$T/cgroups"
+    rm -rf "$T"
+    exit "$code"
+    ;;
+esac
+
+shared=$1
+mount -t tmpfs tmpfs /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs -o mode=755 tmpfs /run
+mount -t tmpfs -o mode=755 tmpfs /mnt
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
+mkdir -p /mnt/root/mnt/shared
+# Timers and journals of this machine are not part of what is tested.
+for unit in timers.target systemd-journal-flush.service systemd-tmpfiles-setup.service ldconfig.service; do
+  ln -sf /dev/null "/mnt/root/etc/systemd/system/$unit"
+done
+rm -f /mnt/root/usr/sbin/policy-rc.d # images of Debian have one, so that packages start no service
+UNIFIED_CGROUP_HIERARCHY=1 systemd-nspawn --quiet --private-network --register=no --keep-unit --directory=/mnt/root --machine=moongate \
+  --bind-ro="$shared:/mnt/shared" --boot systemd.unit=basic.target >/run/boot.log 2>&1 </dev/null &
+nspawn=$!
+for _ in $(seq 600); do
+  inside=$(pgrep -P "$nspawn" -x systemd || true)
+  [ -n "$inside" ] && [ -e "/proc/$inside/root/run/systemd/private" ] && break
+  kill -0 "$nspawn" || { cat /run/boot.log >&2; exit 1; }
+  sleep 0.05
+done
+[ -n "$inside" ] || { cat /run/boot.log >&2; exit 1; }
+for _ in $(seq 600); do
+  SYSTEMD_IGNORE_CHROOT=1 nsenter --target "$inside" --all systemctl is-active --quiet basic.target && break
+  sleep 0.05
+done
+echo ready
+cat >/dev/null
