@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -123,3 +124,46 @@ def test_a_removed_package_keeps_config_and_data_until_it_is_purged(system: Boot
 
     system.do("dpkg -i /mnt/shared/moongate.deb && systemctl start moongate")
     assert (system.root / "var/lib/moongate/token").read_text() == token
+
+
+def test_a_users_service_goes_on_after_an_upgrade_and_ends_with_the_package(system: BootedSystem) -> None:
+    system.do("dpkg -i /mnt/shared/moongate.deb && useradd --create-home ann && systemctl start user@$(id -u ann)")
+
+    def as_ann(command: str) -> str:
+        return system.do(
+            f'runuser -u ann -- env HOME=/home/ann XDG_RUNTIME_DIR="/run/user/$(id -u ann)" sh -c "{command}"'
+        )
+
+    as_ann("systemctl --user --quiet enable --now moongate")
+    assert "echo: Hello" in as_ann("gateway agent Hello")
+    assert (system.root / "home/ann/.moongate/token").exists()
+
+    system.do("dpkg -i /mnt/shared/next.deb")
+    status = json.loads(as_ann("gateway status --json"))
+    assert (status["version"], status["service"], status["work"]["ended"]) == ("0.99.1", "systemd", 1)
+
+    system.do("dpkg --purge moongate")
+    assert system.run("pgrep -f '^/opt/moongate/'").out == ""
+    assert (system.root / "home/ann/.moongate/token").exists(), "what is the user's stays"
+
+
+def test_a_gateway_that_is_no_service_is_named_at_an_upgrade(system: BootedSystem) -> None:
+    system.do("dpkg -i /mnt/shared/moongate.deb && useradd --create-home ann")
+    system.do("runuser -u ann -- env HOME=/home/ann gateway start")
+    status = json.loads(system.do("runuser -u ann -- env HOME=/home/ann gateway status --json"))
+
+    done = system.run("dpkg -i /mnt/shared/next.deb")
+
+    assert done.code == 0
+    assert f"until they are restarted: {status['pid']} " in done.err
+    assert "echo: Hello" in system.do("runuser -u ann -- env HOME=/home/ann gateway agent Hello")
+
+
+def test_an_upgrade_to_a_package_that_cannot_be_unpacked_leaves_the_service_running(system: BootedSystem) -> None:
+    system.do("dpkg -i /mnt/shared/moongate.deb && systemctl start moongate")
+    system.do("head -c 30000000 /mnt/shared/next.deb >/root/half.deb")
+
+    assert system.run("dpkg -i /root/half.deb").code != 0
+
+    assert "echo: Hello" in ask(system, "agent Hello")
+    assert system.do("gateway --version") == f"Moongate {gateway.__version__}\n"

@@ -77,7 +77,7 @@ class BootedSystem:
     def run(self, command: str) -> Result:
         """Run a shell command in the system, as root, until it ends."""
         done = subprocess.run(
-            ["nsenter", "--target", str(self._inside), "--all", "--wd=/", "sh", "-c", command],
+            ["nsenter", "--target", str(self._inside), "--all", "--root", "--wd", "sh", "-c", command],
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
