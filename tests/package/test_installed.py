@@ -59,10 +59,12 @@ def test_an_installed_package_answers_and_leaves_nothing(installation: Installat
 
 def _is_ours(file: Path) -> bool:
     """Whether a file belongs to Moongate, and not to the installer with its caches and logs."""
-    if ".cache" in file.parts or "log" in file.parts or "logs" in file.parts:
+    if not {".cache", "log", "logs"}.isdisjoint(file.parts):
         return False
-    names = {"gateway", "cli", "service_templates", "moongate"}
-    return any(part.partition("-")[0] in names for part in file.parts)
+    ours = {"gateway", "cli", "service_templates", "moongate"}
+    above = {"site-packages", "bin", "doc", "tools", "venvs"}
+    pairs = zip(("bin", *file.parts), file.parts, strict=False)
+    return any(folder in above and name.partition("-")[0] in ours for folder, name in pairs)
 
 
 def test_the_versions_are_those_that_the_package_names() -> None:
