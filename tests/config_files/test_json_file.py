@@ -21,7 +21,7 @@ def test_a_byte_order_mark_is_passed_over() -> None:
         (b'{"a": NaN}', "c: not valid JSON: NaN is not a number"),
         (b'{"a": "\\ud800"}', "c: not valid JSON: an escape stands for half a character"),
         (b'{\n"a": "\xe9"}', "c: line 2: not valid JSON: it is not UTF-8"),
-        (b'{\n"a": 1,\n}', "c: line 3: not valid JSON"),
+        (b'{\n"a": 1,\n"b" 2}', "c: line 3: not valid JSON"),
         (b'{"a": ' + b"9" * 10_000 + b"}", "c: not valid JSON: a number has too many digits."),
         (b"[" * 100_000, "c: not valid JSON: objects and lists are nested too deeply."),
         (b'{"a":' + b"[" * 400 + b"]" * 400 + b"}", "c: not valid JSON: objects and lists are nested too deeply."),
