@@ -23,9 +23,11 @@ def openapi_document() -> dict[str, Any]:
 
 
 def migrations() -> Iterator[tuple[str, str]]:
-    from gateway.store.sqlite import opening
+    from gateway.store.sql.migrations import read_package
 
-    yield from ((one.name, one.checksum) for one in opening.read_migrations())
+    for prefix, database in (("", "sqlite"), ("postgres ", "postgres")):
+        for one in read_package(f"gateway.store.{database}.migrations"):
+            yield f"{prefix}{one.name}", one.checksum
 
 
 def new_database(path: Path) -> apsw.Connection:
