@@ -151,6 +151,10 @@ class Config(Settings, frozen=True, kw_only=True):
             what = error.message if named else f"{about}: {error.message}"
             raise ConfigError(f"{self.origins[setting]}: {what}", remedy=error.remedy) from error
 
+    def known_environment(self, environ: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the environment, with what `.env` in the state directory adds."""
+        return {**self.dotenv, **environ}
+
     @property
     def trusted_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         """Return the proxies whose words on a request are trusted.

@@ -89,6 +89,7 @@ def check_config() -> None:
     """
     from gateway import app  # late: imports all backends
     from gateway.agent_setup import detection, idle_limits
+    from gateway.assembly import deliveries
 
     settings = _load_config()
     agents = app.check_agents(settings, current_invocation().merged_environment)
@@ -98,7 +99,7 @@ def check_config() -> None:
     how = ", because no agent was found on this machine" if fallback else ", found on this machine"
     found = "" if settings.agents.entries else how
     where = output.shorten_home(settings.path) if settings.path.exists() else "no config file, all defaults"
-    refused = [str(one) for one in app.find_refused_webhooks(settings)]
+    refused = [str(one) for one in deliveries.find_refused_webhooks(settings)]
     idle = idle_limits.find_idle_limits(agents)
     output.print_result(
         {

@@ -119,13 +119,14 @@ def _print_restarted(told: dict[str, Any]) -> None:
 
 def _find_refused_webhooks(instance: Instance, present: Record | None) -> list[str]:
     """Return the webhooks in use that the settings refuse, with the address on which the gateway listens now."""
-    from gateway import app, config  # late: they import all of the gateway
+    from gateway import config  # late, as below: they import all of the gateway
+    from gateway.assembly import deliveries
 
     try:
         settings = config.load(instance.env, {"gateway.host": present and present.host})
     except ConfigError:  # it was edited since
         return []
-    return [str(one) for one in app.find_refused_webhooks(settings)]
+    return [str(one) for one in deliveries.find_refused_webhooks(settings)]
 
 
 def _check_restartable(instance: Instance) -> float:

@@ -22,6 +22,7 @@ from cli.remote import config_drift, probe
 from cli.remote.probe import ProbeResult, State, WorkReport
 from cli.remote.token_drift import explain_token_drift
 from gateway import app, backends, channels, config
+from gateway.assembly import deliveries
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.errors import ConfigError, PortTaken
@@ -134,7 +135,7 @@ def _examine_config_in_use(instance: Instance, found: ProbeResult) -> Iterator[F
 
 def _examine_webhooks(settings: Config) -> Iterator[Finding]:
     """Report webhooks of schedules and waiting deliveries that the settings refuse."""
-    refused = app.find_refused_webhooks(settings)
+    refused = deliveries.find_refused_webhooks(settings)
     if refused:
         yield Finding(
             "webhooks",

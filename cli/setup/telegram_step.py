@@ -14,7 +14,7 @@ from cli.remote.client import GatewayClient
 from cli.remote.local_link import LocalLink
 from cli.setup.guide import Guide
 from cli.setup.service_step import restart_if_needed
-from gateway import app, channels, validation
+from gateway import channels, validation
 from gateway.errors import GatewayError
 
 #: variable of the bot's token in `.env`
@@ -76,7 +76,7 @@ def check_token(guide: Guide, token: str) -> str:
         GatewayError: it is no token, or Telegram refuses it, or cannot be reached.
     """
     settings = guide.load_settings()
-    environ = app.known_environment(settings, guide.env)
+    environ = settings.known_environment(guide.env)
     raw: dict[str, Any] = {**(settings.channels.get("telegram") or {}), "token": token}
     kind = channels.find_channels()["telegram"]
     assert kind.options is not None

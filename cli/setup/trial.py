@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from gateway import app, backends
+from gateway import backends
 from gateway.backends import BackendResources
 from gateway.config import Config
 from gateway.domain.agent import Agent
@@ -32,7 +32,7 @@ def ask_agent(agent: Agent, settings: Config, environ: Mapping[str, str]) -> str
     Raises:
         GatewayError: it cannot answer; the error says why.
     """
-    return asyncio.run(_ask(agent, app.known_environment(settings, environ)))
+    return asyncio.run(_ask(agent, settings.known_environment(environ)))
 
 
 async def _ask(agent: Agent, environ: Mapping[str, str]) -> str:

@@ -39,8 +39,8 @@ def open_alerts(
     environ: Mapping[str, str],
     webhook_sender: DeliverySender,
     clock: Clock,
-) -> None:
-    """Let the engine run the service while it leads. It looks only at what a receiver wants.
+) -> AlertService:
+    """Return the service for the engine to run while it leads. It looks only at what a receiver wants.
 
     Args:
         ledger: records the processes of commands, whose environment comes from `environ`.
@@ -61,7 +61,7 @@ def open_alerts(
             schedule_failures=settings.schedule_failures,
             channel_minutes=settings.channel_minutes,
             disk_free_mb=settings.disk_free_mb,
-            backup_hours=settings.backup_hours,
+            backup_hours=_find_backup_hours(config),
             crashes=settings.crashes,
         ),
         clock=clock,
@@ -90,8 +90,15 @@ def open_alerts(
         config.webhooks.schedule,
         partial(find_agent_names, engine.agents),
     )
-    engine.leader_services.append(service)
     engine.alert_book.tester = service
+    return service
+
+
+def _find_backup_hours(config: Config) -> float | None:
+    """Return after how many hours the last backup is too old; None if nobody wants to know."""
+    if config.alerts.backup_hours is not None or config.backup.every is None:
+        return config.alerts.backup_hours
+    return 2 * config.backup.every
 
 
 def find_agent_names(agents: Agents, name: str) -> frozenset[str]:
