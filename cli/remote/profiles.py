@@ -15,7 +15,7 @@ from gateway.security import secret_file
 #: bytes of the file of addresses
 MAX_REMOTES_BYTES = 1 << 20
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_REMOTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class Remote(NamedTuple):
@@ -141,7 +141,7 @@ def check_name(name: str) -> None:
     """
     if name == THIS_MACHINE:
         raise InvalidRequest(f'"{THIS_MACHINE}" means the gateway on this machine.', remedy="Choose another name.")
-    if not _NAME.fullmatch(name):
+    if not _REMOTE_NAME.fullmatch(name):
         raise InvalidRequest(
             f"{name[:64]!r} is not a name: up to 64 letters, digits, and . _ - after the first.",
             remedy="Choose one such as home.",
@@ -152,7 +152,7 @@ def _parse_remotes(content: dict[str, Any]) -> Remotes:
     by_name = {}
     for name, told in content["remotes"].items():
         url, ca_file = told["url"], told.get("ca_file")
-        if not (_NAME.fullmatch(name) and isinstance(url, str) and isinstance(ca_file, str | None)):
+        if not (_REMOTE_NAME.fullmatch(name) and isinstance(url, str) and isinstance(ca_file, str | None)):
             raise ValueError("a remote is not one")
         by_name[name] = Remote(url, ca_file, told.get("allow_plain_http") is True)
     default = content.get("default")

@@ -10,6 +10,7 @@ from typing import Any
 
 import gateway
 from cli import output
+from cli.backup import backup_report
 from cli.remote import fleet_report, probe, sse
 from cli.remote.client import RETURN_TIMEOUT_SECONDS, GatewayClient
 from cli.remote.link import Link, open_link
@@ -47,6 +48,7 @@ def build_status(target: Target, *, with_fleet: bool) -> dict[str, Any]:
         "checks": health.get("checks"),
         "agent": health.get("agent"),
         "work": work,
+        "backup": health.get("backup"),
         "installed_version": gateway.__version__,
         "version_drift": health["version"] != gateway.__version__,
         "remote": {
@@ -78,6 +80,7 @@ def print_status(told: dict[str, Any]) -> None:
         f" (began {output.format_duration(told['generation_uptime'])} ago)",
         *(probe.describe_work(told["work"]) if told["work"] else []),
         *([] if "agent" in wrong else probe.describe_agent(told["agent"])),
+        *backup_report.describe_backups(told["backup"]),
         f"   Token: {mine['token']}, with the scope {mine['scope']}{until}",
     ]
     output.print_text("\n".join(rows))

@@ -11,7 +11,9 @@ from pathlib import Path
 from gateway.backup.writing import NAME_PREFIX, NAME_SUFFIX
 
 #: the names that backups get in a directory
-_NAME = re.compile(rf"^{re.escape(NAME_PREFIX)}(?P<host>.+)-(?P<at>\d{{8}}T\d{{6}}Z){re.escape(NAME_SUFFIX)}$(?!\n)")
+_BACKUP_NAME = re.compile(
+    rf"^{re.escape(NAME_PREFIX)}(?P<host>.+)-(?P<at>\d{{8}}T\d{{6}}Z){re.escape(NAME_SUFFIX)}$(?!\n)"
+)
 
 
 def list_backups(directory: Path, host: str | None = None) -> Sequence[Path]:
@@ -23,7 +25,7 @@ def list_backups(directory: Path, host: str | None = None) -> Sequence[Path]:
     found: list[tuple[str, Path]] = []
     with contextlib.suppress(OSError):
         for file in directory.iterdir():
-            named = _NAME.match(file.name)
+            named = _BACKUP_NAME.match(file.name)
             if named is not None and host in (None, named["host"]) and file.is_file():
                 found.append((named["at"], file))
     return [file for _, file in sorted(found, reverse=True)]
@@ -31,7 +33,7 @@ def list_backups(directory: Path, host: str | None = None) -> Sequence[Path]:
 
 def read_moment(file: Path) -> int | None:
     """Return when a backup was made, by its name, in milliseconds since 1970 UTC; None if that tells no time."""
-    named = _NAME.match(file.name)
+    named = _BACKUP_NAME.match(file.name)
     if named is None:
         return None
     try:

@@ -28,6 +28,7 @@ LINES = {
     "message": (["message", "webchat", "anna", "Hello"], ""),
     "acp": (["acp"], HELLO),
     "agents": (["agents", "list"], ""),
+    "alerts": (["alerts"], ""),
     "audit": (["audit"], ""),
     "channels": (["channels", "list"], ""),
     "cron": (["cron", "list"], ""),
