@@ -25,6 +25,7 @@ from gateway import log_reader, paths, private_file
 from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.process import identity
+from gateway.process.own_environment import keep_own_environment
 from gateway.security import secret_file
 from gateway.security.unsafe_text import replace_unsafe
 from gateway.supervisor import (
@@ -242,6 +243,7 @@ def _run_supervisor(
     folding = RepeatFilter(write)
     said = resumed["address"] if resumed else (settings.gateway.host, settings.gateway.port)
 
+    keep_own_environment()
     supervisor = Supervisor(
         listener,
         held=held,

@@ -36,6 +36,7 @@ from gateway.domain.agent import Agent
 from gateway.engine.execution.owner import Owner
 from gateway.errors import AgentNotFound, GatewayError
 from gateway.process import heap, identity
+from gateway.process.own_environment import keep_own_environment
 from gateway.store import choice
 
 #: seconds between two heartbeats to the supervisor
@@ -172,6 +173,7 @@ class SupervisedLifecycle:
             writer.close()
 
     async def on_ready(self, context: ServerContext) -> None:
+        keep_own_environment()
         self.send_message(MessageType.READY, **await describe_default_agent(context))
         gc.freeze()  # objects of the start live until the exit: the collector need not visit them
         gc.enable()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,17 @@ from cli.arguments import Duration
 from cli.command import Command, current_invocation
 from cli.instance import Instance
 from cli.lifecycle import start, stop
+from cli.lifecycle.restart import request_restart
 from cli.lifecycle.start_options import StartOptions, read_start_options
 from cli.remote import probe
 from cli.remote.link import find_elsewhere
-from cli.remote.probe import State
 from cli.service import lookup
-from gateway.errors import ConfigError, GatewayError, NotRunning, Unavailable
-from gateway.supervisor import intent, lock, restart_plan, state_owner, terminate
+from gateway.errors import ConfigError, GatewayError, NotRunning
+from gateway.supervisor import lock, restart_plan, state_owner, terminate
 from gateway.supervisor.intent import Outcome
 from gateway.supervisor.own_agent import refuse_own_agent
 from gateway.supervisor.record import Record
 
-#: seconds between two looks for the answer
-RESTART_POLL_SECONDS = 0.05
 #: seconds to wait for a restart: longer than a generation may take to start, to receive the reason of a failure
 RESTART_TIMEOUT_SECONDS = 45.0
 
@@ -183,24 +180,11 @@ def _restart_by_signal(instance: Instance, found: Record, hard: bool, reason: st
         GatewayError: the supervisor refused, or the new generation failed; the error says whether the old one goes on.
         Unavailable: the supervisor did not answer in time.
     """
-    file = instance.requests_base
-    try:
-        asked = intent.leave_intent(file, found.pid, hard=hard, reason=reason)
-    except OSError as error:
-        said = f"cannot ask the gateway to restart: {file.parent}: {error.strerror}."
-        raise Unavailable(said, remedy="Free space on that disk, or make it writable.") from error
-    if not terminate.signal_process(found.process_identity, signal.SIGUSR1):
-        raise NotRunning("the gateway has just ended.", remedy="Start it: gateway start")
-    deadline = time.monotonic() + wait
-    while (outcome := intent.take_outcome(file, asked)) is None:
-        if probe.probe_gateway(instance).state is State.STOPPED:
-            raise GatewayError("the gateway ended while it was restarting.", remedy="See: gateway logs")
-        if time.monotonic() > deadline:
-            raise Unavailable(f"the restart has not finished after {wait:g} s.", remedy="See: gateway logs")
-        time.sleep(RESTART_POLL_SECONDS)
+    begun = time.time()
+    outcome = request_restart(instance, found, hard=hard, reason=reason, wait=wait)
     if not outcome.ok:
         raise GatewayError(
-            f"the gateway was not restarted: {outcome.error}", remedy=_describe_rest(instance, outcome, asked.at)
+            f"the gateway was not restarted: {outcome.error}", remedy=_describe_rest(instance, outcome, begun)
         )
     return outcome
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import math
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from gateway import log
 from gateway.domain.times import Clock
 from gateway.errors import TimedOut, Unavailable
 from gateway.process.child import NO_TERMINAL, OUTPUT_BUFFER_BYTES, Child, Children
+from gateway.process.own_environment import find_own_executable
 
 #: seconds that the doctor may take
 DOCTOR_TIMEOUT_SECONDS = 20.0
@@ -115,7 +115,7 @@ class Doctor:
             async with asyncio.timeout(DOCTOR_TIMEOUT_SECONDS):
                 child = await self._children.spawn_child(
                     # -P: a module of the working directory, which anyone may have written, is not imported.
-                    [sys.executable, "-P", "-m", "cli.main", "doctor", "--json"],
+                    [find_own_executable(), "-P", "-m", "cli.main", "doctor", "--json"],
                     cwd=self._find_directory(),
                     env=self._environ,
                 )

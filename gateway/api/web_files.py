@@ -15,6 +15,8 @@ from pathlib import Path
 from aiohttp import web
 from msgspec import Struct
 
+from gateway.process.own_environment import find_own_path
+
 #: where the files are
 WEB_DIRECTORY = Path(__file__).parent.parent / "web"
 _VERSION_PLACE, _PRELOADS_PLACE = b"@version", b"@preloads"
@@ -63,18 +65,19 @@ def load_web_files() -> WebFiles:
 
     It reads and compresses files after a change: call it in a thread.
     """
-    paths = sorted(path for path in WEB_DIRECTORY.rglob("*") if path.suffix in _MEDIA_TYPES)
-    return _read_web_files(tuple(paths), max(path.stat().st_mtime_ns for path in paths))
+    directory = find_own_path(WEB_DIRECTORY)
+    paths = sorted(path for path in directory.rglob("*") if path.suffix in _MEDIA_TYPES)
+    return _read_web_files(directory, tuple(paths), max(path.stat().st_mtime_ns for path in paths))
 
 
 @functools.lru_cache(maxsize=1)
-def _read_web_files(paths: tuple[Path, ...], changed: int) -> WebFiles:
+def _read_web_files(directory: Path, paths: tuple[Path, ...], changed: int) -> WebFiles:
     """Read all files.
 
     Args:
         changed: when one of them changed at last; another time makes the cache read them again.
     """
-    contents = {path.relative_to(WEB_DIRECTORY).as_posix(): path.read_bytes() for path in paths}
+    contents = {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
     whole = hashlib.sha256(b"".join(name.encode() + b"\0" + data + b"\0" for name, data in contents.items()))
     version = whole.hexdigest()[:16]
     contents["index.html"] = _fill_index(contents["index.html"], version, contents)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -15,6 +14,7 @@ from typing import Any
 from gateway import config_handover
 from gateway.config import ConfigSources
 from gateway.control_channel import ControlChannel, Message, MessageType
+from gateway.process.own_environment import find_own_executable
 from gateway.supervisor.early_start import EarlyProcess
 from gateway.supervisor.signals import KILL_SIGNAL
 
@@ -140,7 +140,14 @@ class Generation:
         try:
             with config_handover.open_handover(sources) as handover:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "gateway.serve", str(listener.fileno()), str(line.fileno()), str(number)],
+                    [
+                        find_own_executable(),
+                        "-m",
+                        "gateway.serve",
+                        str(listener.fileno()),
+                        str(line.fileno()),
+                        str(number),
+                    ],
                     env={**env, config_handover.CONFIG_DESCRIPTOR_VARIABLE: str(handover)},
                     stdin=subprocess.DEVNULL,
                     stdout=writer,

@@ -1,0 +1,153 @@
+"""`gateway update`: another version of Moongate, or the present one goes on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import gateway
+from cli import output
+from cli.arguments import Duration
+from cli.command import Command, current_invocation, require_config
+from cli.instance import Instance
+from gateway.errors import GatewayError, NotFound
+from gateway.process.own_environment import keep_own_environment
+from gateway.supervisor import lock
+from gateway.supervisor.own_agent import refuse_own_agent
+
+if TYPE_CHECKING:
+    from cli.output import WaitIndicator
+    from cli.update.driver import Result
+    from cli.update.installation import Installation
+
+
+@click.command(cls=Command)
+@click.option("--check", is_flag=True, help="Only say whether there is a newer version.")
+@click.option("--version", "version", metavar="VERSION", help="The version to install.  [default: the newest]")
+@click.option("--rollback", is_flag=True, help="Go back to the version from before the last update.")
+@click.option(
+    "--discard-work-since-update",
+    "discard",
+    is_flag=True,
+    help="With --rollback: also if the version before cannot read what came since then. It is kept aside.",
+)
+@click.option(
+    "--watch",
+    type=Duration(most=3600),
+    default=15.0,
+    metavar="DURATION",
+    help="How long to watch the other version before the update counts as done.  [default: 15s]",
+)
+def COMMAND(check: bool, version: str | None, rollback: bool, discard: bool, watch: float) -> None:  # noqa: N802
+    """Update Moongate; if the new version does not serve, the present one does again.
+
+    The new version is built next to the present one and tried. Then a backup is made, the two are exchanged, the
+    gateway restarts without refusing anybody, and is watched. If it fails, the present version is put back, with the
+    database as it was if that was migrated. An update that was interrupted is finished or undone first.
+
+    It works where Moongate was installed with pip in a virtual environment, with pipx, with uv tool, or from a clone.
+    Elsewhere it says what to run (exit code 1).
+
+    \b
+    Examples:
+      gateway update --check
+      gateway update
+      gateway update --version 0.3.1
+      gateway update --rollback
+
+    \b
+    --json prints
+      with --check: {"current", "latest": str or null, "available": bool, "kind", "how": the command to run}
+      otherwise: {"updated": bool, "from", "to", "kind", "backup": str or null, "replaced": bool, "notes": [str]}
+    """
+    keep_own_environment()  # the exchange comes while this process runs
+    from cli.update import driver, recovery  # late: they import all of the gateway
+
+    require_config()
+    if ((version or check) and rollback) or (discard and not rollback):
+        raise click.UsageError("--rollback goes with neither --check nor --version, and --discard-… only with it.")
+    instance = Instance.from_environment(current_invocation().merged_environment)
+    site = _find_site(instance)
+    if check:
+        _print_check(instance, site)
+        return
+    refuse_own_agent(lock.lock_holder(instance.lock_file), "gateway update")
+    with output.show_waiting("looking for an interrupted update") as told, driver.hold_lock(instance):
+        ended = recovery.recover(instance, site, told, watch)
+        if ended is None or version is not None or rollback:
+            ended = _update(instance, site, told, version, watch, rollback=rollback, discard=discard)
+    _print_result(ended, site)
+
+
+def _find_site(instance: Instance) -> Installation:
+    from cli.update import installation
+
+    source = Path(gateway.__file__).parent.parent
+    return installation.find_installation(Path(sys.prefix), Path(sys.base_prefix), source, instance.env)
+
+
+def _update(
+    instance: Instance,
+    site: Installation,
+    told: WaitIndicator,
+    version: str | None,
+    watch: float,
+    *,
+    rollback: bool,
+    discard: bool,
+) -> Result:
+    from cli.update import check, driver, environment, installation
+    from cli.update.driver import Job, Result
+
+    if rollback:
+        wanted = environment.read_kept_version(site)
+        if wanted is None:
+            raise NotFound("there is no version from before an update.", remedy="Or: gateway update --version VERSION")
+    else:
+        told.set_text("asking which versions there are")
+        wanted = version or check.find_newest(instance, site)
+    if wanted is None or wanted == gateway.__version__:
+        return Result(gateway.__version__, gateway.__version__, None, replaced=False)
+    if site.kind not in installation.UPDATABLE:
+        raise GatewayError(
+            f"version {wanted} was not installed: this Moongate was installed as {site.kind}.",
+            remedy=f"Run: {site.explain_update(wanted)}",
+        )
+    return driver.update(Job(instance, site, wanted, told, watch, is_rollback=rollback, discard=discard))
+
+
+def _print_check(instance: Instance, site: Installation) -> None:
+    from cli.update import check, installation, release
+
+    with output.show_waiting("asking which versions there are"):
+        latest = check.find_newest(instance, site)
+    available = latest is not None and release.is_newer(latest, gateway.__version__)
+    how = "gateway update" if site.kind in installation.UPDATABLE else site.explain_update(latest or "VERSION")
+    said = f"Version {latest} is available (this is {gateway.__version__}). Update: {how}"
+    said = said if available else f"Version {gateway.__version__} is the newest."
+    told = {"current": gateway.__version__, "latest": latest, "available": available, "kind": site.kind, "how": how}
+    output.print_result(told, said)
+
+
+def _print_result(ended: Result, site: Installation) -> None:
+    updated = ended.from_version != ended.to_version
+    told = {
+        "updated": updated,
+        "from": ended.from_version,
+        "to": ended.to_version,
+        "kind": site.kind,
+        "backup": ended.backup,
+        "replaced": ended.replaced,
+        "notes": list(ended.notes),
+    }
+    if not updated:
+        output.print_result(told, f"Version {ended.to_version} is the newest.")
+        return
+    rows = [output.add_mark("✅", f"Moongate {ended.from_version} → {ended.to_version}")]
+    rows += [f"   Backup: {ended.backup}"] if ended.backup else []
+    rows += ["   Go back: gateway update --rollback"]
+    rows += [] if ended.replaced else ["   The gateway does not run: gateway start"]
+    output.print_result(told, "\n".join([*rows, *(f"   {note}" for note in ended.notes)]))

@@ -1,0 +1,44 @@
+"""Asks which version is the newest, and stores the answer in the state directory."""
+
+from __future__ import annotations
+
+import os
+
+import gateway
+from cli.instance import Instance
+from cli.update import release, tools
+from cli.update.installation import Installation, Kind
+from gateway.errors import GatewayError
+from gateway.updates.status import UpdateStatus, now_ms, write_update_status
+
+
+def find_newest(instance: Instance, site: Installation) -> str | None:
+    """Return the newest version; None if there is none that counts as released.
+
+    Raises:
+        GatewayError: it cannot be asked.
+    """
+    try:
+        latest = _ask(instance, site)
+    except GatewayError as error:
+        _store(instance, UpdateStatus(now_ms(), gateway.__version__, None, error.message))
+        raise
+    _store(instance, UpdateStatus(now_ms(), gateway.__version__, latest, None))
+    return latest
+
+
+def _ask(instance: Instance, site: Installation) -> str | None:
+    if site.kind is Kind.CLONE:
+        return release.choose_newest(release.list_tags(site.source, instance.env))
+    python = tools.interpreter_of(site.environment)
+    place = instance.home / "scratch" / f"update-tools-{os.getpid()}"
+    try:
+        installer = tools.find_installer(site.environment, instance.env, place)
+        return release.choose_newest(release.list_indexed_versions(installer, python))
+    finally:
+        tools.remove_tools(place)
+
+
+def _store(instance: Instance, status: UpdateStatus) -> None:
+    if instance.home.is_dir():
+        write_update_status(instance.home, status)

@@ -1,0 +1,273 @@
+"""Makes the environment of the other version next to the present one, and what remains of the old one.
+
+The other version is built in a whole copy: what else is installed there, such as plugins, stays. The copy that
+remains shares the files of the old environment, so that it costs no space until these are gone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from cli.update import clone
+from cli.update.exchange import exchange_directories, restore_after_kill
+from cli.update.installation import Installation, Kind
+from cli.update.journal import Journal
+from cli.update.release import DISTRIBUTION
+from cli.update.tools import PROGRAM_TIMEOUT_SECONDS, Done, Installer, interpreter_of, run_program
+from gateway import private_file
+from gateway.errors import Conflict, GatewayError
+from gateway.process.own_environment import COPY_MARK, COPY_SOURCE, COPY_SUFFIX, identify_directory
+
+#: our packages in a clone
+SOURCE_PACKAGES = ("gateway", "cli", "service_templates")
+#: bytes of a script of an environment; programs in machine code are larger, or not text
+_MAX_SCRIPT_BYTES = 256 * 1024
+_EXTRA = re.compile(r"""extra\s*==\s*["'](?P<extra>[\w-]+)["']""")
+_NAME = re.compile(r"[\w.-]+")
+#: prints the number of the newest migration that a version knows
+_SCHEMA_CODE = "from gateway.store.sqlite.opening import read_migrations; print(len(read_migrations()))"
+#: files that Python writes just now, and renames
+_UNFINISHED = shutil.ignore_patterns("*.pyc.*")
+
+
+def copy_environment(site: Installation) -> None:
+    """Copy the present environment to the place where the other version is built.
+
+    Raises:
+        OSError: the disk is full, or the directory cannot be written to.
+    """
+    remove_directory(site.candidate)
+    shutil.copytree(site.environment, site.candidate, symlinks=True, ignore=_UNFINISHED)
+
+
+def list_extras() -> list[str]:
+    """Return our extras whose packages are all installed."""
+    wanted: dict[str, list[str]] = {}
+    for requirement in metadata.requires(DISTRIBUTION) or []:
+        if (extra := _EXTRA.search(requirement)) and (name := _NAME.match(requirement)):
+            wanted.setdefault(extra["extra"], []).append(name[0])
+    return sorted(extra for extra, names in wanted.items() if extra != "dev" and all(map(_is_installed, names)))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def install_version(site: Installation, version: str, installer: Installer) -> None:
+    """Install a version of Moongate into the copy, and make it ready for its final place.
+
+    Raises:
+        GatewayError: it cannot be installed, or its packages do not fit together.
+    """
+    extras = f"[{','.join(found)}]" if (found := list_extras()) else ""
+    before = _complaints(installer.check())
+    done = installer.install("--upgrade", f"{DISTRIBUTION}{extras}=={version}")
+    if done.code != 0:
+        raise GatewayError(f"version {version} cannot be installed: {done.last_words}", remedy=_explain(done))
+    if wrong := sorted(_complaints(installer.check()) - before):
+        raise Conflict(
+            f"the packages of version {version} do not fit together: {'; '.join(wrong)}.",
+            remedy="Update or remove the packages that it names.",
+        )
+    settle_paths(site)
+    write_tool_records(site, version)
+
+
+def _complaints(done: Done) -> set[str]:
+    return set() if done.code == 0 else {line.strip() for line in done.out.splitlines() if line.strip()}
+
+
+def _explain(done: Done) -> str:
+    if "No space left" in done.out + done.err:
+        return "Free space on that disk. Nothing has changed."
+    return "Nothing has changed."
+
+
+def settle_paths(site: Installation) -> None:
+    """Let the scripts of the copy name its final place.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    here, final = os.fsencode(site.candidate), os.fsencode(site.environment)
+    for file in [*(site.candidate / "bin").iterdir(), site.candidate / "pyvenv.cfg"]:
+        if file.is_symlink() or not file.is_file() or file.stat().st_size > _MAX_SCRIPT_BYTES:
+            continue
+        content = file.read_bytes()
+        if here in content and b"\0" not in content:
+            draft = file.with_name(file.name + ".draft")
+            draft.write_bytes(content.replace(here, final))
+            shutil.copymode(file, draft)
+            draft.replace(file)
+
+
+def write_tool_records(site: Installation, version: str) -> None:
+    """Note the version in the file in which pipx keeps it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file = site.candidate / "pipx_metadata.json"
+    if site.kind is not Kind.PIPX or not file.exists():
+        return
+    found = msgspec.json.decode(file.read_bytes())
+    main = found.get("main_package") if isinstance(found, dict) else None
+    if isinstance(main, dict):
+        main["package_version"] = version
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=4))
+
+
+def try_programs(site: Installation, version: str, env: Mapping[str, str]) -> None:
+    """Check that the other version starts, is the one that was wanted, and can use the settings.
+
+    Args:
+        env: with the variables that make its Python find the right packages.
+
+    Raises:
+        GatewayError: it does not.
+    """
+    python = interpreter_of(site.candidate)
+    said = run_program([python, "-P", "-m", "cli.main", "--version"], env, PROGRAM_TIMEOUT_SECONDS)
+    if said.code != 0:
+        raise GatewayError(f"version {version} does not start: {said.last_words}", remedy="Nothing has changed.")
+    if said.out.split()[-1:] != [version]:
+        raise GatewayError(
+            f"what was installed says that it is {said.out.strip()!r}, not version {version}.",
+            remedy="Nothing has changed. Check the package index that pip is configured for.",
+        )
+    checked = run_program([python, "-P", "-m", "cli.main", "config", "check"], env, PROGRAM_TIMEOUT_SECONDS)
+    if checked.code != 0:
+        raise GatewayError(
+            f"version {version} cannot use the settings: {checked.last_words}", remedy="Nothing has changed."
+        )
+
+
+def keep_copy(site: Installation) -> None:
+    """Make the copy of the present environment that remains, and that running processes go on with.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    kept = kept_copy(site)
+    draft = kept.with_name(kept.name + ".draft")
+    remove_directory(draft)
+    _share_tree(site.environment, draft)
+    if site.kind is Kind.CLONE:
+        for package in SOURCE_PACKAGES:
+            _share_tree(site.source / package, draft / COPY_SOURCE / package)
+        _lead_to_copied_source(draft, kept, site.source)
+    private_file.replace_readable_file(draft / COPY_MARK, identify_directory(site.environment).encode())
+    if kept.exists():
+        former = kept.with_name(kept.name + ".former")
+        remove_directory(former)
+        kept.rename(former)
+        draft.rename(kept)
+        remove_directory(former)
+    else:
+        draft.rename(kept)
+
+
+def copy_kept(site: Installation) -> None:
+    """Copy the environment from before the last update to the place where it can be exchanged.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    remove_directory(site.candidate)
+    leave_out = {COPY_MARK, COPY_SOURCE}
+    kept = kept_copy(site)
+    shutil.copytree(kept, site.candidate, symlinks=True, ignore=lambda _, names: leave_out.intersection(names))
+    for file in site.candidate.glob("lib/python3*/site-packages/*.pth"):
+        file.write_text(file.read_text().replace(str(kept / COPY_SOURCE), str(site.source)))
+
+
+def exchange(site: Installation, present: Journal) -> None:
+    """Put the other version in place. It can be called again after an interruption.
+
+    Raises:
+        OSError, GatewayError: that is impossible.
+    """
+    restore_after_kill(site.environment, site.candidate)
+    if present.to_commit is not None:
+        clone.check_out(site, present.to_commit)
+    if not is_exchanged(site, present):
+        exchange_directories(site.environment, site.candidate)
+
+
+def exchange_back(site: Installation, present: Journal) -> None:
+    """Put the version from before back. It can be called again after an interruption.
+
+    Raises:
+        OSError, GatewayError: that is impossible.
+    """
+    restore_after_kill(site.environment, site.candidate)
+    if present.from_commit is not None:
+        clone.check_out(site, present.from_commit)
+    if is_exchanged(site, present):
+        exchange_directories(site.environment, site.candidate)
+
+
+def is_exchanged(site: Installation, present: Journal) -> bool:
+    """Return whether the other version is in place."""
+    return identify_directory(site.environment) != present.identity
+
+
+def read_known_schema(environment: Path, env: Mapping[str, str]) -> int | None:
+    """Return the newest schema that the version in an environment can use; None if it does not say."""
+    words = [interpreter_of(environment), "-P", "-c", _SCHEMA_CODE]
+    said = run_program(words, env, PROGRAM_TIMEOUT_SECONDS)
+    return int(said.out) if said.code == 0 and said.out.strip().isdigit() else None
+
+
+def kept_copy(site: Installation) -> Path:
+    """Return where the environment from before the last update is."""
+    return site.environment.with_name(site.environment.name + COPY_SUFFIX)
+
+
+def read_kept_version(site: Installation) -> str | None:
+    """Return the version in the environment from before the last update; None without one."""
+    places = [str(place) for place in kept_copy(site).glob("lib/python3*/site-packages")]
+    return next((found.version for found in metadata.distributions(name=DISTRIBUTION, path=places)), None)
+
+
+def _share_tree(source: Path, target: Path) -> None:
+    """Copy a tree with links to its files; where the file system has none, with copies."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, target, symlinks=True, copy_function=_share_file, ignore=_UNFINISHED)
+
+
+def _share_file(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _lead_to_copied_source(draft: Path, kept: Path, source: Path) -> None:
+    """Let the copy of a clone's environment find the copied packages, not those of the clone."""
+    for file in draft.glob("lib/python3*/site-packages/*.pth"):
+        text = file.read_text()
+        if str(source) in text:
+            file.unlink()  # it is a link: the original stays as it is
+            file.write_text(text.replace(str(source), str(kept / COPY_SOURCE)))
+
+
+def remove_directory(path: Path) -> None:
+    """Remove a directory with all that it has; it may be gone already.
+
+    Raises:
+        OSError: something in it cannot be removed.
+    """
+    if path.exists():
+        shutil.rmtree(path)

@@ -1,0 +1,130 @@
+"""The journal of an update: a file in the state directory that says which step an update is at.
+
+It is written before each step, and removed at the end. A later version may read it: fields may be added with a
+default, but none may change. What is known of the last finished update is in a file of its own.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gateway import private_file
+
+#: names of the two files in the state directory
+JOURNAL_FILE, LAST_UPDATE_FILE = "update-journal.json", "update-last.json"
+_MAX_JOURNAL_BYTES = 64 * 1024
+
+S = TypeVar("S", bound=Struct)
+
+
+class Step(StrEnum):
+    """A step of an update, while the journal names it."""
+
+    #: the other version is built next to the present one; nothing that is used has changed
+    BUILD = "build"
+    #: the two are exchanged, and the gateway is replaced and watched
+    EXCHANGE = "exchange"
+    #: the other version serves; what is left of the update is removed
+    FINISH = "finish"
+    #: the version from before is put back
+    RETURN = "return"
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """How the gateway ran before the update."""
+
+    #: whether a service manager ran it
+    by_service: bool
+    #: whether it was ready to accept work
+    ready: bool
+    port: int | None = None
+    host: str | None = None
+    role: str | None = None
+
+
+class Journal(Struct, frozen=True, kw_only=True):
+    """An update that has not ended."""
+
+    step: Step
+    #: the environment that is exchanged
+    environment: str
+    #: identity of that environment before the exchange
+    identity: str
+    from_version: str
+    to_version: str
+    #: when it began, in milliseconds since 1970 UTC
+    began: int
+    #: how the gateway ran; None if it did not
+    run: Run | None = None
+    #: number of the last migration of the database before; None without a database in a file
+    schema: int | None = None
+    #: the backup that was made before; None without one
+    backup: str | None = None
+    #: for a rollback: the schema of the copy of the database that takes its place; None to keep the database
+    restore_schema: int | None = None
+    #: commits of a clone, before and after
+    from_commit: str | None = None
+    to_commit: str | None = None
+    #: why the version from before is put back
+    why: str = ""
+    #: whether work that came since the exchange may be thrown away on the way back
+    discard: bool = False
+    #: whether the other version was seen to be ready
+    was_ready: bool = False
+
+
+class LastUpdate(Struct, frozen=True, kw_only=True):
+    """The last update that ended well."""
+
+    from_version: str
+    to_version: str
+    #: when it ended, in milliseconds since 1970 UTC
+    at: int
+    #: numbers of the last migration of the database, before and after; None without a database in a file
+    schema_before: int | None
+    schema_after: int | None
+    backup: str | None
+    #: the commit of a clone before
+    from_commit: str | None = None
+
+
+def write_journal(home: Path, present: Journal) -> Journal:
+    """Write the journal, so that it survives a power failure.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    private_file.replace_private_file(home / JOURNAL_FILE, msgspec.json.encode(present))
+    return present
+
+
+def read_journal(home: Path) -> Journal | None:
+    """Return the journal of an update that has not ended; None if there is none."""
+    return _read(home / JOURNAL_FILE, Journal)
+
+
+def remove_journal(home: Path) -> None:
+    (home / JOURNAL_FILE).unlink(missing_ok=True)
+
+
+def write_last_update(home: Path, last: LastUpdate) -> None:
+    """Raises:
+    OSError: it cannot be written.
+    """
+    private_file.replace_private_file(home / LAST_UPDATE_FILE, msgspec.json.encode(last))
+
+
+def read_last_update(home: Path) -> LastUpdate | None:
+    return _read(home / LAST_UPDATE_FILE, LastUpdate)
+
+
+def _read(path: Path, kind: type[S]) -> S | None:
+    try:
+        return msgspec.json.decode(private_file.read_private_file(path, _MAX_JOURNAL_BYTES), type=kind)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

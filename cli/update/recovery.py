@@ -1,0 +1,72 @@
+"""Goes on with an update that was interrupted, such as by `kill -9` or a power failure."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from cli.instance import Instance
+from cli.output import WaitIndicator
+from cli.update import driver, environment, journal, way_back
+from cli.update.driver import Job, Result
+from cli.update.installation import Installation
+from cli.update.journal import Journal, Step
+from gateway import paths
+from gateway.errors import Conflict, GatewayError
+from gateway.supervisor import lock
+
+
+def describe_interruption(home: Path) -> str | None:
+    """Return what to say about an update that was interrupted; None if none was, or one is under way."""
+    found = journal.read_journal(home)
+    if found is None or lock.is_held(paths.locks_directory(home) / driver.LOCK_FILE):
+        return None
+    return (
+        f"An update from version {found.from_version} to {found.to_version} was interrupted (step: {found.step})."
+        " Finish or undo it: gateway update"
+    )
+
+
+def recover(instance: Instance, site: Installation, told: WaitIndicator, watch_seconds: float) -> Result | None:
+    """Finish or undo an interrupted update. Returns its result if it ended well; None if it was undone, or none was.
+
+    Raises:
+        Conflict: it was one of another environment.
+        GatewayError: the version from before had to be put back.
+    """
+    found = journal.read_journal(instance.home)
+    if found is None:
+        return None
+    if found.environment != str(site.environment):
+        raise Conflict(
+            f"an update of {found.environment} was interrupted; this is {site.environment}.",
+            remedy=f"Run: {found.environment}/bin/python -m cli.main update",
+        )
+    job = Job(instance, site, found.to_version, told, watch_seconds, discard=found.discard)
+    with driver.hold_signals(), _explain_failure(found):
+        return _go_on(job, found)
+
+
+def _go_on(job: Job, found: Journal) -> Result | None:
+    match found.step:
+        case Step.FINISH:
+            return driver.finish(job, found)
+        case Step.RETURN:
+            raise way_back.put_back(job.instance, job.site, found, job.told)
+        case Step.EXCHANGE if environment.is_exchanged(job.site, found):
+            return driver.complete(job, found)
+    environment.exchange_back(job.site, found)  # a clone may be checked out already
+    driver.undo_build(job.instance.home, job.site)
+    return None
+
+
+@contextlib.contextmanager
+def _explain_failure(found: Journal) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise GatewayError(
+            f"the interrupted update to version {found.to_version} cannot be ended: {error.strerror or error}.",
+            remedy="Free space, or correct the owner of the directory, and run it again: gateway update",
+        ) from error

@@ -1,0 +1,51 @@
+"""The file `update-status.json` in the state directory: what the last question about newer versions found.
+
+`gateway update --check` writes it; status, doctor and alerts read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from gateway import private_file
+
+#: name of the file in the state directory
+UPDATE_STATUS_FILE = "update-status.json"
+_MAX_STATUS_BYTES = 64 * 1024
+
+
+class UpdateStatus(Struct, frozen=True):
+    """What the last question about newer versions found."""
+
+    #: when it was asked, in milliseconds since 1970 UTC
+    checked_at: int
+    #: the version that asked
+    current: str
+    #: the newest released version; None if it is unknown
+    latest: str | None = None
+    #: why it is unknown; None if it is known
+    error: str | None = None
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def write_update_status(home: Path, status: UpdateStatus) -> None:
+    """Write the file; if that fails, the next question writes it."""
+    with contextlib.suppress(OSError):
+        private_file.replace_private_file(home / UPDATE_STATUS_FILE, msgspec.json.encode(status), durable=False)
+
+
+def read_update_status(home: Path) -> UpdateStatus | None:
+    """Return what the file says; None if nobody asked, or the file cannot be read."""
+    try:
+        found = private_file.read_private_file(home / UPDATE_STATUS_FILE, _MAX_STATUS_BYTES)
+        return msgspec.json.decode(found, type=UpdateStatus)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

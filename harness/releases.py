@@ -1,0 +1,165 @@
+"""Releases of Moongate made from this tree: wheels with other versions and with faults, an index, and environments.
+
+One wheel is built with setuptools; the others are made from it by changing some of its files. An environment gets the
+packages that Moongate needs from the environment of the tests, as links.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import hashlib
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import venv
+import zipfile
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+#: what is added to files of a release that has a fault; `{next}` in a name is the number of the next migration
+FAULTS: Mapping[str, Mapping[str, str]] = {
+    "none": {},
+    "no import": {"cli/main.py": "raise RuntimeError('this release is broken')\n"},
+    "does not serve": {"gateway/serve.py": "\n\ndef main(argv=None):\n    raise SystemExit('it cannot serve')\n"},
+    "hangs": {"gateway/serve.py": "\n\ndef main(argv=None):\n    time.sleep(600)\n"},
+    "crashes": {"gateway/serve.py": "\n\n_ready = SupervisedLifecycle.wait_to_lead\n\nasync def _die(self):\n"
+                "    await _ready(self)\n    import threading\n    threading.Timer(0.5, os._exit, (7,)).start()\n\n"
+                "SupervisedLifecycle.wait_to_lead = _die\n"},
+    "no supervisor": {"gateway/supervisor/reexec.py": "\n\ndef find_kept(given):\n    os._exit(9)\n"},
+    "migrates": {"gateway/store/sqlite/migrations/{next}_more.sql": "CREATE TABLE more (n INTEGER) STRICT;\n"},
+    "bad migration": {"gateway/store/sqlite/migrations/{next}_more.sql": "CREATE TABLE runs (n INTEGER);\n"},
+}  # fmt: skip
+
+
+def build_wheel(directory: Path) -> Path:
+    """Build the wheel of this tree."""
+    source = directory / "source"
+    for name in ("gateway", "cli", "service_templates"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    words = [
+        sys.executable,
+        "-c",
+        "from setuptools import build_meta as b; import sys; print(b.build_wheel(sys.argv[1]))",
+    ]
+    done = subprocess.run(
+        [*words, str(directory)], cwd=source, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return directory / done.stdout.split()[-1]
+
+
+def make_release(wheel: Path, index: Path, version: str, *faults: str) -> Path:
+    """Make a release of another version from a wheel, with faults of `FAULTS`."""
+    with zipfile.ZipFile(wheel) as packed:
+        files = {name: packed.read(name) for name in packed.namelist() if not name.endswith("/RECORD")}
+    old = wheel.name.split("-")[1]
+    files = {
+        name.replace(f"moongate-{old}.dist-info", f"moongate-{version}.dist-info"): data for name, data in files.items()
+    }
+    for name, pattern in (
+        ("gateway/__init__.py", rb'__version__ = "[^"]*"'),
+        (f"moongate-{version}.dist-info/METADATA", rb"\nVersion: [^\n]*"),
+    ):
+        new = pattern.split(b"[")[0] + version.encode() + (b'"' if b'"' in pattern else b"")
+        files[name], count = re.subn(pattern, new.replace(rb"\n", b"\n"), files[name], count=1)
+        assert count == 1, name
+    newest = max(
+        int(found[1]) for name in files if (found := re.match(r"gateway/store/sqlite/migrations/(\d{4})_", name))
+    )
+    for fault in faults:
+        for name, text in FAULTS[fault].items():
+            target = name.replace("{next}", f"{newest + 1:04}")
+            main = b"\n\nif __name__ =="
+            data = files.get(target, b"")
+            at = data.index(main) if main in data else len(data)
+            files[target] = data[:at] + text.encode() + data[at:]
+    made = index / f"moongate-{version}-py3-none-any.whl"
+    _write_wheel(made, files, version)
+    return made
+
+
+def _write_wheel(path: Path, files: Mapping[str, bytes], version: str) -> None:
+    record = f"moongate-{version}.dist-info/RECORD"
+    lines = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in files.items()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
+        for name, data in files.items():
+            packed.writestr(name, data)
+        packed.writestr(record, "\n".join([*lines, f"{record},,"]) + "\n")
+
+
+def _digest(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+
+
+def make_environment(directory: Path, wheel: Path) -> Path:
+    """Make a virtual environment with pip, a release, and what it needs."""
+    venv.create(directory, symlinks=True)
+    target = next(directory.glob("lib/python3*")) / "site-packages"
+    for name in sorted(_list_needed("moongate") | {"pip"}):
+        _link_package(metadata.distribution(name), target)
+    words = [directory / "bin/python", "-m", "pip", "install", "--no-index", "--no-deps", "--quiet", wheel]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return directory
+
+
+@functools.cache
+def _list_needed(name: str) -> frozenset[str]:
+    """Return the names of the packages that a package needs, without those of its extras."""
+    found: set[str] = set()
+    for requirement in metadata.requires(name) or []:
+        if "extra ==" in requirement:
+            continue
+        needed = re.match(r"[\w.-]+", requirement)
+        assert needed is not None
+        with contextlib.suppress(metadata.PackageNotFoundError):  # another platform's
+            metadata.distribution(needed[0])
+            found |= {needed[0].lower(), *_list_needed(needed[0])}
+    return frozenset(found)
+
+
+def _link_package(package: metadata.Distribution, target: Path) -> None:
+    for file in package.files or []:
+        if file.parts[0] == ".." or file.suffix == ".pyc":
+            continue
+        place = target / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            source = os.path.realpath(str(package.locate_file(file)))
+            try:
+                os.link(source, place)
+            except OSError:
+                shutil.copy2(source, place)
+
+
+class _SilentHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *words: object) -> None: ...
+
+
+@contextlib.contextmanager
+def serve_index(files: Path) -> Iterator[Mapping[str, str]]:
+    """Serve wheels as a package index. Yields the variables with which pip uses it and nothing else."""
+    (files / "simple").mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (files / "simple" / "moongate").symlink_to(files, target_is_directory=True)
+    handler = functools.partial(_SilentHandler, directory=str(files))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            address = f"http://127.0.0.1:{server.server_port}/simple"
+            yield {"PIP_INDEX_URL": address, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1"}
+        finally:
+            server.shutdown()
+            thread.join()
