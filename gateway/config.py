@@ -37,6 +37,7 @@ from gateway.settings.log import Log
 from gateway.settings.retention import Retention
 from gateway.settings.store import Data, Store
 from gateway.settings.tracing import Tracing
+from gateway.settings.updates import Updates
 from gateway.settings.webhooks import Hooks, Webhooks
 from gateway.validation import explain_error
 
@@ -104,6 +105,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backup: Backup = field(default_factory=Backup)
     log: Log = field(default_factory=Log)
     tracing: Tracing = field(default_factory=Tracing)
+    updates: Updates = field(default_factory=Updates)
 
 
 class ConfigSources(Struct, frozen=True):

@@ -19,9 +19,14 @@ import sys
 import threading
 import venv
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+from harness.command_line import Result
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 
@@ -82,7 +87,7 @@ def make_release(wheel: Path, index: Path, version: str, *faults: str) -> Path:
             target = name.replace("{next}", f"{newest + 1:04}")
             main = b"\n\nif __name__ =="
             data = files.get(target, b"")
-            at = data.index(main) if main in data else len(data)
+            at = data.rindex(main) if main in data else len(data)
             files[target] = data[:at] + text.encode() + data[at:]
     made = index / f"moongate-{version}-py3-none-any.whl"
     _write_wheel(made, files, version)
@@ -163,3 +168,79 @@ def serve_index(files: Path) -> Iterator[Mapping[str, str]]:
         finally:
             server.shutdown()
             thread.join()
+
+
+class Lab:
+    """Releases in an index, and an environment with the first of them, to be copied."""
+
+    def __init__(self, directory: Path, *, first: str = "0.2.0") -> None:
+        """Build the wheel of this tree, and an environment that has it as the version `first`."""
+        self.directory, self.index = directory, directory / "index"
+        self.index.mkdir()
+        self.wheel = build_wheel(directory)
+        self.first = first
+        self._template = make_environment(directory / "template", self.add_release(first))
+
+    def add_release(self, version: str, *faults: str) -> Path:
+        """Add a release to the index; it may be there already."""
+        present = self.index / f"moongate-{version}-py3-none-any.whl"
+        return present if present.exists() else make_release(self.wheel, self.index, version, *faults)
+
+    def copy_environment(self, target: Path) -> Path:
+        """Make an environment with the first release."""
+        shutil.copytree(self._template, target, symlinks=True, copy_function=os.link)
+        for file in (*(target / "bin").iterdir(), target / "pyvenv.cfg"):
+            if not file.is_symlink():
+                text = file.read_text().replace(str(self._template), str(target))
+                mode = file.stat().st_mode
+                file.unlink()
+                file.write_text(text)
+                file.chmod(mode)
+        return target
+
+
+class Installed(Live):
+    """A gateway that runs from an environment of its own, and that `gateway update` can change."""
+
+    def __init__(
+        self, lab: Lab, directory: Path, env: Mapping[str, str], config: Mapping[str, Any] | None = None
+    ) -> None:
+        """Args:
+        env: the variables of `serve_index`.
+        """
+        super().__init__(directory / "home", config, {"PYTHONWARNINGS": "default", **env})
+        self.environment = lab.copy_environment(directory / "venv")
+
+    def run(self, *words: str, env: Mapping[str, str] | None = None) -> Result:
+        """Run a command of the installed version."""
+        return self.shell(self.command(*words), env)
+
+    def command(self, *words: str) -> list[str]:
+        return [str(self.environment / "bin/gateway"), *words]
+
+    def shell(self, words: Sequence[str], env: Mapping[str, str] | None = None) -> Result:
+        done = subprocess.run(
+            words,
+            env={**self.env, **(env or {})},
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=10 * PATIENCE,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def accept(self, prompt: str, **more: Any) -> str:
+        """Let the gateway accept a task, and return its id."""
+        answer = self.call("POST", "/api/tasks", {"input": prompt, **more})
+        assert answer.status == 202, answer
+        return str(answer.body["task"]["id"])
+
+    @property
+    def version(self) -> str | None:
+        """The version that serves."""
+        found = self.record
+        if found is None or not found.is_alive:
+            return None
+        return str(self.call("GET", "/health").body["version"])

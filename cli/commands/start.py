@@ -13,6 +13,7 @@ from cli.lifecycle.start_options import StartOptions
 from cli.remote import network_host, probe
 from cli.remote.probe import ProbeResult, State
 from cli.service import lookup
+from cli.update import notes
 from gateway.errors import Conflict, Unavailable
 
 
@@ -53,6 +54,8 @@ def COMMAND(  # noqa: N802 the seam's name
     """
     require_config()
     instance = Instance.from_environment(current_invocation().merged_environment)
+    if (interrupted := notes.describe_interruption(instance.home)) is not None:
+        output.print_note(complete_commands(interrupted))
     found = start.wait_until_settled(instance, wait)
     started = found.state is State.STOPPED
     if started:

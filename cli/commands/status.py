@@ -17,6 +17,7 @@ from cli.remote import config_drift, fleet_report, network_host, probe
 from cli.remote.link import find_elsewhere
 from cli.remote.probe import ProbeResult, State, WorkReport
 from cli.remote.token_drift import explain_token_drift, read_process_variables
+from cli.update import notes
 from gateway.errors import ConfigError
 from gateway.security.secret_file import mask_secret
 from gateway.supervisor.marker import read_marker
@@ -68,6 +69,7 @@ def COMMAND(context: click.Context, deep: bool, fleet: bool) -> None:  # noqa: N
        "installed_version": of this command, "version_drift": whether another version runs,
        "token_drift": whether the gateway refuses the stored token,
        "config_drift": file with settings that changed since the gateway read it,
+       "newest_version": a newer one that is known, "interrupted_update": what to do about one,
        "last_stop": {"at": RFC 3339, "code": exit code, "reason"},
        "port_owner": {"pid", "name", "user"} of another program that holds the port,
        "findings": as in gateway doctor; both only with --deep,
@@ -88,6 +90,8 @@ def COMMAND(context: click.Context, deep: bool, fleet: bool) -> None:  # noqa: N
         {State.RUNNING: _print_running, State.UNRESPONSIVE: _print_unresponsive, State.STOPPED: _print_stopped}[
             found.state
         ](instance, found)
+        for note in notes.list_notes(instance.home):
+            output.print_text(output.add_mark("⚠️", complete_commands(note)))
         if deep:
             _print_deep_checks(instance, found)
         if fleet and found.state is State.RUNNING:
@@ -136,6 +140,8 @@ def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
         "version_drift": _has_version_drift(found),
         "token_drift": inside.token_drift,
         "config_drift": None if found.health is None else _shown_path(_find_changed_file(instance, found)),
+        "newest_version": notes.find_newer_version(instance.home),
+        "interrupted_update": notes.describe_interruption(instance.home),
         "last_stop": _describe_last_stop(instance, found),
         "port_owner": None,
         "findings": None,

@@ -15,6 +15,7 @@ from cli.doctor.files import examine_files
 from cli.doctor.finding import Finding, Level
 from cli.doctor.private_files import examine_password_file, examine_private_paths
 from cli.doctor.reach import examine_reach
+from cli.doctor.updates import examine_updates
 from cli.doctor.workspaces import examine_workspaces
 from cli.instance import Instance
 from cli.lifecycle.start_options import read_start_options
@@ -44,6 +45,7 @@ def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
         *examine_private_paths(instance),
         *environment.examine_environment(instance, found),
         *_examine_plugins(),
+        *examine_updates(instance),
     ]
     try:
         settings = config.load(environ)

@@ -29,8 +29,6 @@ from gateway.supervisor import lock
 
 #: seconds that the other version is watched after it was ready
 WATCH_SECONDS = 15.0
-#: file among the locks of the state directory that an update holds
-LOCK_FILE = "update.lock"
 
 
 class Job(NamedTuple):
@@ -67,7 +65,7 @@ def hold_lock(instance: Instance) -> Iterator[None]:
     Raises:
         AlreadyRunning: one is under way.
     """
-    held = lock.try_lock(paths.locks_directory(instance.home) / LOCK_FILE)
+    held = lock.try_lock(paths.locks_directory(instance.home) / journal.LOCK_FILE)
     if held is None:
         raise AlreadyRunning("another `gateway update` is under way.", remedy="Wait until it has ended.")
     try:

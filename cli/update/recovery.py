@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from cli.instance import Instance
 from cli.output import WaitIndicator
@@ -12,20 +11,7 @@ from cli.update import driver, environment, journal, way_back
 from cli.update.driver import Job, Result
 from cli.update.installation import Installation
 from cli.update.journal import Journal, Step
-from gateway import paths
 from gateway.errors import Conflict, GatewayError
-from gateway.supervisor import lock
-
-
-def describe_interruption(home: Path) -> str | None:
-    """Return what to say about an update that was interrupted; None if none was, or one is under way."""
-    found = journal.read_journal(home)
-    if found is None or lock.is_held(paths.locks_directory(home) / driver.LOCK_FILE):
-        return None
-    return (
-        f"An update from version {found.from_version} to {found.to_version} was interrupted (step: {found.step})."
-        " Finish or undo it: gateway update"
-    )
 
 
 def recover(instance: Instance, site: Installation, told: WaitIndicator, watch_seconds: float) -> Result | None:

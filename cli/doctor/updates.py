@@ -1,0 +1,21 @@
+"""Checks whether an update was interrupted, and whether a newer version is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cli.doctor.finding import Finding, Level
+from cli.instance import Instance
+from cli.update import notes
+
+
+def examine_updates(instance: Instance) -> Iterator[Finding]:
+    """Return the findings about updates; none if nothing is known."""
+    if (said := notes.describe_interruption(instance.home)) is not None:
+        what, _, _ = said.partition(". ")
+        yield Finding("update", Level.ERROR, what, "the command was killed, or the machine stopped", "gateway update")
+    if (newer := notes.find_newer_version(instance.home)) is not None:
+        yield Finding("version", Level.WARNING, f"version {newer} is available", None, "gateway update")
+    status = notes.read_status(instance.home)
+    if status is not None and status.error is not None:
+        yield Finding("version", Level.OK, f"whether there is a newer version is unknown: {status.error}")

@@ -1,0 +1,50 @@
+"""What other commands say about updates: that one was interrupted, and that a newer version is there.
+
+Light, because `gateway status` uses it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gateway
+from cli.update import journal
+from gateway import paths
+from gateway.supervisor import lock
+from gateway.updates.status import UpdateStatus, read_update_status
+
+
+def describe_interruption(home: Path) -> str | None:
+    """Return what to say about an update that was interrupted; None if none was, or one is under way."""
+    found = journal.read_journal(home)
+    if found is None or lock.is_held(paths.locks_directory(home) / journal.LOCK_FILE):
+        return None
+    return (
+        f"An update from version {found.from_version} to {found.to_version} was interrupted (step: {found.step})."
+        " Finish or undo it: gateway update"
+    )
+
+
+def find_newer_version(home: Path) -> str | None:
+    """Return the newest version if it is newer than this one; None if not, or if nobody asked."""
+    from cli.update.release import is_newer  # late: few installations ask
+
+    found = read_update_status(home)
+    newest = None if found is None else found.latest
+    return newest if newest is not None and is_newer(newest, gateway.__version__) else None
+
+
+def list_notes(home: Path) -> list[str]:
+    """Return the lines about updates for people."""
+    interrupted, newer = describe_interruption(home), find_newer_version(home)
+    notes = [] if interrupted is None else [interrupted]
+    return (
+        notes
+        if newer is None
+        else [*notes, f"Version {newer} is available (this is {gateway.__version__}): gateway update"]
+    )
+
+
+def read_status(home: Path) -> UpdateStatus | None:
+    """Return what the last question about newer versions found."""
+    return read_update_status(home)
