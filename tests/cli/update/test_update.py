@@ -75,12 +75,12 @@ def test_an_update_replaces_the_gateway_and_a_rollback_puts_it_back(lab: Lab, in
     ("version", "faults", "why"),
     [
         ("0.4.1", ["no import"], "does not start"),
-        ("0.4.2", ["does not serve"], "it cannot serve"),
+        ("0.4.2", ["does not serve"], "it ended with exit code 1"),
         ("0.4.3", ["hangs"], "was not ready within"),
         ("0.4.4", ["crashes"], "serving processes ended"),
         ("0.4.5", ["no supervisor"], "ended while it was restarting"),
         ("0.4.6", ["bad migration"], "already exists"),
-        ("0.4.7", ["migrates", "does not serve"], "it cannot serve"),
+        ("0.4.7", ["migrates", "does not serve"], "it ended with exit code 1"),
         ("0.4.8", ["migrates", "crashes"], "serving processes ended"),
     ],
 )
