@@ -29,6 +29,7 @@ from drills import (
     schedules,
     soak,
     streams,
+    updates,
     writers,
 )
 
@@ -59,6 +60,11 @@ DRILLS = [
         "restarts under load",
         restarts.under_load,
         partial(restarts.under_load, restarts=20, seconds=20.0, p99=250.0),
+    ),
+    Row(
+        "updates and rollbacks under load",
+        updates.under_load,
+        partial(updates.under_load, turns=[*range(6)] * 3 + [0, 1], senders=8),
     ),
     Row(
         "status over starts and stops",

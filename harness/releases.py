@@ -35,6 +35,11 @@ FAULTS: Mapping[str, Mapping[str, str]] = {
     "none": {},
     "no import": {"cli/main.py": "raise RuntimeError('this release is broken')\n"},
     "does not serve": {"gateway/serve.py": "\n\ndef main(argv=None):\n    raise SystemExit('it cannot serve')\n"},
+    "fails late": {"gateway/serve.py": "\n\nasync def describe_default_agent(context):\n    os._exit(3)\n"},
+    "dies migrated": {"gateway/serve.py": "\n\nasync def serve_requests(settings, *rest):\n"
+                      "    from gateway.domain.times import wall_clock\n"
+                      "    from gateway.store.sqlite import opening\n"
+                      "    opening.open_writer(settings.database_path, wall_clock).close()\n    os._exit(4)\n"},
     "hangs": {"gateway/serve.py": "\n\ndef main(argv=None):\n    time.sleep(600)\n"},
     "crashes": {"gateway/serve.py": "\n\n_ready = SupervisedLifecycle.wait_to_lead\n\nasync def _die(self):\n"
                 "    await _ready(self)\n    import threading\n    threading.Timer(0.5, os._exit, (7,)).start()\n\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -35,13 +35,20 @@ if TYPE_CHECKING:
     help="With --rollback: also if the version before cannot read what came since then. It is kept aside.",
 )
 @click.option(
+    "--trial/--no-trial",
+    default=True,
+    help="Start the new version with a copy of the database first, which needs room for one.  [default: --trial]",
+)
+@click.option(
     "--watch",
     type=Duration(most=3600),
     default=15.0,
     metavar="DURATION",
     help="How long to watch the other version before the update counts as done.  [default: 15s]",
 )
-def COMMAND(check: bool, version: str | None, rollback: bool, discard: bool, watch: float) -> None:  # noqa: N802
+def COMMAND(  # noqa: N802 the seam's name
+    check: bool, version: str | None, rollback: bool, discard: bool, trial: bool, watch: float
+) -> None:
     """Update Moongate; if the new version does not serve, the present one does again.
 
     The new version is built next to the present one and tried. Then a backup is made, the two are exchanged, the
@@ -78,8 +85,17 @@ def COMMAND(check: bool, version: str | None, rollback: bool, discard: bool, wat
     with output.show_waiting("looking for an interrupted update") as told, driver.hold_lock(instance):
         ended = recovery.recover(instance, site, told, watch)
         if ended is None or version is not None or rollback:
-            ended = _update(instance, site, told, version, watch, rollback=rollback, discard=discard)
+            ended = _update(instance, site, told, version, Ways(watch, rollback, discard, trial))
     _print_result(ended, site)
+
+
+class Ways(NamedTuple):
+    """The options of an update."""
+
+    watch: float
+    rollback: bool
+    discard: bool
+    trial: bool
 
 
 def _find_site(instance: Instance) -> Installation:
@@ -94,15 +110,12 @@ def _update(
     site: Installation,
     told: WaitIndicator,
     version: str | None,
-    watch: float,
-    *,
-    rollback: bool,
-    discard: bool,
+    ways: Ways,
 ) -> Result:
     from cli.update import check, driver, environment, installation
     from cli.update.driver import Job, Result
 
-    if rollback:
+    if ways.rollback:
         wanted = environment.read_kept_version(site)
         if wanted is None:
             raise NotFound("there is no version from before an update.", remedy="Or: gateway update --version VERSION")
@@ -116,7 +129,18 @@ def _update(
             f"version {wanted} was not installed: this Moongate was installed as {site.kind}.",
             remedy=f"Run: {site.explain_update(wanted)}",
         )
-    return driver.update(Job(instance, site, wanted, told, watch, is_rollback=rollback, discard=discard))
+    return driver.update(
+        Job(
+            instance,
+            site,
+            wanted,
+            told,
+            ways.watch,
+            is_rollback=ways.rollback,
+            discard=ways.discard,
+            has_trial=ways.trial,
+        )
+    )
 
 
 def _print_check(instance: Instance, site: Installation) -> None:

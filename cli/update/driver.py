@@ -19,7 +19,7 @@ import msgspec
 import gateway
 from cli.instance import Instance
 from cli.output import WaitIndicator
-from cli.update import backup, clone, database, environment, journal, serving, tools, way_back
+from cli.update import backup, clone, database, environment, journal, serving, tools, trial, way_back
 from cli.update.installation import Installation, Kind
 from cli.update.journal import Journal, LastUpdate, Step
 from gateway import paths
@@ -44,6 +44,8 @@ class Job(NamedTuple):
     is_rollback: bool = False
     #: whether work that came since the last update may be thrown away
     discard: bool = False
+    #: whether to start the other version with a copy of the database first
+    has_trial: bool = True
 
 
 class Result(NamedTuple):
@@ -160,6 +162,9 @@ def _build(job: Job, begun: Journal) -> None:
     job.told.set_text(f"trying version {job.version}")
     with clone.find_packages(job.site, begun.to_commit, env) as seen:
         environment.try_programs(job.site, job.version, seen)
+        if job.has_trial and not job.is_rollback:
+            job.told.set_text(f"trying version {job.version} with a copy of the database")
+            trial.try_serving(job.site, job.version, job.instance, seen)
 
 
 def tools_place(site: Installation) -> Path:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 def _kill_update_when(installed: Installed, version: str, due: Callable[[], object]) -> None:
     """Begin an update, and kill it when a condition holds."""
-    words = installed.command("update", "--version", version, "--watch", "20s")
+    words = installed.command("update", "--version", version, "--watch", "20s", "--no-trial")
     with subprocess.Popen(
         words, env=installed.env, cwd=installed.home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as update:
@@ -70,7 +70,7 @@ def test_an_update_that_is_killed_at_the_exchange_is_finished_or_undone(lab: Lab
 
 
 def test_an_update_that_is_killed_on_its_way_back_goes_all_the_way(lab: Lab, installed: Installed) -> None:
-    lab.add_release("0.4.7", "migrates", "does not serve")
+    lab.add_release("0.4.7", "migrates", "dies migrated")
     assert installed.run("start").code == 0
     task = installed.accept("before")
     _kill_update_when(installed, "0.4.7", lambda: _step(installed) is Step.RETURN)

@@ -71,28 +71,32 @@ def test_an_update_replaces_the_gateway_and_a_rollback_puts_it_back(lab: Lab, in
         assert aside.execute("SELECT count(*) FROM runs WHERE id = ?", (after,)).fetchone() == (1,)
 
 
+#: faults that are found late, because nothing is tried before
+LATE = ("--no-trial",)
+
+
 @pytest.mark.parametrize(
-    ("version", "faults", "why"),
+    ("version", "faults", "words", "why"),
     [
-        ("0.4.1", ["no import"], "does not start"),
-        ("0.4.2", ["does not serve"], "it ended with exit code 1"),
-        ("0.4.3", ["hangs"], "was not ready within"),
-        ("0.4.4", ["crashes"], "serving processes ended"),
-        ("0.4.5", ["no supervisor"], "ended while it was restarting"),
-        ("0.4.6", ["bad migration"], "already exists"),
-        ("0.4.7", ["migrates", "does not serve"], "it ended with exit code 1"),
-        ("0.4.8", ["migrates", "crashes"], "serving processes ended"),
+        ("0.4.1", ["no import"], (), "does not start"),
+        ("0.4.2", ["does not serve"], (), "does not serve with a copy of the database: it ended with exit code 1"),
+        ("0.4.3", ["bad migration"], (), "it cannot migrate the database"),
+        ("0.4.4", ["hangs"], LATE, "was not ready within"),
+        ("0.4.5", ["crashes"], (), "serving processes ended"),
+        ("0.4.6", ["no supervisor"], (), "ended while it was restarting"),
+        ("0.4.3", ["bad migration"], LATE, "already exists"),
+        ("0.4.7", ["migrates", "dies migrated"], LATE, "it ended with exit code 4"),
     ],
 )
 def test_a_version_that_does_not_serve_is_taken_back(
-    lab: Lab, installed: Installed, version: str, faults: list[str], why: str
+    lab: Lab, installed: Installed, version: str, faults: list[str], words: tuple[str, ...], why: str
 ) -> None:
     lab.add_release(version, *faults)
     installed.env["MOONGATE_READY_TIMEOUT"] = "6"
     assert installed.run("start").code == 0
     task = installed.accept("before")
     schema = _schema(installed)
-    done = _update(installed, version)
+    done = _update(installed, version, *words)
     assert done.code == 1, done
     assert why in done.json["error"]["message"], done
     assert (installed.version, _schema(installed)) == ("0.2.0", schema)
