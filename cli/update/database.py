@@ -45,9 +45,8 @@ class Work(NamedTuple):
         return any(self)
 
     def describe(self) -> str:
-        parts = {"accepted tasks": self.accepted, "earlier tasks that went on": self.continued}
-        parts["other changes"] = self.other
-        return ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
+        counts = ((self.accepted, "accepted task"), (self.continued, "earlier task"), (self.other, "other change"))
+        return ", ".join(f"{count:,} {what}{'s' if count > 1 else ''}" for count, what in counts if count)
 
 
 class WayBack(Enum):
