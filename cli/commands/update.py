@@ -116,7 +116,7 @@ def _update(
     from cli.update.driver import Job, Result
 
     if ways.rollback:
-        wanted = environment.read_kept_version(site)
+        wanted = environment.read_kept_version(site, instance.env)
         if wanted is None:
             raise NotFound("there is no version from before an update.", remedy="Or: gateway update --version VERSION")
     else:

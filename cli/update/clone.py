@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cli.update import release
-from cli.update.installation import Installation, Kind
+from cli.update.installation import Installation
 from cli.update.tools import INDEX_TIMEOUT_SECONDS, Done, Installer, run_program
 from gateway.errors import Conflict, GatewayError
 
 #: the packages of an installation, in a clone
-LOCK_FILE = "requirements.lock"
+PACKAGES_LOCK_FILE = "requirements.lock"
+#: file in the environment of a clone, with the checksum of what was installed
+STAMP_FILE = "prepared"
 
 
-def read_commits(site: Installation, version: str, env: Mapping[str, str]) -> tuple[str, str]:
+def read_commits(site: Installation, version: str, env: Mapping[str, str], former: str | None) -> tuple[str, str]:
     """Return the present commit and that of a version.
+
+    Args:
+        former: the commit from before the last update, to go back to that.
 
     Raises:
         Conflict: the work tree has changes.
@@ -32,8 +36,8 @@ def read_commits(site: Installation, version: str, env: Mapping[str, str]) -> tu
             f"{site.source} has changes that are not committed: {', '.join(changes.split()[1::2][:5])}.",
             remedy="Commit them, or undo them, and run it again.",
         )
-    tag = release.find_tag(site.source, version, env)
-    return _git(site, "rev-parse", "HEAD").out.strip(), _git(site, "rev-parse", f"{tag}^{{commit}}").out.strip()
+    other = former or f"{release.find_tag(site.source, version, env)}^{{commit}}"
+    return _git(site, "rev-parse", "HEAD").out.strip(), _git(site, "rev-parse", other).out.strip()
 
 
 def check_out(site: Installation, commit: str) -> None:
@@ -52,38 +56,49 @@ def _git(site: Installation, *words: str) -> Done:
     return run_program(["git", "-C", site.source, *words], os.environ, INDEX_TIMEOUT_SECONDS)
 
 
-def install_packages(site: Installation, commit: str, installer: Installer) -> None:
-    """Install into the copied environment what the lock file of a commit names.
+def install_packages(site: Installation, source: Path, installer: Installer) -> None:
+    """Install into the copied environment what the lock file of the other version names, and that version itself.
+
+    Args:
+        source: the files of the other version; the environment will refer to the clone in their place.
 
     Raises:
         GatewayError: that is impossible.
     """
-    lock = _git(site, "show", f"{commit}:{LOCK_FILE}")
-    if lock.code != 0:
-        raise GatewayError(f"{LOCK_FILE} of {commit} cannot be read: {lock.last_words}")
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / LOCK_FILE
-        file.write_text(lock.out)
-        done = installer.install("--require-hashes", "-r", str(file))
-    if done.code != 0:
-        raise GatewayError(f"the packages of {commit} cannot be installed: {done.last_words}")
+    for words in (["--require-hashes", "-r", str(source / PACKAGES_LOCK_FILE)], ["--no-deps", "-e", str(source)]):
+        done = installer.install(*words)
+        if done.code != 0:
+            raise GatewayError(f"its packages cannot be installed: {done.last_words}", remedy="Nothing has changed.")
+    for place in site.candidate.glob("lib/python3*/site-packages"):
+        for file in (*place.glob("*.pth"), *place.glob("moongate-*.dist-info/direct_url.json")):
+            file.write_text(file.read_text().replace(str(source), str(site.source)))
+    _write_stamp(site, source)
+
+
+def _write_stamp(site: Installation, source: Path) -> None:
+    """Note for `scripts/` which packages are installed, as scripts/environment.sh does."""
+    command = f"cat {PACKAGES_LOCK_FILE} pyproject.toml | cksum"
+    done = run_program(["/bin/sh", "-c", command], os.environ, INDEX_TIMEOUT_SECONDS, cwd=source)
+    if done.code == 0:
+        (site.candidate / STAMP_FILE).write_text(f"{PACKAGES_LOCK_FILE} {done.out.strip()}\n")
 
 
 @contextlib.contextmanager
-def find_packages(site: Installation, commit: str | None, env: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
-    """Return the environment in which the Python of the other version finds its packages.
+def unpack_source(site: Installation, commit: str | None) -> Iterator[Path | None]:
+    """Yield a directory with the files of a commit, while the block runs; None if this is no clone.
 
-    Elsewhere than in a clone they are in its environment.
+    Raises:
+        GatewayError: they cannot be read.
     """
-    if site.kind is not Kind.CLONE or commit is None:
-        yield env
+    if commit is None:
+        yield None
         return
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(prefix="moongate-") as directory:
         archive = Path(directory) / "packages.tar"
         made = _git(site, "archive", "--format=tar", f"--output={archive}", commit)
         if made.code != 0:
             raise GatewayError(f"the files of {commit} cannot be read: {made.last_words}")
+        source = Path(directory) / "source"
         with tarfile.open(archive) as packed:
-            packed.extractall(directory, filter="data")
-        yield {**env, "PYTHONPATH": directory}
-        shutil.rmtree(directory, ignore_errors=True)
+            packed.extractall(source, filter="data")
+        yield source

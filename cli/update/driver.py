@@ -67,7 +67,7 @@ def hold_lock(instance: Instance) -> Iterator[None]:
     Raises:
         AlreadyRunning: one is under way.
     """
-    held = lock.try_lock(paths.locks_directory(instance.home) / journal.LOCK_FILE)
+    held = lock.try_lock(paths.locks_directory(instance.home) / journal.UPDATE_LOCK_FILE)
     if held is None:
         raise AlreadyRunning("another `gateway update` is under way.", remedy="Wait until it has ended.")
     try:
@@ -117,7 +117,7 @@ def update(job: Job) -> Result:
 
 def _begin(job: Job) -> Journal:
     found = database.find_database(job.instance.env)
-    before, after = clone.read_commits(job.site, job.version, job.instance.env) if is_clone(job.site) else (None, None)
+    before, after = _read_commits(job) if is_clone(job.site) else (None, None)
     present = Journal(
         step=Step.BUILD,
         environment=str(job.site.environment),
@@ -136,6 +136,11 @@ def _begin(job: Job) -> Journal:
         return journal.write_journal(job.instance.home, present)
 
 
+def _read_commits(job: Job) -> tuple[str, str]:
+    last = journal.read_last_update(job.instance.home) if job.is_rollback else None
+    return clone.read_commits(job.site, job.version, job.instance.env, None if last is None else last.from_commit)
+
+
 def is_clone(site: Installation) -> bool:
     return site.kind is Kind.CLONE
 
@@ -146,25 +151,30 @@ def _build(job: Job, begun: Journal) -> None:
     Raises:
         GatewayError: it cannot be made, or does not start.
     """
-    env = job.instance.env
-    if job.is_rollback:
-        job.told.set_text(f"copying version {job.version}")
-        environment.copy_kept(job.site)
-    else:
-        job.told.set_text("copying the present version")
-        environment.copy_environment(job.site)
-        job.told.set_text(f"installing version {job.version}")
-        installer = tools.find_installer(job.site.candidate, env, tools_place(job.site))
-        if is_clone(job.site):
-            clone.install_packages(job.site, begun.to_commit or "", installer)
+    with clone.unpack_source(job.site, begun.to_commit) as source:
+        if job.is_rollback:
+            job.told.set_text(f"copying version {job.version}")
+            environment.copy_kept(job.site)
         else:
-            environment.install_version(job.site, job.version, installer)
-    job.told.set_text(f"trying version {job.version}")
-    with clone.find_packages(job.site, begun.to_commit, env) as seen:
-        environment.try_programs(job.site, job.version, seen)
+            _install(job, source)
+        env = job.instance.env if source is None else {**job.instance.env, "PYTHONPATH": str(source)}
+        job.told.set_text(f"trying version {job.version}")
+        environment.try_programs(job.site, job.version, env)
         if job.has_trial and not job.is_rollback:
             job.told.set_text(f"trying version {job.version} with a copy of the database")
-            trial.try_serving(job.site, job.version, job.instance, seen)
+            trial.try_serving(job.site, job.version, job.instance, env)
+
+
+def _install(job: Job, source: Path | None) -> None:
+    job.told.set_text("copying the present version")
+    environment.copy_environment(job.site)
+    job.told.set_text(f"installing version {job.version}")
+    installer = tools.find_installer(job.site.candidate, job.instance.env, tools_place(job.site))
+    if source is None:
+        environment.install_version(job.site, job.version, installer)
+    else:
+        clone.install_packages(job.site, source, installer)
+        environment.settle_paths(job.site)
 
 
 def tools_place(site: Installation) -> Path:
@@ -191,11 +201,11 @@ def complete(job: Job, present: Journal) -> Result:
         way_back.restore_database(job.instance, present)
     if run is not None:
         job.told.set_text(f"version {present.to_version} takes over")
-        why = way_back.serve_other_version(job.instance, present)
+        why, generation = way_back.serve_other_version(job.instance, present)
         if not why:
             present = journal.write_journal(job.instance.home, msgspec.structs.replace(present, was_ready=True))
             job.told.set_text(f"watching version {present.to_version}")
-            why = serving.watch_gateway(job.instance, job.watch_seconds, was_ready=run.ready)
+            why = serving.watch_gateway(job.instance, job.watch_seconds, generation, was_ready=run.ready)
         if why:
             raise way_back.put_back(job.instance, job.site, msgspec.structs.replace(present, why=why), job.told)
     return finish(job, journal.write_journal(job.instance.home, msgspec.structs.replace(present, step=Step.FINISH)))

@@ -235,10 +235,13 @@ def kept_copy(site: Installation) -> Path:
     return site.environment.with_name(site.environment.name + COPY_SUFFIX)
 
 
-def read_kept_version(site: Installation) -> str | None:
+def read_kept_version(site: Installation, env: Mapping[str, str]) -> str | None:
     """Return the version in the environment from before the last update; None without one."""
-    places = [str(place) for place in kept_copy(site).glob("lib/python3*/site-packages")]
-    return next((found.version for found in metadata.distributions(name=DISTRIBUTION, path=places)), None)
+    python = interpreter_of(kept_copy(site))
+    if not python.exists():
+        return None
+    said = run_program([python, "-P", "-m", "cli.main", "--version"], env, PROGRAM_TIMEOUT_SECONDS)
+    return said.out.split()[-1] if said.code == 0 and said.out.split() else None
 
 
 def _share_tree(source: Path, target: Path) -> None:

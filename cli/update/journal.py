@@ -18,7 +18,7 @@ from gateway import private_file
 #: names of the two files in the state directory
 JOURNAL_FILE, LAST_UPDATE_FILE = "update-journal.json", "update-last.json"
 #: file among the locks there that an update holds
-LOCK_FILE = "update.lock"
+UPDATE_LOCK_FILE = "update.lock"
 _MAX_JOURNAL_BYTES = 64 * 1024
 
 S = TypeVar("S", bound=Struct)

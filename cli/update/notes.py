@@ -17,7 +17,7 @@ from gateway.updates.status import UpdateStatus, read_update_status
 def describe_interruption(home: Path) -> str | None:
     """Return what to say about an update that was interrupted; None if none was, or one is under way."""
     found = journal.read_journal(home)
-    if found is None or lock.is_held(paths.locks_directory(home) / journal.LOCK_FILE):
+    if found is None or lock.is_held(paths.locks_directory(home) / journal.UPDATE_LOCK_FILE):
         return None
     return (
         f"An update from version {found.from_version} to {found.to_version} was interrupted (step: {found.step})."

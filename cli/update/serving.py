@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from typing import NamedTuple
 
 from cli.instance import Instance
 from cli.lifecycle import start
 from cli.lifecycle.restart import request_restart
 from cli.lifecycle.start_options import StartOptions, read_start_options
 from cli.remote import probe
-from cli.remote.probe import State
+from cli.remote.probe import ProbeResult, State
 from cli.service import lookup
 from cli.update.installation import Installation
 from cli.update.journal import Run
@@ -33,6 +34,15 @@ WATCH_POLL_SECONDS = 0.2
 ANSWER_TIMEOUT_SECONDS = 30.0
 #: serving processes that may end within the time of watching: one may have bad luck
 MAX_CRASHES = 1
+
+
+class Replaced(NamedTuple):
+    """What came of it that another version was to serve."""
+
+    #: why it does not serve; empty if it does
+    why: str
+    #: number of the serving process that took over; None if it is unknown
+    generation: int | None = None
 
 
 def describe_run(instance: Instance) -> Run | None:
@@ -64,57 +74,62 @@ def is_serving(instance: Instance, version: str) -> bool:
     return found.state is State.RUNNING and found.record is not None and found.record.version == version
 
 
-def replace_gateway(instance: Instance, version: str, reason: str) -> str:
+def replace_gateway(instance: Instance, version: str, reason: str) -> Replaced:
     """Let the installed version replace the one that runs, without a pause if possible.
 
     Args:
         version: the installed one.
 
     Returns:
-        Why it does not serve; empty if it does.
+        What came of it.
     """
     found = lock.lock_holder(instance.lock_file)
     if found is None:
-        return "the gateway ended"
+        return Replaced("the gateway ended")
     try:
         outcome = request_restart(instance, found, hard=True, reason=reason, wait=REPLACE_TIMEOUT_SECONDS)
     except GatewayError as error:
-        return error.message
+        return Replaced(error.message)
     if not outcome.ok:
-        return outcome.error
+        return Replaced(outcome.error or "it did not take over")
     present = lock.lock_holder(instance.lock_file)
     if present is not None and present.version != version:  # one process without a supervisor keeps its version
-        return f"the gateway still runs version {present.version}"
-    return ""
+        return Replaced(f"the gateway still runs version {present.version}")
+    return Replaced("", outcome.new)
 
 
-def watch_gateway(instance: Instance, seconds: float, *, was_ready: bool) -> str:
-    """Watch whether the gateway goes on serving.
+def watch_gateway(instance: Instance, seconds: float, first: int | None, *, was_ready: bool) -> str:
+    """Watch whether the gateway goes on serving. After a crash, the time begins again.
 
     Args:
+        first: number of the serving process that took over; None if it is unknown.
         was_ready: whether it was ready to accept work before; if not, it need not be now.
 
     Returns:
         Why it does not; empty if it does.
     """
-    first: int | None = None
-    end = time.monotonic() + seconds
+    present, end = first, time.monotonic() + seconds
     while True:
         found = probe.probe_gateway(instance)
         if found.state is State.STOPPED:
             return "the gateway ended soon after it was ready"
-        number = (found.health or {}).get("generation")
-        if isinstance(number, int):
-            first = number if first is None else first
-            if number - first > MAX_CRASHES:
-                return f"{number - first} serving processes ended within {seconds:g} s"
+        number = int((found.health or {}).get("generation", present or 0))
+        first = first or number
+        if number - first > MAX_CRASHES:
+            return f"{number - first} serving processes ended soon after they were ready"
+        if number != present:
+            present, end = number, time.monotonic() + seconds
         if time.monotonic() > end:
-            serves = found.state is State.RUNNING and found.record is not None
-            if serves and (not was_ready or (found.record is not None and _is_ready(found.record))):
-                return ""
-            if time.monotonic() > end + ANSWER_TIMEOUT_SECONDS:
-                return "the gateway is not ready to accept work" if serves else "the gateway does not answer"
+            why = _explain_unready(found, was_ready=was_ready)
+            if not why or time.monotonic() > end + ANSWER_TIMEOUT_SECONDS:
+                return why
         time.sleep(WATCH_POLL_SECONDS)
+
+
+def _explain_unready(found: ProbeResult, *, was_ready: bool) -> str:
+    if found.state is not State.RUNNING or found.record is None:
+        return "the gateway does not answer"
+    return "the gateway is not ready to accept work" if was_ready and not _is_ready(found.record) else ""
 
 
 def stop_gateway(instance: Instance, *, by_service: bool) -> None:

@@ -10,6 +10,7 @@ from cli.update import database, environment, journal, serving
 from cli.update.database import Database, WayBack
 from cli.update.installation import Installation
 from cli.update.journal import Journal, Step
+from cli.update.serving import Replaced
 from gateway.errors import Conflict, GatewayError
 
 
@@ -32,7 +33,7 @@ def put_back(instance: Instance, site: Installation, failed: Journal, told: Wait
             return _stay(instance, failed, said, refused)
     environment.exchange_back(site, failed)
     if run is not None:
-        replaced = not migrated and not serving.replace_gateway(instance, failed.from_version, "update undone")
+        replaced = not migrated and not serving.replace_gateway(instance, failed.from_version, "update undone").why
         if not replaced:
             serving.stop_gateway(instance, by_service=run.by_service)
             serving.start_gateway(instance, run)
@@ -94,7 +95,7 @@ def plan_rollback(instance: Instance, site: Installation, may_discard: bool) -> 
     present = None if found is None else found.read_schema()
     if found is None or present is None or newest is None or present <= newest:
         return None
-    version = environment.read_kept_version(site) or "the one before"
+    version = environment.read_kept_version(site, instance.env) or "the one before"
     schema = found.find_copy(newest)
     if schema is None:
         raise Conflict(
@@ -126,16 +127,16 @@ def restore_database(instance: Instance, present: Journal) -> None:
     found.put_back(found.copy_of(schema), found.aside_of(present.from_version))
 
 
-def serve_other_version(instance: Instance, present: Journal) -> str:
+def serve_other_version(instance: Instance, present: Journal) -> Replaced:
     """Let the version that was put in place serve.
 
     Returns:
-        Why it does not; empty if it does.
+        What came of it.
     """
     run = present.run
     assert run is not None
     if serving.is_serving(instance, present.to_version):  # the update was interrupted after that
-        return ""
+        return Replaced("")
     if present.restore_schema is None and serving.is_running(instance):
         return serving.replace_gateway(instance, present.to_version, f"update to {present.to_version}")
     try:
@@ -143,5 +144,5 @@ def serve_other_version(instance: Instance, present: Journal) -> str:
         restore_database(instance, present)
         serving.start_gateway(instance, run)
     except GatewayError as error:
-        return error.message
-    return ""
+        return Replaced(error.message)
+    return Replaced("")
