@@ -117,7 +117,7 @@ def _update(
 
     if ways.rollback:
         wanted = environment.read_kept_version(site, instance.env)
-        if wanted is None:
+        if wanted in (None, gateway.__version__):
             raise NotFound("there is no version from before an update.", remedy="Or: gateway update --version VERSION")
     else:
         told.set_text("asking which versions there are")

@@ -187,6 +187,7 @@ def undo_build(home: Path, site: Installation) -> None:
     with contextlib.suppress(OSError):
         for place in (site.candidate, tools_place(site)):
             environment.remove_directory(place)
+        environment.restore_former_copy(site)
     journal.remove_journal(home)
 
 
@@ -225,6 +226,7 @@ def finish(job: Job, present: Journal) -> Result:
     )
     with _explain_full_disk():
         journal.write_last_update(job.instance.home, last)
+    environment.forget_former_copy(job.site)
     undo_build(job.instance.home, job.site)  # the candidate's place has the environment from before, of which is a copy
     notes = serving.rewrite_unit(job.site, job.instance)
     return Result(present.from_version, present.to_version, present.backup, present.run is not None, notes)

@@ -168,14 +168,34 @@ def keep_copy(site: Installation) -> None:
             _share_tree(site.source / package, draft / COPY_SOURCE / package)
         _lead_to_copied_source(draft, kept, site.source)
     private_file.replace_readable_file(draft / COPY_MARK, identify_directory(site.environment).encode())
-    if kept.exists():
-        former = kept.with_name(kept.name + ".former")
-        remove_directory(former)
-        kept.rename(former)
-        draft.rename(kept)
-        remove_directory(former)
-    else:
-        draft.rename(kept)
+    if kept.exists() and not _former_copy(site).exists():
+        kept.rename(_former_copy(site))
+    remove_directory(kept)
+    draft.rename(kept)
+
+
+def forget_former_copy(site: Installation) -> None:
+    """Remove the copy that the last one replaced: one is enough.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    remove_directory(_former_copy(site))
+
+
+def restore_former_copy(site: Installation) -> None:
+    """Put the copy back that the last one replaced, because the update has failed.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    if _former_copy(site).exists():
+        remove_directory(kept_copy(site))
+        _former_copy(site).rename(kept_copy(site))
+
+
+def _former_copy(site: Installation) -> Path:
+    return kept_copy(site).with_name(kept_copy(site).name + ".former")
 
 
 def copy_kept(site: Installation) -> None:

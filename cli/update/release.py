@@ -68,6 +68,7 @@ def _ask_uv(installer: Installer, python: Path) -> list[str]:
 
 
 def _refuse_index(said: str) -> Unavailable:
+    said = " ".join(line for line in said.splitlines() if not line.startswith("WARNING: pip index"))  # it always warns
     return Unavailable(
         f"the package index does not say which versions of {DISTRIBUTION} there are: {said or 'no answer'}",
         remedy="Check the network, and the index that pip is configured for: pip config list",

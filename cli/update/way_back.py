@@ -38,6 +38,7 @@ def put_back(instance: Instance, site: Installation, failed: Journal, told: Wait
             serving.stop_gateway(instance, by_service=run.by_service)
             serving.start_gateway(instance, run)
     environment.remove_directory(site.candidate)
+    environment.restore_former_copy(site)
     journal.remove_journal(instance.home)
     serves = f"Version {failed.from_version} serves again" if run is not None else f"{failed.from_version} is back"
     return GatewayError(said, remedy=f"{serves}, and nothing is lost. See: gateway logs", details={"rolled_back": True})

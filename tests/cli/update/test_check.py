@@ -1,0 +1,102 @@
+"""`gateway update --check`, the file that it leaves, and who says what it found."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from cli.update import journal
+from cli.update.journal import Journal, Step
+from gateway.settings.updates import Updates
+from gateway.updates import checker
+from gateway.updates.status import UPDATE_STATUS_FILE, UpdateStatus, read_update_status, write_update_status
+from harness.command_line import Shell
+from harness.live_gateway import Live
+from harness.releases import Installed, Lab
+
+
+@pytest.fixture
+def home(alone: tuple[Live, Shell]) -> Path:
+    return alone[0].home
+
+
+@pytest.fixture
+def shell(alone: tuple[Live, Shell]) -> Shell:
+    return alone[1]
+
+
+def _interrupted() -> Journal:
+    return Journal(
+        step=Step.EXCHANGE, environment="/venv", identity="1:2", from_version="0.2.0", to_version="0.3.0", began=1
+    )
+
+
+@pytest.mark.slow
+async def test_the_gateway_asks_the_index_and_status_tells(
+    lab: Lab, installed: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.add_release("9.0.0")
+    python = str(installed.environment / "bin/python")
+    monkeypatch.setattr(checker, "find_own_executable", lambda: python)
+    await checker.ask_once(installed.env)
+    found = read_update_status(installed.home)
+    assert found is not None
+    assert (found.current, found.latest, found.error) == ("0.2.0", "9.0.0", None)
+    told = await asyncio.to_thread(installed.run, "status", "--json")
+    assert told.json["newest_version"] == "9.0.0"
+    said = await asyncio.to_thread(installed.run, "update", "--check", "--json")
+    assert (said.json["available"], said.json["kind"], said.json["how"]) == (True, "venv", "gateway update")
+
+
+@pytest.mark.slow
+def test_an_index_that_does_not_answer_is_said(installed: Installed) -> None:
+    done = installed.run("update", "--check", env={"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_RETRIES": "0"})
+    assert (done.code, "does not say which versions" in done.err) == (75, True), done
+    found = read_update_status(installed.home)
+    assert found is not None
+    assert found.error is not None
+
+
+def test_status_and_doctor_say_that_an_update_was_interrupted(shell: Shell, home: Path) -> None:
+    journal.write_journal(home, _interrupted())
+    assert "from version 0.2.0 to 0.3.0 was interrupted" in shell("status").out
+    found = shell("doctor", "--json").json["findings"]
+    assert [one["level"] for one in found if one["check"] == "update"] == ["error"]
+
+
+def test_without_a_question_nothing_is_said(shell: Shell) -> None:
+    told = shell("status", "--json").json
+    assert (told["newest_version"], told["interrupted_update"]) == (None, None)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"checked_at": "no"}', b"[" * 5000])
+def test_a_file_that_cannot_be_read_is_no_answer(home: Path, content: bytes) -> None:
+    (home / UPDATE_STATUS_FILE).write_bytes(content)
+    assert read_update_status(home) is None
+
+
+def test_what_was_found_is_read_again(home: Path) -> None:
+    write_update_status(home, UpdateStatus(1, "0.2.0", "0.3.0", None))
+    assert json.loads((home / UPDATE_STATUS_FILE).read_bytes()) == {
+        "checked_at": 1,
+        "current": "0.2.0",
+        "latest": "0.3.0",
+        "error": None,
+    }
+    assert read_update_status(home) == UpdateStatus(1, "0.2.0", "0.3.0")
+
+
+@pytest.mark.parametrize(("check", "seconds"), [(False, None), (True, 86_400.0), (12, 43_200.0)])
+def test_the_setting_is_hours_or_never(check: float | bool, seconds: float | None) -> None:
+    assert Updates(check=check).check_seconds == seconds
+
+
+def test_environment_names_are_read(home: Path) -> None:
+    from gateway import config
+
+    env: Mapping[str, str] = {"MOONGATE_HOME": str(home), "HOME": str(home), "MOONGATE_UPDATES_CHECK": "12"}
+    assert config.load(env).updates.check == 12
