@@ -146,11 +146,14 @@ def _link_package(package: metadata.Distribution, target: Path) -> None:
         place = target / file
         place.parent.mkdir(parents=True, exist_ok=True)
         if not place.exists():
-            source = os.path.realpath(str(package.locate_file(file)))
-            try:
-                os.link(source, place)
-            except OSError:
-                shutil.copy2(source, place)
+            _link_or_copy(os.path.realpath(str(package.locate_file(file))), str(place))
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
 
 
 class _SilentHandler(http.server.SimpleHTTPRequestHandler):
@@ -193,7 +196,7 @@ class Lab:
 
     def copy_environment(self, target: Path) -> Path:
         """Make an environment with the first release."""
-        shutil.copytree(self._template, target, symlinks=True, copy_function=os.link)
+        shutil.copytree(self._template, target, symlinks=True, copy_function=_link_or_copy)
         for file in (*(target / "bin").iterdir(), target / "pyvenv.cfg"):
             if not file.is_symlink():
                 text = file.read_text().replace(str(self._template), str(target))

@@ -1,16 +1,19 @@
-"""`gateway update` is killed with SIGKILL at each step: the next one finishes or undoes it, and a gateway serves."""
+"""`gateway update` is killed with SIGKILL at each step, or finds a full disk: a gateway serves, and nothing is half."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from cli.update import journal
 from cli.update.journal import Step
 from harness.releases import Installed, Lab
-from harness.waiting import until_sync
+from harness.waiting import PATIENCE, until_sync
 
 pytestmark = pytest.mark.slow
 
@@ -78,3 +81,32 @@ def test_an_update_that_is_killed_on_its_way_back_goes_all_the_way(lab: Lab, ins
     assert (done.code, installed.version, _left(installed)) == (1, "0.2.0", set()), done
     assert "0.4.7 does not serve" in done.err
     assert installed.call("GET", f"/api/tasks/{task}").status == 200
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk with room for one environment."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root may mount a small disk")
+    directory = tmp_path / "small"
+    directory.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=110m", "tmpfs", str(directory)]
+    if (tried := subprocess.run(words, check=False, capture_output=True, text=True, timeout=PATIENCE)).returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {tried.stderr.strip()}")
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True, timeout=PATIENCE)
+
+
+def test_a_full_disk_leaves_everything_as_it_was(lab: Lab, index: Mapping[str, str], small_disk: Path) -> None:
+    lab.add_release("0.3.0")
+    installed = Installed(lab, small_disk, index)
+    try:
+        assert installed.run("start").code == 0
+        done = installed.run("update", "--version", "0.3.0", "--watch", "1s", "--json")
+        assert done.code != 0
+        assert done.json["error"]["code"] == "STORAGE_FULL", done
+        assert "Nothing has changed" in done.json["error"]["message"]
+        assert (installed.version, _left(installed), journal.read_journal(installed.home)) == ("0.2.0", set(), None)
+        assert installed.run("--version").out.split()[-1] == "0.2.0"
+    finally:
+        installed.close()
