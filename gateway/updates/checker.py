@@ -26,7 +26,7 @@ async def check_regularly(home: Path, environ: Mapping[str, str], seconds: float
         seconds: between two questions, also over restarts.
     """
     while True:
-        await asyncio.sleep(max(FIRST_CHECK_SECONDS, _seconds_left(home, seconds)))
+        await asyncio.sleep(max(FIRST_CHECK_SECONDS, seconds_until_due(home, seconds)))
         try:
             await ask_once(environ)
         except OSError as error:  # no process is left
@@ -36,7 +36,7 @@ async def check_regularly(home: Path, environ: Mapping[str, str], seconds: float
             _log.warning("update.unchecked", error=status.error)
 
 
-def _seconds_left(home: Path, seconds: float) -> float:
+def seconds_until_due(home: Path, seconds: float) -> float:
     """Return the seconds until the next question is due."""
     status = read_update_status(home)
     return 0.0 if status is None else min(seconds, seconds - (now_ms() - status.checked_at) / 1000)

@@ -13,7 +13,7 @@ from cli.update import journal
 from cli.update.journal import Journal, Step
 from gateway.settings.updates import Updates
 from gateway.updates import checker
-from gateway.updates.status import UPDATE_STATUS_FILE, UpdateStatus, read_update_status, write_update_status
+from gateway.updates.status import UPDATE_STATUS_FILE, UpdateStatus, now_ms, read_update_status, write_update_status
 from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.releases import Installed, Lab
@@ -100,3 +100,13 @@ def test_environment_names_are_read(home: Path) -> None:
 
     env: Mapping[str, str] = {"MOONGATE_HOME": str(home), "HOME": str(home), "MOONGATE_UPDATES_CHECK": "12"}
     assert config.load(env).updates.check == 12
+
+
+@pytest.mark.parametrize(("ago", "left"), [(0, 3600), (1800, 1800), (7200, 0), (-9999, 3600)])
+def test_a_question_is_due_that_long_after_the_last_one(home: Path, ago: int, left: int) -> None:
+    write_update_status(home, UpdateStatus(now_ms() - ago * 1000, "0.2.0"))
+    assert max(0, checker.seconds_until_due(home, 3600)) == pytest.approx(left, abs=60)
+
+
+def test_the_first_question_is_due_at_once(home: Path) -> None:
+    assert checker.seconds_until_due(home, 3600) == 0
