@@ -36,7 +36,7 @@ ROUND = (
 )
 
 
-def under_load(directory: Path, turns: Sequence[int] = (0, 1, 4), senders: int = 3) -> Figures:
+def under_load(directory: Path, turns: Sequence[int] = (0, 5), senders: int = 3) -> Figures:
     """Run commands of `ROUND`, by their places in it, while clients send tasks and repeat what was not acknowledged."""
     lab = Lab(_made(directory / "lab"))
     config = {"agents": {"list": [{"id": "main", "backend": "echo", "script": True, "max_concurrent": 8}]}}
