@@ -106,13 +106,35 @@ def update(job: Job) -> Result:
     except BaseException:
         undo_build(job.instance.home, job.site)
         raise
+    present = msgspec.structs.replace(begun, step=Step.EXCHANGE, backup=saved, restore_schema=restored)
     with hold_signals():
-        present = journal.write_journal(
-            job.instance.home,
-            msgspec.structs.replace(begun, step=Step.EXCHANGE, backup=saved, restore_schema=restored),
-        )
-        environment.exchange(job.site, present)
-        return complete(job, present)
+        try:
+            with _explain_full_disk():
+                journal.write_journal(job.instance.home, present)
+                environment.exchange(job.site, present)
+        except GatewayError:
+            with contextlib.suppress(OSError):
+                environment.exchange_back(job.site, present)
+            undo_build(job.instance.home, job.site)
+            raise
+        with explain_unended(job.version):
+            return complete(job, present)
+
+
+@contextlib.contextmanager
+def explain_unended(version: str) -> Iterator[None]:
+    """Turn an error of the file system, after the exchange, into one that says what to do.
+
+    Raises:
+        GatewayError: it failed; the journal is still there.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise GatewayError(
+            f"the update to version {version} cannot be ended: {error.strerror or error}.",
+            remedy="Free space, or correct the owner of the directory; then finish or undo it: gateway update",
+        ) from error
 
 
 def _begin(job: Job) -> Journal:
@@ -204,7 +226,6 @@ def complete(job: Job, present: Journal) -> Result:
         job.told.set_text(f"version {present.to_version} takes over")
         why, generation = way_back.serve_other_version(job.instance, present)
         if not why:
-            present = journal.write_journal(job.instance.home, msgspec.structs.replace(present, was_ready=True))
             job.told.set_text(f"watching version {present.to_version}")
             why = serving.watch_gateway(job.instance, job.watch_seconds, generation, was_ready=run.ready)
         if why:

@@ -76,8 +76,6 @@ class Journal(Struct, frozen=True, kw_only=True):
     why: str = ""
     #: whether work that came since the exchange may be thrown away on the way back
     discard: bool = False
-    #: whether the other version was seen to be ready
-    was_ready: bool = False
 
 
 class LastUpdate(Struct, frozen=True, kw_only=True):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 from cli.instance import Instance
 from cli.output import WaitIndicator
 from cli.update import driver, environment, journal, way_back
 from cli.update.driver import Job, Result
 from cli.update.installation import Installation
 from cli.update.journal import Journal, Step
-from gateway.errors import Conflict, GatewayError
+from gateway.errors import Conflict
 
 
 def recover(instance: Instance, site: Installation, told: WaitIndicator, watch_seconds: float) -> Result | None:
@@ -30,7 +27,7 @@ def recover(instance: Instance, site: Installation, told: WaitIndicator, watch_s
             remedy=f"Run: {found.environment}/bin/python -m cli.main update",
         )
     job = Job(instance, site, found.to_version, told, watch_seconds, discard=found.discard)
-    with driver.hold_signals(), _explain_failure(found):
+    with driver.hold_signals(), driver.explain_unended(found.to_version):
         return _go_on(job, found)
 
 
@@ -45,14 +42,3 @@ def _go_on(job: Job, found: Journal) -> Result | None:
     environment.exchange_back(job.site, found)  # a clone may be checked out already
     driver.undo_build(job.instance.home, job.site)
     return None
-
-
-@contextlib.contextmanager
-def _explain_failure(found: Journal) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise GatewayError(
-            f"the interrupted update to version {found.to_version} cannot be ended: {error.strerror or error}.",
-            remedy="Free space, or correct the owner of the directory, and run it again: gateway update",
-        ) from error

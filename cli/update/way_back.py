@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
 from cli.instance import Instance
@@ -23,7 +25,8 @@ def put_back(instance: Instance, site: Installation, failed: Journal, told: Wait
     said = f"version {failed.to_version} does not serve: {failed.why.rstrip('.')}."
     run = failed.run
     told.set_text(f"putting version {failed.from_version} back")
-    journal.write_journal(instance.home, msgspec.structs.replace(failed, step=Step.RETURN))
+    with contextlib.suppress(OSError):  # the disk is full: the way back needs no space
+        journal.write_journal(instance.home, msgspec.structs.replace(failed, step=Step.RETURN))
     found = database.find_database(instance.env)
     migrated = found is not None and (found.read_schema() or 0) > (failed.schema or 0) > 0
     if found is not None and migrated and failed.schema is not None:
