@@ -23,7 +23,7 @@ from cli.update.release import DISTRIBUTION
 from cli.update.tools import PROGRAM_TIMEOUT_SECONDS, Done, Installer, interpreter_of, run_program
 from gateway import private_file
 from gateway.errors import Conflict, GatewayError
-from gateway.process.own_environment import COPY_MARK, COPY_SOURCE, COPY_SUFFIX, identify_directory
+from gateway.process.own_environment import COPY_MARK, COPY_SOURCE, COPY_SUFFIX, identify_directory, place_near
 
 #: our packages in a clone
 SOURCE_PACKAGES = ("gateway", "cli", "service_templates")
@@ -252,7 +252,7 @@ def read_known_schema(environment: Path, env: Mapping[str, str]) -> int | None:
 
 def kept_copy(site: Installation) -> Path:
     """Return where the environment from before the last update is."""
-    return site.environment.with_name(site.environment.name + COPY_SUFFIX)
+    return place_near(site.environment, COPY_SUFFIX)
 
 
 def read_kept_version(site: Installation, env: Mapping[str, str]) -> str | None:

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.process.own_environment import place_near
+
 #: variable that a container image sets to `container`
 INSTALLED_BY_VARIABLE = "MOONGATE_INSTALLED_BY"
 #: file in or next to the environment, with the word `deb`
@@ -46,7 +48,7 @@ class Installation(NamedTuple):
     @property
     def candidate(self) -> Path:
         """The directory in which the other version is built; after the exchange, it is the one from before."""
-        return self.environment.with_name(self.environment.name + ".update")
+        return place_near(self.environment, ".update")
 
     def explain_update(self, version: str) -> str:
         """Return the commands that update an installation that `gateway update` does not change.

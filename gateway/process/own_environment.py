@@ -28,6 +28,16 @@ COPY_SOURCE = "moongate-source"
 _MAX_MARK_BYTES = 200
 
 
+#: files with which pipx and uv mark an environment of theirs; each directory next to it would be one, too
+_OWNED_MARKS = ("pipx_metadata.json", "uv-receipt.toml")
+
+
+def place_near(environment: Path, suffix: str) -> Path:
+    """Return a place for another environment, on the same disk: next to this one, or one level up from pipx and uv."""
+    is_owned = any((environment / mark).exists() for mark in _OWNED_MARKS)
+    return (environment.parent.parent if is_owned else environment.parent) / (environment.name + suffix)
+
+
 def identify_directory(path: Path) -> str:
     """Return the identity of a directory, which it keeps when it is renamed.
 
@@ -49,7 +59,7 @@ class OwnEnvironment:
         """
         self._prefix, self._source = f"{prefix}{os.sep}", f"{source}{os.sep}"
         self._executable = executable
-        self._copy = prefix.with_name(prefix.name + COPY_SUFFIX)
+        self._copy = place_near(prefix, COPY_SUFFIX)
         self._mark = str(self._copy / COPY_MARK)
         self._identity = identify_directory(prefix).encode()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.update.environment import kept_copy
 from cli.update.installation import UPDATABLE, Kind, find_installation
 
 BASE = Path("/usr")
@@ -43,3 +44,13 @@ def test_the_python_of_the_system_is_no_environment() -> None:
 def test_who_cannot_be_updated_is_told_the_commands(kind: Kind) -> None:
     found = find_installation(BASE, BASE, BASE / "lib", {})._replace(kind=kind)
     assert found.explain_update("1.2.3")
+
+
+@pytest.mark.parametrize(("mark", "place"), [("pipx_metadata.json", "."), ("uv-receipt.toml", "."), ("other", "venvs")])
+def test_pipx_and_uv_find_no_environment_next_to_theirs(tmp_path: Path, mark: str, place: str) -> None:
+    own = tmp_path / "venvs/moongate"
+    own.mkdir(parents=True)
+    (own / mark).write_text("")
+    found = find_installation(own, BASE, own / "lib", {})
+    assert found.candidate == tmp_path / place / "moongate.update"
+    assert kept_copy(found) == tmp_path / place / "moongate.before-update"
