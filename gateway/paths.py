@@ -130,6 +130,16 @@ def found_agent_file(state: Path) -> Path:
     return state / "found-agent.json"
 
 
+def update_status_file(state: Path) -> Path:
+    """Return what the last question about newer versions found."""
+    return state / "update-status.json"
+
+
+def update_journal_file(state: Path) -> Path:
+    """Return which step an update is at; it is there only while one is under way, or was interrupted."""
+    return state / "update-journal.json"
+
+
 def logs_directory(state: Path) -> Path:
     return state / "logs"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cli.doctor.finding import Finding, Level
 from cli.instance import Instance
 from cli.update import notes
+from gateway.updates.status import read_update_status
 
 
 def examine_updates(instance: Instance) -> Iterator[Finding]:
@@ -16,6 +17,6 @@ def examine_updates(instance: Instance) -> Iterator[Finding]:
         yield Finding("update", Level.ERROR, what, "the command was killed, or the machine stopped", "gateway update")
     if (newer := notes.find_newer_version(instance.home)) is not None:
         yield Finding("version", Level.WARNING, f"version {newer} is available", None, "gateway update")
-    status = notes.read_status(instance.home)
+    status = read_update_status(instance.home)
     if status is not None and status.error is not None:
         yield Finding("version", Level.OK, f"whether there is a newer version is unknown: {status.error}")

@@ -13,10 +13,10 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from gateway import private_file
+from gateway import paths, private_file
 
-#: names of the two files in the state directory
-JOURNAL_FILE, LAST_UPDATE_FILE = "update-journal.json", "update-last.json"
+#: name of the file in the state directory about the last update
+LAST_UPDATE_FILE = "update-last.json"
 #: file among the locks there that an update holds
 UPDATE_LOCK_FILE = "update.lock"
 _MAX_JOURNAL_BYTES = 64 * 1024
@@ -99,17 +99,17 @@ def write_journal(home: Path, present: Journal) -> Journal:
     Raises:
         OSError: it cannot be written.
     """
-    private_file.replace_private_file(home / JOURNAL_FILE, msgspec.json.encode(present))
+    private_file.replace_private_file(paths.update_journal_file(home), msgspec.json.encode(present))
     return present
 
 
 def read_journal(home: Path) -> Journal | None:
     """Return the journal of an update that has not ended; None if there is none."""
-    return _read(home / JOURNAL_FILE, Journal)
+    return _read(paths.update_journal_file(home), Journal)
 
 
 def remove_journal(home: Path) -> None:
-    (home / JOURNAL_FILE).unlink(missing_ok=True)
+    paths.update_journal_file(home).unlink(missing_ok=True)
 
 
 def write_last_update(home: Path, last: LastUpdate) -> None:

@@ -1,6 +1,6 @@
 """What other commands say about updates: that one was interrupted, and that a newer version is there.
 
-Light, because `gateway status` uses it.
+Light, because `gateway status` uses it: it imports more only if there is something to say.
 """
 
 from __future__ import annotations
@@ -8,14 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import gateway
-from cli.update import journal
 from gateway import paths
-from gateway.supervisor import lock
-from gateway.updates.status import UpdateStatus, read_update_status
 
 
 def describe_interruption(home: Path) -> str | None:
     """Return what to say about an update that was interrupted; None if none was, or one is under way."""
+    if not paths.update_journal_file(home).exists():
+        return None
+    from cli.update import journal
+    from gateway.supervisor import lock
+
     found = journal.read_journal(home)
     if found is None or lock.is_held(paths.locks_directory(home) / journal.UPDATE_LOCK_FILE):
         return None
@@ -27,7 +29,10 @@ def describe_interruption(home: Path) -> str | None:
 
 def find_newer_version(home: Path) -> str | None:
     """Return the newest version if it is newer than this one; None if not, or if nobody asked."""
-    from cli.update.release import is_newer  # late: few installations ask
+    if not paths.update_status_file(home).exists():
+        return None
+    from cli.update.release import is_newer
+    from gateway.updates.status import read_update_status
 
     found = read_update_status(home)
     newest = None if found is None else found.latest
@@ -38,13 +43,5 @@ def list_notes(home: Path) -> list[str]:
     """Return the lines about updates for people."""
     interrupted, newer = describe_interruption(home), find_newer_version(home)
     notes = [] if interrupted is None else [interrupted]
-    return (
-        notes
-        if newer is None
-        else [*notes, f"Version {newer} is available (this is {gateway.__version__}): gateway update"]
-    )
-
-
-def read_status(home: Path) -> UpdateStatus | None:
-    """Return what the last question about newer versions found."""
-    return read_update_status(home)
+    said = f"Version {newer} is available (this is {gateway.__version__}): gateway update"
+    return notes if newer is None else [*notes, said]

@@ -12,10 +12,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from gateway import private_file
+from gateway import paths, private_file
 
-#: name of the file in the state directory
-UPDATE_STATUS_FILE = "update-status.json"
 _MAX_STATUS_BYTES = 64 * 1024
 
 
@@ -39,13 +37,13 @@ def now_ms() -> int:
 def write_update_status(home: Path, status: UpdateStatus) -> None:
     """Write the file; if that fails, the next question writes it."""
     with contextlib.suppress(OSError):
-        private_file.replace_private_file(home / UPDATE_STATUS_FILE, msgspec.json.encode(status), durable=False)
+        private_file.replace_private_file(paths.update_status_file(home), msgspec.json.encode(status), durable=False)
 
 
 def read_update_status(home: Path) -> UpdateStatus | None:
     """Return what the file says; None if nobody asked, or the file cannot be read."""
     try:
-        found = private_file.read_private_file(home / UPDATE_STATUS_FILE, _MAX_STATUS_BYTES)
+        found = private_file.read_private_file(paths.update_status_file(home), _MAX_STATUS_BYTES)
         return msgspec.json.decode(found, type=UpdateStatus)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -99,6 +99,8 @@ def test_json_has_the_documented_keys_running_or_not(shell: Shell, alone: tuple[
         "fleet",
         "external_url",
         "remote",
+        "newest_version",
+        "interrupted_update",
     }
 
 

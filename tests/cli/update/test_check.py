@@ -11,9 +11,10 @@ import pytest
 
 from cli.update import journal
 from cli.update.journal import Journal, Step
+from gateway import paths
 from gateway.settings.updates import Updates
 from gateway.updates import checker
-from gateway.updates.status import UPDATE_STATUS_FILE, UpdateStatus, now_ms, read_update_status, write_update_status
+from gateway.updates.status import UpdateStatus, now_ms, read_update_status, write_update_status
 from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.releases import Installed, Lab
@@ -75,13 +76,13 @@ def test_without_a_question_nothing_is_said(shell: Shell) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"checked_at": "no"}', b"[" * 5000])
 def test_a_file_that_cannot_be_read_is_no_answer(home: Path, content: bytes) -> None:
-    (home / UPDATE_STATUS_FILE).write_bytes(content)
+    (paths.update_status_file(home)).write_bytes(content)
     assert read_update_status(home) is None
 
 
 def test_what_was_found_is_read_again(home: Path) -> None:
     write_update_status(home, UpdateStatus(1, "0.2.0", "0.3.0", None))
-    assert json.loads((home / UPDATE_STATUS_FILE).read_bytes()) == {
+    assert json.loads((paths.update_status_file(home)).read_bytes()) == {
         "checked_at": 1,
         "current": "0.2.0",
         "latest": "0.3.0",
