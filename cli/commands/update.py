@@ -112,7 +112,7 @@ def _update(
     version: str | None,
     ways: Ways,
 ) -> Result:
-    from cli.update import check, driver, environment, installation
+    from cli.update import check, driver, environment, installation, release
     from cli.update.driver import Job, Result
 
     if ways.rollback:
@@ -121,7 +121,7 @@ def _update(
             raise NotFound("there is no version from before an update.", remedy="Or: gateway update --version VERSION")
     else:
         told.set_text("asking which versions there are")
-        wanted = version or check.find_newest(instance, site)
+        wanted = version or release.choose_update(check.find_newest(instance, site), gateway.__version__)
     if wanted is None or wanted == gateway.__version__:
         return Result(gateway.__version__, gateway.__version__, None, replaced=False)
     if site.kind not in installation.UPDATABLE:
@@ -151,7 +151,8 @@ def _print_check(instance: Instance, site: Installation) -> None:
     available = latest is not None and release.is_newer(latest, gateway.__version__)
     how = "gateway update" if site.kind in installation.UPDATABLE else site.explain_update(latest or "VERSION")
     said = f"Version {latest} is available (this is {gateway.__version__}). Update: {how}"
-    said = said if available else f"Version {gateway.__version__} is the newest."
+    if not available:
+        said = "No released version is known." if latest is None else f"Version {gateway.__version__} is the newest."
     told = {"current": gateway.__version__, "latest": latest, "available": available, "kind": site.kind, "how": how}
     output.print_result(told, said)
 

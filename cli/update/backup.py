@@ -9,6 +9,8 @@ from pathlib import Path
 
 from cli import commands
 from cli.instance import Instance
+from cli.update import database
+from cli.update.database import Database
 from cli.update.tools import run_program
 from gateway.errors import GatewayError
 from gateway.process.own_environment import find_own_executable
@@ -20,39 +22,37 @@ BACKUP_DIRECTORY = "backups"
 
 
 def make_backup(instance: Instance) -> str:
-    """Make a backup, and return its file.
+    """Make a backup, and return its file; empty if no gateway ever ran, so that there is nothing to save.
 
     Raises:
         GatewayError: it cannot be made.
     """
+    found = database.find_database(instance.env)
+    if found is not None and not found.path.exists():
+        return ""
     directory = instance.home / BACKUP_DIRECTORY
     if not (Path(commands.__file__).parent / "backup.py").exists():
-        return _copy_database(instance, directory)
-    words = [find_own_executable(), "-P", "-m", "cli.main", "backup", str(directory), "--no-workspaces", "--json"]
+        return _copy_database(found, directory)
+    parts = ["--no-workspaces", *(["--no-database"] if found is None else [])]
+    words = [find_own_executable(), "-P", "-m", "cli.main", "backup", str(directory), *parts, "--json"]
     done = run_program(words, instance.env, BACKUP_TIMEOUT_SECONDS)
     try:
         found = json.loads(done.out)
         return str(found["file"])
     except (ValueError, KeyError, TypeError) as error:
         raise GatewayError(
-            f"no backup can be made: {done.last_words}", remedy="Nothing has changed. Or update with: --no-backup"
+            f"no backup can be made: {done.last_words}", remedy="Nothing has changed. See why: gateway backup"
         ) from error
 
 
-def _copy_database(instance: Instance, directory: Path) -> str:
+def _copy_database(found: Database | None, directory: Path) -> str:
+    """Copy the database only, for a version without `gateway backup`."""
     import apsw
 
-    from cli.update import database
-
-    found = database.find_database(instance.env)
+    if found is None:
+        return ""
     directory.mkdir(mode=0o700, exist_ok=True)
     target = directory / f"before-update-{time.time_ns() // 1_000_000}.db"
-    if found is None or not found.path.exists():
-        return ""
-    with (
-        contextlib.closing(apsw.Connection(str(found.path), flags=apsw.SQLITE_OPEN_READONLY)) as source,
-        contextlib.closing(apsw.Connection(str(target))) as copy,
-        copy.backup("main", source, "main") as work,
-    ):
-        work.step()
+    with contextlib.closing(apsw.Connection(str(found.path), flags=apsw.SQLITE_OPEN_READONLY)) as source:
+        source.execute("VACUUM INTO ?", (str(target),))
     return str(target)

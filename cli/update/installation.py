@@ -58,7 +58,7 @@ class Installation(NamedTuple):
         """
         match self.kind:
             case Kind.DEB:
-                return f"sudo apt install ./moongate_{version}_all.deb && gateway restart"
+                return f"sudo apt install ./moongate_{version}_$(dpkg --print-architecture).deb && gateway restart"
             case Kind.CONTAINER:
                 return f"pull the image moongate:{version}, and start the container again with the same volume"
             case Kind.SOURCES:

@@ -40,6 +40,11 @@ def choose_newest(versions: Sequence[str]) -> str | None:
     return max(known)[1] if known else None
 
 
+def choose_update(newest: str | None, present: str) -> str | None:
+    """Return the version to update to if nobody named one; None if the present one is as new, or newer."""
+    return newest if newest is not None and is_newer(newest, present) else None
+
+
 def list_indexed_versions(installer: Installer, python: Path) -> list[str]:
     """Return the versions that the package index has.
 

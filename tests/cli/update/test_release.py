@@ -36,3 +36,11 @@ def test_what_is_no_version_is_never_newer(text: str) -> None:
 def test_the_newest_is_a_release() -> None:
     assert release.choose_newest(["0.2.0", "0.10.0", "1.0.0rc1", "nonsense"]) == "0.10.0"
     assert release.choose_newest(["1.0.0rc1"]) is None
+
+
+@pytest.mark.parametrize(
+    ("newest", "present", "chosen"),
+    [("0.3.0", "0.2.0", "0.3.0"), ("0.2.0", "0.3.0", None), ("0.2.0", "0.2.0", None), (None, "0.2.0", None)],
+)
+def test_an_update_goes_forward_only(newest: str | None, present: str, chosen: str | None) -> None:
+    assert release.choose_update(newest, present) == chosen
