@@ -62,6 +62,7 @@ COMMAND_PLACES = {
     "tokens": Place.ANY,
     "uninstall": Place.HERE,
     "unreadable": Place.ANY,
+    "update": Place.HERE,
     "usage": Place.ANY,
     "worker": Place.HERE,
 }

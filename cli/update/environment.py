@@ -30,7 +30,7 @@ SOURCE_PACKAGES = ("gateway", "cli", "service_templates")
 #: bytes of a script of an environment; programs in machine code are larger, or not text
 _MAX_SCRIPT_BYTES = 256 * 1024
 _EXTRA = re.compile(r"""extra\s*==\s*["'](?P<extra>[\w-]+)["']""")
-_NAME = re.compile(r"[\w.-]+")
+_REQUIREMENT_NAME = re.compile(r"[\w.-]+")
 #: prints the number of the newest migration that a version knows
 _SCHEMA_CODE = "from gateway.store.sqlite.opening import read_migrations; print(len(read_migrations()))"
 #: files that Python writes just now, and renames
@@ -51,7 +51,7 @@ def list_extras() -> list[str]:
     """Return our extras whose packages are all installed."""
     wanted: dict[str, list[str]] = {}
     for requirement in metadata.requires(DISTRIBUTION) or []:
-        if (extra := _EXTRA.search(requirement)) and (name := _NAME.match(requirement)):
+        if (extra := _EXTRA.search(requirement)) and (name := _REQUIREMENT_NAME.match(requirement)):
             wanted.setdefault(extra["extra"], []).append(name[0])
     return sorted(extra for extra, names in wanted.items() if extra != "dev" and all(map(_is_installed, names)))
 

@@ -22,7 +22,6 @@ from gateway import health_probe
 from gateway.errors import GatewayError
 from gateway.supervisor import lock, terminate
 from gateway.supervisor.address import choose_connect_host
-from gateway.supervisor.record import Record
 
 #: seconds that the other version may take to serve: a migration may rewrite the whole database
 REPLACE_TIMEOUT_SECONDS = 900.0
@@ -58,11 +57,20 @@ def describe_run(instance: Instance) -> Run | None:
         return None
     options = read_start_options(found)
     by_service = lookup.find_owner(instance) is not None
-    return Run(by_service=by_service, ready=_is_ready(found), port=options.port, host=options.host, role=options.role)
+    return Run(
+        by_service=by_service,
+        ready=_is_ready(probe.probe_gateway(instance)),
+        port=options.port,
+        host=options.host,
+        role=options.role,
+    )
 
 
-def _is_ready(found: Record) -> bool:
-    answer = health_probe.get_json(choose_connect_host(found.host), found.port, "/readyz", probe.PROBE_TIMEOUT_SECONDS)
+def _is_ready(found: ProbeResult) -> bool:
+    if found.record is None:
+        return False
+    host, port = choose_connect_host(found.record.host), found.record.port
+    answer = health_probe.get_json(host, port, "/readyz", probe.PROBE_TIMEOUT_SECONDS, certificates=found.certificates)
     return answer.status == 200
 
 
@@ -131,7 +139,7 @@ def watch_gateway(instance: Instance, seconds: float, first: int | None, *, was_
 def _explain_unready(found: ProbeResult, *, was_ready: bool) -> str:
     if found.state is not State.RUNNING or found.record is None:
         return "the gateway does not answer"
-    return "the gateway is not ready to accept work" if was_ready and not _is_ready(found.record) else ""
+    return "the gateway is not ready to accept work" if was_ready and not _is_ready(found) else ""
 
 
 def stop_gateway(instance: Instance, *, by_service: bool) -> None:
