@@ -55,8 +55,9 @@ def build_wheel(directory: Path) -> Path:
     source = directory / "source"
     for name in ("gateway", "cli", "service_templates"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
+    for file in ROOT.iterdir():
+        if file.is_file():
+            shutil.copy(file, source)
     words = [
         sys.executable,
         "-c",

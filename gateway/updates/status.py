@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway import paths, private_file
 
-_MAX_STATUS_BYTES = 64 * 1024
+_MAX_UPDATE_STATUS_BYTES = 64 * 1024
 
 
 class UpdateStatus(Struct, frozen=True):
@@ -43,7 +43,7 @@ def write_update_status(home: Path, status: UpdateStatus) -> None:
 def read_update_status(home: Path) -> UpdateStatus | None:
     """Return what the file says; None if nobody asked, or the file cannot be read."""
     try:
-        found = private_file.read_private_file(paths.update_status_file(home), _MAX_STATUS_BYTES)
+        found = private_file.read_private_file(paths.update_status_file(home), _MAX_UPDATE_STATUS_BYTES)
         return msgspec.json.decode(found, type=UpdateStatus)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
