@@ -101,7 +101,7 @@ async def serve_requests(
         server = ApiServer(context)
         await server.start_serving(listener)
         _log.info("gateway.ready", generation=generation, port=listener.getsockname()[1])
-        leading = asyncio.create_task(_lead_when_told(lifecycle, context, settings, context.clock()), name="lead")
+        leading = asyncio.create_task(_lead_when_told(lifecycle, context, context.clock()), name="lead")
         ending = await _wait_for_shutdown(lifecycle, leading)
         leading.cancel()
         _log.info("gateway.ending", generation=generation, why=ending.why, grace=ending.grace)
@@ -125,7 +125,7 @@ async def _wait_for_shutdown(lifecycle: Lifecycle, leading: asyncio.Task[None]) 
     return await ending
 
 
-async def _lead_when_told(lifecycle: Lifecycle, context: ServerContext, settings: Config, ready: int) -> None:
+async def _lead_when_told(lifecycle: Lifecycle, context: ServerContext, ready: int) -> None:
     """Args: ready: when requests were answered, in milliseconds since 1970 UTC."""
     await lifecycle.on_ready(context)
     await lifecycle.wait_to_lead()
@@ -136,10 +136,6 @@ async def _lead_when_told(lifecycle: Lifecycle, context: ServerContext, settings
     await context.engine.generations.record_leading(context.generation, started=context.started, ready=ready)
     with contextlib.suppress(GatewayError):  # the next start compares them again
         await context.engine.audit.note_settings(*app.describe_settings(context.config))
-    if (seconds := settings.updates.check_seconds) is not None:
-        from gateway.updates import checker  # late: few gateways ask
-
-        await checker.check_regularly(settings.home, os.environ, seconds)
 
 
 async def _shorten_grace(lifecycle: Lifecycle, server: ApiServer, context: ServerContext) -> None:

@@ -144,11 +144,12 @@ def _update(
 
 
 def _print_check(instance: Instance, site: Installation) -> None:
-    from cli.update import check, installation, release
+    from cli.update import check, installation
+    from gateway.updates import versions
 
     with output.show_waiting("asking which versions there are"):
         latest = check.find_newest(instance, site)
-    available = latest is not None and release.is_newer(latest, gateway.__version__)
+    available = latest is not None and versions.is_newer(latest, gateway.__version__)
     how = "gateway update" if site.kind in installation.UPDATABLE else site.explain_update(latest or "VERSION")
     said = f"Version {latest} is available (this is {gateway.__version__}). Update: {how}"
     if not available:

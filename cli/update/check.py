@@ -9,6 +9,7 @@ from cli.instance import Instance
 from cli.update import release, tools
 from cli.update.installation import Installation, Kind
 from gateway.errors import GatewayError
+from gateway.updates import versions
 from gateway.updates.status import UpdateStatus, now_ms, write_update_status
 
 
@@ -29,12 +30,12 @@ def find_newest(instance: Instance, site: Installation) -> str | None:
 
 def _ask(instance: Instance, site: Installation) -> str | None:
     if site.kind is Kind.CLONE:
-        return release.choose_newest(release.list_tags(site.source, instance.env))
+        return versions.choose_newest(release.list_tags(site.source, instance.env))
     python = tools.interpreter_of(site.environment)
     place = instance.home / "scratch" / f"update-tools-{os.getpid()}"
     try:
         installer = tools.find_installer(site.environment, instance.env, place)
-        return release.choose_newest(release.list_indexed_versions(installer, python))
+        return versions.choose_newest(release.list_indexed_versions(installer, python))
     finally:
         tools.remove_tools(place)
 

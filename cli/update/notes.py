@@ -31,8 +31,8 @@ def find_newer_version(home: Path) -> str | None:
     """Return the newest version if it is newer than this one; None if not, or if nobody asked."""
     if not paths.update_status_file(home).exists():
         return None
-    from cli.update.release import is_newer
     from gateway.updates.status import read_update_status
+    from gateway.updates.versions import is_newer
 
     found = read_update_status(home)
     newest = None if found is None else found.latest

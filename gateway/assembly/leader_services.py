@@ -34,6 +34,10 @@ def make_leader_services(config: Config, given: LeaderResources) -> Iterator[Lea
         yield _make_alerts(config, given)
     if config.backup.every is not None:
         yield _make_backups(config, config.backup.every, given)
+    if (seconds := config.updates.check_seconds) is not None:
+        from gateway.engine.background.update_checks import UpdateChecks
+
+        yield UpdateChecks(config.home, given.children, given.environ, seconds)
 
 
 def _make_alerts(config: Config, given: LeaderResources) -> LeaderService:

@@ -84,7 +84,7 @@ def _write_status(home: Path, status: BackupStatus) -> None:
 def _decode_entry(kind: type[Any], told: Any) -> Any:
     if told is None:
         return None
-    return kind(**{name: kind.__annotations__ and told[name] for name in kind._fields})
+    return kind(**{name: told[name] for name in kind._fields})
 
 
 def _now() -> int:

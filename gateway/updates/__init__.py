@@ -1,1 +1,1 @@
-"""What is known of newer versions: `status` is the file that says it, `checker` asks so often as the settings say."""
+"""Newer versions: `status` is the file that says which are known, `versions` compares them."""

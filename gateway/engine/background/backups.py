@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from gateway.domain.times import Clock
 from gateway.engine.service_loop import ServiceLoop, log_errors
 from gateway.errors import GatewayError, TimedOut, Unavailable
 from gateway.process.child import NO_TERMINAL, OUTPUT_BUFFER_BYTES, Child, Children
+from gateway.process.own_environment import find_own_executable
 
 #: seconds that a backup may take
 BACKUP_TIMEOUT_SECONDS = 12 * 3600.0
@@ -124,9 +124,10 @@ class Backups:
         options = ["--secrets"] if self._plan.secrets else []
         try:
             async with asyncio.timeout(BACKUP_TIMEOUT_SECONDS):
+                # -P: a module of the working directory, which anyone may have written, is not imported.
+                program = [find_own_executable(), "-P", "-m", "cli.main"]
                 child = await self._children.spawn_child(
-                    # -P: a module of the working directory, which anyone may have written, is not imported.
-                    [sys.executable, "-P", "-m", "cli.main", "backup", str(self._plan.directory), "--json", *options],
+                    [*program, "backup", str(self._plan.directory), "--json", *options],
                     cwd=str(self._plan.home),
                     env=self._environ,
                 )

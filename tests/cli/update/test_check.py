@@ -12,12 +12,15 @@ import pytest
 from cli.update import journal
 from cli.update.journal import Journal, Step
 from gateway import paths
+from gateway.engine.background import update_checks
+from gateway.engine.background.update_checks import UpdateChecks
+from gateway.process.child import Children
 from gateway.settings.updates import Updates
-from gateway.updates import checker
 from gateway.updates.status import UpdateStatus, now_ms, read_update_status, write_update_status
 from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.releases import Installed, Lab
+from tests.support.ledger import MemoryLedger
 
 
 @pytest.fixture
@@ -42,8 +45,9 @@ async def test_the_gateway_asks_the_index_and_status_tells(
 ) -> None:
     lab.add_release("9.0.0")
     python = str(installed.environment / "bin/python")
-    monkeypatch.setattr(checker, "find_own_executable", lambda: python)
-    await checker.ask_once(installed.env)
+    monkeypatch.setattr(update_checks, "find_own_executable", lambda: python)
+    checks = UpdateChecks(installed.home, Children(MemoryLedger(), installed.env), installed.env, 3600)
+    await checks.ask_once()
     found = read_update_status(installed.home)
     assert found is not None
     assert (found.current, found.latest, found.error) == ("0.2.0", "9.0.0", None)
@@ -106,8 +110,8 @@ def test_environment_names_are_read(home: Path) -> None:
 @pytest.mark.parametrize(("ago", "left"), [(0, 3600), (1800, 1800), (7200, 0), (-9999, 3600)])
 def test_a_question_is_due_that_long_after_the_last_one(home: Path, ago: int, left: int) -> None:
     write_update_status(home, UpdateStatus(now_ms() - ago * 1000, "0.2.0"))
-    assert max(0, checker.seconds_until_due(home, 3600)) == pytest.approx(left, abs=60)
+    assert max(0, update_checks.seconds_until_due(home, 3600)) == pytest.approx(left, abs=60)
 
 
 def test_the_first_question_is_due_at_once(home: Path) -> None:
-    assert checker.seconds_until_due(home, 3600) == 0
+    assert update_checks.seconds_until_due(home, 3600) == 0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.backup.status import BackupStatus, read_backup_status
 from gateway.domain.alert import AlertKind
-from gateway.engine.alerts import status_files
 from gateway.engine.alerts.condition import AlertSources, Finding, Look, Situation
-from gateway.engine.alerts.status_files import BackupResults
 
 #: the subject: there is one plan of backups
 BACKUP_SUBJECT = "backup"
@@ -26,7 +25,7 @@ class BackupTooOld:
     async def look(self, situation: Situation) -> Look:
         if self._hours is None:
             return Look(ended=dict.fromkeys(situation.open, "backups are no longer watched"))
-        results = await asyncio.to_thread(status_files.read_backup_results, self._home)
+        results = await asyncio.to_thread(read_backup_status, self._home)
         trouble = self._find_trouble(results, situation.now, self._hours)
         if trouble:
             return Look(open=[Finding(subject=BACKUP_SUBJECT, text=trouble)])
@@ -34,11 +33,11 @@ class BackupTooOld:
             return Look()
         return Look(ended=dict.fromkeys(situation.open, "a backup was made"))
 
-    def _find_trouble(self, results: BackupResults, now: int, hours: float) -> str:
+    def _find_trouble(self, results: BackupStatus, now: int, hours: float) -> str:
         """Return what is wrong; empty if nothing is."""
-        success, failure = results.last_success, results.last_failure
-        if failure is not None and (success is None or failure.at > success.at):
-            return f"the last backup failed: {failure.error}"
+        success = results.last_success
+        if results.failure_since is not None:
+            return f"the last backup failed: {results.failure_since.error}"
         age = now - (self._began if success is None else success.at)
         if age <= hours * 3_600_000:
             return ""
