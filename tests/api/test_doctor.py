@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -42,7 +41,7 @@ class Script:
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
     made = Script(tmp_path)
-    monkeypatch.setattr(doctor, "sys", SimpleNamespace(executable=str(made.path)))
+    monkeypatch.setattr(doctor, "find_own_executable", lambda: str(made.path))
     made.does(PRINTS)
     return made
 

@@ -15,7 +15,7 @@ from gateway.domain.token import Token
 # Each function gets what the operation returned, and then its arguments.
 
 
-def describe_token(_: None, token: Token, *more: Any) -> AuditNote:
+def describe_token(_: None, token: Token, *more: Any, **named: Any) -> AuditNote:
     reach = {"agents": token.agents, "sessions": token.sessions}
     details = {name: ", ".join(some) for name, some in reach.items() if some is not None}
     return AuditNote(action=AuditAction.TOKEN_CREATED, target=token.name, details={"scope": token.scope, **details})
@@ -25,7 +25,7 @@ def describe_revoked(revoked: bool, name: str) -> AuditNote | None:
     return AuditNote(action=AuditAction.TOKEN_REVOKED, target=name) if revoked else None
 
 
-def describe_sign_in(_: Any, sign_in: Token, *more: Any) -> AuditNote:
+def describe_sign_in(_: Any, sign_in: Token, *more: Any, **named: Any) -> AuditNote:
     return AuditNote(
         action=AuditAction.BROWSER_SIGNED_IN,
         target=sign_in.name,
@@ -45,7 +45,7 @@ def describe_answer(
     )
 
 
-def describe_made_agent(made: StoredAgent, draft: AgentDraft, base: str, *more: Any) -> AuditNote:
+def describe_made_agent(made: StoredAgent, draft: AgentDraft, base: str, *more: Any, **named: Any) -> AuditNote:
     return AuditNote(action=AuditAction.AGENT_CREATED, target=draft.slug, details={"id": made.id, "base": base})
 
 
@@ -57,11 +57,11 @@ def describe_deleted_agent(deleted: bool, agent_id: str) -> AuditNote | None:
     return AuditNote(action=AuditAction.AGENT_DELETED, target=agent_id) if deleted else None
 
 
-def describe_made_schedule(made: Schedule, *more: Any) -> AuditNote:
+def describe_made_schedule(made: Schedule, *more: Any, **named: Any) -> AuditNote:
     return AuditNote(action=AuditAction.SCHEDULE_CREATED, target=made.id, details=_describe_schedule(made))
 
 
-def describe_changed_schedule(now: Schedule | None, *more: Any) -> AuditNote | None:
+def describe_changed_schedule(now: Schedule | None, *more: Any, **named: Any) -> AuditNote | None:
     if now is None:
         return None
     return AuditNote(action=AuditAction.SCHEDULE_CHANGED, target=now.id, details=_describe_schedule(now))
