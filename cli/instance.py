@@ -24,6 +24,8 @@ AUTH_MODE_SETTING = ("gateway.auth.mode", ("MOONGATE_AUTH_MODE",))
 PUBLIC_URL_SETTING = ("gateway.public_url", ("MOONGATE_PUBLIC_URL",))
 DATA_SETTING = ("data.directory", ("MOONGATE_DATA_DIR", "XCCLAW_DATA_DIR"))
 
+#: the variable with a token for a gateway elsewhere; the other names of `TOKEN_SETTING` are of this machine's only
+SENT_TOKEN_VARIABLE = "MOONGATE_TOKEN"  # noqa: S105 a name
 #: the variable that names a file with the token for a gateway that runs; a gateway that starts does not use it
 TOKEN_FILE_VARIABLE = "MOONGATE_TOKEN_FILE"  # noqa: S105 a name
 #: bytes of such a file

@@ -10,7 +10,7 @@ import click
 
 from cli import output
 from cli.command import Group, current_invocation
-from cli.instance import TOKEN_SETTING, FoundToken, read_token_file
+from cli.instance import SENT_TOKEN_VARIABLE, FoundToken, read_token_file
 from cli.remote.client import GatewayClient
 from cli.remote.elsewhere import THIS_MACHINE
 from cli.remote.profiles import Remote, RemoteFiles, check_name
@@ -150,9 +150,8 @@ def _find_token() -> FoundToken | None:
     given = current_invocation().elsewhere.token_file
     if given is not None:
         return read_token_file(given, "--token-file")
-    for name in TOKEN_SETTING[1]:
-        if os.environ.get(name):
-            return FoundToken(os.environ[name], name)
+    if os.environ.get(SENT_TOKEN_VARIABLE):
+        return FoundToken(os.environ[SENT_TOKEN_VARIABLE], SENT_TOKEN_VARIABLE)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
     typed = click.prompt("Token", hide_input=True, default="", show_default=False, err=True).strip()

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from cli.instance import TOKEN_FILE_VARIABLE, TOKEN_SETTING, FoundToken, read_token_file
+from cli.instance import SENT_TOKEN_VARIABLE, TOKEN_FILE_VARIABLE, FoundToken, read_token_file
 from cli.remote.elsewhere import THIS_MACHINE, Elsewhere
 from cli.remote.profiles import Remote, RemoteFiles
 from gateway import paths
 from gateway.errors import ConfigError
+from gateway.supervisor.marker import read_marker
 
 CA_FILE_VARIABLE, PLAIN_HTTP_VARIABLE = "MOONGATE_CA_FILE", "MOONGATE_ALLOW_PLAIN_HTTP"
 
@@ -62,7 +63,7 @@ def find_target(elsewhere: Elsewhere, env: Mapping[str, str], config: str | None
         name = default
     remote = _merge_options(files.read_remotes().find_remote(name), elsewhere, env, is_stored=True)
     stored = None if elsewhere.token_file else files.read_token(name)
-    token = _find_token(env) if stored is None else FoundToken(stored, f"the remote {name}")
+    token = _read_token_file(env) if stored is None else FoundToken(stored, f"the remote {name}")
     return make_target(remote, token, source=f"remote {name}", name=name)
 
 
@@ -107,10 +108,13 @@ def _merge_options(remote: Remote, elsewhere: Elsewhere, env: Mapping[str, str],
 
 
 def _find_token(env: Mapping[str, str]) -> FoundToken | None:
-    """Return the token that the environment gives. What this machine's own gateway has is not for others."""
-    for name in TOKEN_SETTING[1]:
-        if env.get(name):
-            return FoundToken(env[name], name)
+    """Return the token that the environment gives for a URL. What this machine's own gateway has is not for others."""
+    if env.get(SENT_TOKEN_VARIABLE):
+        return FoundToken(env[SENT_TOKEN_VARIABLE], SENT_TOKEN_VARIABLE)
+    return _read_token_file(env)
+
+
+def _read_token_file(env: Mapping[str, str]) -> FoundToken | None:
     named = env.get(TOKEN_FILE_VARIABLE)
     return read_token_file(named, "--token-file") if named else None
 
@@ -118,10 +122,11 @@ def _find_token(env: Mapping[str, str]) -> FoundToken | None:
 def _find_default(elsewhere: Elsewhere, env: Mapping[str, str], files: RemoteFiles) -> str | None:
     """Return the stored gateway that commands go to if they name none.
 
-    An agent means the gateway that runs it, and so does a command line that names this machine.
+    An agent means the gateway that runs it; a command line that names this machine, and a unit of a service manager,
+    mean that of this machine.
     """
     is_named = THIS_MACHINE in (elsewhere.remote, env.get("MOONGATE_REMOTE"))
-    if is_named or env.get("MOONGATE_CONFIG") or env.get("MOONGATE_DEPTH"):
+    if is_named or env.get("MOONGATE_CONFIG") or env.get("MOONGATE_DEPTH") or read_marker(env):
         return None
     return files.read_remotes().default
 

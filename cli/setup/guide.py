@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +20,7 @@ from cli.setup.prompts import Prompts
 from gateway import config
 from gateway.config import Config
 from gateway.errors import GatewayError, Unavailable
+from gateway.process.own_command import mean_this_machine, spell_own_command
 
 #: seconds that a command that the guide calls may take
 COMMAND_TIMEOUT_SECONDS = 300.0
@@ -119,8 +119,8 @@ class Guide:
             GatewayError: it failed; the error says why.
         """
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", *words, "--json"],
-            env=dict(self.env),
+            spell_own_command(*words, "--json"),
+            env=mean_this_machine(self.env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

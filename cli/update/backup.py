@@ -8,7 +8,7 @@ from cli.instance import Instance
 from cli.update import database
 from cli.update.tools import run_program
 from gateway.errors import GatewayError
-from gateway.process.own_environment import find_own_executable
+from gateway.process.own_command import mean_this_machine, spell_own_command
 
 #: seconds that the backup may take
 UPDATE_BACKUP_SECONDS = 3600.0
@@ -27,8 +27,8 @@ def make_backup(instance: Instance) -> str:
         return ""
     directory = instance.home / BACKUP_DIRECTORY
     parts = ["--no-workspaces", *(["--no-database"] if found is None else [])]
-    words = [find_own_executable(), "-P", "-m", "cli.main", "backup", str(directory), *parts, "--json"]
-    done = run_program(words, instance.env, UPDATE_BACKUP_SECONDS)
+    words = spell_own_command("backup", str(directory), *parts, "--json")
+    done = run_program(words, mean_this_machine(instance.env), UPDATE_BACKUP_SECONDS)
     try:
         found = json.loads(done.out)
         return str(found["file"])

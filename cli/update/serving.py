@@ -20,6 +20,7 @@ from cli.update.journal import Run
 from cli.update.tools import PROGRAM_TIMEOUT_SECONDS, interpreter_of, run_program
 from gateway import health_probe
 from gateway.errors import GatewayError
+from gateway.process.own_command import mean_this_machine
 from gateway.supervisor import lock, terminate
 from gateway.supervisor.address import choose_connect_host
 
@@ -184,7 +185,7 @@ def rewrite_unit(site: Installation, instance: Instance) -> tuple[str, ...]:
     python = same if same.exists() else interpreter_of(site.environment)
     words = [python, "-P", "-m", "cli.main", "doctor", "--fix", "--json"]
     try:
-        said = run_program(words, instance.env, PROGRAM_TIMEOUT_SECONDS)
+        said = run_program(words, mean_this_machine(instance.env), PROGRAM_TIMEOUT_SECONDS)
         found = json.loads(said.out)
         return tuple(one for one in [*found["fixed"], *found["failed"]] if one.startswith("service"))
     except (GatewayError, ValueError, KeyError, TypeError):

@@ -22,7 +22,7 @@ from gateway import log
 from gateway.domain.times import Clock
 from gateway.errors import TimedOut, Unavailable
 from gateway.process.child import NO_TERMINAL, OUTPUT_BUFFER_BYTES, Child, Children
-from gateway.process.own_environment import find_own_executable
+from gateway.process.own_command import mean_this_machine, spell_own_command
 
 #: seconds that the doctor may take
 DOCTOR_TIMEOUT_SECONDS = 20.0
@@ -76,7 +76,7 @@ class Doctor:
         home: the state directory, where the child works if the gateway's own directory is gone.
         """
         self._children = children
-        self._environ = {**environ, **NO_TERMINAL}
+        self._environ = {**mean_this_machine(environ), **NO_TERMINAL}
         self._home = home
         self._clock = clock
         self._task: asyncio.Task[DoctorReport] | None = None
@@ -114,8 +114,7 @@ class Doctor:
         try:
             async with asyncio.timeout(DOCTOR_TIMEOUT_SECONDS):
                 child = await self._children.spawn_child(
-                    # -P: a module of the working directory, which anyone may have written, is not imported.
-                    [find_own_executable(), "-P", "-m", "cli.main", "doctor", "--json"],
+                    spell_own_command("doctor", "--json"),
                     cwd=self._find_directory(),
                     env=self._environ,
                 )

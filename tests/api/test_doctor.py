@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.api import doctor
+from gateway.process import own_command
 from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.waiting import until
@@ -41,7 +42,7 @@ class Script:
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
     made = Script(tmp_path)
-    monkeypatch.setattr(doctor, "find_own_executable", lambda: str(made.path))
+    monkeypatch.setattr(own_command, "find_own_executable", lambda: str(made.path))
     made.does(PRINTS)
     return made
 

@@ -21,7 +21,7 @@ from gateway.domain.times import Clock
 from gateway.engine.service_loop import ServiceLoop, log_errors
 from gateway.errors import GatewayError, TimedOut, Unavailable
 from gateway.process.child import NO_TERMINAL, OUTPUT_BUFFER_BYTES, Child, Children
-from gateway.process.own_environment import find_own_executable
+from gateway.process.own_command import mean_this_machine, spell_own_command
 
 #: seconds that a backup may take
 BACKUP_TIMEOUT_SECONDS = 12 * 3600.0
@@ -72,7 +72,7 @@ class Backups:
         """
         self._plan = plan
         self._children = children
-        self._environ = {**environ, **NO_TERMINAL}
+        self._environ = {**mean_this_machine(environ), **NO_TERMINAL}
         self._clock = clock
         self._first_delay = first_delay
         self._loop: ServiceLoop | None = None
@@ -124,10 +124,8 @@ class Backups:
         options = ["--secrets"] if self._plan.secrets else []
         try:
             async with asyncio.timeout(BACKUP_TIMEOUT_SECONDS):
-                # -P: a module of the working directory, which anyone may have written, is not imported.
-                program = [find_own_executable(), "-P", "-m", "cli.main"]
                 child = await self._children.spawn_child(
-                    [*program, "backup", str(self._plan.directory), "--json", *options],
+                    spell_own_command("backup", str(self._plan.directory), "--json", *options),
                     cwd=str(self._plan.home),
                     env=self._environ,
                 )

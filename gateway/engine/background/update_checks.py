@@ -10,7 +10,7 @@ from gateway import log
 from gateway.engine.service_loop import ServiceLoop, log_errors
 from gateway.errors import TimedOut
 from gateway.process.child import NO_TERMINAL, OUTPUT_BUFFER_BYTES, Child, Children
-from gateway.process.own_environment import find_own_executable
+from gateway.process.own_command import mean_this_machine, spell_own_command
 from gateway.updates.status import now_ms, read_update_status
 
 #: seconds after the start before the first question, at least: a gateway that starts has enough to do
@@ -34,7 +34,7 @@ class UpdateChecks:
         """
         self._home = home
         self._children = children
-        self._environ = {**environ, **NO_TERMINAL}
+        self._environ = {**mean_this_machine(environ), **NO_TERMINAL}
         self._seconds = seconds
         self._loop: ServiceLoop | None = None
 
@@ -74,8 +74,7 @@ class UpdateChecks:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 child = await self._children.spawn_child(
-                    # -P: a module of the working directory, which anyone may have written, is not imported.
-                    [find_own_executable(), "-P", "-m", "cli.main", "update", "--check", "--json"],
+                    spell_own_command("update", "--check", "--json"),
                     cwd=str(self._home),
                     env=self._environ,
                 )

@@ -222,7 +222,7 @@ def test_many_runs_need_no_more_memory_than_few(alone: tuple[Live, Shell]) -> No
     live, shell = alone
     (live.home / "data").mkdir()
     peaks = []
-    for runs in (1_000, 40_000):
+    for runs in (1_000, 15_000):
         url = postgres.shared_server().url(postgres.create_database())
         file, back = live.home / "data" / "moongate.db", live.home / f"{runs}.db"
         make_store(file, runs)

@@ -13,8 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from cli.instance import FoundToken
 from cli.main import COMMAND, main
 from cli.remote.command_places import COMMAND_PLACES, Place
+from cli.remote.elsewhere import Elsewhere
+from cli.remote.profiles import Remote, RemoteFiles
+from cli.remote.target import find_target
+from gateway.process.own_command import mean_this_machine, spell_own_command
 from harness.command_line import Result, Shell
 from harness.waiting import PATIENCE
 from tests.support.certificates import Authority, LiveTls, Pair
@@ -132,6 +137,41 @@ def test_options_after_the_command_do_the_same(secure: LiveTls, laptop: Shell) -
     result = laptop("agents", "list", "--json", "--ca-file=ca.pem", f"--url={secure.url}", "--token-file", "token")
 
     assert [agent["id"] for agent in result.json["agents"]] == ["main"]
+
+
+@pytest.mark.parametrize("name", ["OPENCLAW_TOKEN", "XITTO_SERVER_TOKEN"])
+def test_a_token_of_this_machines_settings_is_not_sent_elsewhere(laptop: Shell, secure: LiveTls, name: str) -> None:
+    refused = laptop("--url", secure.url, "--ca-file", "ca.pem", "tasks", "list", env={name: secure.token})
+
+    assert refused.code == 1
+    assert "token" in refused.err
+
+
+def test_a_stored_gateway_without_a_token_gets_none_from_the_environment(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "MOONGATE_HOME": str(tmp_path / "home"), "MOONGATE_TOKEN": "own"}
+    RemoteFiles(tmp_path / "home").store_remote("lab", Remote("https://lab.example"), None, is_default=True)
+
+    stored, named = find_target(Elsewhere(), env, None), find_target(_elsewhere("https://lab.example"), env, None)
+
+    assert stored is not None
+    assert named is not None
+    assert (stored.token, named.token) == (None, FoundToken("own", "MOONGATE_TOKEN"))
+
+
+def _elsewhere(url: str) -> Elsewhere:
+    made = Elsewhere()
+    made.url = url
+    return made
+
+
+def test_the_gateways_own_commands_and_those_of_its_service_mean_this_machine(laptop: Shell, secure: LiveTls) -> None:
+    added = ("remote", "add", "home", secure.url, "--token-file", "token", "--ca-file", "ca.pem", "--use")
+    assert laptop(*added).code == 0
+
+    assert laptop("restart", env=mean_this_machine({})).code == 3
+    assert laptop("restart", env={"MOONGATE_SERVICE_MARKER": "systemd"}).code == 3
+    assert "MOONGATE_URL" not in mean_this_machine({"MOONGATE_URL": secure.url})
+    assert spell_own_command("doctor")[1] == "-P"
 
 
 def test_the_token_of_this_machine_stays_here(secure: LiveTls, laptop: Shell) -> None:

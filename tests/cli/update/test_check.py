@@ -14,6 +14,7 @@ from cli.update.journal import Journal, Step
 from gateway import paths
 from gateway.engine.background import update_checks
 from gateway.engine.background.update_checks import UpdateChecks
+from gateway.process import own_command
 from gateway.process.child import Children
 from gateway.settings.updates import Updates
 from gateway.updates.status import UpdateStatus, now_ms, read_update_status, write_update_status
@@ -45,7 +46,7 @@ async def test_the_gateway_asks_the_index_and_status_tells(
 ) -> None:
     lab.add_release("9.0.0")
     python = str(installed.environment / "bin/python")
-    monkeypatch.setattr(update_checks, "find_own_executable", lambda: python)
+    monkeypatch.setattr(own_command, "find_own_executable", lambda: python)
     checks = UpdateChecks(installed.home, Children(MemoryLedger(), installed.env), installed.env, 3600)
     await checks.ask_once()
     found = read_update_status(installed.home)
