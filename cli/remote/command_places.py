@@ -17,7 +17,7 @@ class Place(StrEnum):
     ANY = "any"
     #: it is about the processes and files of this machine
     HERE = "here"
-    #: it keeps or tells something about this command line itself
+    #: it keeps or tells what is on this machine, and touches no process: a variable does not forbid it, an option does
     SELF = "self"
 
 
@@ -31,7 +31,7 @@ COMMAND_PLACES = {
     "backup": Place.HERE,
     "channels": Place.ANY,
     "completion": Place.SELF,
-    "config": Place.HERE,
+    "config": Place.SELF,
     "cron": Place.ANY,
     "dashboard": Place.ANY,
     "deliveries": Place.ANY,

@@ -114,9 +114,7 @@ def test_a_command_goes_to_a_gateway_elsewhere(name: str, secure: LiveTls, lapto
 def test_a_command_about_this_machine_refuses_another_one(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = {"config": ["config", "path"], "exec": ["exec", "x"], "migrate": ["migrate", "--to", "sqlite"]}.get(
-        name, [name]
-    )
+    words = {"exec": ["exec", "x"], "migrate": ["migrate", "--to", "sqlite"]}.get(name, [name])
 
     monkeypatch.delenv("MOONGATE_URL", raising=False)
 
@@ -137,6 +135,11 @@ def test_options_after_the_command_do_the_same(secure: LiveTls, laptop: Shell) -
     result = laptop("agents", "list", "--json", "--ca-file=ca.pem", f"--url={secure.url}", "--token-file", "token")
 
     assert [agent["id"] for agent in result.json["agents"]] == ["main"]
+
+
+def test_a_variable_does_not_hide_the_config_of_this_machine(laptop: Shell, secure: LiveTls) -> None:
+    assert laptop("config", "path", env={"MOONGATE_URL": secure.url}).code == 0
+    assert laptop("--url", secure.url, "config", "path").code == 2
 
 
 @pytest.mark.parametrize("name", ["OPENCLAW_TOKEN", "XITTO_SERVER_TOKEN"])
