@@ -17,7 +17,8 @@ class Turn(NamedTuple):
 
     version: str | None
     faults: Sequence[str]
-    serves: str
+    #: None for the one that served before
+    serves: str | None
     code: int
 
     @property
@@ -29,10 +30,10 @@ class Turn(NamedTuple):
 ROUND = (
     Turn("0.3.0", [], "0.3.0", 0),
     Turn(None, [], "0.2.0", 0),
-    Turn("0.3.1", ["does not serve"], "0.2.0", 1),
-    Turn("0.3.2", ["crashes"], "0.2.0", 1),
-    Turn("0.3.3", ["bad migration"], "0.2.0", 1),
-    Turn("0.3.4", ["migrates", "dies migrated"], "0.2.0", 1),
+    Turn("0.3.1", ["does not serve"], None, 1),
+    Turn("0.3.2", ["crashes"], None, 1),
+    Turn("0.3.3", ["bad migration"], None, 1),
+    Turn("0.3.4", ["migrates", "dies migrated"], None, 1),
 )
 
 
@@ -50,9 +51,10 @@ def under_load(directory: Path, turns: Sequence[int] = (0, 5), senders: int = 3)
             for turn in (ROUND[place] for place in turns):
                 if turn.version is not None:
                     lab.add_release(turn.version, *turn.faults)
+                before = installed.version
                 done = installed.run("update", *turn.words, "--watch", "2s")
                 assert done.code == turn.code, (turn, done)
-                assert installed.version == turn.serves, (turn, done)
+                assert installed.version == (turn.serves or before), (turn, done)
             load.stop()
             client.wait_idle(installed)
             lost = [task for task in load.acknowledged.values() if not _succeeded(installed, task)]

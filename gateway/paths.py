@@ -193,7 +193,7 @@ def served_certificates_file(locks: Path, config_file: Path) -> Path:
 
 def _meant_config(config_file: Path) -> Path:
     """Return the config that a path means: the last good copy of one means that one."""
-    return config_file.with_name(config_file.name.removesuffix(_LAST_GOOD))
+    return Path(str(config_file).removesuffix(_LAST_GOOD))
 
 
 def restore_lock_file(state: Path) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from cli.doctor import service_drift
 from cli.doctor.finding import Level
 from cli.instance import Instance
-from cli.remote import client, probe
+from cli.remote import local_link, probe
 from cli.remote.probe import State
 from cli.service import lookup, steps, unit
 from cli.service.manager import ServiceStatus
@@ -31,7 +31,7 @@ TASK = "Moongate"
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setattr(unit, "_temporary_directories", lambda env: set())  # the tests may run from anywhere
     monkeypatch.setattr(lookup, "MANAGER_CLASSES", {"linux": "taskscheduler.TaskScheduler"})
-    monkeypatch.setattr(client, "FIRST_ANSWER_SECONDS", 0.0)  # the fake gateway never answers
+    monkeypatch.setattr(local_link, "FIRST_ANSWER_SECONDS", 0.0)  # the fake gateway never answers
     made = Machine(tmp_path, "schtasks", {"tasks": {}, "pid": 0})
     made.env["APPDATA"] = str(made.home / "AppData")
     yield made
