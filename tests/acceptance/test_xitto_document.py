@@ -16,7 +16,7 @@ import pytest
 
 from gateway.api.compat import xitto
 from gateway.domain.queue import BackgroundCounts
-from gateway.engine.engine import Engine
+from gateway.engine.resources.run_lists import RunLists
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE, until
 from harness.webhook_receiver import Receiver, serve_receiver
@@ -178,15 +178,15 @@ async def test_a_task_is_running_in_the_answer_where_there_is_room(moongate: Ser
 async def test_a_task_that_took_the_last_place_before_the_count_is_running_in_the_answer(
     moongate: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = Engine.count_background_runs
+    count = RunLists.count_background_runs
 
-    async def count_late(engine: Engine) -> BackgroundCounts:
+    async def count_late(lists: RunLists) -> BackgroundCounts:
         async with asyncio.timeout(PATIENCE):
-            while (found := await count(engine)).queued:
+            while (found := await count(lists)).queued:
                 await asyncio.sleep(0.01)
         return found
 
-    monkeypatch.setattr(Engine, "count_background_runs", count_late)
+    monkeypatch.setattr(RunLists, "count_background_runs", count_late)
     told = [await add(moongate, "@@ hang"), await add(moongate, "@@ hang")]
 
     assert [(one["status"], one["active"]) for one in told] == [("running", 1), ("running", 2)]

@@ -126,7 +126,7 @@ async def test_a_search_has_a_limit_for_its_rows_too(moongate: Serving, monkeypa
 
 
 async def test_health_does_not_wait_for_readers(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moongate.engine, "count_background_runs", asyncio.Event().wait)
+    monkeypatch.setattr(moongate.engine.run_lists, "count_background_runs", asyncio.Event().wait)
     monkeypatch.setattr(health, "COUNTING_TIMEOUT_SECONDS", 0.05)
 
     answer = await ask(moongate, "GET", "/health")
