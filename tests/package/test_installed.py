@@ -15,11 +15,16 @@ import gateway
 from tests.support.account import Account
 from tests.support.files_below import list_files
 from tests.support.installers import INSTALLERS, ROOT, VERSIONS, Installation, find_python
+from tests.support.thorough import choose_cases
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="changes the account as on Linux")]
 
 
-@pytest.fixture(params=[(tool, version) for version in VERSIONS for tool in INSTALLERS], ids="-".join)
+#: on each push, each tool once and each Python once
+WAYS = choose_cases([(tool, version) for version in VERSIONS for tool in INSTALLERS], on_each_push=(0, 4, 8))
+
+
+@pytest.fixture(params=WAYS, ids="-".join)
 def installation(request: pytest.FixtureRequest, wheel: Path) -> Iterator[Installation]:
     tool, version = request.param
     python = find_python(version)

@@ -10,6 +10,7 @@ import pytest
 from cli.update import journal
 from harness.releases import Installed, Lab
 from harness.waiting import until_sync
+from tests.support.thorough import choose_cases
 
 pytestmark = pytest.mark.slow
 
@@ -75,8 +76,8 @@ def test_an_update_replaces_the_gateway_and_a_rollback_puts_it_back(lab: Lab, in
 LATE = ("--no-trial",)
 
 
-@pytest.mark.parametrize(
-    ("version", "faults", "words", "why"),
+#: what is wrong with a version: it is found before the exchange, after it was ready, or after it migrated
+BAD_VERSIONS = choose_cases(
     [
         ("0.4.1", ["no import"], (), "does not start"),
         ("0.4.2", ["does not serve"], (), "does not serve with a copy of the database: it ended with exit code 1"),
@@ -87,7 +88,11 @@ LATE = ("--no-trial",)
         ("0.4.3", ["bad migration"], LATE, "already exists"),
         ("0.4.7", ["migrates", "dies migrated"], LATE, "it ended with exit code 4"),
     ],
+    on_each_push=(0, 4, 7),
 )
+
+
+@pytest.mark.parametrize(("version", "faults", "words", "why"), BAD_VERSIONS)
 def test_a_version_that_does_not_serve_is_taken_back(
     lab: Lab, installed: Installed, version: str, faults: list[str], words: tuple[str, ...], why: str
 ) -> None:

@@ -1,0 +1,20 @@
+"""Which of many slow cases of a test run on each push; `MOONGATE_TEST_THOROUGH=1` runs all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def choose_cases(cases: Sequence[T], on_each_push: Collection[int]) -> Sequence[T]:
+    """Return the cases to run.
+
+    Args:
+        on_each_push: the places of those that differ in kind.
+    """
+    if os.environ.get("MOONGATE_TEST_THOROUGH"):
+        return cases
+    return [case for place, case in enumerate(cases) if place in on_each_push]
