@@ -18,11 +18,13 @@ from tests.support.inprocess import Serving
 REACH = Reach(sessions=("main:api:a*",))
 #: parts and methods of the engine that are about all agents and sessions, or that no route calls
 CLOSED = {
+    "alert_book",
     "audit",
     "check_writable",
     "drain_runs",
     "generations",
     "import_run",
+    "leader_services",
     "named_sessions",
     "projects",
     "samples",
