@@ -190,7 +190,7 @@ async def test_each_try_of_a_delivery_is_a_span_that_comes_after_the_run(
     tmp_path: Path, collector: OtlpReceiver
 ) -> None:
     async with serve_receiver("503") as webhook:
-        settings = {**traced(collector), "webhooks": {"schedule": [0, 0.1], "allow_private": ["127.0.0.1"]}}
+        settings = {**traced(collector), "webhooks": {"schedule": [0, 0.5], "allow_private": ["127.0.0.1"]}}
         async with serving(tmp_path, settings) as served:
             done = await run(served, "hello", webhook=f"{webhook.url}?key=Ottokar")
             await until(lambda: len(collector.named("deliver webhook")) == 2, "both tries have come")
