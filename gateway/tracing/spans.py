@@ -141,8 +141,15 @@ def build_delivery_span(run: Run, sent: Delivery, tried: DeliveryAttempt, settin
         ended=tried.at + (tried.took or 0),
         attributes=attributes,
         ok=tried.error is None,
-        error=tried.error or "",
+        error=_explain_failure(tried, settings),
     )
+
+
+def _explain_failure(tried: DeliveryAttempt, settings: TraceSettings) -> str:
+    """Return why a try failed; without what the receiver said, which may repeat the answer."""
+    if tried.error is None or settings.with_content:
+        return _cut(tried.error or "")
+    return "it failed" if tried.http_status is None else f"answered {tried.http_status}"
 
 
 class _RunSpans:

@@ -208,6 +208,22 @@ async def test_each_try_of_a_delivery_is_a_span_that_comes_after_the_run(
     assert "Ottokar" not in say_everything(collector.spans)
 
 
+@pytest.mark.parametrize("content", [False, True])
+async def test_what_a_receiver_says_is_in_a_trace_only_with_what_was_answered(
+    tmp_path: Path, collector: OtlpReceiver, content: bool
+) -> None:
+    refusal = b"HTTP/1.1 422 No\r\nContent-Length: 12\r\n\r\nNo: echo: hi"
+    async with serve_receiver(f"raw {refusal.hex()}") as webhook:
+        settings = {**traced(collector, content=content), "webhooks": {"schedule": [0, 0.1]}}
+        settings["webhooks"]["allow_private"] = ["127.0.0.1"]
+        async with serving(tmp_path, settings) as served:
+            await run(served, "hi", webhook=webhook.url)
+            await until(lambda: len(collector.named("deliver webhook")) == 2, "both tries have come")
+
+    first = collector.named("deliver webhook")[0]
+    assert first.message == ("answered 422: No: echo: hi" if content else "answered 422")
+
+
 async def test_a_run_is_part_of_its_callers_trace(tmp_path: Path, collector: OtlpReceiver) -> None:
     async with serving(tmp_path, traced(collector)) as served:
         header = {"traceparent": f"00-{CALLER_TRACE}-{CALLER_SPAN}-01"}
