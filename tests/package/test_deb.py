@@ -155,7 +155,7 @@ def test_a_gateway_that_is_no_service_is_named_at_an_upgrade(system: BootedSyste
     done = system.run("dpkg -i /mnt/shared/next.deb")
 
     assert done.code == 0
-    assert f"until they are restarted: {status['pid']} " in done.err
+    assert f"until they are restarted: {status['pid']}\n" in done.err
     assert "echo: Hello" in system.do("runuser -u ann -- env HOME=/home/ann gateway agent Hello")
 
 
