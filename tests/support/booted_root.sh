@@ -5,31 +5,8 @@
 # Runs until standard input ends; says "ready" once it has booted. Needs root, cgroup2 and overlayfs in the kernel,
 # systemd-container and util-linux. Nothing is left of it.
 set -euo pipefail
-case ${STAGE:-outside} in
-  outside)
-    T=$(mktemp -d)
-    mkdir "$T/cgroups"
-    STAGE=cgroup T=$T exec unshare --mount --propagation private bash "$0" "$@"
-    ;;
-  cgroup)
-    # A manager moves every process of the cgroup that it finds itself in: it must get one of its own first.
-    mount -t cgroup2 cgroup2 "$T/cgroups"
-    mine=$T/cgroups/moongate-boot.$$
-    mkdir "$mine"
-    code=0
-    (
-      echo "$BASHPID" >"$mine/cgroup.procs"
-      STAGE=inside exec unshare --cgroup --mount --pid --fork --kill-child --mount-proc bash "$0" "$@"
-    ) || code=$?
-    for _ in $(seq 50); do
-      find "$mine" -depth -type d -exec rmdir {} + 2>/dev/null && break
-      sleep 0.1
-    done
-    umount "$T/cgroups"
-    rm -rf "$T"
-    exit "$code"
-    ;;
-esac
+source "$(dirname "$0")/own_cgroup.sh"
+enter_own_cgroup moongate-boot
 
 shared=$1
 mount -t tmpfs tmpfs /sys/fs/cgroup

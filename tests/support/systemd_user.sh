@@ -7,31 +7,8 @@
 # environment of PYTHON, whose own prefix is PREFIX, with the code of PROJECT and the packages of PACKAGES.
 set -euo pipefail
 user=61234
-case ${STAGE:-outside} in
-  outside)
-    T=$(mktemp -d)
-    mkdir "$T/cgroups"
-    STAGE=cgroup T=$T exec unshare --mount --propagation private bash "$0" "$@"
-    ;;
-  cgroup)
-    # A manager moves every process of the cgroup that it finds itself in: it must get one of its own first.
-    mount -t cgroup2 cgroup2 "$T/cgroups"
-    mine=$T/cgroups/moongate-test.$$
-    mkdir "$mine"
-    code=0
-    (
-      echo "$BASHPID" >"$mine/cgroup.procs"
-      STAGE=inside exec unshare --cgroup --mount --pid --ipc --fork --kill-child --mount-proc bash "$0" "$@"
-    ) || code=$?
-    for _ in $(seq 50); do
-      find "$mine" -depth -type d -exec rmdir {} + 2>/dev/null && break
-      sleep 0.1
-    done
-    umount "$T/cgroups"
-    rm -rf "$T"
-    exit "$code"
-    ;;
-esac
+source "$(dirname "$0")/own_cgroup.sh"
+enter_own_cgroup moongate-test --ipc
 
 home=$1 project=$2 python=$3 prefix=$4 packages=$5
 
