@@ -35,7 +35,7 @@ def replace_private_file(path: Path, content: bytes, *, durable: bool = True) ->
     with _write_draft(path, content, durable=durable) as draft:
         draft.replace(path)
     if durable:
-        _sync_directory(path.parent)
+        _sync_names(path.parent)
 
 
 def replace_readable_file(path: Path, content: bytes) -> None:
@@ -68,7 +68,7 @@ def replace_shared_file(path: Path, content: bytes, *, like: Path) -> None:
                     os.chown(draft, model.st_uid, model.st_gid)
             draft.chmod(stat.S_IMODE(model.st_mode))
         draft.replace(path)
-    _sync_directory(path.parent)
+    _sync_names(path.parent)
 
 
 def create_private_file(path: Path, content: bytes) -> bool:
@@ -82,7 +82,7 @@ def create_private_file(path: Path, content: bytes) -> bool:
             os.link(draft, path)
         except FileExistsError:
             return False
-    _sync_directory(path.parent)
+    _sync_names(path.parent)
     return True
 
 
@@ -205,15 +205,25 @@ def _give_to_owner(descriptor: int, directory: Path) -> None:
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make a new name in a directory durable, if possible. Windows cannot open a directory, and needs no such step."""
-    if os.name == "nt":
+def sync_path(path: Path) -> None:
+    """Put a file, or the names in a directory, on disk. Windows cannot open a directory, and needs no such step.
+
+    Raises:
+        OSError: it cannot be done; some file systems refuse it for directories.
+    """
+    is_directory = path.is_dir()
+    if is_directory and os.name == "nt":
         return
+    descriptor = os.open(path, os.O_RDONLY if is_directory else os.O_RDWR)  # Windows syncs only what may be written
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_names(directory: Path) -> None:
+    """Make a new name in a directory durable, if possible."""
     # The file itself is complete. Some file systems refuse this step, a directory may be unreadable, and a process
     # may have too many open files.
     with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_path(directory)

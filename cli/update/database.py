@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.errors import ConfigError, Conflict
+from gateway.private_file import sync_path
 
 #: topic of the changes of runs
 _RUN_TOPIC = "run"
@@ -153,15 +154,7 @@ class Database:
             aside.unlink(missing_ok=True)
             os.link(self.path, aside)
         copy.replace(self.path)
-        _sync_directory(self.path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_path(self.path.parent)
 
 
 def find_database(env: Mapping[str, str]) -> Database | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from gateway import private_file
 from gateway.errors import Conflict
 
 #: how the names of all drafts begin and end
@@ -58,19 +59,8 @@ def _place_draft(draft: Path, target: Path) -> None:
             if target.exists():
                 raise Conflict(f"there is a file {target} already.", remedy="Give another name.") from None
             draft.rename(target)
-    sync_directory(target.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable, if possible."""
-    if os.name == "nt":
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with contextlib.suppress(OSError):  # the backup itself is complete; some file systems refuse this
+        private_file.sync_path(target.parent)
 
 
 def remove_leftovers(directory: Path) -> None:

@@ -67,12 +67,12 @@ def finish_plan(home: Path) -> bool:
     try:
         for move in moves:
             _do_move(move)
-        for directory in sorted({os.path.dirname(path) for move in moves for path in move}):
+        for directory in sorted({Path(path).parent for move in moves for path in move}):
             _sync_names(directory)
         for draft in drafts:
             shutil.rmtree(draft, ignore_errors=True)
         file.unlink()
-        _sync_names(str(home))
+        _sync_names(home)
     except OSError as error:
         raise ConfigError(
             f"cannot finish the restore into {display_path(home)}: {error}.",
@@ -88,12 +88,7 @@ def _do_move(move: Move) -> None:
         os.rename(move.source, move.target)
 
 
-def _sync_names(directory: str) -> None:
-    if os.name == "nt":
-        return
+def _sync_names(directory: Path) -> None:
+    """Make the names in a directory durable, if possible."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        private_file.sync_path(directory)

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gateway import paths
+from gateway import paths, private_file
 
 #: name of the directory of drafts in that of the contents
 DRAFTS = "drafts"
@@ -79,9 +79,9 @@ class DirectoryDraft:
 
     def _sync_place(self, to: Path) -> None:
         """Put the entry of a content on disk, and that of its directory."""
-        _sync_directory(to.parent)
+        private_file.sync_path(to.parent)
         if to.parent.name not in self._durable_groups:
-            _sync_directory(self._directory)
+            private_file.sync_path(self._directory)
             self._durable_groups.add(to.parent.name)
 
     def _place(self, to: Path) -> bool:
@@ -108,7 +108,7 @@ class DirectoryDraft:
                 self._descriptor = os.open(self.path, flags, 0o600)
             except FileNotFoundError:
                 paths.make_private_directory(self.path.parent)
-                _sync_directory(self._directory.parent)
+                private_file.sync_path(self._directory.parent)
                 self._descriptor = os.open(self.path, flags, 0o600)
         return self._descriptor
 
@@ -200,14 +200,3 @@ def _copy_durably(draft: Path, to: Path) -> None:
 
 def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Put a directory's entries on disk; Windows does that by itself, and cannot open directories."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

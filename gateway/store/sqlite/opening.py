@@ -18,6 +18,7 @@ import apsw
 from gateway.domain.search import separate_characters
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError
+from gateway.private_file import sync_path
 from gateway.store.moving.mark import MARK_TABLE, refuse_unfinished
 from gateway.store.sql.migrations import Migration, read_package
 
@@ -274,24 +275,11 @@ def _create_database(path: Path, clock: Clock) -> None:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             add_functions(connection)
             _apply_migrations(connection, draft, clock)
-        _sync_path(draft)
+        sync_path(draft)
         draft.rename(path)
-        _sync_directory(path.parent)
+        sync_path(path.parent)
     except (OSError, apsw.Error) as error:
         raise ConfigError(f"cannot create the database {path}: {error}.") from error
-
-
-def _sync_directory(directory: Path) -> None:
-    if os.name != "nt":  # Windows cannot open directories
-        _sync_path(directory)
-
-
-def _sync_path(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)  # Windows syncs only what may be written
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> None:

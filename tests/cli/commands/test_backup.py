@@ -38,7 +38,7 @@ for name in ("add_bytes", "add_file", "add_link", "add_directory", "add_listing"
     count(archive.ArchiveWriter, name)
 count(snapshot, "copy_database")
 count(drafts, "_place_draft")
-count(drafts, "sync_directory")
+count(drafts.private_file, "sync_path")
 raise SystemExit(main.main(sys.argv[2:]))
 """
 
