@@ -1,7 +1,8 @@
 """The last step of a restore: names are exchanged, in a way that the next command can finish after any interruption.
 
 All that is restored is whole and on disk before `restore.json` is written. From then on the restore counts: whoever
-comes next finishes the renames, each of which is done at most once.
+comes next finishes the renames, each of which is done at most once. Only the restore itself turns back if the disk
+refuses one: then the plan is replaced by its opposite, which is finished in the same way.
 
 Standard library only: each start of a gateway looks whether there is something to finish.
 """
@@ -31,6 +32,15 @@ class Move(NamedTuple):
     target: str
 
 
+class _Plan(NamedTuple):
+    moves: Sequence[Move]
+    #: directories to remove at the end
+    drafts: Sequence[str]
+
+    def is_draft(self, path: str) -> bool:
+        return any(path.startswith(draft + os.sep) for draft in self.drafts)
+
+
 def plan_file(home: Path) -> Path:
     """Return the file that lists the renames of a restore that has not ended."""
     return home / "restore.json"
@@ -55,24 +65,11 @@ def finish_plan(home: Path) -> bool:
     Raises:
         ConfigError: it cannot be finished; it is tried again the next time.
     """
-    file = plan_file(home)
-    try:
-        told: Any = json.loads(private_file.read_private_file(file, _MAX_PLAN_BYTES))
-        moves = [Move(*map(str, pair)) for pair in told["moves"]]
-        drafts = [str(draft) for draft in told["drafts"]]
-    except FileNotFoundError:
+    plan = _read_plan(home)
+    if plan is None:
         return False
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"cannot read {display_path(file)}: {error}.", remedy=private_file.REPAIR_HINT) from error
     try:
-        for move in moves:
-            _do_move(move)
-        for directory in sorted({Path(path).parent for move in moves for path in move}):
-            _sync_names(directory)
-        for draft in drafts:
-            shutil.rmtree(draft, ignore_errors=True)
-        file.unlink()
-        _sync_names(home)
+        _do_plan(home, plan)
     except OSError as error:
         raise ConfigError(
             f"cannot finish the restore into {display_path(home)}: {error}.",
@@ -81,11 +78,72 @@ def finish_plan(home: Path) -> bool:
     return True
 
 
-def _do_move(move: Move) -> None:
-    """Change a name, unless that was done before."""
-    if os.path.lexists(move.source) and not os.path.lexists(move.target):
-        os.makedirs(os.path.dirname(move.target), mode=0o700, exist_ok=True)
-        os.rename(move.source, move.target)
+def carry_out_plan(home: Path) -> None:
+    """Do a plan that was just written. If the disk refuses a rename, those before it are undone, and nothing is lost.
+
+    Raises:
+        OSError: a rename was refused; all is as it was.
+        ConfigError: it can be neither finished nor undone; that is tried again the next time.
+    """
+    plan = _read_plan(home)
+    assert plan is not None, "it was just written"
+    try:
+        _do_plan(home, plan)
+    except OSError:
+        back = [Move(move.target, move.source) for move in reversed(plan.moves)]
+        with contextlib.suppress(OSError):  # with the first plan, the next start tries to finish it
+            write_plan(home, back, [Path(draft) for draft in plan.drafts])
+        finish_plan(home)
+        for move in plan.moves:
+            if not plan.is_draft(move.source):
+                _remove_empty(Path(move.target).parent, home)
+        raise
+
+
+def _read_plan(home: Path) -> _Plan | None:
+    file = plan_file(home)
+    try:
+        told: Any = json.loads(private_file.read_private_file(file, _MAX_PLAN_BYTES))
+        return _Plan([Move(*map(str, pair)) for pair in told["moves"]], [str(draft) for draft in told["drafts"]])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"cannot read {display_path(file)}: {error}.", remedy=private_file.REPAIR_HINT) from error
+
+
+def _do_plan(home: Path, plan: _Plan) -> None:
+    for move in plan.moves:
+        _do_move(move, is_draft=plan.is_draft(move.source))
+    for directory in sorted({Path(path).parent for move in plan.moves for path in move}):
+        _sync_names(directory)
+    for draft in plan.drafts:
+        shutil.rmtree(draft, ignore_errors=True)
+    plan_file(home).unlink()
+    _sync_names(home)
+
+
+def _do_move(move: Move, *, is_draft: bool) -> None:
+    """Change a name, unless that was done before.
+
+    Args:
+        is_draft: whether it puts something restored in place. What a command has made there meanwhile is kept.
+    """
+    if not os.path.lexists(move.source):
+        return
+    if os.path.lexists(move.target):
+        if not is_draft:
+            return
+        os.rename(move.target, f"{move.target}.before-restore-{os.urandom(4).hex()}")
+    os.makedirs(os.path.dirname(move.target), mode=0o700, exist_ok=True)
+    os.rename(move.source, move.target)
+
+
+def _remove_empty(directory: Path, home: Path) -> None:
+    """Remove a directory in which nothing is kept after all, and its parents below the state directory."""
+    with contextlib.suppress(OSError):
+        while directory != home:
+            directory.rmdir()
+            directory = directory.parent
 
 
 def _sync_names(directory: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway import config, paths
-from gateway.backup import contents, memory_restoring, pending, settling, unpacking
+from gateway.backup import contents, memory_restoring, mounts, pending, settling, unpacking
 from gateway.backup.contents import DATABASE_NAME, DUMP_NAME, Installation
 from gateway.backup.manifest import Part
 from gateway.backup.memory_restoring import RestoredMemories
@@ -102,13 +102,13 @@ class Restorer:
             ConfigError: the database cannot be used.
         """
         remove_leftovers(self._place)
-        in_use = [path for path in self._list_targets().values() if _is_in_use(path)]
-        if in_use and not self._options.replace:
-            raise self._refuse_in_use(in_use)
-        _refuse_mounts(in_use)
-        self._require_space()
         drafts = {part: self._draft_of(part) for part in self._parts}
         try:
+            in_use = [path for path in self._list_targets().values() if _is_in_use(path)]
+            if in_use and not self._options.replace:
+                raise self._refuse_in_use(in_use)
+            _refuse_mounts((*self._list_targets().values(), *self._list_companions()))
+            self._require_space()
             with self._removed_on_error():
                 unpacking.unpack_backup(self._found, drafts, self._report)
                 resumed, work = self._settle(drafts)
@@ -118,9 +118,9 @@ class Restorer:
                 kept_secrets = [file for file in self._place.secret_files if self._stays(file)]
                 moves = list(self._plan_moves(drafts))
                 pending.write_plan(self._place.home, moves, self._draft_directories)
+            pending.carry_out_plan(self._place.home)
         except OSError as error:
-            raise explain_disk_error(error, "the backup cannot be restored") from error
-        pending.finish_plan(self._place.home)
+            raise explain_disk_error(error, "the backup cannot be restored, and nothing has changed") from error
         dump = self._place.data / "postgresql.dump"
         return RestoredBackup(work, resumed, self._kept, kept_secrets, memories, dump if dump.exists() else None)
 
@@ -198,7 +198,7 @@ class Restorer:
         """Return where something is kept that is replaced: on its own disk."""
         kept = path.parent / self._kept_name
         home = self._place.home
-        if path.is_relative_to(home) and path.lstat().st_dev == home.stat().st_dev:
+        if path.is_relative_to(home) and (path.parent == home or mounts.can_move(path.parent, home)):
             kept = home / self._kept_name / path.relative_to(home).parent
         root = home / self._kept_name if kept.is_relative_to(home / self._kept_name) else kept
         if root not in self._kept:
@@ -294,12 +294,19 @@ def _is_in_use(path: Path) -> bool:
     return not path.is_dir() or path.is_symlink() or any(path.iterdir())
 
 
-def _refuse_mounts(found: Iterable[Path]) -> None:
-    for path in found:
-        if path.is_mount() or (not path.is_symlink() and path.lstat().st_dev != path.parent.stat().st_dev):
+def _refuse_mounts(places: Iterable[Path]) -> None:
+    """Refuse to change the name of a mount point.
+
+    Raises:
+        ConfigError: something that would be replaced is one, or has one in it, though it may be empty.
+    """
+    for path in places:
+        if (mount := mounts.find_mount(path)) is not None:
             raise ConfigError(
-                f"{paths.display_path(path)} is a mount point, which cannot be replaced.",
-                remedy="Empty it, and restore without --replace; or mount it elsewhere for the moment.",
+                f"{paths.display_path(mount)} is a mount point, which a restore cannot replace; nothing has changed.",
+                remedy="Unmount it, or leave that volume of the container out, until the restore has ended. Then move"
+                f" {paths.display_path(path)} to where it was mounted from, and mount it again."
+                "\nThe whole state directory and the whole data directory may be mount points.",
             )
 
 

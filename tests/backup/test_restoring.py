@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from gateway.backup import pending, restoring, unpacking
+from gateway.backup import mounts, pending, restoring, unpacking
 from gateway.backup.contents import BackupChoice
 from gateway.backup.restoring import RestoreOptions
 from gateway.domain.run import RunFilter
 from gateway.domain.times import wall_clock
-from gateway.errors import ConfigError, Conflict, StorageFull
+from gateway.errors import ConfigError, Conflict, StorageFull, Unavailable
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from tests.backup.installations import SECRET, list_tree, make_installation, restore, write_backup
@@ -182,9 +186,10 @@ def test_a_restore_that_is_interrupted_in_its_last_step_is_finished_by_the_next(
 
     def rename_some(source: str, target: str) -> None:
         nonlocal left
-        if left == 0:
-            raise KeyboardInterrupt
-        left -= 1
+        if ".restore-probe-" not in str(source):
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
         rename(source, target)
 
     monkeypatch.setattr(pending.os, "rename", rename_some)
@@ -202,6 +207,102 @@ def test_a_restore_that_is_interrupted_in_its_last_step_is_finished_by_the_next(
     (kept,) = home.glob("before-restore-*")
     assert count_runs(kept / "data" / "moongate.db") == 1
     assert (kept / "token").exists()
+
+
+@pytest.mark.parametrize("undone", [0, 2, 99])
+def test_a_rename_that_the_disk_refuses_undoes_those_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undone: int
+) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
+    home = tmp_path / "home"
+    make_installation(home, runs=1)
+    before = list_tree(home)
+    left, rename, turned = undone, os.rename, False
+
+    def refuse(source: str, target: str) -> None:
+        nonlocal left, turned
+        if source == str(home / "data" / "moongate.db"):
+            turned = True
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        if turned and left == 0:
+            raise KeyboardInterrupt
+        left -= turned
+        rename(source, target)
+
+    monkeypatch.setattr(pending.os, "rename", refuse)
+    with pytest.raises((Unavailable, KeyboardInterrupt)) as caught:
+        restore(made.file, home, RestoreOptions(replace=True))
+    monkeypatch.setattr(pending.os, "rename", rename)
+    assert pending.finish_plan(home) is isinstance(caught.value, KeyboardInterrupt)
+
+    after = list_tree(home)
+    assert {name: after[name] for name in after if "before-restore-" not in name} == before
+    if undone == 99:
+        assert "nothing has changed" in str(caught.value)
+        assert after == before
+
+
+def test_what_was_made_during_an_interrupted_restore_does_not_stand_in_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
+    home = tmp_path / "home"
+    with monkeypatch.context() as stopped:
+        stopped.setattr(pending, "carry_out_plan", lambda _: None)
+        restore(made.file, home)
+    (home / "config.json").write_text("made meanwhile")
+
+    assert pending.finish_plan(home)
+
+    assert SECRET in (home / "config.json").read_text()
+    (aside,) = home.glob("config.json.before-restore-*")
+    assert aside.read_text() == "made meanwhile"
+
+
+@pytest.mark.parametrize("mounted", ["workspaces", "workspaces/01abc", "data/files", "config.json"])
+def test_a_mount_point_is_seen_before_anything_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounted: str
+) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
+    home = tmp_path / "a home"
+    make_installation(home, runs=1)
+    before = list_tree(home)
+    point = str(home / mounted).replace(" ", "\\040")
+    (tmp_path / "mounts").write_text(f"1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 8:1 /x {point} rw - ext4 /dev/a rw\n")
+    monkeypatch.setattr(mounts, "_MOUNTS_FILE", tmp_path / "mounts")
+
+    with pytest.raises(ConfigError, match=f"a home/{mounted} is a mount point"):
+        restore(made.file, home, RestoreOptions(replace=True))
+
+    assert list_tree(home) == before
+
+
+def test_a_data_directory_that_is_a_mount_of_the_same_disk_keeps_what_was_there_itself(tmp_path: Path) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
+    home, volume = tmp_path / "home", tmp_path / "volume"
+    make_installation(home, runs=1)
+    (home / "data").rename(volume)
+    (home / "data").mkdir()
+    with bind_mount(volume, home / "data"):
+        done = restore(made.file, home, RestoreOptions(replace=True))
+
+        assert count_runs(home / "data" / "moongate.db") == 3
+        assert {path.parent for path in done.kept} == {home, home / "data"}
+    (kept,) = volume.glob("before-restore-*")
+    assert count_runs(kept / "moongate.db") == 1
+
+
+@contextlib.contextmanager
+def bind_mount(source: Path, place: Path) -> Iterator[None]:
+    """Mount a directory elsewhere, too, as volumes of containers are mounted."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    if subprocess.run(["mount", "--bind", str(source), str(place)], capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let a test mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_plan_that_cannot_be_read_stops_a_start(tmp_path: Path) -> None:
