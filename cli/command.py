@@ -210,13 +210,13 @@ class Program(Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
-            at = _find_first_other_word(args)
+            at = find_first_other_word(args)
             if at == len(args) or (args[at].startswith("-") and args[at] not in ("--help", "--version")):
                 args = [*args[:at], "run", *args[at:]]
         return super().parse_args(ctx, args)
 
 
-def _find_first_other_word(args: list[str]) -> int:
+def find_first_other_word(args: list[str]) -> int:
     """Return the position of the first word that is neither an option of every command nor its value."""
     at = 0
     while at < len(args):

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 import gateway
 import gateway.supervisor.light_imports  # first: what a supervisor loads, it keeps
-from gateway import log_reader, paths, private_file
+from gateway import config, log_reader, paths, private_file
 from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.process import identity
@@ -118,17 +118,15 @@ def run(options: Mapping[str, Any], early: EarlyProcess | None = None) -> int:
         if options.get(name) is not None:
             os.environ[f"MOONGATE_{name.upper()}"] = str(options[name])
     resumed = reexec.find_kept(os.environ.pop(reexec.RESUME_VARIABLE, ""))
-    reading = config_history.read_config(os.environ)
-    settings = reading.settings
     if resumed:
-        data = DataLocks(resumed.get("data", {}))
+        reading = config_history.read_config(os.environ)
+        settings, data = reading.settings, DataLocks(resumed.get("data", {}))
         held, listener = _restore_lock(resumed, settings), socket.socket(fileno=resumed["listener"])
         os.set_inheritable(resumed["listener"], False)
     else:
         force, kill_foreign = bool(options.get("force")), bool(options.get("kill_foreign"))
-        with _refuse_unusable(settings.home):
-            paths.make_private_directory(settings.home)
-        held, data = _acquire_lock(settings, force=force or kill_foreign), DataLocks({})
+        reading, held = _lock_config(force=force or kill_foreign)
+        settings, data = reading.settings, DataLocks({})
         kept = notifier.take_listener(settings.gateway.host, settings.gateway.port)
         listener = kept or _bind_port(settings, force=force, kill_foreign=kill_foreign)
     try:
@@ -168,6 +166,27 @@ def _serve_early(line: int) -> int:
     from gateway import serve  # here, in its own process: a supervisor needs none of its imports
 
     return serve.main([str(line), "1"])
+
+
+def _lock_config(*, force: bool) -> tuple[ConfigReading, Lock]:
+    """Read the settings, and take the lock of their config. A restore that ends in between has replaced the settings.
+
+    Raises:
+        ConfigError: they cannot be used.
+        AlreadyRunning: another gateway, or a restore, has the lock.
+    """
+    while True:
+        reading = config_history.read_config(os.environ)
+        home = reading.settings.home
+        with _refuse_unusable(home):
+            paths.make_private_directory(home)
+        held = _acquire_lock(reading.settings, force=force)
+        with contextlib.ExitStack() as unless_current:
+            unless_current.callback(held.release)
+            if not interrupted_restore.is_interrupted(home) and config.read_sources(os.environ) == reading.sources:
+                unless_current.pop_all()
+                return reading, held
+        interrupted_restore.finish_interrupted_restore(home)
 
 
 def _acquire_lock(settings: Config, *, force: bool) -> Lock:

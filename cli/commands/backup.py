@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import output
-from cli.command import Group, Interrupted, current_invocation, require_config
+from cli.command import Group, Interrupted, current_invocation, find_first_other_word, require_config
 from gateway import paths
 from gateway.errors import ConfigError, GatewayError
+from gateway.supervisor import interrupted_restore, state_owner
 
 if TYPE_CHECKING:
     from gateway.backup.writing import WrittenBackup
@@ -23,10 +24,22 @@ class _BackupGroup(Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing and "--help" not in args[:1]:
-            words = [word for word in args if not word.startswith("-")]
-            if not words or words[0] not in self.commands:
+            at = _find_first_argument(args)
+            if at < len(args) and args[at] in self.commands:  # options may stand before it
+                args = [args[at], *args[:at], *args[at + 1 :]]
+            else:
                 args = ["create", *args]
         return super().parse_args(ctx, args)
+
+
+def _find_first_argument(args: list[str]) -> int:
+    at = 0
+    while at < len(args):
+        at += find_first_other_word(args[at:])
+        if at < len(args) and not args[at].startswith("-"):
+            break
+        at += 1
+    return at
 
 
 @click.group(cls=_BackupGroup, subcommand_metavar="[DIR|FILE] [OPTIONS] | COMMAND [ARGUMENTS]...")
@@ -83,7 +96,11 @@ def create(place: str | None, secrets: bool, no_workspaces: bool, no_database: b
     from gateway.backup.writing import format_bytes
 
     require_config()
-    settings = config.load(current_invocation().merged_environment)
+    env = current_invocation().merged_environment
+    home = paths.state_directory(env)
+    state_owner.refuse_foreign_state(home, command="gateway backup")
+    interrupted_restore.finish_interrupted_restore(home)  # first: it may bring another config
+    settings = config.load(env)
     to = settings.backup_directory if place is None else paths.expand_path(place, "the backup")
     wanted = BackupChoice(secrets, not no_database, not no_workspaces, agents)
     try:
@@ -103,10 +120,9 @@ def create(place: str | None, secrets: bool, no_workspaces: bool, no_database: b
 def _make_backup(settings: Config, wanted: object, to: Path) -> WrittenBackup:
     from gateway.backup import making
     from gateway.backup.contents import BackupChoice
-    from gateway.supervisor import interrupted_restore, lock
+    from gateway.supervisor import lock
 
     assert isinstance(wanted, BackupChoice)
-    interrupted_restore.finish_interrupted_restore(settings.home)
     env = current_invocation().merged_environment
     data_lock = paths.data_lock_file(settings.data_directory)
 
@@ -194,7 +210,11 @@ def list_backups(directory: str | None) -> None:
         place = paths.expand_path(directory, "the directory")
     rows: list[dict[str, Any]] = []
     for file in keeping.list_backups(place):
-        told = {"file": str(file), "bytes": file.stat().st_size, "created_at": None, "version": None, "host": None}
+        try:
+            size = file.stat().st_size
+        except OSError:  # the gateway has just removed it
+            continue
+        told = {"file": str(file), "bytes": size, "created_at": None, "version": None, "host": None}
         try:
             with reading.open_backup(file) as reader:
                 header = reader.read_header()

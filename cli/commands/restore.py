@@ -59,7 +59,7 @@ def COMMAND(file: str, replace: bool, resume: bool | None, fire_missed: bool) ->
     env = current_invocation().merged_environment
     path = paths.expand_path(file, "the backup")
     instance = Instance.from_environment(env)
-    state_owner.refuse_foreign_state(instance.home)
+    state_owner.refuse_foreign_state(instance.home, command="gateway restore")
     paths.make_private_directory(instance.home)
     try:
         with contextlib.ExitStack() as stack:

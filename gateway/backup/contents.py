@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway import paths
+from gateway.backup import drafts
 from gateway.backup.agent_memory import MemoryPlace
 from gateway.backup.archive import ArchiveWriter, explain_unreadable, walk_tree
 from gateway.backup.manifest import Part
@@ -79,6 +80,7 @@ def add_memories(archive: ArchiveWriter, places: Collection[MemoryPlace], piece:
         """Add a database of SQLite as it is at one moment: its program may be writing to it."""
         if not snapshot.is_database(path):
             return False
+        drafts.create_piece(piece)
         try:
             snapshot.copy_foreign_database(path, piece)
             archive.add_file(name, piece)

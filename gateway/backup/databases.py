@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.backup import drafts
 from gateway.backup.archive import ArchiveWriter
 from gateway.backup.contents import DATABASE_NAME, DUMP_NAME, Installation
 from gateway.errors import ConfigError, Unavailable
@@ -22,7 +23,9 @@ def copy_for_archive(place: Installation, to: Path, on_step: Callable[[], None])
 
     Raises:
         GatewayError: it cannot be copied.
+        OSError: the disk refuses.
     """
+    drafts.create_piece(to)
     if place.store_url is None:
         return snapshot.copy_database(place.database, to, on_step)
     _dump_server(place.store_url, to)

@@ -46,6 +46,15 @@ def open_draft(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
             draft.unlink(missing_ok=True)
 
 
+def create_piece(piece: Path) -> None:
+    """Create the empty file of a piece, which only its owner may read: programs that fill it would ask the umask.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    os.close(os.open(piece, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
+
+
 def _place_draft(draft: Path, target: Path) -> None:
     """Give a draft its name, unless something has that name."""
     if os.name == "nt" or not hasattr(os, "link"):

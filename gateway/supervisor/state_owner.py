@@ -10,12 +10,17 @@ from gateway.errors import ConfigError
 from gateway.paths import display_path
 
 
-def refuse_foreign_state(home: Path, environ: Mapping[str, str] = os.environ) -> None:
-    """Refuse a start by root in the state directory of a user, or in a place of that user if there is none yet.
+def refuse_foreign_state(
+    home: Path, environ: Mapping[str, str] = os.environ, *, command: str = "gateway start"
+) -> None:
+    """Refuse that root writes to the state directory of a user, or to a place of that user if there is none yet.
 
     `sudo` and `su` may keep HOME. A directory is a user's if it is in the home directory of its owner, or if its owner
     called `sudo`. Others are not refused: in a container, root often runs on a volume that has the host's user ids.
     Other users than root have no right to write there, so nothing happens to them.
+
+    Args:
+        command: what to run as that user instead.
 
     Raises:
         ConfigError: it belongs to another user.
@@ -32,7 +37,7 @@ def refuse_foreign_state(home: Path, environ: Mapping[str, str] = os.environ) ->
         raise ConfigError(
             f"the state directory {display_path(home)} belongs to {who}, and this is root: the gateway and its agents"
             " would have all rights, and their files would belong to root.",
-            remedy=f"Run the command as that user: sudo -u '{name or f'#{owner}'}' gateway start"
+            remedy=f"Run the command as that user: sudo -u '{name or f'#{owner}'}' {command}"
             f"\nIf root is meant to run it: chown -R root '{place}'",
         )
 

@@ -35,7 +35,9 @@ def foreign(tmp_path: Path) -> Path:
     return home
 
 
-@pytest.mark.parametrize("command", [["start"], ["run"], ["run", "--token", "a-secret-token"], ["restart", "--force"]])
+@pytest.mark.parametrize(
+    "command", [["start"], ["run"], ["run", "--token", "a-secret-token"], ["restart", "--force"], ["backup"]]
+)
 def test_root_is_refused_and_leaves_no_files(foreign: Path, tmp_path: Path, command: list[str]) -> None:
     env = {"PATH": os.defpath, "HOME": str(tmp_path), "MOONGATE_HOME": str(foreign), "SUDO_UID": str(STRANGER)}
     shell = Shell(env, tmp_path)

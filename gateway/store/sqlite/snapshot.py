@@ -21,7 +21,7 @@ def copy_database(source: Path, target: Path, on_step: Callable[[], None]) -> in
     """Copy a database; return the number of its schema. Work with it goes on, and what comes later is not in the copy.
 
     Args:
-        target: a file that does not exist yet.
+        target: a file that does not exist yet, or is empty.
         on_step: called again and again; it may raise to end the copy.
 
     Raises:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.backup import databases, pending
 from harness.command_line import Shell
 from tests.backup.installations import list_tree, make_installation, verify
 from tests.support import postgres
@@ -68,6 +69,37 @@ def test_a_backup_is_made_verified_and_listed(shell: Shell, tmp_path: Path) -> N
     assert (listed["file"], listed["created_at"]) == (str(file), told["created_at"])
     status = shell("status", "--json").json["backup"]
     assert (status["file"], status["error"]) == (str(file), None)
+
+
+def test_options_may_stand_before_the_name_of_the_command(shell: Shell, tmp_path: Path) -> None:
+    config = str(tmp_path / "home" / "config.json")
+
+    listed = shell("backup", "--json", "--config", config, "list", "backups")
+
+    assert listed.json == {"directory": str(tmp_path / "backups"), "backups": []}
+    assert not (tmp_path / "list").exists()
+
+
+def test_an_interrupted_restore_is_finished_before_the_config_is_read(shell: Shell, tmp_path: Path) -> None:
+    home, draft = tmp_path / "home", tmp_path / "home" / ".restore-01234567"
+    draft.mkdir()
+    (home / "config.json").rename(draft / "config.json")
+    pending.write_plan(home, [pending.Move(str(draft / "config.json"), str(home / "config.json"))], [draft])
+
+    made = shell("backup", "backups", "--json")
+
+    assert made.json["variables"] == ["RESTORED_WEBHOOKS_SECRET"]
+
+
+def test_nobody_else_may_read_the_copy_of_the_database_meanwhile(tmp_path: Path) -> None:
+    place = make_installation(tmp_path / "home")
+    before = os.umask(0o022)
+    try:
+        databases.copy_for_archive(place, tmp_path / "copy", lambda: None)
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
 
 
 def test_without_a_place_it_is_made_where_the_settings_say(shell: Shell, tmp_path: Path) -> None:
