@@ -486,10 +486,14 @@ async def test_a_token_without_the_default_agent_has_another_default(tmp_path: P
         ({"sessions": ["*"]}, 400),
         ({"sessions": ["nobody:api:x"]}, 400),
         ({"sessions": ["main:api:\n"]}, 400),
+        ({"sessions": ["main"]}, 400),
+        ({"agents": ["main"], "sessions": ["main:api:*", "other:api:*"]}, 400),
     ],
 )
-async def test_limits_that_make_no_sense_are_refused(moongate: Serving, body: dict[str, Any], status: int) -> None:
-    answer = await ask(moongate, "POST", "/api/tokens", {"name": "x", **body})
+async def test_limits_that_make_no_sense_are_refused(tmp_path: Path, body: dict[str, Any], status: int) -> None:
+    async with serving(tmp_path / "home", TWO_AGENTS) as served:
+        answer = await ask(served, "POST", "/api/tokens", {"name": "x", **body})
+        listed = await ask(served, "GET", "/api/tokens")
 
     assert answer.status == status, answer
-    assert (await ask(moongate, "GET", "/api/tokens")).body["tokens"] == []
+    assert listed.body["tokens"] == []

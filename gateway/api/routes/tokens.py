@@ -132,7 +132,7 @@ def _read_reach(call: Call[NewToken, Nothing]) -> Reach | None:
 
     Raises:
         AgentNotFound: there is no such agent.
-        InvalidRequest: a session's agent does not exist, or an admin is to be limited.
+        InvalidRequest: a session's agent does not exist or is outside, or an admin is to be limited.
     """
     wanted, agents = call.body, call.engine.agents
     if wanted.agents is None and wanted.sessions is None:
@@ -142,13 +142,21 @@ def _read_reach(call: Call[NewToken, Nothing]) -> Reach | None:
             "agents, sessions: a token with the scope admin has no limits.", remedy="Choose the scope read or write."
         )
     for pattern in wanted.sessions or ():
-        if agents.find_by_id(pattern.partition(":")[0]) is None:
+        agent_id, colon, _ = pattern.partition(":")
+        if not colon or agents.find_by_id(agent_id) is None:
             raise InvalidRequest(
                 f"sessions: {pattern[:200]!r} does not begin with the id of an agent and a colon.",
                 remedy="gateway sessions list shows the keys of sessions.",
             )
+    reached = None if wanted.agents is None else tuple(agents.get_by_name(name).id for name in wanted.agents)
+    for pattern in wanted.sessions or ():
+        if reached is not None and pattern.partition(":")[0] not in reached:
+            raise InvalidRequest(
+                f"sessions: {pattern[:200]!r} is of an agent that agents does not name: the token would not reach it.",
+                remedy="Name its agent, too, or leave agents out.",
+            )
     return Reach(
-        agents=None if wanted.agents is None else tuple(agents.get_by_name(name).id for name in wanted.agents),
+        agents=reached,
         sessions=None if wanted.sessions is None else tuple(wanted.sessions),
     )
 

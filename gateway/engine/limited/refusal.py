@@ -30,6 +30,19 @@ def check_session(reach: Reach, key: str) -> None:
         )
 
 
+def check_agent(reach: Reach, agent_id: str) -> None:
+    """Check that an agent is reached.
+
+    Raises:
+        Forbidden: it is not.
+    """
+    if not reach.covers_agent(agent_id):
+        raise Forbidden(
+            f"this token does not reach the agent {agent_id[:64]!r}.",
+            remedy="Name an agent that it reaches: the owner sees its limits with gateway tokens list",
+        )
+
+
 class Opened:
     """Lets through the named attributes of an object, and refuses all others."""
 

@@ -15,7 +15,7 @@ from gateway.domain.queue import AdmissionRules
 from gateway.domain.reach import Reach
 from gateway.domain.run import AcceptedRun, RunSpec
 from gateway.domain.schedule import FireRecord, Schedule, ScheduleFires
-from gateway.engine.limited.refusal import check_session, make_refusal
+from gateway.engine.limited.refusal import check_agent, check_session, make_refusal
 from gateway.errors import Forbidden, ScheduleNotFound
 
 #: reads for one page, and schedules of each, at most: together more than there may be
@@ -66,6 +66,8 @@ class LimitedSchedules:
     ) -> AcceptedRun:
         await self.get(schedule_id)
         check_session(self._reach, spec.session)
+        check_agent(self._reach, spec.agent)
+        self._check_targets(self._reach, spec.session, spec.deliver)
         return await self._store.schedules.trigger(schedule_id, spec, key, admission)
 
     async def get(self, schedule_id: str) -> Schedule:

@@ -20,7 +20,7 @@ from gateway.domain.reach import Reach
 from gateway.domain.run import AcceptedRun, Run, RunCounts, RunFilter, RunSpec, Source, Status
 from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.session import ALL_SESSIONS, Message, Session, SessionFilter, SessionKey
-from gateway.engine.limited.refusal import Opened, check_session, make_refusal
+from gateway.engine.limited.refusal import Opened, check_agent, check_session, make_refusal
 from gateway.engine.limited.schedules import LimitedSchedules
 from gateway.errors import DeliveryNotFound, FileUnknown, Forbidden, RunNotFound, SessionNotFound
 
@@ -62,6 +62,7 @@ class _LimitedRuns(_Limited):
         staged: Sequence[StagedFile] = (),
     ) -> AcceptedRun:
         check_session(self._reach, spec.session)
+        check_agent(self._reach, spec.agent)
         check_targets(self._reach, spec.session, spec.deliver)
         await LimitedFiles(self._store, self._reach).check_all(spec.attachments, staged)
         return await self._store.runs.accept(spec, key, admission, staged)
@@ -95,7 +96,9 @@ class _LimitedRuns(_Limited):
         return await self._store.runs.cancel((await self._get_run(run_id)).id, key)
 
     async def release(self, run_id: str, busy: Any, key: IdempotencyKey | None = None) -> AcceptedRun:
-        return await self._store.runs.release((await self._get_run(run_id)).id, busy, key)
+        run = await self._get_run(run_id)
+        check_targets(self._reach, run.spec.session, run.spec.deliver)
+        return await self._store.runs.release(run.id, busy, key)
 
     async def find_blockers(self, runs: Sequence[Run], limits: Any) -> Mapping[str, Any]:
         return await self._store.runs.find_blockers(runs, limits)
@@ -157,7 +160,10 @@ class _LimitedDeliveries(_Limited):
         return await self._store.deliveries.list_attempts((await self.get(delivery_id)).id)
 
     async def retry(self, delivery_id: str, key: IdempotencyKey | None = None) -> Delivery:
-        return await self._store.deliveries.retry((await self.get(delivery_id)).id, key)
+        found = await self.get(delivery_id)
+        run = await self._get_run(found.run)
+        check_targets(self._reach, run.spec.session, [found.target])
+        return await self._store.deliveries.retry(found.id, key)
 
 
 class _LimitedSessions(_Limited):

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.domain.delivery import Target
 from gateway.domain.reach import Reach
+from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.engine.engine import Engine
 from gateway.engine.limited.engine import limit_engine
 from gateway.engine.limited.store import LimitedStore, check_targets
@@ -83,3 +84,55 @@ def test_a_result_goes_only_to_chats_that_are_inside() -> None:
 
     with pytest.raises(Forbidden):
         check_targets(reach, "main:api:a", [Target(kind="telegram", address="2")])
+
+
+#: a chat that is outside of the limit
+OUTSIDE = Target(kind="telegram", address="2")
+
+
+def store_with_outside_target(called: list[str]) -> Any:
+    """Return a store whose run is inside of the limit, and whose result goes to a chat outside of it."""
+    spec = RunSpec(source=Source.TASK, agent="main", session="main:api:a", input="hi", deliver=(OUTSIDE,))
+    run = Run(id="r", seq=1, spec=spec, status=Status.HELD, created=0)
+    sent = SimpleNamespace(id="d", run="r", target=OUTSIDE)
+
+    def answer(name: str, result: Any) -> Any:
+        async def call(*_: Any) -> Any:
+            called.append(name)
+            return result
+
+        return call
+
+    return SimpleNamespace(
+        runs=SimpleNamespace(get=answer("get", run), release=answer("release", run), accept=answer("accept", run)),
+        deliveries=SimpleNamespace(get=answer("get", sent), retry=answer("retry", sent)),
+        schedules=SimpleNamespace(get=answer("get", None), trigger=answer("trigger", None)),
+        agents=SimpleNamespace(),
+    )
+
+
+async def test_nothing_is_sent_to_a_chat_outside_whoever_wanted_that() -> None:
+    called: list[str] = []
+    store = LimitedStore(store_with_outside_target(called), REACH, lambda _: "main:api:a")
+    spec = (await store.runs.get("r")).spec
+    for sending in (
+        store.deliveries.retry("d"),
+        store.runs.release("r", None),
+        store.schedules.trigger("s", spec),
+        store.runs.accept(spec),
+    ):
+        with pytest.raises(Forbidden):
+            await sending
+
+    assert set(called) == {"get"}
+
+
+async def test_an_agent_outside_gets_no_work_though_the_session_is_inside() -> None:
+    called: list[str] = []
+    store = LimitedStore(store_with_outside_target(called), REACH, lambda _: "main:api:a")
+    spec = RunSpec(source=Source.TASK, agent="other", session="main:api:a", input="hi")
+    for working in (store.runs.accept(spec), store.schedules.trigger("s", spec)):
+        with pytest.raises(Forbidden):
+            await working
+
+    assert set(called) <= {"get"}
