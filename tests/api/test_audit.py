@@ -128,6 +128,24 @@ async def test_refused_tokens_of_very_many_addresses_are_counted_together(
     )
 
 
+async def test_refused_tokens_of_a_long_attack_from_many_addresses_do_not_fill_the_disk(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "MAX_REFUSED_ENTRIES_PER_DAY", 3)
+    moment = [1_900_000_000_000]
+    log = audit.AuditLog(moongate.engine._store, lambda: moment[0])
+    for minute in range(4):
+        moment[0] += MINUTE
+        for address in ("a", "b"):
+            log.count_refusal(f"{address}{minute}")
+    moment[0] += 24 * 60 * MINUTE
+    log.count_refusal("the next day")
+    await log.store_refusals()
+    told = [one["address"] for one in await entries(moongate)]
+
+    assert sorted(told) == ["a0", "a1", "b0", "others", "others", "others", "the next day"]
+
+
 async def test_what_was_not_stored_is_stored_at_the_end(tmp_path: Path) -> None:
     async with serving(tmp_path / "home") as served:
         await ask(served, "GET", "/api/tasks", token=WRONG)

@@ -19,12 +19,15 @@ from gateway.domain.audit import (
 )
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
+from gateway.domain.retention import DAY_MILLISECONDS
 from gateway.domain.times import MINUTE_MILLISECONDS, Clock
 from gateway.errors import GatewayError
 from gateway.settings.digests import list_changes
 
 #: addresses whose refused attempts are told apart within a minute; those of others are counted together
 MAX_REFUSED_ADDRESSES = 100
+#: entries of a day that tell refused addresses apart; those of more are counted together: one entry a minute
+MAX_REFUSED_ENTRIES_PER_DAY = 5_000
 #: stands for the addresses beyond these
 OTHER_ADDRESSES = "others"
 #: scope of the notes that keep the digests of the settings of the last start
@@ -41,6 +44,8 @@ class AuditLog:
         self._clock = clock
         #: refused attempts that are not stored yet: their number, by minute and address
         self._refused: dict[tuple[int, str], int] = {}
+        #: a day, by its number, and how many entries of it tell an address
+        self._refused_day, self._refused_today = 0, 0
 
     async def add(self, action: AuditAction, target: str = "", **details: str) -> None:
         """Add an entry for the caller of the current request. A disk that refuses does not undo what was done."""
@@ -70,9 +75,17 @@ class AuditLog:
 
     def count_refusal(self, address: str) -> None:
         """Count a refused attempt: an attacker must not fill the disk, so there is one entry for many."""
-        minute = self._clock() // MINUTE_MILLISECONDS
-        known = (minute, address) in self._refused or len(self._refused) < MAX_REFUSED_ADDRESSES
-        key = (minute, address if known else OTHER_ADDRESSES)
+        now = self._clock()
+        minute, day = now // MINUTE_MILLISECONDS, now // DAY_MILLISECONDS
+        if day != self._refused_day:
+            self._refused_day, self._refused_today = day, 0
+        key = (minute, address)
+        if key not in self._refused:
+            has_room = len(self._refused) < MAX_REFUSED_ADDRESSES
+            if has_room and self._refused_today < MAX_REFUSED_ENTRIES_PER_DAY:
+                self._refused_today += 1
+            else:
+                key = (minute, OTHER_ADDRESSES)
         self._refused[key] = self._refused.get(key, 0) + 1
 
     async def store_refusals(self) -> None:
