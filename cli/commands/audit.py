@@ -13,6 +13,7 @@ from cli import output
 from cli.arguments import Moment
 from cli.command import Command, current_invocation
 from cli.remote.client import GatewayClient, connect_to_gateway
+from gateway.errors import NotRunning, Unavailable
 
 #: seconds between two looks for new entries
 AUDIT_POLL_SECONDS = 1.0
@@ -25,7 +26,7 @@ MAX_ENTRIES_PER_LOOK = 500
 @click.option("--who", metavar="NAME", help="Only what this token did, or this channel:chat.")
 @click.option("--action", metavar="WORD", help="Only this action, such as token.created; token means all of its kind.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
-@click.option("--follow", "-f", is_flag=True, help="Show new entries until Ctrl-C.")
+@click.option("--follow", "-f", is_flag=True, help="Show new entries until Ctrl-C, also across restarts.")
 def COMMAND(  # noqa: N802 the seam's name
     since: datetime | None, who: str | None, action: str | None, limit: int, follow: bool
 ) -> None:
@@ -46,6 +47,8 @@ def COMMAND(  # noqa: N802 the seam's name
     """
     client = connect_to_gateway()
     about = {"who": who, "action": action, "since": None if since is None else since.isoformat()}
+    # First: what comes between the two requests is in the list, or follows it.
+    newest = client.get("/api/audit", limit=1)["entries"] if follow else []
     page = client.get_pages("/api/audit", "entries", limit, **about)
     entries = page["entries"][::-1]
     if not follow:
@@ -56,22 +59,32 @@ def COMMAND(  # noqa: N802 the seam's name
             output.print_list(("at", "who", "from", "action", "target", "details"), rows, page["next_cursor"])
         return
     show = output.print_json_line if current_invocation().json else _print_line
-    _follow_entries(client, entries, about, show)
+    _follow_entries(client, entries, newest[0]["id"] if newest else 0, about, show)
 
 
 def _follow_entries(
-    client: GatewayClient, entries: list[Any], about: dict[str, Any], show: Callable[[Any], None]
+    client: GatewayClient, entries: list[Any], newest: int, about: dict[str, Any], show: Callable[[Any], None]
 ) -> None:
-    """Show entries and those that come, until Ctrl-C."""
-    newest = client.get("/api/audit", limit=1)["entries"]
-    after = entries[-1]["id"] if entries else (newest[0]["id"] if newest else 0)
+    """Show entries and those that come, until Ctrl-C, also across restarts.
+
+    Args:
+        newest: number of the newest entry before these were read.
+    """
+    after, is_away = newest, False
     while True:
         for entry in entries:
             show(entry)
-            after = entry["id"]
+            after = max(after, entry["id"])
         if len(entries) < MAX_ENTRIES_PER_LOOK:
             time.sleep(AUDIT_POLL_SECONDS)
-        entries = client.get("/api/audit", after=after, limit=MAX_ENTRIES_PER_LOOK, **about)["entries"]
+        try:
+            entries = client.get("/api/audit", after=after, limit=MAX_ENTRIES_PER_LOOK, **about)["entries"]
+        except (NotRunning, Unavailable) as error:
+            if not is_away:
+                output.print_note(f"{error} Waiting for it.")
+            entries, is_away = [], True
+        else:
+            is_away = False
 
 
 def _print_line(entry: dict[str, Any]) -> None:

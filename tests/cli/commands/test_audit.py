@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import signal
+from typing import Any, cast
 
+import pytest
+
+from cli.commands import audit
+from gateway.errors import NotRunning, Unavailable
 from harness.command_line import Shell, next_line
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE
@@ -58,3 +63,36 @@ def test_new_entries_are_followed_until_ctrl_c(shell: Shell, served: Live) -> No
 
     assert (first["id"], second["target"]) == (newest, "followed")
     assert code in (0, 130)
+
+
+class _Away:
+    """A gateway that restarts after its first answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.answers: list[list[dict[str, int]] | BaseException] = [
+            [{"id": 7}],
+            NotRunning("it does not run."),
+            Unavailable("it starts."),
+            [{"id": 8}],
+            KeyboardInterrupt(),
+        ]
+
+    def get(self, path: str, *, after: int, **_: object) -> dict[str, object]:
+        self.asked.append(after)
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return {"entries": answer}
+
+
+def test_a_restart_does_not_end_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "AUDIT_POLL_SECONDS", 0.0)
+    notes: list[str] = []
+    monkeypatch.setattr(audit.output, "print_note", notes.append)
+    away, shown = _Away(), list[int]()
+    with pytest.raises(KeyboardInterrupt):
+        audit._follow_entries(cast("Any", away), [{"id": 3}], 5, {}, lambda entry: shown.append(entry["id"]))
+
+    assert (shown, away.asked) == ([3, 7, 8], [5, 7, 7, 7, 8])
+    assert len(notes) == 1
