@@ -10,9 +10,11 @@ from msgspec import Struct
 
 #: items of one kind and event that a message lists; of more, it has only the number
 MAX_LISTED_ALERTS = 5
+#: the same with those of further agents, of each of which the first one is listed: none hides another
+MAX_LISTED_ALERTS_OF_AGENTS = 15
 #: characters of the text of an item
 MAX_ALERT_TEXT_CHARACTERS = 300
-#: conditions that are open at the same time; more are not told
+#: conditions of one kind that are open at the same time; more are not told
 MAX_OPEN_ALERTS = 1000
 #: messages that are kept after they were sent or given up
 MAX_ALERT_MESSAGES_KEPT = 500
@@ -95,9 +97,11 @@ class AlertContent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def add_item(self, item: AlertItem) -> AlertContent:
         """Return the content with one more item; it is only counted if there are enough of its kind and event."""
         key = f"{item.kind}/{item.event}"
-        count = self.counts.get(key, 0) + 1
-        listed = (*self.items, item) if count <= MAX_LISTED_ALERTS else self.items
-        return AlertContent(items=listed, counts={**self.counts, key: count})
+        alike = [one for one in self.items if (one.kind, one.event) == (item.kind, item.event)]
+        is_first = item.agent is not None and all(one.agent != item.agent for one in alike)
+        has_room = len(alike) < (MAX_LISTED_ALERTS_OF_AGENTS if is_first else MAX_LISTED_ALERTS)
+        listed = (*self.items, item) if has_room else self.items
+        return AlertContent(items=listed, counts={**self.counts, key: self.counts.get(key, 0) + 1})
 
 
 class AlertMessageStatus(StrEnum):

@@ -183,6 +183,17 @@ class ScheduleFires(Struct, frozen=True, kw_only=True):
     fires: tuple[FireRecord, ...]
 
 
+class MissedFires(NamedTuple):
+    """The times of a schedule that were missed or refused, of those that were noted in a range of moments."""
+
+    #: id of the schedule
+    schedule: str
+    #: the one that was noted last
+    newest: FireRecord
+    #: how many there are
+    total: int
+
+
 class FireDecision(NamedTuple):
     """What to do about the times of a schedule that are due."""
 

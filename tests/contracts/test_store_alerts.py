@@ -100,12 +100,17 @@ async def test_only_messages_of_the_last_hour_count_for_the_rate(store: Store, c
     assert (await store.alerts.read_state()).released == {"me": [START + 30 * MINUTE, START + 59 * MINUTE]}
 
 
-async def test_the_newest_messages_are_kept_and_those_that_wait(store: Store) -> None:
+async def test_the_newest_messages_are_kept_and_those_that_wait_or_count_for_the_hour(
+    store: Store, clock: SteppedClock
+) -> None:
     count = MAX_ALERT_MESSAGES_KEPT + 3
     messages = [message(f"{number:04}", AlertMessageStatus.DELIVERED) for number in range(count)]
     messages[0] = message("0000", AlertMessageStatus.PENDING)
     await store.alerts.save(AlertUpdate(revision=0, position=1, messages=messages))
 
+    await store.retention.prune_expired()
+    assert len(await store.alerts.list_messages(count)) == count
+    clock.forward(61 * MINUTE)
     await store.retention.prune_expired()
 
     kept = [one.id for one in await store.alerts.list_messages(count)]
@@ -142,8 +147,7 @@ async def test_missed_and_refused_times_are_found_by_when_they_were_noted(store:
 
     found = await store.alerts.list_missed_fires(clock(), clock(), 10)
 
-    assert [(id_, fire.outcome, fire.error) for id_, fire in found] == [
-        (schedule.id, FireOutcome.MISSED, None),
-        (schedule.id, FireOutcome.REFUSED, "no agent"),
+    assert [(one.schedule, one.newest.outcome, one.newest.error, one.total) for one in found] == [
+        (schedule.id, FireOutcome.REFUSED, "no agent", 2)
     ]
     assert await store.alerts.list_missed_fires(START, clock() - 1, 10) == []

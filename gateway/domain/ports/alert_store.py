@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gateway.domain.alert import AlertMessage, AlertState, AlertUpdate, OpenAlert
 from gateway.domain.event import Change
-from gateway.domain.schedule import FireRecord
+from gateway.domain.schedule import MissedFires
 
 
 class AlertStore(Protocol):
@@ -40,10 +40,11 @@ class AlertStore(Protocol):
         """
         ...
 
-    async def list_missed_fires(self, since: int, until: int, limit: int) -> Sequence[tuple[str, FireRecord]]:
-        """Return times that were missed or refused, and noted in a range of moments, with the ids of their schedules.
+    async def list_missed_fires(self, since: int, until: int, limit: int) -> Sequence[MissedFires]:
+        """Return the schedules with times that were missed or refused, and noted in a range of moments.
 
         Args:
             since, until: milliseconds since 1970 UTC, both included.
+            limit: schedules at most; those that missed a time first come first.
         """
         ...

@@ -98,6 +98,8 @@ class Condition(Protocol):
     kind: ClassVar[AlertKind]
     #: seconds between two looks; None if it looks only when there is news
     interval_seconds: ClassVar[float | None]
+    #: whether it sees trouble only in the news: then a look that fails is made again with the same news
+    needs_news: ClassVar[bool]
 
     def __init__(self, sources: AlertSources) -> None: ...
 

@@ -145,9 +145,12 @@ class _Planner:
 
     def _add_finding(self, kind: AlertKind, finding: Finding) -> None:
         known = self._open.get((kind, finding.subject))
-        if known is None and len(self._open) >= MAX_OPEN_ALERTS:
+        if known is None and sum(kind == one for one, _ in self._open) >= MAX_OPEN_ALERTS:
             return
         if known is not None and not self._is_told_again(known, finding):
+            if finding.level < known.level:  # it is less bad now: if it gets worse again, that is told
+                eased = msgspec.structs.replace(known, level=finding.level)
+                self._open[eased.key] = self._opened[eased.key] = eased
             return
         alert = OpenAlert(
             kind=kind,

@@ -153,7 +153,10 @@ class AlertSending:
         result = await self._attempt_send(message)
         chance = random.random()  # noqa: S311 it spreads retries, and protects nothing
         done = apply_alert_result(message, result, self._clock(), chance, self._retry_delays)
-        await until_stored(lambda: self._store.alerts.record_send(done))
+        try:
+            await until_stored(lambda: self._store.alerts.record_send(done))
+        except Exception:  # what was sent must not be sent again and again
+            _log.exception("alert.unrecorded", receiver=message.receiver)
         _log_result(done)
         self._pending.pop(done.id, None)
         if done.status is AlertMessageStatus.PENDING:

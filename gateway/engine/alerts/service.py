@@ -24,7 +24,8 @@ from gateway.engine.alerts.planning import AlertPlan, AlertReceiver, TellingRule
 from gateway.engine.alerts.senders import AlertSender
 from gateway.engine.alerts.sending import AlertSending
 from gateway.engine.service_loop import ServiceLoop, log_errors
-from gateway.errors import StorageFull
+from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS
+from gateway.errors import StorageFull, Unavailable
 
 #: seconds between two rounds, at least and at most
 MIN_ALERT_ROUND_SECONDS, MAX_ALERT_ROUND_SECONDS = 0.2, 5.0
@@ -38,6 +39,8 @@ MAX_NEWS_AGE_MILLISECONDS = 86_400_000
 MAX_NEWS_CHARACTERS = 1_000_000
 #: seconds that one look may take: a disk of another machine may not answer
 LOOK_TIMEOUT_SECONDS = 20.0
+#: how often the same news is looked at by a condition that fails; after that, the others go on without it
+MAX_LOOK_TRIES = 20
 
 _log = log.get()
 
@@ -74,6 +77,8 @@ class AlertService:
         self._position_written = 0
         #: when each condition is looked at again, in milliseconds since 1970 UTC
         self._next_looks = dict.fromkeys((condition.kind for condition in conditions), 0)
+        #: how often each condition that needs the news has failed in a row
+        self._failed_looks: dict[AlertKind, int] = {}
         #: what was told as open while the disk was full
         self._unstored: dict[tuple[str, str], OpenAlert] = {}
         self._sending = AlertSending(store, senders, clock, retry_delays, self._wake)
@@ -220,9 +225,24 @@ class AlertService:
             try:
                 async with asyncio.timeout(LOOK_TIMEOUT_SECONDS):
                     looks.append((condition.kind, await condition.look(Situation(now=now, news=news, open=is_open))))
+            except (*RETRYABLE_STORAGE_ERRORS, TimeoutError) as error:
+                if condition.needs_news and news.changes and self._may_look_again(condition.kind):
+                    why = str(error) or "it took too long"
+                    raise Unavailable(f"alerts of the kind {condition.kind} wait: {why}") from error
+                _log.exception("alerts.look_broke", kind=str(condition.kind))
             except Exception:  # one that breaks must not keep the others from being told
                 _log.exception("alerts.look_broke", kind=str(condition.kind))
+            else:
+                self._failed_looks.pop(condition.kind, None)
         return looks
+
+    def _may_look_again(self, kind: AlertKind) -> bool:
+        """Return whether the news is to be looked at again, as a condition has failed that sees trouble only there."""
+        tries = self._failed_looks.pop(kind, 0) + 1
+        if tries >= MAX_LOOK_TRIES:
+            return False
+        self._failed_looks[kind] = tries
+        return True
 
     def _compute_pause(self, now: int) -> float:
         state = self._state

@@ -88,6 +88,10 @@ class UsageReporter:
             budgets=await self.list_budgets(only),
         )
 
+    def number_of_today(self) -> int:
+        """Return the number of the day that budgets count now: each day has a greater one than the day before."""
+        return date.fromisoformat(self._days.day_of(self._clock())).toordinal()
+
     async def list_budgets(self, only: str | None = None) -> list[BudgetStatus]:
         """Return all budgets, with what is left of them today.
 

@@ -12,6 +12,7 @@ from gateway.domain.alert import (
     ALERT_RATE_MILLISECONDS,
     MAX_ALERT_MESSAGES_KEPT,
     MAX_OPEN_ALERTS,
+    AlertKind,
     AlertMessage,
     AlertMessageStatus,
     AlertState,
@@ -21,7 +22,7 @@ from gateway.domain.alert import (
     encode_content,
 )
 from gateway.domain.event import Change
-from gateway.domain.schedule import FireOutcome, FireRecord
+from gateway.domain.schedule import FireOutcome, FireRecord, MissedFires
 from gateway.store.sql.pieces import delete_some
 from gateway.store.sql.transaction import Reader, Transaction
 
@@ -131,7 +132,7 @@ def record_send(tx: Transaction, message: AlertMessage) -> bool:
 def list_open(reader: Reader) -> list[OpenAlert]:
     rows = reader.execute(
         "SELECT kind, subject, text, level, agent, opened, told FROM open_alerts ORDER BY opened, kind, subject"
-        f" LIMIT {MAX_OPEN_ALERTS}"
+        f" LIMIT {MAX_OPEN_ALERTS * len(AlertKind)}"
     )
     found: list[Any] = rows.fetchall()
     return [
@@ -157,24 +158,33 @@ def read_trouble_after(reader: Reader, position: int, until: int, limit: int) ->
     ]
 
 
-def list_missed_fires(reader: Reader, since: int, until: int, limit: int) -> list[tuple[str, FireRecord]]:
+def list_missed_fires(reader: Reader, since: int, until: int, limit: int) -> list[MissedFires]:
     rows: Iterable[Any] = reader.execute(
-        "SELECT schedule, scheduled_for, at, outcome, error FROM fires INDEXED BY fires_at"
-        f" WHERE at >= ? AND at <= ? AND outcome IN ('{FireOutcome.MISSED}', '{FireOutcome.REFUSED}')"
-        " ORDER BY at, scheduled_for LIMIT ?",
+        "SELECT schedule, scheduled_for, at, outcome, error, total FROM (SELECT fires.*,"
+        " count(*) OVER (PARTITION BY schedule) AS total,"
+        " row_number() OVER (PARTITION BY schedule ORDER BY at DESC, scheduled_for DESC) AS place"
+        " FROM fires INDEXED BY fires_at"
+        f" WHERE at >= ? AND at <= ? AND outcome IN ('{FireOutcome.MISSED}', '{FireOutcome.REFUSED}')) AS missed"
+        " WHERE place = 1 ORDER BY at, schedule LIMIT ?",
         (since, until, limit),
     )
     return [
-        (schedule, FireRecord(scheduled_for=scheduled_for, at=at, outcome=FireOutcome(outcome), error=error))
-        for schedule, scheduled_for, at, outcome, error in rows
+        MissedFires(
+            schedule, FireRecord(scheduled_for=scheduled_for, at=at, outcome=FireOutcome(outcome), error=error), total
+        )
+        for schedule, scheduled_for, at, outcome, error, total in rows
     ]
 
 
 def prune_messages(tx: Transaction) -> bool:
-    """Delete some of the messages that have ended and are not among the newest. Returns whether there may be more."""
+    """Delete some of the messages that have ended and are not among the newest. Returns whether there may be more.
+
+    Those of the last hour stay: they count for what a receiver gets in an hour.
+    """
     return delete_some(
         tx,
         f"DELETE FROM alert_messages WHERE seq IN (SELECT seq FROM alert_messages WHERE NOT ({_WAITING})"
-        " AND seq <= (SELECT max(seq) FROM alert_messages) - :kept ORDER BY seq LIMIT :rows)",
-        {"kept": MAX_ALERT_MESSAGES_KEPT},
+        " AND seq <= (SELECT max(seq) FROM alert_messages) - :kept AND (released IS NULL OR released < :hour)"
+        " ORDER BY seq LIMIT :rows)",
+        {"kept": MAX_ALERT_MESSAGES_KEPT, "hour": tx.now - ALERT_RATE_MILLISECONDS},
     )

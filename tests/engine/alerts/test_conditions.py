@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections import namedtuple
 from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ from gateway.domain.page import Page
 from gateway.domain.ports.backend import Turn
 from gateway.domain.ports.channel import ChannelState
 from gateway.domain.schedule import Misfire, Schedule, ScheduleSpec
+from gateway.engine.alerts.conditions import disk, schedule_missed
 from gateway.engine.background.outbox import DeliverySetup
 from gateway.errors import AgentError
-from harness.waiting import until
+from harness.waiting import PATIENCE, until
 from tests.contracts.stores import START, SteppedClock
-from tests.engine.alerts.watching import Watch, open_alerts, write_status
+from tests.engine.alerts.watching import Recorder, Watch, open_alerts, write_status
 from tests.engine.stage import Stage, staged
 
 MINUTE = 60_000
@@ -150,6 +153,43 @@ async def test_times_that_were_missed_are_told_until_the_schedule_has_run_again(
     assert await open_alerts(stage) == []
 
 
+async def test_many_missed_times_of_one_schedule_do_not_hide_those_of_another(
+    stage: Stage, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule_missed, "MAX_MISSED_PER_LOOK", 2)
+    watch = Watch(stage, clock, kinds=frozenset({"schedule_missed"}))
+    await watch.look()
+    for name, times in (("often", "every 5m"), ("seldom", "every 50m")):
+        spec = ScheduleSpec(name=name, expression=times, input="hello", misfire=Misfire.SKIP)
+        await stage.engine.schedules.create_schedule(spec)
+    await fire(stage, clock, 59)
+    await watch.look()
+
+    assert sorted(text.partition(":")[0] for text in watch.recorder.texts) == [
+        'schedule "often"',
+        'schedule "seldom"',
+    ]
+
+
+async def test_the_missed_time_of_a_schedule_that_is_over_is_no_alert_for_ever(
+    stage: Stage, clock: SteppedClock
+) -> None:
+    watch = Watch(stage, clock, kinds=frozenset({"schedule_missed"}))
+    await watch.look()
+    at = datetime.fromtimestamp((clock() + 5 * MINUTE) / 1000, UTC).isoformat()
+    spec = ScheduleSpec(name="once", expression=at, input="hello", misfire=Misfire.SKIP)
+    await stage.engine.schedules.create_schedule(spec)
+    await fire(stage, clock, 30)
+    for _ in range(3):
+        await watch.look()
+        clock.forward(13 * HOUR)
+    await watch.look()
+
+    missed, over = watch.recorder.texts
+    assert missed.startswith('schedule "once": ')
+    assert over == 'schedule "once" is disabled, and has missed nothing more'
+
+
 async def test_a_deleted_schedule_is_no_problem_any_more(stage: Stage, clock: SteppedClock) -> None:
     watch = Watch(stage, clock, schedule_failures=1, kinds=frozenset({"schedule_failing"}))
     await watch.look()
@@ -182,6 +222,17 @@ async def test_a_budget_is_told_at_80_percent_and_when_it_is_used_up_and_the_nex
         "the budget of agent poor is used up today: 5 of 5 runs",
         "the budget of agent poor has room again",
     ]
+
+
+async def test_a_budget_is_told_each_day_though_nobody_looked_in_the_night(stage: Stage, clock: SteppedClock) -> None:
+    watch = Watch(stage, clock, kinds=frozenset({"budget"}))
+    for _ in range(2):
+        for _ in range(5):
+            await stage.do("hello", session="poor:test:a")
+        await watch.look()
+        clock.forward(24 * HOUR)
+
+    assert watch.recorder.texts == ["the budget of agent poor is used up today: 5 of 5 runs"] * 2
 
 
 # --- channels ---------------------------------------------------------------------------------
@@ -270,6 +321,33 @@ async def test_a_disk_is_told_when_it_is_low_and_when_it_has_clearly_more_room(
     ]
 
 
+async def test_a_disk_that_does_not_answer_holds_one_thread(
+    stage: Stage, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, asked = threading.Event(), list[dict[str, Path]]()
+
+    def measure(directories: dict[str, Path]) -> dict[str, int]:
+        asked.append(directories)
+        answer.wait(PATIENCE)
+        return {"data": 1}
+
+    monkeypatch.setattr(disk, "_measure_disks", measure)
+    monkeypatch.setattr("gateway.engine.alerts.service.LOOK_TIMEOUT_SECONDS", 0.01)
+    watch = Watch(stage, clock, kinds=frozenset({"disk"}))
+    try:
+        for _ in range(3):
+            clock.forward(HOUR)
+            await watch.look()
+    finally:
+        answer.set()
+    monkeypatch.setattr("gateway.engine.alerts.service.LOOK_TIMEOUT_SECONDS", PATIENCE)
+    clock.forward(HOUR)
+    await watch.look()
+
+    assert len(asked) == 1
+    assert watch.told == [("disk", "opened")]
+
+
 async def test_crashes_in_one_hour_are_told_until_they_are_long_ago(stage: Stage, clock: SteppedClock) -> None:
     watch = Watch(stage, clock, kinds=frozenset({"crash_loop"}), crashes=3)
     for number in range(3):
@@ -327,6 +405,16 @@ async def test_without_any_backup_it_is_told_after_the_time(stage: Stage, clock:
     assert watch.recorder.texts == ["no backup has been made yet"]
 
 
+async def test_restarts_do_not_hide_that_no_backup_was_ever_made(stage: Stage, clock: SteppedClock) -> None:
+    recorder = Recorder()
+    for _ in range(5):
+        watch = Watch(stage, clock, kinds=frozenset({"backup"}), backup_hours=2, recorder=recorder)
+        await watch.look()
+        clock.forward(HOUR)
+
+    assert recorder.texts == ["no backup has been made yet"]
+
+
 async def test_backups_are_no_matter_without_a_plan(stage: Stage, clock: SteppedClock) -> None:
     watch = Watch(stage, clock, kinds=frozenset({"backup"}))
     clock.forward(1000 * HOUR)
@@ -340,7 +428,7 @@ async def test_a_newer_version_is_told_until_it_is_installed(
 ) -> None:
     watch = Watch(stage, clock, kinds=frozenset({"update"}))
     monkeypatch.setattr(gateway, "__version__", "1.9.0")
-    for latest, own in (("1.9.0", "1.9.0"), ("1.10.0", "1.9.0"), ("1.10.0", "1.10.0")):
+    for latest, own in (("1.9.0", "1.9.0"), ("1.10.0", "1.9.0"), ("1.11.0", "1.9.0"), ("1.11.0", "1.11.0")):
         write_status(
             stage.directory, "update-status.json", json.dumps({"checked_at": START, "current": own, "latest": latest})
         )
@@ -350,5 +438,7 @@ async def test_a_newer_version_is_told_until_it_is_installed(
 
     assert watch.recorder.texts == [
         "version 1.10.0 is available, this is 1.9.0: gateway update",
-        "version 1.10.0 is installed",
+        "version 1.11.0 is available, this is 1.9.0: gateway update",
+        "there is a newer version than 1.10.0 now",
+        "version 1.11.0 is installed",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from gateway.domain.alert import (
     ALERT_RATE_MILLISECONDS,
     MAX_LISTED_ALERTS,
+    MAX_LISTED_ALERTS_OF_AGENTS,
     MAX_OPEN_ALERTS,
     AlertKind,
     AlertMessage,
@@ -183,12 +185,47 @@ def test_a_clock_that_was_set_back_by_years_delays_nothing() -> None:
     assert [event for event, _ in telling.told] == ["opened"]
 
 
-def test_there_are_never_more_open_conditions_than_the_limit() -> None:
+def test_there_are_never_more_open_conditions_of_a_kind_than_the_limit_and_none_hides_another_kind() -> None:
     telling = Telling()
     findings = [Finding(subject=str(number), text="bad") for number in range(MAX_OPEN_ALERTS + 10)]
-    plan = telling.see(AlertKind.SCHEDULE_FAILING, Look(open=findings))
+    telling.see(AlertKind.SCHEDULE_FAILING, Look(open=findings))
+    plan = telling.see(AlertKind.DISK, full_disk())
 
-    assert len(plan.state.open) == MAX_OPEN_ALERTS
+    assert Counter(alert.kind for alert in plan.state.open) == {"schedule_failing": MAX_OPEN_ALERTS, "disk": 1}
+
+
+def test_what_gets_better_and_then_as_bad_again_is_told_again() -> None:
+    telling = Telling()
+    for level in (1, 2, 1, 1, 2):
+        telling.see(AlertKind.DISK, full_disk(level), after=RULES.group)
+    telling.see(after=RULES.group)
+
+    assert telling.told == [("opened", "1 MB left"), ("opened", "2 MB left"), ("opened", "2 MB left")]
+
+
+def test_many_failures_of_one_agent_do_not_hide_that_of_another() -> None:
+    telling = Telling()
+    many, one = failures(20), failures(1)
+    other = msgspec.structs.replace(one.happened[0], subject="z", text="of another agent", agent="other")
+    telling.see(AlertKind.RUN_FAILED, Look(happened=[*many.happened, other]))
+    telling.see(after=RULES.group)
+
+    (message,) = telling.sent
+    assert [item.agent for item in message.content.items] == ["main"] * MAX_LISTED_ALERTS + ["other"]
+    assert message.content.left_out == 20 - MAX_LISTED_ALERTS
+
+
+def test_very_many_agents_make_no_endless_message() -> None:
+    telling = Telling()
+    one = failures(1).happened[0]
+    telling.see(
+        AlertKind.RUN_FAILED,
+        Look(happened=[msgspec.structs.replace(one, subject=str(n), agent=f"agent {n}") for n in range(100)]),
+    )
+    telling.see(after=RULES.group)
+
+    (message,) = telling.sent
+    assert len(message.content.items) == MAX_LISTED_ALERTS_OF_AGENTS
 
 
 def test_a_condition_that_ends_before_it_was_written_leaves_nothing_open() -> None:

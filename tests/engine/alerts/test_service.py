@@ -13,11 +13,13 @@ import structlog
 
 from gateway.domain.alert import AlertMessageStatus
 from gateway.domain.delivery import PermanentFailure, RetryLater
+from gateway.domain.schedule import ScheduleSpec
+from gateway.engine.alerts import service
 from gateway.engine.alerts.sending import MAX_ALERT_AGE_MILLISECONDS
 from gateway.errors import StorageFull, Unavailable
 from harness.waiting import PATIENCE, until
 from tests.contracts.stores import SteppedClock
-from tests.engine.alerts.test_conditions import obeying
+from tests.engine.alerts.test_conditions import fire, obeying
 from tests.engine.alerts.watching import Recorder, Watch, open_alerts
 from tests.engine.stage import Between, Stage, staged
 
@@ -91,6 +93,48 @@ async def test_a_disk_that_refuses_delays_what_is_told_and_loses_nothing(stage: 
     with pytest.raises(Unavailable):
         await watch.look()
     await watch.look()
+
+    assert watch.told == [("run_failed", "happened")]
+
+
+async def test_a_look_that_the_store_refuses_is_made_again_with_the_same_news(
+    stage: Stage, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MAX_LOOK_TRIES", 3)
+    between = Between(stage.store)
+    kinds = frozenset({"run_failed", "schedule_failing"})
+    watch = Watch(stage, clock, kinds=kinds, store=between, schedule_failures=1)  # type: ignore[arg-type]
+    await watch.look()
+    await stage.engine.schedules.create_schedule(ScheduleSpec(expression="every 5m", input="fail"))
+    await fire(stage, clock, 5)
+    between.refuse["schedules.get"] = [Unavailable("busy."), Unavailable("busy.")]
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await watch.look()
+    await watch.look()
+    assert watch.told == [("run_failed", "happened"), ("schedule_failing", "opened")]
+
+    await stage.do("fail")
+    between.refuse["schedules.get"] = [Unavailable("damaged.") for _ in range(3)]
+    clock.forward(60_000)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await watch.look()
+    await watch.look()
+    assert watch.told[2:] == [("run_failed", "happened")], "one that always fails does not keep the others for ever"
+
+
+async def test_what_was_sent_is_not_sent_again_and_again_though_that_cannot_be_noted(
+    stage: Stage, clock: SteppedClock
+) -> None:
+    between = Between(stage.store)
+    watch = Watch(stage, clock, kinds=RUNS, store=between)  # type: ignore[arg-type]
+    await watch.look()
+    await stage.do("fail")
+    between.refuse["alerts.record_send"] = [ZeroDivisionError()]
+    for _ in range(3):
+        await watch.look()
+        clock.forward(60_000)
 
     assert watch.told == [("run_failed", "happened")]
 

@@ -10,40 +10,56 @@ from gateway.engine.alerts.condition import AlertSources, Finding, Look, Situati
 
 #: the subject: there is one plan of backups
 BACKUP_SUBJECT = "backup"
+#: scope and name of the note that keeps since when backups are watched
+BACKUP_NOTES_SCOPE, _BEGAN_NOTE = "backup alerts", "watched since"
 
 
 class BackupTooOld:
     kind = AlertKind.BACKUP
     interval_seconds = 30.0
+    needs_news = False
 
     def __init__(self, sources: AlertSources) -> None:
         self._home = sources.home
         self._hours = sources.limits.backup_hours
-        #: without any backup, the time counts from here
-        self._began = sources.clock()
+        self._notes = sources.store.notes
 
     async def look(self, situation: Situation) -> Look:
         if self._hours is None:
             return Look(ended=dict.fromkeys(situation.open, "backups are no longer watched"))
         results = await asyncio.to_thread(read_backup_status, self._home)
-        trouble = self._find_trouble(results, situation.now, self._hours)
+        success = results.last_success
+        since = await self._find_beginning(situation.now) if success is None else success.at
+        trouble = _find_trouble(results, situation.now - since, self._hours)
         if trouble:
             return Look(open=[Finding(subject=BACKUP_SUBJECT, text=trouble)])
-        if results.last_success is None:
+        if success is None:
             return Look()
         return Look(ended=dict.fromkeys(situation.open, "a backup was made"))
 
-    def _find_trouble(self, results: BackupStatus, now: int, hours: float) -> str:
-        """Return what is wrong; empty if nothing is."""
-        success = results.last_success
-        if results.failure_since is not None:
-            return f"the last backup failed: {results.failure_since.error}"
-        age = now - (self._began if success is None else success.at)
-        if age <= hours * 3_600_000:
-            return ""
-        if success is None:
-            return "no backup has been made yet"
-        return f"the last backup is {age // 3_600_000} h old"
+    async def _find_beginning(self, now: int) -> int:
+        """Return since when backups are watched; restarts do not count: the time goes on without any backup."""
+        kept = await self._notes.get(BACKUP_NOTES_SCOPE, _BEGAN_NOTE)
+        began = int(kept) if kept is not None and kept.isdecimal() else None
+        if began is None or began > now:  # the clock was set back
+            await self._notes.save(BACKUP_NOTES_SCOPE, {_BEGAN_NOTE: str(now)})
+            return now
+        return began
+
+
+def _find_trouble(results: BackupStatus, age: int, hours: float) -> str:
+    """Return what is wrong; empty if nothing is.
+
+    Args:
+        age: milliseconds since the last backup, or since backups are watched.
+    """
+    if results.failure_since is not None:
+        return f"the last backup failed: {results.failure_since.error}"
+    if age <= hours * 3_600_000:
+        return ""
+    if results.last_success is None:
+        return "no backup has been made yet"
+    return f"the last backup is {age // 3_600_000} h old"
 
 
 CONDITION = BackupTooOld

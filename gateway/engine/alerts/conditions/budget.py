@@ -9,21 +9,26 @@ from gateway.engine.resources.usage import BudgetStatus
 
 #: percent of a budget at which its use is told
 WARNING_PERCENT, EXHAUSTED_PERCENT = 80, 100
+#: more than a level of one day
+_LEVELS_PER_DAY = 1_000
 
 
 class BudgetUsed:
     kind = AlertKind.BUDGET
     interval_seconds = 30.0
+    needs_news = False
 
     def __init__(self, sources: AlertSources) -> None:
         self._usage = sources.usage
 
     async def look(self, situation: Situation) -> Look:
+        # With the day in it, the level grows with each new day: the budget of today is told, whatever yesterday was.
+        day = self._usage.number_of_today() * _LEVELS_PER_DAY
         findings = {}
         for status in await self._usage.list_budgets():
             level = EXHAUSTED_PERCENT if status.is_exhausted else compute_used_percent(status.limits, status.used)
             if level >= WARNING_PERCENT:
-                finding = _describe_budget(status, EXHAUSTED_PERCENT if level >= EXHAUSTED_PERCENT else WARNING_PERCENT)
+                finding = _describe_budget(status, level >= EXHAUSTED_PERCENT, day)
                 findings[finding.subject] = finding
         ended = {
             subject: f"the budget of {subject.replace(':', ' ')} has room again"
@@ -47,7 +52,7 @@ def compute_used_percent(limits: Budget, used: UsageTotals) -> float:
     return max(shares, default=0.0)
 
 
-def _describe_budget(status: BudgetStatus, level: int) -> Finding:
+def _describe_budget(status: BudgetStatus, is_used_up: bool, day: int) -> Finding:
     owner = f"{status.owner_kind} {status.name or status.id}"
     amounts = [
         text
@@ -58,11 +63,11 @@ def _describe_budget(status: BudgetStatus, level: int) -> Finding:
         )
         if limit
     ]
-    what = "is used up" if level >= EXHAUSTED_PERCENT else f"is used to {level} %"
+    what = "is used up" if is_used_up else f"is used to {WARNING_PERCENT} %"
     return Finding(
         subject=f"{status.owner_kind}:{status.id}",
         text=f"the budget of {owner} {what} today: {', '.join(amounts)}",
-        level=level,
+        level=day + (EXHAUSTED_PERCENT if is_used_up else WARNING_PERCENT),
         agent=status.id if status.owner_kind is UsageGrouping.AGENT else None,
     )
 

@@ -13,6 +13,7 @@ _WORKING_STATES = frozenset(("ready", "polling", "webhook"))
 class ChannelTrouble:
     kind = AlertKind.CHANNEL
     interval_seconds = 5.0
+    needs_news = False
 
     def __init__(self, sources: AlertSources) -> None:
         self._channels = sources.channels

@@ -17,6 +17,7 @@ GATEWAY_SUBJECT = "gateway"
 class CrashLoop:
     kind = AlertKind.CRASH_LOOP
     interval_seconds = 15.0
+    needs_news = False
 
     def __init__(self, sources: AlertSources) -> None:
         self._store = sources.store

@@ -12,6 +12,7 @@ from gateway.errors import GatewayError
 class DeadLetter:
     kind = AlertKind.DEAD_LETTER
     interval_seconds = None
+    needs_news = True
 
     def __init__(self, sources: AlertSources) -> None:
         self._store = sources.store

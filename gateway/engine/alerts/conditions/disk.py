@@ -17,20 +17,32 @@ ROOM_AGAIN_FACTOR = 1.2
 class DiskLow:
     kind = AlertKind.DISK
     interval_seconds = 30.0
+    needs_news = False
 
     def __init__(self, sources: AlertSources) -> None:
         self._directories = {"data": sources.data_directory, "state": sources.home}
         self._limit = sources.limits.disk_free_mb * 1_000_000
+        #: the measurement under way: a disk that does not answer holds one thread, and not one more at each look
+        self._measuring: asyncio.Future[dict[str, int]] | None = None
 
     async def look(self, situation: Situation) -> Look:
         findings, ended = [], {}
-        for subject, free in (await asyncio.to_thread(_measure_disks, self._directories)).items():
+        for subject, free in (await self._measure()).items():
             if free < self._limit:
                 text = f"the disk of the {subject} directory has {free // 1_000_000} MB left"
                 findings.append(Finding(subject=subject, text=text))
             elif subject in situation.open and free >= self._limit * ROOM_AGAIN_FACTOR:
                 ended[subject] = f"the disk of the {subject} directory has room again: {free // 1_000_000} MB"
         return Look(open=findings, ended=ended)
+
+    async def _measure(self) -> dict[str, int]:
+        measuring = self._measuring or asyncio.ensure_future(asyncio.to_thread(_measure_disks, self._directories))
+        self._measuring = measuring
+        try:
+            return await asyncio.shield(measuring)
+        finally:
+            if measuring.done():
+                self._measuring = None
 
 
 def _measure_disks(directories: dict[str, Path]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from gateway.engine.alerts.condition import AlertSources, Happening, Look, Situa
 class RunFailed:
     kind = AlertKind.RUN_FAILED
     interval_seconds = None
+    needs_news = True
 
     def __init__(self, sources: AlertSources) -> None:
         self._agents = sources.agents

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from gateway.domain.alert import AlertKind
 from gateway.domain.schedule import Schedule
 from gateway.engine.alerts.condition import AlertSources, Finding, Look, Situation
+from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS
 from gateway.errors import GatewayError, ScheduleNotFound
 
 
 class ScheduleFailing:
     kind = AlertKind.SCHEDULE_FAILING
     interval_seconds = 15.0
+    needs_news = True
 
     def __init__(self, sources: AlertSources) -> None:
         self._store = sources.store
@@ -28,6 +30,8 @@ class ScheduleFailing:
                 schedule = await self._store.schedules.get(subject)
             except ScheduleNotFound:
                 ended[subject] = f"schedule {subject} was deleted"
+            except RETRYABLE_STORAGE_ERRORS:
+                raise
             except GatewayError:  # it cannot be read
                 continue
             else:

@@ -1,23 +1,25 @@
-"""Times of a schedule were missed or refused; it ends when a later run of the schedule succeeds."""
+"""Times of a schedule were missed or refused; it ends when a later run succeeds, or when it is disabled for a day."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 from gateway.domain import times
-from gateway.domain.alert import AlertKind
+from gateway.domain.alert import AlertKind, OpenAlert
 from gateway.domain.run import Status
 from gateway.domain.schedule import FireOutcome, FireRecord, Schedule
 from gateway.engine.alerts.condition import AlertSources, Finding, Look, Situation
+from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS
 from gateway.errors import GatewayError, ScheduleNotFound
 
-#: fires that are read at one look
-MAX_FIRES_PER_LOOK = 500
+#: schedules whose missed times are told at one look: a round has no more news
+MAX_MISSED_PER_LOOK = 1_000
+#: milliseconds after which missed times of a schedule that is disabled, and may never run again, are no alert any more
+MISSED_MEMORY_MILLISECONDS = 86_400_000
 
 
 class ScheduleMissed:
     kind = AlertKind.SCHEDULE_MISSED
     interval_seconds = 15.0
+    needs_news = True
 
     def __init__(self, sources: AlertSources) -> None:
         self._store = sources.store
@@ -27,7 +29,7 @@ class ScheduleMissed:
         found = {finding.subject for finding in findings}
         ended = {}
         for subject, alert in situation.open.items():
-            if subject not in found and (why := await self._explain_end(subject, alert.opened)) is not None:
+            if subject not in found and (why := await self._explain_end(alert, situation.now)) is not None:
                 ended[subject] = why
         return Look(open=findings, ended=ended)
 
@@ -35,37 +37,43 @@ class ScheduleMissed:
         moments = [change.at for change in situation.news.changes if change.topic == "schedule"]
         if not moments:
             return []
-        fires = await self._store.alerts.list_missed_fires(min(moments), max(moments), MAX_FIRES_PER_LOOK)
-        counts = Counter(schedule for schedule, _ in fires)
-        newest = dict(fires)
+        missed = await self._store.alerts.list_missed_fires(min(moments), max(moments), MAX_MISSED_PER_LOOK)
         findings = []
-        for subject, count in counts.items():
+        for one in missed:
             try:
-                schedule = await self._store.schedules.get(subject)
+                schedule = await self._store.schedules.get(one.schedule)
+            except RETRYABLE_STORAGE_ERRORS:
+                raise
             except GatewayError:  # it was deleted since, or cannot be read
                 continue
             # The level makes that new times are told, though the condition is open already.
             findings.append(
                 Finding(
-                    subject=subject,
-                    text=_describe_missed(schedule, newest[subject], count),
-                    level=newest[subject].scheduled_for,
+                    subject=one.schedule,
+                    text=_describe_missed(schedule, one.newest, one.total),
+                    level=one.newest.scheduled_for,
                     agent=schedule.spec.agent,
                 )
             )
         return findings
 
-    async def _explain_end(self, schedule_id: str, opened: int) -> str | None:
+    async def _explain_end(self, alert: OpenAlert, now: int) -> str | None:
         """Return why a schedule is all right again, or None if it is not."""
         try:
-            schedule = await self._store.schedules.get(schedule_id)
+            schedule = await self._store.schedules.get(alert.subject)
         except ScheduleNotFound:
-            return f"schedule {schedule_id} was deleted"
+            return f"schedule {alert.subject} was deleted"
         except GatewayError:
             return None
-        if schedule.last_at is None or schedule.last_at < opened or schedule.last_status != Status.SUCCEEDED:
-            return None
-        return f"schedule {_name_schedule(schedule)} has run again"
+        if (
+            schedule.last_at is not None
+            and schedule.last_at >= alert.opened
+            and schedule.last_status == Status.SUCCEEDED
+        ):
+            return f"schedule {_name_schedule(schedule)} has run again"
+        if not schedule.enabled and now - alert.told >= MISSED_MEMORY_MILLISECONDS:
+            return f"schedule {_name_schedule(schedule)} is disabled, and has missed nothing more"
+        return None
 
 
 def _describe_missed(schedule: Schedule, fire: FireRecord, count: int) -> str:

@@ -14,6 +14,7 @@ from gateway.updates.versions import is_newer
 class UpdateAvailable:
     kind = AlertKind.UPDATE
     interval_seconds = 60.0
+    needs_news = False
 
     def __init__(self, sources: AlertSources) -> None:
         self._home = sources.home
@@ -26,7 +27,9 @@ class UpdateAvailable:
         newer = is_newer(latest, gateway.__version__)
         text = f"version {latest} is available, this is {gateway.__version__}: gateway update"
         ended = {
-            subject: f"version {gateway.__version__} is installed"
+            subject: f"there is a newer version than {subject} now"
+            if newer
+            else f"version {gateway.__version__} is installed"
             for subject in situation.open
             if not newer or subject != latest
         }
