@@ -17,8 +17,8 @@ import click
 import gateway
 from cli import commands
 from cli.given_words import check_words
-from cli.remote.command_places import refuse_other_machine
-from cli.remote.elsewhere import Elsewhere, add_options, skip_option
+from cli.remote.command_places import COMMAND_PLACES, Place, find_place, refuse_other_machine
+from cli.remote.elsewhere import REMOTES_FILE, Elsewhere, add_options, skip_option
 from gateway import paths
 from gateway.errors import ConfigError, GatewayError
 from gateway.supervisor.command_line import spell_program
@@ -27,8 +27,10 @@ _COMMAND_NAMES = sorted(found.name.replace("_", "-") for found in pkgutil.iter_m
 #: our name where a command follows; not "the gateway status", and not with --config or --help
 _COMMANDS_IN_TEXT = re.compile(
     r"(?<![\w./-])(?<!\bthe )(?<!\ba )(?<!\bthat )(?<!\bthis )gateway"
-    rf"(?= (?:{'|'.join(_COMMAND_NAMES)})\b(?![^\n;,]*--(?:config|help)\b))"
+    rf"(?= (?P<name>{'|'.join(_COMMAND_NAMES)})\b(?![^\n;,]*--(?:config|help)\b))"
 )
+#: what stands before a command that is to be run on the machine of the gateway itself
+_ON_ITS_MACHINE = ("machine: ", "machine, ")
 
 
 class Interrupted(GatewayError):
@@ -67,16 +69,22 @@ def complete_commands(text: str, env: Mapping[str, str] | None = None) -> str:
     """Return a text of ours with all that its commands need to reach the gateway of an environment.
 
     `Start it: gateway start` becomes `Start it: gateway --config work.json start`. A command that names its
-    config already stays as it is.
+    config already stays as it is. What names a gateway elsewhere is only for commands that may go there.
 
     Args:
         env: that of the command that runs now, if it is left out; a thread has no such command.
     """
     spelled = spell_program(current_invocation().merged_environment if env is None else env)
     context = click.get_current_context(silent=True)  # a thread has none
-    if context is not None:
-        spelled = context.ensure_object(Invocation).elsewhere.spell_options(spelled)
-    return text if spelled == "gateway" else _COMMANDS_IN_TEXT.sub(lambda _: spelled, text)
+    elsewhere = Elsewhere() if context is None else context.ensure_object(Invocation).elsewhere
+
+    def spell(found: re.Match[str]) -> str:
+        goes_there = COMMAND_PLACES.get(found["name"]) is Place.ANY
+        if not goes_there or text.endswith(_ON_ITS_MACHINE, 0, found.start()):
+            return spelled
+        return elsewhere.spell_options(spelled)
+
+    return _COMMANDS_IN_TEXT.sub(spell, text)
 
 
 def require_config() -> None:
@@ -143,7 +151,27 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         refuse_other_machine(ctx, ctx.ensure_object(Invocation).named_elsewhere)
+        if find_place(ctx) is Place.HERE:
+            _note_default_remote(ctx)
         return super().invoke(ctx)
+
+
+def _note_default_remote(context: click.Context) -> None:
+    """Say of a command about this machine that it leaves the gateway alone that the other commands go to."""
+    invocation = context.ensure_object(Invocation)
+    env = invocation.merged_environment
+    try:
+        is_stored = os.path.lexists(paths.state_directory(env) / REMOTES_FILE)
+    except ConfigError:  # there is no state directory: the command says so, if it needs one
+        return
+    if invocation.json or not is_stored:
+        return
+    from cli import output  # late: it imports this module
+    from cli.remote.target import find_default_remote  # late: few users have one
+
+    name = find_default_remote(invocation.elsewhere, env, invocation.config)
+    if name is not None:
+        output.print_note(f"{context.command_path} is about this machine; {name}, where commands go, is left alone.")
 
 
 class CommandWithoutJson(Command):

@@ -259,7 +259,7 @@ class GatewayClient:
         try:
             return perform()
         except _CONNECTION_ERRORS as error:
-            raise Unavailable(f"the connection to the gateway broke: {error}.", remedy="Try again.") from error
+            raise self._link.explain_break(error) from error
 
     def _open_response(
         self,

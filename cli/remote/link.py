@@ -10,7 +10,7 @@ from cli.command import current_invocation
 from cli.instance import FoundToken, Instance
 from cli.remote.elsewhere import REMOTES_FILE
 from gateway import paths
-from gateway.errors import NotRunning, Unauthorized
+from gateway.errors import NotRunning, Unauthorized, Unavailable
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
@@ -68,6 +68,9 @@ class Link(Protocol):
         Args:
             waited: how long it was waited for.
         """
+
+    def explain_break(self, error: Exception) -> Unavailable:
+        """Return the error for a connection that broke twice before an answer."""
 
     def explain_unauthorized(self) -> Unauthorized:
         """Return the error for a gateway that refuses the token."""

@@ -98,6 +98,9 @@ class LocalLink:
             remedy=f"Start it: gateway start\nThen: gateway tasks watch {run}",
         )
 
+    def explain_break(self, error: Exception) -> Unavailable:
+        return Unavailable(f"the connection to the gateway broke: {error}.", remedy="Try again.")
+
     def explain_unauthorized(self) -> Unauthorized:
         token = self._instance.access_token
         started = "The gateway was started with another token, perhaps one in a variable of the shell that started it"

@@ -13,7 +13,7 @@ from cli.remote.connection import InterruptibleConnection
 from cli.remote.local_link import FIRST_ANSWER_SECONDS, RECONNECT_POLL_SECONDS
 from cli.remote.target import Target
 from cli.remote.tls_errors import explain_connection_error, explain_tls_error
-from gateway.errors import ConfigError, GatewayError, NotRunning, Unauthorized
+from gateway.errors import ConfigError, GatewayError, NotRunning, Unauthorized, Unavailable
 
 #: seconds that a machine elsewhere may take to accept a connection
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -84,12 +84,18 @@ class RemoteLink:
             remedy=f"When it answers again: gateway tasks watch {run}",
         )
 
+    def explain_break(self, error: Exception) -> Unavailable:
+        hint = "" if self.target.is_encrypted else " If it speaks HTTPS there, write https:// in the address."
+        return Unavailable(f"the connection to {self.target.url} broke: {error}.", remedy=f"Try again.{hint}")
+
     def explain_unauthorized(self) -> Unauthorized:
-        token = self.target.token
+        token, name = self.target.token, self.target.name
         if token is None:
+            here = "--token-file FILE"
+            here += ", or MOONGATE_TOKEN" if name is None else f"; always: gateway remote add {name} … --replace"
             return Unauthorized(
                 f"{self.target.url} needs a token, and none was given.",
-                remedy="On its machine: gateway tokens create NAME. Here: --token-file FILE, or MOONGATE_TOKEN.",
+                remedy=f"On its machine: gateway tokens create NAME. Here: {here}.",
             )
         return Unauthorized(
             f"{self.target.url} refuses the token from {token.source}.",
@@ -141,7 +147,10 @@ def make_context(target: Target) -> ssl.SSLContext:
             if isinstance(error, ssl.SSLError)
             else getattr(error, "strerror", None) or str(error)
         )
-        raise ConfigError(f"--ca-file: cannot use {target.ca_file}: {why}.", remedy="Correct the path.") from error
+        source = "--ca-file" if target.name is None else f"remote {target.name}"
+        raise ConfigError(
+            f"{source}: cannot use {target.ca_file}: {why}.", remedy="Name a file with certificates: --ca-file FILE"
+        ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a file with the server's own certificate is enough
     return context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,9 +63,24 @@ def find_target(elsewhere: Elsewhere, env: Mapping[str, str], config: str | None
             return None
         name = default
     remote = _merge_options(files.read_remotes().find_remote(name), elsewhere, env, is_stored=True)
-    stored = None if elsewhere.token_file else files.read_token(name)
-    token = _read_token_file(env) if stored is None else FoundToken(stored, f"the remote {name}")
+    if elsewhere.token_file:
+        token = _read_token_file(env)
+    else:  # no variable is for it: that may have the token of another gateway
+        stored = files.read_token(name)
+        token = None if stored is None else FoundToken(stored, f"the remote {name}")
     return make_target(remote, token, source=f"remote {name}", name=name)
+
+
+def find_default_remote(elsewhere: Elsewhere, env: Mapping[str, str], config: str | None) -> str | None:
+    """Return the stored gateway that commands go to if they name none; None if that is the one on this machine.
+
+    What is stored and cannot be read says none: the next command that needs it says what is wrong.
+    """
+    if config is not None:
+        return None
+    with contextlib.suppress(ConfigError):
+        return _find_default(elsewhere, env, RemoteFiles(paths.state_directory(env)))
+    return None
 
 
 def make_target(remote: Remote, token: FoundToken | None, *, source: str, name: str | None = None) -> Target:
@@ -134,11 +150,13 @@ def _find_default(elsewhere: Elsewhere, env: Mapping[str, str], files: RemoteFil
 def _split_url(url: str, source: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        _ = parts.port
-        is_good = parts.scheme in _PORTS and bool(parts.hostname) and url == "".join(url.split())
-    except ValueError:
+        host = (parts.hostname or "").encode("idna")
+        is_good = parts.scheme in _PORTS and bool(host) and parts.port != 0 and url == "".join(url.split())
+    except ValueError:  # UnicodeError is one
         is_good = False
-    if not is_good or parts.username is not None or parts.query or parts.fragment:
+    if is_good:
+        is_good = parts.username is None and not (parts.query or parts.fragment) and parts.path.isascii()
+    if not is_good:
         shown = url[:100].rpartition("@")[2]  # there may be a password before it
         raise ConfigError(
             f"{source}: {shown!r} is not the address of a gateway.",

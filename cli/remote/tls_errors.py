@@ -41,7 +41,7 @@ def _explain_certificate(target: Target, error: ssl.SSLCertVerificationError) ->
     if error.verify_code in (OTHER_NAME, OTHER_ADDRESS):
         return UntrustedGateway(
             f"{whose} is for another name.",
-            remedy="Use a name in --url that the certificate has, or renew it with this.",
+            remedy="Use a name in the address that the certificate has, or renew it with this one.",
         )
     if error.verify_code in UNKNOWN_ISSUERS:
         trusted = f"the file {target.ca_file}" if target.ca_file else "this machine"

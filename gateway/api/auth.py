@@ -242,7 +242,10 @@ class RequestGuard:
 
     def check_scope(self, principal: Principal, needed: Scope) -> None:
         if not principal.scope.covers(needed):
-            raise Forbidden(f"this token has the scope {principal.scope}; {needed} is needed.")
+            raise Forbidden(
+                f"this token has the scope {principal.scope}; {needed} is needed.",
+                remedy=f"On the gateway's machine: gateway tokens create NAME --scope {needed}",
+            )
 
     def client_address(self, request: web.Request) -> str:
         """Return the caller's address; `X-Forwarded-For` counts only when it comes from a trusted proxy."""

@@ -11,14 +11,18 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from cli.command import Invocation, complete_commands
 from cli.instance import FoundToken
 from cli.main import COMMAND, main
 from cli.remote.command_places import COMMAND_PLACES, Place
 from cli.remote.elsewhere import Elsewhere
 from cli.remote.profiles import Remote, RemoteFiles
-from cli.remote.target import find_target
+from cli.remote.remote_link import RemoteLink, make_context
+from cli.remote.target import find_target, make_target
+from gateway.errors import ConfigError
 from gateway.process.own_command import mean_this_machine, spell_own_command
 from harness.command_line import Result, Shell
 from harness.waiting import PATIENCE
@@ -151,7 +155,10 @@ def test_a_token_of_this_machines_settings_is_not_sent_elsewhere(laptop: Shell, 
 
 
 def test_a_stored_gateway_without_a_token_gets_none_from_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "own-token"
+    file.write_text("own")
     env = {"HOME": str(tmp_path), "MOONGATE_HOME": str(tmp_path / "home"), "MOONGATE_TOKEN": "own"}
+    env |= {"MOONGATE_TOKEN_FILE": str(file)}
     RemoteFiles(tmp_path / "home").store_remote("lab", Remote("https://lab.example"), None, is_default=True)
 
     stored, named = find_target(Elsewhere(), env, None), find_target(_elsewhere("https://lab.example"), env, None)
@@ -159,6 +166,68 @@ def test_a_stored_gateway_without_a_token_gets_none_from_the_environment(tmp_pat
     assert stored is not None
     assert named is not None
     assert (stored.token, named.token) == (None, FoundToken("own", "MOONGATE_TOKEN"))
+
+
+def test_an_option_names_the_token_for_a_stored_gateway(tmp_path: Path) -> None:
+    file = tmp_path / "given-token"
+    file.write_text("given")
+    RemoteFiles(tmp_path / "home").store_remote("lab", Remote("https://lab.example"), "stored", is_default=True)
+    asked = Elsewhere()
+    asked.token_file = str(file)
+
+    found = find_target(asked, asked.merge_token({"MOONGATE_HOME": str(tmp_path / "home")}), None)
+
+    assert found is not None
+    assert found.token == FoundToken("given", f"the file {file}")
+
+
+def _store_default(home: Path, monkeypatch: pytest.MonkeyPatch, url: str = "https://lab.invalid") -> None:
+    """Let commands of this process go to a stored gateway if they name none."""
+    for name in ("MOONGATE_URL", "MOONGATE_REMOTE", "MOONGATE_CONFIG", "MOONGATE_DEPTH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MOONGATE_HOME", str(home))
+    RemoteFiles(home).store_remote("lab", Remote(url), None, is_default=True)
+
+
+def test_a_command_about_this_machine_says_that_it_leaves_the_default_remote_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _store_default(tmp_path / "home", monkeypatch)
+
+    main(["stop"])
+    assert "gateway stop is about this machine; lab, where commands go, is left alone.\n" in capsys.readouterr().err
+    for words in (["--remote", "local", "stop"], ["remote", "list"], ["config", "path"], ["stop", "--json"]):
+        main(words)
+        assert "left alone" not in capsys.readouterr().err
+
+
+def test_what_a_stored_gateway_lacks_is_said_with_the_command_that_stores_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = make_target(Remote("https://lab.example", str(tmp_path / "ca.pem")), None, source="remote lab", name="lab")
+
+    said = str(RemoteLink(target, {}).explain_unauthorized())
+    assert "gateway remote add lab … --replace" in said
+    assert "MOONGATE_TOKEN" not in said
+    with pytest.raises(ConfigError, match="remote lab: cannot use"):
+        make_context(target)
+
+
+def test_a_command_in_a_text_names_another_gateway_only_where_it_may_go_there() -> None:
+    invocation = Invocation()
+    invocation.elsewhere.remote = "lab"
+    with click.Context(COMMAND, obj=invocation):
+        text = "gateway tasks list; gateway stop; gateway remote list; on its machine: gateway tokens list"
+        completed = complete_commands(text, {"HOME": "/home/ann"})
+
+    assert completed == text.replace("gateway tasks", "gateway --remote lab tasks")
+
+
+def test_plain_http_to_a_port_that_speaks_https_is_guessed(laptop: Shell, secure: LiveTls) -> None:
+    refused = laptop("--url", secure.url.replace("https://", "http://"), "--token-file", "token", "status")
+
+    assert refused.code == 75
+    assert "If it speaks HTTPS there, write https:// in the address." in refused.err
 
 
 def _elsewhere(url: str) -> Elsewhere:
@@ -236,7 +305,17 @@ def test_what_is_no_name_is_refused(laptop: Shell, name: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["gate.example", "ftp://gate.example", "https://", "https://u:secret@gate.example", "https://gate.example/?a=b"],
+    [
+        "gate.example",
+        "ftp://gate.example",
+        "https://",
+        "https://u:secret@gate.example",
+        "https://gate.example/?a=b",
+        "https://gate..example",
+        f"https://{'a' * 64}.example",
+        "https://gate.example:0",
+        "https://gate.example/préfix",
+    ],
 )
 def test_what_is_no_address_is_refused_without_its_password(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--url", url, "status"]) == 78
@@ -273,7 +352,7 @@ def present(pair: Pair) -> Iterator[int]:
     [
         ("DNS:localhost", "", "20210101000000Z", "has expired. Renew it there"),
         ("DNS:localhost", "20980101000000Z", "20990101000000Z", "is not valid yet. Check the clocks"),
-        ("DNS:other.example", "", "20990101000000Z", "is for another name. Use a name in --url"),
+        ("DNS:other.example", "", "20990101000000Z", "is for another name. Use a name in the address"),
     ],
 )
 def test_a_wrong_certificate_is_explained_in_one_line(
