@@ -21,6 +21,7 @@ def read_report(instance: Instance) -> dict[str, Any] | None:
         "last_success_at": None if success is None else output.format_rfc3339(success.at),
         "file": None if success is None else success.file,
         "bytes": None if success is None else success.bytes,
+        "lost": None if success is None else success.lost,
         "last_failure_at": None if failure is None else output.format_rfc3339(failure.at),
         "error": None if failure is None else failure.error,
     }
@@ -33,6 +34,8 @@ def describe_backups(told: Mapping[str, Any] | None) -> list[str]:
     made = told["last_success_at"]
     where = f" in {output.shorten_home(Path(told['file']))}" if told["file"] else ""
     said = "   Backup: " + ("none yet" if made is None else f"{output.format_elapsed(made, None)} ago{where}")
+    if lost := told.get("lost"):  # an older gateway does not tell
+        said += f"; it lacks {lost:,} file{'s' * (lost > 1)}, damaged or unreadable: see gateway backup verify"
     if told["last_failure_at"] is not None:
         said += f"; the last one failed {output.format_elapsed(told['last_failure_at'], None)} ago: {told['error']}"
     return [said]

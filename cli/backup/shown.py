@@ -36,9 +36,11 @@ def describe_backup(header: BackupHeader, described: BackupManifest) -> dict[str
         "host": header.host,
         "home": header.home,
         "running": header.running,
+        "purpose": header.purpose,
         "parts": {name: msgspec.to_builtins(size) for name, size in described.parts.items()},
         "omissions": msgspec.to_builtins(described.omissions),
         "omitted": described.omitted,
+        "lost": described.lost,
         "variables": described.variables,
         "agents": msgspec.to_builtins(described.agents),
     }
@@ -57,6 +59,10 @@ def print_parts(header: BackupHeader, described: BackupManifest) -> None:
 
 def print_omissions(described: BackupManifest) -> None:
     """Say on stderr what a backup does not contain."""
+    if lost := described.lost:
+        output.print_note(
+            output.add_mark("⚠️", f"{lost:,} damaged or unreadable files are not in it as they should be:")
+        )
     for note in list_notes(described):
         output.print_note(note)
     for omission in described.omissions[:_MAX_SHOWN_OMISSIONS]:

@@ -15,6 +15,7 @@ from gateway.errors import ConfigError, GatewayError
 from gateway.supervisor import interrupted_restore, state_owner
 
 if TYPE_CHECKING:
+    from gateway.backup.contents import BackupChoice
     from gateway.backup.writing import WrittenBackup
     from gateway.config import Config
 
@@ -70,7 +71,10 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 @click.option("--no-workspaces", is_flag=True, help="Leave the directories of sessions out.")
 @click.option("--no-database", is_flag=True, help="Leave the database and the files of messages out.")
 @click.option("--agents", is_flag=True, help="Take along what opencode, Claude Code and Gemini CLI remember.")
-def create(place: str | None, secrets: bool, no_workspaces: bool, no_database: bool, agents: bool) -> None:
+@click.option("--for", "purpose", type=click.Choice(["hand", "plan", "update"]), default="hand", hidden=True)
+def create(
+    place: str | None, secrets: bool, no_workspaces: bool, no_database: bool, agents: bool, purpose: str
+) -> None:
     """Make a backup. The name of this command may be left out.
 
     DIR|FILE is a directory, which is created if it is missing, or a file that ends with .tar.gz.
@@ -86,7 +90,7 @@ def create(place: str | None, secrets: bool, no_workspaces: bool, no_database: b
     --json prints
       {"file": str, "bytes": int, "format": int, "version": str, "schema": int,
         "created_at": str, "host": str, "home": str, "running": bool,
-        "parts": {NAME: {"files": int, "bytes": int}}, "omitted": int,
+        "purpose": str, "parts": {NAME: {"files": int, "bytes": int}}, "omitted": int, "lost": int,
         "omissions": [{"name": str, "reason": str}], "variables": [str],
         "agents": [{"agent": str, "path": str, "bytes": int, "included": bool}]}
     """
@@ -104,7 +108,7 @@ def create(place: str | None, secrets: bool, no_workspaces: bool, no_database: b
     to = settings.backup_directory if place is None else paths.expand_path(place, "the backup")
     wanted = BackupChoice(secrets, not no_database, not no_workspaces, agents)
     try:
-        made = _make_backup(settings, wanted, to)
+        made = _make_backup(settings, wanted, to, purpose)
     except KeyboardInterrupt:
         raise Interrupted("Stopped; no backup was made.", remedy="Nothing is left of it.") from None
     if current_invocation().json:
@@ -117,12 +121,11 @@ def create(place: str | None, secrets: bool, no_workspaces: bool, no_database: b
     shown.print_omissions(made.manifest)
 
 
-def _make_backup(settings: Config, wanted: object, to: Path) -> WrittenBackup:
+def _make_backup(settings: Config, wanted: BackupChoice, to: Path, purpose: str) -> WrittenBackup:
     from gateway.backup import making
-    from gateway.backup.contents import BackupChoice
+    from gateway.backup.manifest import Purpose
     from gateway.supervisor import lock
 
-    assert isinstance(wanted, BackupChoice)
     env = current_invocation().merged_environment
     data_lock = paths.data_lock_file(settings.data_directory)
 
@@ -131,7 +134,15 @@ def _make_backup(settings: Config, wanted: object, to: Path) -> WrittenBackup:
 
     with output.show_waiting("making a backup") as waiting:
         secrets = [] if wanted.secrets else _find_secrets(settings, env)
-        return making.make_backup(settings, wanted, to, secrets=secrets, is_running=is_running, report=waiting.set_text)
+        return making.make_backup(
+            settings,
+            wanted,
+            to,
+            secrets=secrets,
+            is_running=is_running,
+            report=waiting.set_text,
+            purpose=Purpose(purpose),
+        )
 
 
 def _find_secrets(settings: Config, env: Mapping[str, str]) -> list[str]:

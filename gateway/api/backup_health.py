@@ -21,6 +21,8 @@ class BackupHealth(Struct, frozen=True, kw_only=True):
     file: str | None
     #: size of that file
     bytes: int | None
+    #: how many files it lacks because they are damaged or could not be read; null if none was made
+    lost: int | None
     #: when the last one failed, if none was made since
     last_failure_at: str | None
     #: why it failed
@@ -41,6 +43,7 @@ def describe_backups(config: Config, found: BackupStatus) -> BackupHealth | Unse
         last_success_at=None if success is None else format_rfc3339(success.at),
         file=None if success is None else success.file,
         bytes=None if success is None else success.bytes,
+        lost=None if success is None else success.lost,
         last_failure_at=None if failure is None else format_rfc3339(failure.at),
         error=None if failure is None else failure.error,
     )

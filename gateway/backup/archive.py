@@ -21,6 +21,8 @@ from gateway.backup.manifest import Omission, PartSize
 ARCHIVE_CHUNK_BYTES = 1 << 20
 #: how hard the archive is compressed: a higher level takes several times as long
 _COMPRESSION_LEVEL = 1
+#: characters that are kept of the name of something that was left out
+_MAX_SHOWN_NAME_CHARACTERS = 300
 
 #: called with the number of bytes that were just read
 OnBytes = Callable[[int], None]
@@ -43,6 +45,7 @@ class ArchiveWriter:
         self.parts: dict[str, PartSize] = {}
         self.omissions: list[Omission] = []
         self.omitted = 0
+        self.lost = 0
 
     def add_bytes(self, name: str, data: bytes, *, mode: int = 0o600, listed: bool = True) -> None:
         """Add a member with this content.
@@ -67,7 +70,7 @@ class ArchiveWriter:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
                 raise
-            self.note_omission(name, explain_unreadable(error))
+            self.note_unreadable(name, error)
             return
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
@@ -77,7 +80,7 @@ class ArchiveWriter:
             try:
                 first = file.read(ARCHIVE_CHUNK_BYTES)
             except OSError as error:
-                self.note_omission(name, explain_unreadable(error))
+                self.note_unreadable(name, error)
                 return
             size = len(first) if len(first) < ARCHIVE_CHUNK_BYTES else max(found.st_size, len(first))
             self._write_header(name, size=size, mode=stat.S_IMODE(found.st_mode) & 0o777, changed=found.st_mtime)
@@ -93,7 +96,7 @@ class ArchiveWriter:
             self._on_bytes(len(data))
             data = self._read_more(file) if left else b""
         if left:  # it has become shorter: what was promised must follow
-            self.note_omission(name, "it became shorter while it was read: its end is filled with zeros")
+            self.note_omission(name, "it became shorter while it was read: its end is filled with zeros", lost=True)
             for at in range(0, left, ARCHIVE_CHUNK_BYTES):
                 zeros = bytes(min(ARCHIVE_CHUNK_BYTES, left - at))
                 digest.update(zeros)
@@ -101,7 +104,7 @@ class ArchiveWriter:
         self._pad(size)
         found = digest.hexdigest()
         if expected_sha256 not in (None, found):
-            self.note_omission(name, "it is damaged on this disk: its content does not have its hash")
+            self.note_omission(name, "it is damaged on this disk: its content does not have its hash", lost=True)
         self._list_member(name, size, found)
 
     def _read_more(self, file: BinaryIO) -> bytes:
@@ -115,7 +118,7 @@ class ArchiveWriter:
         try:
             target = os.readlink(path)
         except OSError as error:
-            self.note_omission(name, explain_unreadable(error))
+            self.note_unreadable(name, error)
             return
         self._write_header(name, kind=tarfile.SYMTYPE, link=target, mode=0o777)
         self._list_member(name, 0, "", target)
@@ -125,12 +128,26 @@ class ArchiveWriter:
         self._write_header(name, kind=tarfile.DIRTYPE, mode=mode & 0o777)
         self._list_member(name, 0, "")
 
-    def note_omission(self, name: str, reason: str) -> None:
-        """Note something that is left out, or not as it was."""
+    def note_omission(self, name: str, reason: str, *, lost: bool = False) -> None:
+        """Note something that is left out, or not as it was.
+
+        Args:
+            lost: whether the backup lacks something for that reason.
+        """
         self.omitted += 1
+        self.lost += lost
         if len(self.omissions) < manifest.MAX_NAMED_OMISSIONS:
             shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            if len(shown) > _MAX_SHOWN_NAME_CHARACTERS:
+                shown = "…" + shown[1 - _MAX_SHOWN_NAME_CHARACTERS :]
             self.omissions.append(Omission(name=shown, reason=reason))
+
+    def note_unreadable(self, name: str, error: OSError) -> None:
+        """Note something that could not be opened. What was removed meanwhile is not lost: it is gone here, too."""
+        if isinstance(error, FileNotFoundError):
+            self.note_omission(name, "it was removed meanwhile")
+        else:
+            self.note_omission(name, f"it cannot be read: {(error.strerror or str(error)).lower()}", lost=True)
 
     def add_listing(self) -> str:
         """Add the listing of all members so far; return its SHA-256."""
@@ -207,10 +224,3 @@ def walk_tree(root: Path, on_error: Callable[[str, OSError], None]) -> Iterator[
 
 def _flag(name: str) -> int:
     return int(getattr(os, name, 0))
-
-
-def explain_unreadable(error: OSError) -> str:
-    """Return why something is left out that could not be opened."""
-    if isinstance(error, FileNotFoundError):
-        return "it was removed meanwhile"
-    return f"it cannot be read: {(error.strerror or str(error)).lower()}"

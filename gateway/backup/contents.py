@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gateway import paths
 from gateway.backup import drafts
 from gateway.backup.agent_memory import MemoryPlace
-from gateway.backup.archive import ArchiveWriter, explain_unreadable, walk_tree
+from gateway.backup.archive import ArchiveWriter, walk_tree
 from gateway.backup.manifest import Part
 from gateway.errors import Unavailable
 from gateway.store.file_directory import DRAFTS
@@ -85,7 +85,7 @@ def add_memories(archive: ArchiveWriter, places: Collection[MemoryPlace], piece:
             snapshot.copy_foreign_database(path, piece)
             archive.add_file(name, piece)
         except Unavailable as error:
-            archive.note_omission(name, error.message)
+            archive.note_omission(name, error.message, lost=True)
         finally:
             piece.unlink(missing_ok=True)
         return True
@@ -115,7 +115,7 @@ def add_tree(
         return
 
     def refuse(below: str, error: OSError) -> None:
-        archive.note_omission(f"{prefix}/{below}".rstrip("/"), explain_unreadable(error))
+        archive.note_unreadable(f"{prefix}/{below}".rstrip("/"), error)
 
     for path, entry in walk_tree(root, refuse):
         if skip(path):
@@ -124,7 +124,7 @@ def add_tree(
         try:
             mode = entry.stat(follow_symlinks=False).st_mode
         except OSError as error:
-            archive.note_omission(name, explain_unreadable(error))
+            archive.note_unreadable(name, error)
             continue
         if stat.S_ISDIR(mode):
             archive.add_directory(name, mode)

@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway import private_file
 from gateway.backup import status, writing
 from gateway.backup.contents import BackupChoice, Installation
+from gateway.backup.manifest import Purpose
 from gateway.backup.writing import BackupWriter, ConfigContent, Report, WrittenBackup
 from gateway.config import Config
 from gateway.config_files import json_file
@@ -25,6 +26,7 @@ def make_backup(
     secrets: Collection[str],
     is_running: Callable[[], bool],
     report: Report = lambda _: None,
+    purpose: Purpose = Purpose.HAND,
 ) -> WrittenBackup:
     """Make a backup in a directory, or as a file, and record the result in the state directory.
 
@@ -39,13 +41,25 @@ def make_backup(
         url = None if settings.store.url is None else stores.find_url(settings)
         place = Installation(settings.home, settings.path, settings.data_directory, url)
         config = _read_config(settings.path, secrets)
-        writer = BackupWriter(place, wanted, config, is_running=is_running, report=report)
+        writer = BackupWriter(
+            place,
+            wanted,
+            config,
+            is_running=is_running,
+            report=report,
+            purpose=purpose,
+            installation=status.identify_installation(settings.home),
+        )
         made = writer.write_backup(writing.choose_target(to, time.time()))
     except GatewayError as error:
-        if to == settings.backup_directory:  # elsewhere, somebody sees it; here, the next one must be made
+        # Elsewhere, and before an update, somebody sees it; here, the next one must be made.
+        if to == settings.backup_directory and purpose is not Purpose.UPDATE:
             status.record_failure(settings.home, error.message)
         raise
-    status.record_success(settings.home, made.file, made.size)
+    # One that leaves out what a restore needs is no reason to be calm. PostgreSQL may have backups of its own.
+    is_full = wanted.workspaces and (wanted.database or url is not None)
+    if is_full and purpose is not Purpose.UPDATE:
+        status.record_success(settings.home, made.file, made.size, made.manifest.lost)
     return made
 
 

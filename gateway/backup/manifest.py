@@ -43,6 +43,17 @@ class Part(StrEnum):
     AGENTS = "agents"
 
 
+class Purpose(StrEnum):
+    """What a backup was made for. Only those of a plan are removed when they are old."""
+
+    #: by hand, or by a script of the user
+    HAND = "hand"
+    #: by the gateway itself, every so many hours
+    PLAN = "plan"
+    #: before an update, to return from it
+    UPDATE = "update"
+
+
 class BackupHeader(Struct, frozen=True, kw_only=True):
     """What is known of a backup before the first byte of it is read."""
 
@@ -59,6 +70,9 @@ class BackupHeader(Struct, frozen=True, kw_only=True):
     home: str
     #: whether a gateway worked with the state directory in the meantime
     running: bool
+    purpose: Purpose = Purpose.HAND
+    #: which installation made it: several may write into one directory, also from machines of one name
+    installation: str = ""
 
 
 class PartSize(Struct, frozen=True, kw_only=True):
@@ -100,6 +114,8 @@ class BackupManifest(Struct, frozen=True, kw_only=True):
     omissions: list[Omission] = []
     #: number of things that were left out
     omitted: int = 0
+    #: how many of those are damaged or could not be read; the others have no content, or were removed meanwhile
+    lost: int = 0
     #: variables that stand for the secrets that were taken out of the config
     variables: list[str] = []
     agents: list[AgentMemory] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ class BackupSuccess(NamedTuple):
     #: path of the file
     file: str
     bytes: int
+    #: how many files it lacks because they are damaged or could not be read
+    lost: int = 0
 
 
 class BackupFailure(NamedTuple):
@@ -40,6 +43,8 @@ class BackupStatus(NamedTuple):
 
     last_success: BackupSuccess | None = None
     last_failure: BackupFailure | None = None
+    #: id of this installation, which stands in its backups; empty before the first one
+    installation: str = ""
 
     @property
     def failure_since(self) -> BackupFailure | None:
@@ -59,14 +64,24 @@ def read_backup_status(home: Path) -> BackupStatus:
         return BackupStatus(
             _decode_entry(BackupSuccess, told.get("last_success")),
             _decode_entry(BackupFailure, told.get("last_failure")),
+            str(told.get("installation") or ""),
         )
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return BackupStatus()
 
 
-def record_success(home: Path, file: Path, size: int) -> None:
+def identify_installation(home: Path) -> str:
+    """Return the id of an installation, which gets one now if it has none; empty if that cannot be written."""
+    found = read_backup_status(home)
+    if not found.installation:
+        _write_status(home, found._replace(installation=os.urandom(8).hex()))
+    return read_backup_status(home).installation
+
+
+def record_success(home: Path, file: Path, size: int, lost: int = 0) -> None:
     """Record a backup that was made now. If that cannot be written, the backup is none the worse."""
-    _write_status(home, read_backup_status(home)._replace(last_success=BackupSuccess(_now(), str(file), size)))
+    success = BackupSuccess(_now(), str(file), size, lost)
+    _write_status(home, read_backup_status(home)._replace(last_success=success))
 
 
 def record_failure(home: Path, error: str) -> None:
@@ -76,15 +91,18 @@ def record_failure(home: Path, error: str) -> None:
 
 
 def _write_status(home: Path, status: BackupStatus) -> None:
-    told = {name: None if entry is None else entry._asdict() for name, entry in status._asdict().items()}
+    told = {
+        name: entry._asdict() if isinstance(entry, BackupSuccess | BackupFailure) else entry
+        for name, entry in status._asdict().items()
+    }
     with contextlib.suppress(OSError):
         private_file.replace_private_file(backup_status_file(home), json.dumps(told).encode())
 
 
-def _decode_entry(kind: type[Any], told: Any) -> Any:
+def _decode_entry(kind: Any, told: Any) -> Any:
     if told is None:
         return None
-    return kind(**{name: told[name] for name in kind._fields})
+    return kind(**{name: told[name] for name in kind._fields if name in told or name not in kind._field_defaults})
 
 
 def _now() -> int:

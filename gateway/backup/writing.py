@@ -18,7 +18,7 @@ from gateway import __version__, paths
 from gateway.backup import agent_memory, config_secrets, contents, databases, drafts, manifest
 from gateway.backup.archive import ArchiveWriter
 from gateway.backup.contents import CONFIG_NAME, BackupChoice, Installation
-from gateway.backup.manifest import AgentMemory, BackupHeader, BackupManifest, Part
+from gateway.backup.manifest import AgentMemory, BackupHeader, BackupManifest, Part, Purpose
 from gateway.errors import ConfigError, Conflict, explain_disk_error
 
 #: how the names of backups begin and end that are made in a directory
@@ -58,8 +58,12 @@ def choose_target(given: Path, now: float) -> Path:
     """Return the file to write: the path itself if it names an archive, else a new name in that directory."""
     if not given.is_dir() and given.name.endswith((".tar.gz", ".tgz")):
         return given
-    moment = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    return given / f"{NAME_PREFIX}{name_host()}-{moment}{NAME_SUFFIX}"
+    while True:
+        moment = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+        target = given / f"{NAME_PREFIX}{name_host()}-{moment}{NAME_SUFFIX}"
+        if not os.path.lexists(target):
+            return target
+        now += 1  # another installation on this machine uses the same directory
 
 
 class BackupWriter:
@@ -73,12 +77,17 @@ class BackupWriter:
         *,
         is_running: Callable[[], bool],
         report: Report,
+        purpose: Purpose = Purpose.HAND,
+        installation: str = "",
         env: dict[str, str] | os._Environ[str] = os.environ,
     ) -> None:
         """Args:
         config: the config file; None if there is none.
         is_running: returns whether a gateway works with the installation now.
+        installation: its id, by which a plan knows its own backups.
         """
+        self._purpose = purpose
+        self._installation = installation
         self._place = place
         self._choice = choice
         self._config = config
@@ -129,6 +138,8 @@ class BackupWriter:
             host=platform.node(),
             home=str(self._place.home),
             running=running,
+            purpose=self._purpose,
+            installation=self._installation,
         )
         archive.add_bytes(manifest.HEADER_NAME, msgspec.json.encode(header), listed=False)
         variables = self._add_config(archive)
@@ -156,6 +167,7 @@ class BackupWriter:
             parts=archive.parts,
             omissions=archive.omissions,
             omitted=archive.omitted,
+            lost=archive.lost,
             variables=variables,
             agents=self._describe_memories(memories),
         )

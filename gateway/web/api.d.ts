@@ -239,6 +239,7 @@ export type BackupHealth = {
   "last_success_at": string | null;
   "file": string | null;
   "bytes": number | null;
+  "lost": number | null;
   "last_failure_at": string | null;
   "error": string | null;
 };

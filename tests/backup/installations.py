@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gateway.backup import restoring, verifying, writing
 from gateway.backup.contents import BackupChoice, Installation
+from gateway.backup.manifest import Purpose
 from gateway.backup.restoring import RestoredBackup, RestoreOptions, Restorer
 from gateway.backup.verifying import VerifiedBackup
 from gateway.backup.writing import BackupWriter, ConfigContent, WrittenBackup
@@ -61,6 +62,9 @@ def write_backup(
     *,
     running: bool = False,
     env: Mapping[str, str] | None = None,
+    purpose: Purpose = Purpose.HAND,
+    installation: str = "",
+    now: float = 0,
 ) -> WrittenBackup:
     """Back an installation up."""
     content = place.config.read_bytes()
@@ -71,9 +75,11 @@ def write_backup(
         config,
         is_running=lambda: running,
         report=lambda _: None,
+        purpose=purpose,
+        installation=installation,
         env=dict(env or {"HOME": str(place.home)}),
     )
-    return writer.write_backup(writing.choose_target(to, 0))
+    return writer.write_backup(writing.choose_target(to, now))
 
 
 def verify(file: Path) -> VerifiedBackup:

@@ -22,9 +22,19 @@ def test_the_last_success_and_the_last_failure_are_kept(tmp_path: Path, monkeypa
     status.record_failure(tmp_path, "again")
 
     assert failed.failure_since == (1, "the disk is full.")
-    assert (made.last_success, made.failure_since) == ((2, str(tmp_path / "one"), 5), None)
+    assert (made.last_success, made.failure_since) == ((2, str(tmp_path / "one"), 5, 0), None)
     assert status.read_backup_status(tmp_path).failure_since == (3, "again")
     assert (tmp_path / "backup-status.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_installation_keeps_its_id(tmp_path: Path) -> None:
+    first = status.identify_installation(tmp_path)
+    status.record_success(tmp_path, tmp_path / "one", 5, 3)
+
+    assert status.identify_installation(tmp_path) == first
+    assert status.identify_installation(tmp_path / "none") == ""
+    found = status.read_backup_status(tmp_path)
+    assert (len(first), found.last_success and found.last_success.lost) == (16, 3)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"last_success": 1}', '{"last_success": {"at": 1}}'])

@@ -92,6 +92,7 @@ def test_what_cannot_be_taken_is_named_and_the_rest_is_taken(tmp_path: Path, mon
         "run.sh": "it cannot be read: permission denied",
         "socket": "it is a socket, a pipe or a device",
     }
+    assert (made.manifest.omitted, made.manifest.lost) == (4, 1)
     verify(made.file)
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from gateway import log
-from gateway.backup import keeping, status, writing
+from gateway.backup import keeping, status
 from gateway.backup.status import BackupStatus
 from gateway.domain.times import Clock
 from gateway.engine.service_loop import ServiceLoop, log_errors
@@ -53,6 +53,7 @@ class _BackupOutput(Struct, frozen=True):
 
     file: str
     bytes: int
+    lost: int
 
 
 class Backups:
@@ -104,10 +105,9 @@ class Backups:
             await asyncio.to_thread(status.record_failure, self._plan.home, error.message)
             raise
         _log.info("backup.made", file=made.file, bytes=made.bytes, seconds=round(time.monotonic() - began, 1))
-        host = writing.name_host()
-        removed = await asyncio.to_thread(
-            keeping.remove_old_backups, self._plan.directory, host, self._plan.keep, Path(made.file)
-        )
+        if made.lost:
+            _log.warning("backup.incomplete", file=made.file, lost=made.lost)
+        removed = await asyncio.to_thread(_remove_old_backups, self._plan, Path(made.file))
         for file in removed:
             _log.info("backup.removed", file=str(file))
         return min(self._plan.every / 1000, MAX_BACKUP_SLEEP_SECONDS)
@@ -125,7 +125,7 @@ class Backups:
         try:
             async with asyncio.timeout(BACKUP_TIMEOUT_SECONDS):
                 child = await self._children.spawn_child(
-                    spell_own_command("backup", str(self._plan.directory), "--json", *options),
+                    spell_own_command("backup", str(self._plan.directory), "--for", "plan", "--json", *options),
                     cwd=str(self._plan.home),
                     env=self._environ,
                 )
@@ -141,7 +141,10 @@ class Backups:
                 await child.stop_group()
         if child.returncode != 0:
             raise Unavailable(_find_reason(child.stderr_tail()))
-        return msgspec.json.decode(output, type=_BackupOutput)
+        try:
+            return msgspec.json.decode(output, type=_BackupOutput)
+        except msgspec.DecodeError as error:
+            raise Unavailable(f"the command gateway backup did not say what it made: {error}.") from error
 
 
 def find_due_time(plan: BackupPlan, now: int) -> int:
@@ -155,13 +158,16 @@ def find_due_time(plan: BackupPlan, now: int) -> int:
     return due
 
 
+def _remove_old_backups(plan: BackupPlan, newest: Path) -> Sequence[Path]:
+    installation = status.read_backup_status(plan.home).installation
+    return keeping.remove_old_backups(plan.directory, installation, plan.keep, newest)
+
+
 def _find_last_success(plan: BackupPlan, found: BackupStatus) -> int | None:
-    """Return when the last backup in the directory was made. One that has been removed does not count."""
-    moments = [
-        moment
-        for file in keeping.list_backups(plan.directory, writing.name_host())[:1]
-        if (moment := keeping.read_moment(file)) is not None
-    ]
+    """Return when the last full backup in the directory was made. One that has been removed does not count."""
+    newest = next(keeping.list_planned_backups(plan.directory, found.installation), None)
+    moment = None if newest is None else keeping.read_moment(newest)
+    moments = [] if moment is None else [moment]
     success = found.last_success
     if success is not None and os.path.dirname(success.file) == str(plan.directory) and os.path.exists(success.file):
         moments.append(success.at)

@@ -61,7 +61,9 @@ function state(health) {
 /** When the last backup was made, and whether one failed since. @param {any} last */
 function backup(last) {
   const made = last.last_success_at ? html`<span title=${last.file}>${time(last.last_success_at)} · ${bytes(last.bytes)}</span>` : t('system.backup.none');
-  return last.last_failure_at ? html`${made} <span class="muted">${t('system.backup.failed')} ${time(last.last_failure_at)}: ${last.error}</span>` : made;
+  const lost = last.lost ? html` · <strong>${t('system.backup.lost', { n: last.lost })}</strong>` : null;
+  const failed = last.last_failure_at ? html` <span class="muted">${t('system.backup.failed')} ${time(last.last_failure_at)}: ${last.error}</span>` : null;
+  return html`${made}${lost}${failed}`;
 }
 
 /** What receivers of alerts were told and is not over. @param {any[]} open */

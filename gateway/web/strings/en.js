@@ -586,6 +586,7 @@ export default {
   'system.address': 'Address',
   'system.backup': 'Last backup',
   'system.backup.none': 'none yet',
+  'system.backup.lost': { one: 'one file is damaged or unreadable', other: '{n} files are damaged or unreadable' },
   'system.backup.failed': 'Failed',
   'system.restart': 'Restart',
   'system.restart.sure': 'A new process takes over; runs at work finish in the old one. No request is lost.',

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from gateway.backup import keeping, status, writing
+from gateway.backup.contents import BackupChoice, Installation
+from gateway.backup.manifest import Purpose
+from gateway.backup.writing import BackupWriter
 from gateway.domain.times import wall_clock
 from gateway.engine.background import backups
 from gateway.engine.background.backups import BackupPlan, Backups
@@ -34,18 +37,30 @@ def plan(tmp_path: Path) -> BackupPlan:
 
 
 def make_file(plan: BackupPlan, moment: int) -> Path:
-    file = writing.choose_target(plan.directory, moment / 1000)
-    file.write_text("")
-    return file
+    installation = status.identify_installation(plan.home)
+    place = Installation(plan.home, plan.home / "config.json", plan.home / "data")
+    few = BackupChoice(database=False, workspaces=False)
+    writer = BackupWriter(
+        place,
+        few,
+        None,
+        is_running=lambda: False,
+        report=lambda _: None,
+        purpose=Purpose.PLAN,
+        installation=installation,
+        env={"HOME": str(plan.home)},
+    )
+    return writer.write_backup(writing.choose_target(plan.directory, moment / 1000)).file
 
 
 def test_the_first_one_is_due_at_once(plan: BackupPlan) -> None:
     assert backups.find_due_time(plan, NOW) == NOW
 
 
-def test_the_next_one_is_due_after_the_last_one_whoever_made_it(plan: BackupPlan) -> None:
+def test_the_next_one_is_due_after_the_last_one_of_the_plan(plan: BackupPlan) -> None:
     make_file(plan, NOW - 5 * HOUR)
     make_file(plan, NOW - 2 * HOUR)
+    writing.choose_target(plan.directory, NOW / 1000).write_text("of somebody else")
 
     assert backups.find_due_time(plan, NOW) == NOW + 22 * HOUR
 
@@ -107,10 +122,8 @@ async def test_a_backup_is_made_by_a_child_and_the_oldest_ones_are_removed(
     made: Callable[..., Backups], tmp_path: Path
 ) -> None:
     (tmp_path / "backups").mkdir()
-    old = [tmp_path / "backups" / f"moongate-{writing.name_host()}-2025010{day}T000000Z.tar.gz" for day in (1, 2)]
-    for file in old:
-        file.write_text("")
     service = made()
+    old = [make_file(service._plan, NOW - day * 24 * HOUR) for day in (2, 1)]
     service.start()
     await until(lambda: not old[0].exists(), "the oldest one is removed")
     await service.stop()
