@@ -27,29 +27,108 @@ def read_commits(site: Installation, version: str, env: Mapping[str, str], forme
         former: the commit from before the last update, to go back to that.
 
     Raises:
-        Conflict: the work tree has changes.
+        Conflict: the work tree has changes, or files that are in the way.
         NotFound: there is no such version.
+        GatewayError: git fails.
     """
-    changes = _git(site, "status", "--porcelain", "--untracked-files=no").out.strip()
-    if changes:
+    present = _ask_git(site, "rev-parse", "HEAD").strip()
+    if changed := list_changes(site, present):
         raise Conflict(
-            f"{site.source} has changes that are not committed: {', '.join(changes.split()[1::2][:5])}.",
+            f"{site.source} has changes that are not committed: {', '.join(changed[:5])}.",
             remedy="Commit them, or undo them, and run it again.",
         )
     other = former or f"{release.find_tag(site.source, version, env)}^{{commit}}"
-    return _git(site, "rev-parse", "HEAD").out.strip(), _git(site, "rev-parse", other).out.strip()
+    wanted = _ask_git(site, "rev-parse", "--verify", f"{other}^{{commit}}").strip()
+    untracked = set(_ask_git(site, "ls-files", "--others", "-z").split("\0"))
+    if hidden := sorted(
+        untracked & set(_ask_git(site, "ls-tree", "-r", "-z", "--name-only", wanted).split("\0")) - {""}
+    ):
+        raise Conflict(
+            f"version {version} has files that are in {site.source} already, but not in its commits:"
+            f" {', '.join(hidden[:5])}.",
+            remedy="Move them away, and run it again.",
+        )
+    return present, wanted
+
+
+def list_changes(site: Installation, commit: str) -> list[str]:
+    """Return the files of the work tree that are not as in a commit, without those that git does not know.
+
+    Raises:
+        GatewayError: git fails.
+    """
+    return [name for name in _ask_git(site, "diff", "--name-only", "-z", commit).split("\0") if name]
+
+
+def count_own_commits(site: Installation, before: str, after: str) -> int:
+    """Return how many commits one commit has that another one has not.
+
+    Raises:
+        GatewayError: git fails.
+    """
+    return int(_ask_git(site, "rev-list", "--count", f"{after}..{before}"))
 
 
 def check_out(site: Installation, commit: str) -> None:
-    """Put a commit into the work tree; a checkout that was killed is begun again.
+    """Put a commit into the work tree. What somebody has changed there meanwhile is not overwritten.
 
     Raises:
+        GatewayError: that is impossible; the work tree is as it was.
+    """
+    done = _git(site, "checkout", "--quiet", "--detach", commit)
+    if done.code != 0:
+        raise GatewayError(f"git checkout {commit} failed in {site.source}: {done.last_words}")
+
+
+def check_out_again(site: Installation, commit: str, other: str) -> None:
+    """Put a commit into the work tree, also after a checkout from one commit to another that was killed.
+
+    Args:
+        other: the other one of the two.
+
+    Raises:
+        Conflict: the clone was changed since then; nothing is overwritten.
         GatewayError: that is impossible.
     """
-    (site.source / ".git" / "index.lock").unlink(missing_ok=True)  # of the checkout that was killed
+    present = _ask_git(site, "rev-parse", "HEAD").strip()
+    lock = site.source / _ask_git(site, "rev-parse", "--git-path", "index.lock").strip()
+    was_killed = lock.exists()
+    if present == commit and not was_killed and not list_changes(site, commit):
+        return
+    if present not in (commit, other):
+        raise _refuse_changed(site, commit, f"is at {present[:12]} now")
+    if not was_killed and (changed := _list_foreign_changes(site, commit, other)):
+        raise _refuse_changed(site, commit, f"has changes that are not committed: {', '.join(changed[:5])}")
+    lock.unlink(missing_ok=True)
     done = _git(site, "checkout", "--quiet", "--force", "--detach", commit)
     if done.code != 0:
         raise GatewayError(f"git checkout {commit} failed in {site.source}: {done.last_words}")
+
+
+def _list_foreign_changes(site: Installation, one: str, other: str) -> list[str]:
+    """Return the files that are as in neither commit: the checkout did not make them."""
+    return sorted({*list_changes(site, one)} & {*list_changes(site, other)})
+
+
+def _refuse_changed(site: Installation, commit: str, what: str) -> Conflict:
+    return Conflict(
+        f"an update of {site.source} was interrupted, and the clone {what}.",
+        remedy=f"Commit your changes to a branch, then: git -C {site.source} checkout {commit[:12]} && gateway update",
+    )
+
+
+def _ask_git(site: Installation, *words: str) -> str:
+    """Return what git prints.
+
+    Raises:
+        GatewayError: it fails.
+    """
+    done = _git(site, *words)
+    if done.code != 0:
+        raise GatewayError(
+            f"git {words[0]} failed in {site.source}: {done.last_words}", remedy=f"See: git -C {site.source} status"
+        )
+    return done.out
 
 
 def _git(site: Installation, *words: str) -> Done:

@@ -213,16 +213,14 @@ def copy_kept(site: Installation) -> None:
 
 
 def exchange(site: Installation, present: Journal) -> None:
-    """Put the other version in place. It can be called again after an interruption.
+    """Put the other version in place.
 
     Raises:
         OSError, GatewayError: that is impossible.
     """
-    restore_after_kill(site.environment, site.candidate)
     if present.to_commit is not None:
         clone.check_out(site, present.to_commit)
-    if not is_exchanged(site, present):
-        exchange_directories(site.environment, site.candidate)
+    exchange_directories(site.environment, site.candidate)
 
 
 def exchange_back(site: Installation, present: Journal) -> None:
@@ -232,8 +230,8 @@ def exchange_back(site: Installation, present: Journal) -> None:
         OSError, GatewayError: that is impossible.
     """
     restore_after_kill(site.environment, site.candidate)
-    if present.from_commit is not None:
-        clone.check_out(site, present.from_commit)
+    if present.from_commit is not None and present.to_commit is not None:
+        clone.check_out_again(site, present.from_commit, present.to_commit)
     if is_exchanged(site, present):
         exchange_directories(site.environment, site.candidate)
 

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from cli.update import clone, environment, release
+from cli import output
+from cli.instance import Instance
+from cli.update import clone, environment, journal, recovery, release
 from cli.update.installation import Installation, Kind
-from gateway.errors import Conflict, NotFound, Unavailable
+from cli.update.journal import Journal, Step
+from gateway.errors import Conflict, GatewayError, NotFound, Unavailable
+from gateway.process.own_environment import identify_directory
 
 
 def _git(place: Path, *words: str) -> str:
@@ -55,11 +59,82 @@ def test_a_checkout_goes_to_the_tag_and_back(site: Installation) -> None:
 
 
 def test_a_checkout_that_was_killed_is_begun_again(site: Installation) -> None:
-    _, after = clone.read_commits(site, "0.3.0", os.environ, None)
+    before, after = clone.read_commits(site, "0.3.0", os.environ, None)
     (site.source / "version").write_text("half")
     (site.source / ".git/index.lock").write_text("")
-    clone.check_out(site, after)
-    assert (site.source / "version").read_text() == "0.3.0"
+    clone.check_out_again(site, before, after)
+    assert (site.source / "version").read_text() == "0.2.0"
+    assert clone.list_changes(site, before) == []
+
+
+def test_a_checkout_that_was_killed_before_its_last_step_is_undone(site: Installation) -> None:
+    before, after = clone.read_commits(site, "0.3.0", os.environ, None)
+    _git(site.source, "read-tree", "-u", "--reset", after)  # all but the move of HEAD
+    clone.check_out_again(site, before, after)
+    assert (site.source / "version").read_text() == "0.2.0"
+
+
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_work_in_a_clone_since_the_interruption_is_not_overwritten(site: Installation, is_committed: bool) -> None:
+    before, after = clone.read_commits(site, "0.3.0", os.environ, None)
+    (site.source / "version").write_text("mine")
+    if is_committed:
+        _git(site.source, "commit", "--quiet", "--all", "--message", "mine")
+    with pytest.raises(Conflict, match="was interrupted, and the clone"):
+        clone.check_out_again(site, before, after)
+    assert (site.source / "version").read_text() == "mine"
+
+
+def test_a_change_that_was_made_meanwhile_is_not_overwritten(site: Installation) -> None:
+    _, after = clone.read_commits(site, "0.3.0", os.environ, None)
+    (site.source / "version").write_text("mine")
+    with pytest.raises(GatewayError, match="git checkout"):
+        clone.check_out(site, after)
+    assert (site.source / "version").read_text() == "mine"
+
+
+def test_an_update_that_was_interrupted_while_it_built_leaves_the_work_tree_alone(
+    site: Installation, tmp_path: Path
+) -> None:
+    before, after = clone.read_commits(site, "0.3.0", os.environ, None)
+    site.environment.mkdir()
+    instance = Instance(tmp_path / "home", tmp_path / "home/config.json", {})
+    instance.home.mkdir()
+    found = Journal(
+        step=Step.BUILD,
+        environment=str(site.environment),
+        identity=identify_directory(site.environment),
+        from_version="0.2.0",
+        to_version="0.3.0",
+        began=1,
+        from_commit=before,
+        to_commit=after,
+    )
+    journal.write_journal(instance.home, found)
+    (site.source / "version").write_text("mine")
+    with output.show_waiting("") as told:
+        assert recovery.recover(instance, site, told, 0.0) is None
+    assert (site.source / "version").read_text() == "mine"
+    assert journal.read_journal(instance.home) is None
+
+
+def test_a_file_that_git_does_not_know_is_not_overwritten(site: Installation) -> None:
+    _git(site.source, "checkout", "--quiet", "v0.3.0")
+    (site.source / "more").write_text("theirs")
+    _git(site.source, "add", "more")
+    _git(site.source, "commit", "--quiet", "--message", "0.4.0")
+    _git(site.source, "tag", "v0.4.0")
+    _git(site.source, "checkout", "--quiet", "v0.2.0")
+    (site.source / "more").write_text("mine")
+    with pytest.raises(Conflict, match=r"not in its commits: more\."):
+        clone.read_commits(site, "0.4.0", os.environ, None)
+    assert (site.source / "more").read_text() == "mine"
+
+
+def test_git_that_fails_is_said(site: Installation) -> None:
+    (site.source / ".git/HEAD").write_text("nonsense")
+    with pytest.raises(GatewayError, match="git rev-parse failed"):
+        clone.read_commits(site, "0.3.0", os.environ, None)
 
 
 def test_changes_that_are_not_committed_are_refused(site: Installation) -> None:
