@@ -19,11 +19,11 @@ import msgspec
 import gateway
 from cli.instance import Instance
 from cli.output import WaitIndicator
-from cli.update import backup, clone, database, environment, journal, serving, tools, trial, way_back
+from cli.update import backup, clone, database, ending, environment, journal, serving, tools, trial, way_back
 from cli.update.installation import Installation, Kind
-from cli.update.journal import Journal, LastUpdate, Step
+from cli.update.journal import Journal, Step
 from gateway import paths
-from gateway.errors import AlreadyRunning, GatewayError, StorageFull
+from gateway.errors import AlreadyRunning, GatewayError
 from gateway.process.own_environment import identify_directory
 from gateway.supervisor import lock
 
@@ -96,49 +96,48 @@ def update(job: Job) -> Result:
     """
     begun = _begin(job)
     try:
-        with _explain_full_disk():
+        with ending.explain_unchanged():
             _build(job, begun)
             restored = way_back.plan_rollback(job.instance, job.site, job.discard) if job.is_rollback else None
             job.told.set_text("making a backup")
             saved = backup.make_backup(job.instance)
             job.told.set_text("keeping the present version")
             environment.keep_copy(job.site)
+            run = serving.describe_run(job.instance)  # it may have been started or stopped meanwhile
     except BaseException:
-        undo_build(job.instance.home, job.site)
+        ending.undo_build(job.instance.home, job.site)
         raise
-    present = msgspec.structs.replace(begun, step=Step.EXCHANGE, backup=saved, restore_schema=restored)
+    present = msgspec.structs.replace(begun, step=Step.EXCHANGE, run=run, backup=saved, restore_schema=restored)
     with hold_signals():
         try:
-            with _explain_full_disk():
+            with ending.explain_unchanged():
                 journal.write_journal(job.instance.home, present)
                 environment.exchange(job.site, present)
-        except GatewayError:
-            with contextlib.suppress(OSError):
-                environment.exchange_back(job.site, present)
-            undo_build(job.instance.home, job.site)
+        except GatewayError as error:
+            _undo_exchange(job, present, error)
             raise
-        with explain_unended(job.version):
+        with ending.explain_unended(job.version):
             return complete(job, present)
 
 
-@contextlib.contextmanager
-def explain_unended(version: str) -> Iterator[None]:
-    """Turn an error of the file system, after the exchange, into one that says what to do.
+def _undo_exchange(job: Job, present: Journal, error: GatewayError) -> None:
+    """Let everything be as before the exchange, which failed.
 
     Raises:
-        GatewayError: it failed; the journal is still there.
+        GatewayError: that is impossible, too; the journal stays.
     """
     try:
-        yield
-    except OSError as error:
+        environment.exchange_back(job.site, present)
+    except (OSError, GatewayError) as second:
         raise GatewayError(
-            f"the update to version {version} cannot be ended: {error.strerror or error}.",
-            remedy="Free space, or correct the owner of the directory; then finish or undo it: gateway update",
+            f"{error.message} And it cannot be undone: {second}.", remedy="Finish or undo it: gateway update"
         ) from error
+    ending.undo_build(job.instance.home, job.site)
 
 
 def _begin(job: Job) -> Journal:
     found = database.find_database(job.instance.env)
+    schema = None if found is None else found.read_schema()
     before, after = _read_commits(job) if is_clone(job.site) else (None, None)
     present = Journal(
         step=Step.BUILD,
@@ -148,12 +147,14 @@ def _begin(job: Job) -> Journal:
         to_version=job.version,
         began=time.time_ns() // 1_000_000,
         run=serving.describe_run(job.instance),
-        schema=None if found is None else found.read_schema(),
+        schema=schema,
         from_commit=before,
         to_commit=after,
         discard=job.discard,
+        rollback=job.is_rollback,
+        former_copy=None if found is None else found.identify_copy(schema),
     )
-    with _explain_full_disk():
+    with ending.explain_unchanged():
         paths.make_private_directory(job.instance.home)
         return journal.write_journal(job.instance.home, present)
 
@@ -191,26 +192,12 @@ def _install(job: Job, source: Path | None) -> None:
     job.told.set_text("copying the present version")
     environment.copy_environment(job.site)
     job.told.set_text(f"installing version {job.version}")
-    installer = tools.find_installer(job.site.candidate, job.instance.env, tools_place(job.site))
+    installer = tools.find_installer(job.site.candidate, job.instance.env, ending.tools_place(job.site))
     if source is None:
         environment.install_version(job.site, job.version, installer)
     else:
         clone.install_packages(job.site, source, installer)
         environment.settle_paths(job.site)
-
-
-def tools_place(site: Installation) -> Path:
-    """Return the directory for a pip of our own, while an update runs."""
-    return site.candidate.with_name(site.candidate.name + "-tools")
-
-
-def undo_build(home: Path, site: Installation) -> None:
-    """Remove what was built; nothing that is used has changed."""
-    with contextlib.suppress(OSError):
-        for place in (site.candidate, tools_place(site)):
-            environment.remove_directory(place)
-        environment.restore_former_copy(site)
-    journal.remove_journal(home)
 
 
 def complete(job: Job, present: Journal) -> Result:
@@ -220,53 +207,28 @@ def complete(job: Job, present: Journal) -> Result:
         GatewayError: it failed, and the version from before is back; the error says what serves.
     """
     run = present.run
-    if run is None and present.restore_schema is not None:
-        way_back.restore_database(job.instance, present)
     if run is not None:
         job.told.set_text(f"version {present.to_version} takes over")
-        why, generation = way_back.serve_other_version(job.instance, present)
+        replaced = way_back.serve_other_version(job.instance, present)
+        why, present = replaced.why, replaced.journal
         if not why:
             job.told.set_text(f"watching version {present.to_version}")
-            why = serving.watch_gateway(job.instance, job.watch_seconds, generation, was_ready=run.ready)
-        if why:
-            raise way_back.put_back(job.instance, job.site, msgspec.structs.replace(present, why=why), job.told)
+            why = serving.watch_gateway(job.instance, job.watch_seconds, replaced.generation, was_ready=run.ready)
+    else:
+        why, present = way_back.change_database(job.instance, present)
+    if why:
+        raise way_back.put_back(job.instance, job.site, msgspec.structs.replace(present, why=why), job.told)
     return finish(job, journal.write_journal(job.instance.home, msgspec.structs.replace(present, step=Step.FINISH)))
 
 
 def finish(job: Job, present: Journal) -> Result:
-    """Remove what is left of an update that ended well."""
-    found = database.find_database(job.instance.env)
-    last = LastUpdate(
-        from_version=present.from_version,
-        to_version=present.to_version,
-        at=time.time_ns() // 1_000_000,
-        schema_before=present.schema,
-        schema_after=None if found is None else found.read_schema(),
-        backup=present.backup,
-        from_commit=present.from_commit,
-    )
-    with _explain_full_disk():
-        journal.write_last_update(job.instance.home, last)
-    environment.forget_former_copy(job.site)
-    undo_build(job.instance.home, job.site)  # the candidate's place has the environment from before, of which is a copy
-    notes = serving.rewrite_unit(job.site, job.instance)
-    return Result(present.from_version, present.to_version, present.backup, present.run is not None, notes)
-
-
-@contextlib.contextmanager
-def _explain_full_disk() -> Iterator[None]:
-    """Turn an error of the file system into one that says what to do.
+    """Remove what is left of an update that ended well.
 
     Raises:
-        GatewayError: it failed.
+        GatewayError: the database cannot be read.
+        OSError: the disk is full.
     """
-    try:
-        yield
-    except OSError as error:
-        what = error.strerror or str(error)
-        if "No space left" in str(error):
-            raise StorageFull(
-                "the disk is full; an update needs room for a second environment and a backup.",
-                remedy="Nothing has changed. Free space, and run it again.",
-            ) from error
-        raise GatewayError(f"{error.filename or 'a file'}: {what}.", remedy="Nothing has changed.") from error
+    ending.record_end(job.instance, job.site, present)
+    kept = [] if present.aside is None else [way_back.name_aside(job.instance, present)]
+    notes = (*kept, *serving.rewrite_unit(job.site, job.instance))
+    return Result(present.from_version, present.to_version, present.backup, present.run is not None, notes)

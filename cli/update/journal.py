@@ -76,6 +76,12 @@ class Journal(Struct, frozen=True, kw_only=True):
     why: str = ""
     #: whether work that came since the exchange may be thrown away on the way back
     discard: bool = False
+    #: whether it goes back to the environment from before the last update
+    rollback: bool = False
+    #: what identifies the copy from before a migration that was there before this update; None without one
+    former_copy: str | None = None
+    #: for a rollback: name of the file in which the other database is kept; None before the two are exchanged
+    aside: str | None = None
 
 
 class LastUpdate(Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cli.instance import Instance
 from cli.output import WaitIndicator
-from cli.update import driver, environment, journal, way_back
+from cli.update import driver, ending, environment, journal, way_back
 from cli.update.driver import Job, Result
 from cli.update.installation import Installation
 from cli.update.journal import Journal, Step
@@ -27,7 +27,7 @@ def recover(instance: Instance, site: Installation, told: WaitIndicator, watch_s
             remedy=f"Run: {found.environment}/bin/python -m cli.main update",
         )
     job = Job(instance, site, found.to_version, told, watch_seconds, discard=found.discard)
-    with driver.hold_signals(), driver.explain_unended(found.to_version):
+    with driver.hold_signals(), ending.explain_unended(found.to_version):
         return _go_on(job, found)
 
 
@@ -39,6 +39,7 @@ def _go_on(job: Job, found: Journal) -> Result | None:
             raise way_back.put_back(job.instance, job.site, found, job.told)
         case Step.EXCHANGE if environment.is_exchanged(job.site, found):
             return driver.complete(job, found)
-    environment.exchange_back(job.site, found)  # a clone may be checked out already
-    driver.undo_build(job.instance.home, job.site)
+        case Step.EXCHANGE:
+            environment.exchange_back(job.site, found)  # a clone may be checked out already
+    ending.undo_build(job.instance.home, job.site)
     return None

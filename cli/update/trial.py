@@ -39,6 +39,11 @@ TRIAL_END_SECONDS = 10.0
 TRIAL_POLL_SECONDS = 0.2
 
 
+def trial_place(home: Path) -> Path:
+    """Return the directory in which a copy of the database is tried."""
+    return paths.scratch_directory(home) / "update-trial"
+
+
 def try_serving(site: Installation, version: str, instance: Instance, env: Mapping[str, str]) -> None:
     """Check that the other version becomes ready with a copy of the database.
 
@@ -52,7 +57,7 @@ def try_serving(site: Installation, version: str, instance: Instance, env: Mappi
     found = find_database(instance.env)
     if found is None or not found.path.exists():
         return
-    place = paths.scratch_directory(instance.home) / "update-trial"
+    place = trial_place(instance.home)
     shutil.rmtree(place, ignore_errors=True)
     paths.make_private_directory(place)
     try:

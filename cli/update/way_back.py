@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
+import gateway
 from cli.instance import Instance
 from cli.output import WaitIndicator
-from cli.update import database, environment, journal, serving
+from cli.update import database, ending, environment, journal, serving
 from cli.update.database import Database, WayBack
 from cli.update.installation import Installation
-from cli.update.journal import Journal, Step
-from cli.update.serving import Replaced
-from gateway.errors import Conflict, GatewayError
+from cli.update.journal import Journal, Run, Step
+from gateway.errors import AlreadyRunning, Conflict, GatewayError
+from gateway.supervisor import lock
 
 
 def put_back(instance: Instance, site: Installation, failed: Journal, told: WaitIndicator) -> GatewayError:
@@ -21,6 +25,10 @@ def put_back(instance: Instance, site: Installation, failed: Journal, told: Wait
 
     Returns:
         The error that says why the update failed, and what serves now.
+
+    Raises:
+        GatewayError: the version from before does not serve either.
+        OSError: a file cannot be renamed.
     """
     said = f"version {failed.to_version} does not serve: {failed.why.rstrip('.')}."
     run = failed.run
@@ -29,28 +37,70 @@ def put_back(instance: Instance, site: Installation, failed: Journal, told: Wait
         journal.write_journal(instance.home, msgspec.structs.replace(failed, step=Step.RETURN))
     found = database.find_database(instance.env)
     migrated = found is not None and (found.read_schema() or 0) > (failed.schema or 0) > 0
-    if found is not None and migrated and failed.schema is not None:
+    is_stopped, way = False, Returned()
+    if found is not None and (migrated or failed.aside is not None):
         serving.stop_gateway(instance, by_service=run is not None and run.by_service)
-        refused = _return_database(found, failed, failed.schema)
-        if refused is not None:
-            return _stay(instance, failed, said, refused)
+        is_stopped = True
+        with hold_gateway_lock(instance):
+            if failed.aside is not None:
+                way = _return_aside(found, failed, found.path.with_name(failed.aside))
+            elif failed.schema is not None:
+                way = _return_database(found, failed, failed.schema)
+        if way.refused:
+            return _stay(instance, site, failed, said, way)
     environment.exchange_back(site, failed)
     if run is not None:
-        replaced = not migrated and not serving.replace_gateway(instance, failed.from_version, "update undone").why
-        if not replaced:
-            serving.stop_gateway(instance, by_service=run.by_service)
-            serving.start_gateway(instance, run)
-    environment.remove_directory(site.candidate)
-    environment.restore_former_copy(site)
+        _serve_again(instance, failed, run, said, is_stopped=is_stopped)
+    if found is not None:
+        _undone_of(found).unlink(missing_ok=True)  # nothing came into it
+    with contextlib.suppress(OSError):
+        environment.remove_directory(site.candidate)
+        environment.restore_former_copy(site)
     journal.remove_journal(instance.home)
     serves = f"Version {failed.from_version} serves again" if run is not None else f"{failed.from_version} is back"
-    return GatewayError(said, remedy=f"{serves}, and nothing is lost. See: gateway logs", details={"rolled_back": True})
+    return GatewayError(
+        said, remedy=f"{serves}, and nothing is lost.{way.note} See: gateway logs", details={"rolled_back": True}
+    )
 
 
-def _return_database(found: Database, failed: Journal, schema: int) -> str | None:
-    """Put the copy from before the migration back. Returns why not, if that would lose work or there is none."""
+def _serve_again(instance: Instance, failed: Journal, run: Run, said: str, *, is_stopped: bool) -> None:
+    """Let the version from before serve.
+
+    Raises:
+        GatewayError: it does not.
+    """
+    if not is_stopped and not serving.replace_gateway(instance, failed.from_version, "update undone").why:
+        return
+    try:
+        serving.stop_gateway(instance, by_service=run.by_service)
+        serving.start_gateway(instance, run)
+    except GatewayError as error:
+        raise GatewayError(
+            f"{said} Version {failed.from_version} is in its place again, but does not start: {error.message}",
+            remedy="See: gateway logs. Then: gateway update, which starts it again",
+        ) from error
+
+
+def _undone_of(found: Database) -> Path:
+    """Return where the migrated database is until the version from before serves again."""
+    return found.path.with_name(f"{found.path.name}.update-undone")
+
+
+class Returned(NamedTuple):
+    """What came of it that the version from before was to have its own database back."""
+
+    #: why it has not; empty if it has
+    refused: str = ""
+    #: what to do then
+    remedy: str = ""
+    #: a sentence about what else is kept
+    note: str = ""
+
+
+def _return_database(found: Database, failed: Journal, schema: int) -> Returned:
+    """Put the copy from before the migration back, unless that would lose work or there is none."""
     copy = found.copy_of(schema)
-    has_copy = copy.exists() and copy.stat().st_mtime_ns // 1_000_000 >= failed.began
+    has_copy = found.identify_copy(schema) not in (None, failed.former_copy)
     work = found.find_new_work(copy) if has_copy else None
     way = database.choose_way_back(
         present=found.read_schema(),
@@ -61,31 +111,71 @@ def _return_database(found: Database, failed: Journal, schema: int) -> str | Non
     )
     match way:
         case WayBack.RESTORE:
-            found.put_back(copy, None)
+            _undone_of(found).unlink(missing_ok=True)
+            found.exchange(copy, _undone_of(found))
         case WayBack.DISCARD:
-            found.put_back(copy, found.aside_of(failed.to_version))
+            keep = found.choose_aside(failed.to_version)
+            found.exchange(copy, keep)
+            return Returned(note=f" The database of version {failed.to_version} is kept: {keep}.")
         case WayBack.NO_COPY:
-            return f"the database was migrated, and there is no copy of it from before ({copy.name})"
+            return Returned(
+                f"the database was migrated, and there is no copy of it from before ({copy})",
+                f"To go back, {_name_backup(failed.backup)}",
+            )
         case WayBack.REFUSE if work is not None:
-            return f"the database was migrated, and then it took {work.describe()}"
-    return None
+            return Returned(
+                f"the database was migrated, and then it took {work.describe()}",
+                "To go back without that work: gateway update --rollback --discard-work-since-update"
+                " (the present database is kept aside)",
+            )
+    return Returned()
 
 
-def _stay(instance: Instance, failed: Journal, said: str, refused: str) -> GatewayError:
+def _return_aside(found: Database, failed: Journal, aside: Path) -> Returned:
+    """Put the newer database back that a rollback has put aside."""
+    if not aside.exists():
+        return Returned()
+    if found.path.exists() and found.path.samefile(aside):  # they were not exchanged yet
+        aside.unlink()
+        return Returned()
+    copy = found.copy_of(failed.restore_schema or 0)
+    count = found.count_unknown_runs(aside) if found.path.exists() else 0
+    keep = found.choose_aside(failed.to_version) if count or copy.exists() else copy
+    found.exchange(aside, keep)
+    tasks = f"{count:,} task{'s' if count > 1 else ''}"
+    note = f" {tasks} that version {failed.to_version} accepted meanwhile: they are kept in {keep}."
+    return Returned(note=note if count else "")
+
+
+def name_aside(instance: Instance, present: Journal) -> str:
+    """Return the sentence that names the database that was put aside."""
+    found = database.find_database(instance.env)
+    place = present.aside if found is None else found.path.with_name(present.aside or "")
+    return f"The database of version {present.from_version}, with all that came since the update, is kept: {place}"
+
+
+def _stay(instance: Instance, site: Installation, failed: Journal, said: str, way: Returned) -> GatewayError:
     """Let the other version go on, because the one from before would lose work."""
-    journal.write_journal(instance.home, msgspec.structs.replace(failed, step=Step.FINISH))
+    ended = journal.write_journal(instance.home, msgspec.structs.replace(failed, step=Step.FINISH))
     started = ""
     if failed.run is not None:
         try:
             serving.start_gateway(instance, failed.run)
         except GatewayError as error:
             started = f" It does not start: {error.message.rstrip('.')}."
+    with contextlib.suppress(OSError, GatewayError):  # the next `gateway update` does it
+        ending.record_end(instance, site, ended)
     return Conflict(
-        f"{said} It stays in place, because {refused}, which version {failed.from_version} could not read.{started}",
-        remedy="See why it fails: gateway logs. To go back without that work:"
-        " gateway update --rollback --discard-work-since-update (the present database is kept aside)",
+        f"{said} It stays in place, because {way.refused}, which version {failed.from_version} could not read."
+        f"{started}",
+        remedy=f"See why it fails: gateway logs. {way.remedy}",
         details={"rolled_back": False},
     )
+
+
+def _name_backup(backup: str | None) -> str:
+    file = backup or "FILE"
+    return f"first put the backup from before the update back: gateway stop && gateway restore {file} --replace"
 
 
 def plan_rollback(instance: Instance, site: Installation, may_discard: bool) -> int | None:
@@ -100,12 +190,16 @@ def plan_rollback(instance: Instance, site: Installation, may_discard: bool) -> 
     if found is None or present is None or newest is None or present <= newest:
         return None
     version = environment.read_kept_version(site, instance.env) or "the one before"
-    schema = found.find_copy(newest)
-    if schema is None:
+    last = journal.read_last_update(instance.home)
+    is_last = last is not None and last.to_version == gateway.__version__ and last.from_version == version
+    schema = last.schema_before if last is not None and is_last else found.find_copy(newest)
+    if schema is None or not found.copy_of(schema).exists():
+        name = found.copy_of(schema or newest)
         raise Conflict(
             f"version {version} cannot read the migrated database (schema {present}; it knows {newest}), and there is"
-            f" no copy of it from before.",
-            remedy="Restore the backup from before the update: gateway restore",
+            f" no copy of it from before ({name}).",
+            remedy=f"Nothing has changed. To go back all the same,"
+            f" {_name_backup(last.backup if last is not None and is_last else None)}",
         )
     _require_no_loss(found, schema, version, may_discard)
     return schema
@@ -117,21 +211,63 @@ def _require_no_loss(found: Database, schema: int, version: str, may_discard: bo
         raise database.refuse_loss(work, version)
 
 
-def restore_database(instance: Instance, present: Journal) -> None:
-    """Put the copy of the database in place that a rollback needs; the gateway is stopped.
+class Served(NamedTuple):
+    """What came of it that another version was to serve."""
 
-    Raises:
-        Conflict: work came meanwhile that would be lost.
-    """
+    #: why it does not serve; empty if it does
+    why: str
+    journal: Journal
+    #: number of the serving process that took over; None if it is unknown
+    generation: int | None = None
+
+
+class Changed(NamedTuple):
+    """What came of it that another version was to have its own database."""
+
+    #: why it has not; empty if it has
+    why: str
+    journal: Journal
+
+
+def change_database(instance: Instance, present: Journal) -> Changed:
+    """Put the copy of the database in place that a rollback needs, and keep the other one; the gateway is stopped."""
     found = database.find_database(instance.env)
     schema = present.restore_schema
-    if found is None or schema is None or (found.read_schema() or 0) <= schema:
-        return  # it is in place already
-    _require_no_loss(found, schema, present.to_version, present.discard)
-    found.put_back(found.copy_of(schema), found.aside_of(present.from_version))
+    if found is None or schema is None:
+        return Changed("", present)
+    try:
+        with hold_gateway_lock(instance):
+            copy = found.copy_of(schema)
+            if present.aside is None:
+                _require_no_loss(found, schema, present.to_version, present.discard)
+                aside = found.choose_aside(present.from_version)
+                present = msgspec.structs.replace(present, aside=aside.name)
+                journal.write_journal(instance.home, present)
+            found.exchange(copy, found.path.with_name(present.aside or ""))
+    except GatewayError as error:
+        return Changed(error.message, present)
+    except OSError as error:
+        return Changed(f"the databases cannot be exchanged: {ending.describe_file_error(error)}", present)
+    return Changed("", present)
 
 
-def serve_other_version(instance: Instance, present: Journal) -> Replaced:
+@contextlib.contextmanager
+def hold_gateway_lock(instance: Instance) -> Iterator[None]:
+    """Let no gateway start while its database is exchanged.
+
+    Raises:
+        AlreadyRunning: one has been started.
+    """
+    held = lock.try_lock(instance.lock_file)
+    if held is None:
+        raise AlreadyRunning("a gateway was started meanwhile.", remedy="Stop it, and run it again: gateway stop")
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def serve_other_version(instance: Instance, present: Journal) -> Served:
     """Let the version that was put in place serve.
 
     Returns:
@@ -140,13 +276,15 @@ def serve_other_version(instance: Instance, present: Journal) -> Replaced:
     run = present.run
     assert run is not None
     if serving.is_serving(instance, present.to_version):  # the update was interrupted after that
-        return Replaced("")
+        return Served("", present)
     if present.restore_schema is None and serving.is_running(instance):
-        return serving.replace_gateway(instance, present.to_version, f"update to {present.to_version}")
+        replaced = serving.replace_gateway(instance, present.to_version, f"update to {present.to_version}")
+        return Served(replaced.why, present, replaced.generation)
     try:
         serving.stop_gateway(instance, by_service=run.by_service)
-        restore_database(instance, present)
-        serving.start_gateway(instance, run)
+        why, present = change_database(instance, present)
+        if not why:
+            serving.start_gateway(instance, run)
     except GatewayError as error:
-        return Replaced(error.message)
-    return Replaced("")
+        return Served(error.message, present)
+    return Served(why, present)

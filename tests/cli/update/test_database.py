@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import os
 import sqlite3
 from pathlib import Path
 
+import apsw
 import pytest
 
+from cli.update import database
 from cli.update.database import Database, WayBack, choose_way_back
+from gateway.errors import ConfigError
 
 DATABASES = Path(__file__).parent.parent.parent / "data/databases"
 
@@ -61,32 +66,100 @@ def test_a_database_and_its_copy_differ_in_no_work(found: Database) -> None:
     ],
 )  # fmt: skip
 def test_work_since_the_copy_is_counted(found: Database, statement: str | None, said: str) -> None:
-    with sqlite3.connect(found.path) as database:
-        database.execute(statement or _copy_first_run(database))
-    database.close()
+    with contextlib.closing(sqlite3.connect(found.path)) as opened, opened:
+        opened.execute(statement or _copy_first_run(opened))
     work = found.find_new_work(found.copy_of(13))
     assert work.is_any
     assert work.describe() == said
 
 
-def _copy_first_run(database: sqlite3.Connection) -> str:
+def _copy_first_run(opened: sqlite3.Connection) -> str:
     """Return a statement that adds a run like the first one."""
-    names = [row[1] for row in database.execute("PRAGMA table_info(runs)") if row[1] not in ("seq", "id")]
+    names = [row[1] for row in opened.execute("PRAGMA table_info(runs)") if row[1] not in ("seq", "id")]
     values = ", ".join({"ready": "0", "status": "'held'"}.get(name, name) for name in names)
     return f"INSERT INTO runs (seq, id, {', '.join(names)}) SELECT seq + 100, 'new', {values} FROM runs WHERE seq = 1"
 
 
-def test_a_copy_takes_the_place_of_a_database_that_may_be_kept_aside(found: Database) -> None:
-    with sqlite3.connect(found.path) as database:
-        database.execute("PRAGMA journal_mode = WAL")
+def _has_token(file: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(file)) as opened:
+        return bool(opened.execute("SELECT count(*) FROM tokens WHERE name = 'new'").fetchone()[0])
+
+
+def _add_token(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file)
+    database.execute("PRAGMA journal_mode = WAL")
+    with database:
         database.execute("INSERT INTO tokens (name, hash, scope, created) VALUES ('new', 'x', 'read', 1)")
-    aside = found.aside_of("9.9.9")
-    found.put_back(found.copy_of(13), aside)
-    database.close()
+    return database
 
-    def tokens(file: Path) -> int:
-        with sqlite3.connect(file) as opened:
-            return int(opened.execute("SELECT count(*) FROM tokens WHERE name = 'new'").fetchone()[0])
 
-    assert (tokens(found.path), tokens(aside)) == (0, 1)
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_copy_takes_the_place_of_a_database_that_is_kept_aside(
+    found: Database, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    if not has_links:
+        monkeypatch.setattr(os, "link", _refuse_link)
+    _add_token(found.path).close()
+    aside = found.choose_aside("9.9.9")
+    found.exchange(found.copy_of(13), aside)
+    assert (_has_token(found.path), _has_token(aside)) == (False, True)
     assert not found.copy_of(13).exists()
+    found.exchange(found.copy_of(13), aside)  # it was interrupted after that
+    assert (_has_token(found.path), _has_token(aside)) == (False, True)
+
+
+def _refuse_link(*names: object) -> None:
+    raise PermissionError("no links here")
+
+
+@pytest.mark.parametrize("is_linked", [True, False])
+def test_an_exchange_of_databases_that_was_killed_goes_on(found: Database, is_linked: bool) -> None:
+    _add_token(found.path).close()
+    aside = found.choose_aside("9.9.9")
+    if is_linked:
+        os.link(found.path, aside)
+    else:
+        found.path.rename(aside)
+    found.exchange(found.copy_of(13), aside)
+    assert (_has_token(found.path), _has_token(aside)) == (False, True)
+
+
+def test_a_database_that_is_in_use_is_not_exchanged(found: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "CLOSE_TIMEOUT_MS", 1)
+    _add_token(found.path).close()
+    with contextlib.closing(apsw.Connection(str(found.path))) as reading:  # the same library as that of the code
+        reading.execute("BEGIN")
+        assert reading.execute("SELECT count(*) FROM tokens").get
+        with contextlib.closing(apsw.Connection(str(found.path))) as writing:
+            writing.execute("UPDATE tokens SET hash = 'y' WHERE name = 'new'")
+        with pytest.raises(ConfigError, match="another program uses"):
+            found.exchange(found.copy_of(13), found.choose_aside("9.9.9"))
+    assert _has_token(found.path)
+    assert found.copy_of(13).exists()
+
+
+def test_what_was_kept_aside_is_never_overwritten(found: Database) -> None:
+    names = []
+    for _ in range(3):
+        names.append(found.choose_aside("9.9.9"))
+        names[-1].write_bytes(b"")
+    assert [name.name for name in names] == [
+        "moongate.db.of-9.9.9",
+        "moongate.db.of-9.9.9-2",
+        "moongate.db.of-9.9.9-3",
+    ]
+
+
+def test_a_database_that_cannot_be_read_is_not_taken_for_an_old_one(found: Database) -> None:
+    found.path.write_bytes(b"x" * 4096)
+    with pytest.raises(ConfigError, match="cannot read the database"):
+        found.read_schema()
+
+
+def test_a_later_copy_is_told_from_one_that_was_there(found: Database) -> None:
+    before = found.identify_copy(13)
+    content = found.copy_of(13).read_bytes()
+    found.copy_of(13).rename(found.path.with_name("other"))
+    found.copy_of(13).write_bytes(content)
+    assert found.identify_copy(13) not in (None, before)
+    assert found.identify_copy(12) is None
