@@ -49,7 +49,7 @@ DRILLS = [
         "kill -9 at random",
         crash.kill_at_random,
         partial(crash.kill_at_random, kills=500, strict=True),
-        on=crash.kill_at_random,
+        on=partial(crash.kill_at_random, kills=4),
     ),
     Row("no orphan beside a retry", crash.no_orphan_beside_a_retry, on=crash.no_orphan_beside_a_retry),
     Row("a stop drains", crash.a_stop_drains),
@@ -59,7 +59,7 @@ DRILLS = [
     Row(
         "restarts under load",
         restarts.under_load,
-        partial(restarts.under_load, restarts=20, seconds=20.0, p99=250.0),
+        partial(restarts.under_load, restarts=20, seconds=20.0, clients=32, p99=250.0),
     ),
     Row(
         "updates and rollbacks under load",
@@ -122,7 +122,7 @@ DRILLS = [
     Row("no descriptors left", descriptors.none_left),
     Row("two writers on one store", writers.two, partial(writers.two, seconds=20.0, share=0.2)),
     Row("readers who take nothing", streams.stalled_readers, partial(streams.stalled_readers, back=20, strict=True)),
-    Row("the config is exchanged", configs.exchanged, partial(configs.exchanged, rounds=5)),
+    Row("the config is exchanged", configs.exchanged, partial(configs.exchanged, rounds=5, clients=32)),
     Row("reads that fail under load", reads.fail_under_load, partial(reads.fail_under_load, tasks=1000)),
     Row("undecodable rows in each table", reads.undecodable_rows),
     Row(
@@ -153,7 +153,7 @@ DRILLS = [
     Row(
         "fleet: members fail",
         fleet.members_fail,
-        partial(fleet.members_fail, runs=5000, sessions=1500, to_the_end=True),
+        partial(fleet.members_fail, runs=5000, sessions=1500, workers=4, to_the_end=True),
     ),
     Row(
         "fleet: the other gateway serves",
@@ -163,7 +163,7 @@ DRILLS = [
     Row(
         "fleet: the database restarts",
         fleet_database.server_restarts,
-        partial(fleet_database.server_restarts, runs=500, restarts=6),
+        partial(fleet_database.server_restarts, runs=500, restarts=6, workers=2),
     ),
     Row(
         "fleet: a synchronous replica takes over",

@@ -24,7 +24,7 @@ _BREAKS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def exchanged(directory: Path, rounds: int = 2) -> Figures:
+def exchanged(directory: Path, rounds: int = 1, clients: int = 8) -> Figures:
     """Exchange the target of the config's link, and restart, under clients that never retry.
 
     After each exchange for a config that cannot be used, the restart is refused, with the file's name, and the gateway
@@ -56,7 +56,7 @@ def exchanged(directory: Path, rounds: int = 2) -> Figures:
     refused = 0
     try:
         first = live.health["generation"]
-        with Traffic(live.port) as traffic:
+        with Traffic(live.port, keeping=clients // 2, coming=clients // 2) as traffic:
             for turn in range(rounds):
                 for what, write in _BREAKS.items():
                     exchange(write)

@@ -112,9 +112,9 @@ class Submitter:
 
 def members_fail(
     directory: Path,
-    runs: int = 300,
-    sessions: int = 100,
-    workers: int = 4,
+    runs: int = 100,
+    sessions: int = 40,
+    workers: int = 2,
     to_the_end: bool = False,
 ) -> Figures:
     """Submit tasks to a fleet, while each two seconds something happens to a random member.

@@ -22,14 +22,18 @@ MIN_ACKNOWLEDGED = 20
 LAG_SECONDS = 1.0
 
 
-def server_restarts(directory: Path, runs: int = 200, restarts: int = 2) -> Figures:
-    """Stop the server, in turn in good order and as if it crashed, until clients were refused; start it again."""
-    with running_fleet(directory, workers=2) as members:
-        submitter = Submitter(members, runs * restarts, runs)
-        ready = []
+def server_restarts(directory: Path, runs: int = 60, restarts: int = 2, workers: int = 1) -> Figures:
+    """Stop the server, in turn in good order and as if it crashed, until clients were refused; start it again.
+
+    Args:
+        runs: how many tasks are submitted, for each restart; more, until the last restart is over.
+    """
+    with running_fleet(directory, workers=workers) as members:
+        ready: list[float] = []
+        submitter = Submitter(members, runs * restarts, runs, may_end=lambda: len(ready) == restarts)
         with submitter.running():
             for number in range(restarts):
-                _wait_acknowledged(submitter, number * runs + MIN_ACKNOWLEDGED)
+                _wait_acknowledged(submitter, max(number * runs, len(submitter.acknowledged)) + MIN_ACKNOWLEDGED)
                 refused = submitter.refused
                 members.server.stop(signal.SIGQUIT if number % 2 else signal.SIGINT)
                 until_sync(lambda before=refused: submitter.refused > before, "a client is refused")  # type: ignore[misc]
@@ -38,14 +42,16 @@ def server_restarts(directory: Path, runs: int = 200, restarts: int = 2) -> Figu
         return {"restarts": restarts, **_judge(members, submitter, ready)}
 
 
-def replica_takes_over(directory: Path, runs: int = 200, *, synchronous: bool = True) -> Figures:
+def replica_takes_over(directory: Path, runs: int = 60, *, synchronous: bool = True) -> Figures:
     """Crash the server, and let its replica take over.
 
     Args:
+        runs: how many tasks are submitted; more, until the replica has taken over.
         synchronous: whether each commit waits for the replica. Else the replica hears nothing of the last second.
     """
     with _replicated(directory, synchronous=synchronous) as (primary, replica, members):
-        submitter = Submitter(members, runs, runs)
+        ready: list[float] = []
+        submitter = Submitter(members, runs, runs, may_end=lambda: bool(ready))
         with submitter.running():
             _wait_acknowledged(submitter, MIN_ACKNOWLEDGED)
             if not synchronous:
@@ -54,8 +60,8 @@ def replica_takes_over(directory: Path, runs: int = 200, *, synchronous: bool = 
             until_sync(lambda: submitter.refused > 0, "a client is refused")
             replica.execute("SELECT pg_promote()")
             members.server = replica
-            ready = _measure_ready(members, submitter)
-        return _judge(members, submitter, [ready], may_lose=not synchronous)
+            ready.append(_measure_ready(members, submitter))
+        return _judge(members, submitter, ready, may_lose=not synchronous)
 
 
 def _wait_acknowledged(submitter: Submitter, count: int) -> None:

@@ -16,10 +16,13 @@ from harness.traffic import Traffic
 _ECHO = {"id": "main", "backend": "echo", "script": True, "max_concurrent": 64}
 
 
-def under_load(directory: Path, restarts: int = 5, seconds: float = 2.5, p99: float | None = None) -> Figures:
-    """Restart under 32 clients that never retry, with a run and a request in flight; every second one with `--hard`.
+def under_load(
+    directory: Path, restarts: int = 3, seconds: float = 2.5, clients: int = 8, p99: float | None = None
+) -> Figures:
+    """Restart under clients that never retry, with a run and a request in flight; every second one with `--hard`.
 
     Args:
+        restarts: 3 or more; the third waits for a migration.
         seconds: how long each run takes.
         p99: milliseconds that the 99th percentile of answers may take; None sets no limit.
     """
@@ -29,7 +32,7 @@ def under_load(directory: Path, restarts: int = 5, seconds: float = 2.5, p99: fl
     runs: list[str] = []
     asked: list[_Asked] = []
     try:
-        with Traffic(live.port) as traffic:
+        with Traffic(live.port, keeping=clients // 2, coming=clients // 2) as traffic:
             for number in range(restarts):
                 if number == 2:
                     faults.give(live, faults.PENDING_MIGRATION)
@@ -62,7 +65,7 @@ def under_load(directory: Path, restarts: int = 5, seconds: float = 2.5, p99: fl
     }
 
 
-def status_over_starts(directory: Path, turns: int = 6, calls: int = 10) -> Figures:
+def status_over_starts(directory: Path, turns: int = 2, calls: int = 4) -> Figures:
     """Ask for the status all the time during starts and stops: it says "running" only while that is true."""
     live = Live(directory / "home")
     shell = Shell(live.env, live.home)

@@ -16,6 +16,7 @@ from gateway import paths
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE
 from tests.support.store_kinds import PostgresKind, prepared_kind
+from tests.support.thorough import choose_cases
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -31,8 +32,17 @@ def test_the_guarantees_of_the_drill_hold(row: Row, tmp_path: Path) -> None:
     print(figures)
 
 
+ON_BOTH_STORES = [row for row in DRILLS if row.on is not None]
+#: those whose guarantee is the commits of the store; the others are about processes, and run on SQLite on each push
+OF_COMMITS = {"kill -9 at random", "kill -9 before delivery"}
+
+
 @pytest.mark.drill
-@pytest.mark.parametrize("row", [row for row in DRILLS if row.on is not None], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row",
+    choose_cases(ON_BOTH_STORES, [place for place, row in enumerate(ON_BOTH_STORES) if row.name in OF_COMMITS]),
+    ids=lambda row: row.name,
+)
 def test_the_guarantees_of_the_drill_hold_on_postgresql(row: Row, tmp_path: Path) -> None:
     """The other drills are about files, or about what has nothing to do with the store."""
     assert row.on is not None
