@@ -8,17 +8,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from gateway.config_files import variables
+from gateway.config_files.comments import blank_comments
 
-#: names of entries whose texts are secret, wherever they stand in the file
+#: names of entries whose texts are secret, wherever they stand in the file: those of settings, variables, headers and
+#: parameters of URLs
 _SECRET_NAMES = re.compile(
-    r"(token|secret|password|passphrase|api_?-?key|_key|authorization|credentials?)$", re.IGNORECASE
+    r"(token|secret|passw(or)?d|passphrase|authorization|credentials?|cookie|signature)s?$"
+    r"|(^|[_.-])(pass|pwd|pat|sig|dsn|auth|bearer)$|api-?key$|[_-]key$",
+    re.IGNORECASE,
 )
+#: an entry such as `privateKey`; that of a public one is none
+_CAMEL_KEY = re.compile(r"(?<!ublic)Key$")
+#: names of objects all of whose texts are secret: header fields carry credentials under any name
+_SECRET_OBJECTS = frozenset({"headers"})
 #: characters that a secret has at least, and one that is replaced also within a longer text
 _MIN_SECRET_CHARACTERS, _MIN_INNER_CHARACTERS = 4, 8
+#: the password of a URL, and the parameters of one
+_URL_PASSWORD = re.compile(r"(?<=://)[^/?#\s:@]*:(?P<secret>[^/?#\s@]+)(?=@)")
+_URL_PARAMETER = re.compile(r"[?&](?P<name>[^=&#\s]+)=(?P<secret>[^&#\s]+)")
+#: a URL whose path is what gives access, as that of a webhook of a chat service
+_SECRET_PATH = re.compile(r"https?://[^/?#\s]+/(?P<secret>\S*[^/?#\s]{20}\S*)")
+#: a text, and what follows it if it is the name of an entry
+_STRING, _BEFORE_VALUE = re.compile(r'"(?:[^"\\]|\\.)*+"'), re.compile(r"\s*:")
 
 
 def replace_secrets(content: bytes, secrets: Collection[str], decoded: Any) -> tuple[bytes, list[str]]:
@@ -28,39 +43,86 @@ def replace_secrets(content: bytes, secrets: Collection[str], decoded: Any) -> t
         secrets: values that are known to be secret.
         decoded: what the content says, before variables are replaced.
     """
+    texts = list(_walk_texts(decoded, "", "", is_secret=False))
+    found = {text[start:end] for _, name, text, marked in texts for start, end in _find_secrets(name, text, (), marked)}
+    secrets = {*secrets, *found}  # they may stand elsewhere, too
     names: dict[str, str] = {}
-    for path, name, text in _walk_texts(decoded, "", ""):
-        for secret in _find_secrets(name, text, secrets):
+    written, following = content.decode(), iter(texts)
+    plain = blank_comments(written)
+    pieces, end = [], 0
+    for literal in _STRING.finditer(plain):
+        said = literal[0]
+        if not _BEFORE_VALUE.match(plain, literal.end()):
+            path, name, text, marked = next(following)
+            if spans := list(_find_secrets(name, text, secrets, marked)):
+                said = _replace_spans(text, spans, path, names)
+        pieces += [written[end : literal.start()], said]
+        end = literal.end()
+    pieces.append(written[end:])
+    for at in range(0, len(pieces), 2):  # what stands between texts: comments may repeat a secret
+        pieces[at] = _hide_secrets(pieces[at], names)
+    return "".join(pieces).encode(), sorted(names.values())
+
+
+def _replace_spans(text: str, spans: Iterable[tuple[int, int]], path: str, names: dict[str, str]) -> str:
+    """Return a text as it is written in JSON, with variables in place of secrets. Their names are added."""
+    said, end = "", 0
+    for start, stop in sorted(spans):
+        if start >= end:
+            secret = text[start:stop]
             if secret not in names:
                 names[secret] = _choose_name(path, names.values())
-    said = content.decode()
+            said, end = f"{said}{text[end:start]}${{{names[secret]}}}", stop
+    return json.dumps(said + text[end:], ensure_ascii=False)
+
+
+def _hide_secrets(written: str, names: Mapping[str, str]) -> str:
     for secret, name in sorted(names.items(), key=lambda item: -len(item[0])):
-        for encoded in {json.dumps(secret), json.dumps(secret, ensure_ascii=False)}:
-            said = said.replace(encoded, json.dumps(f"${{{name}}}"))
-            if len(secret) >= _MIN_INNER_CHARACTERS:
-                said = said.replace(encoded[1:-1], f"${{{name}}}")
-    return said.encode(), sorted(names.values())
+        if len(secret) >= _MIN_INNER_CHARACTERS:
+            written = written.replace(secret, f"${{{name}}}")
+    return written
 
 
-def _find_secrets(name: str, text: str, secrets: Collection[str]) -> Iterator[str]:
-    if variables.has_variable(text) or len(text) < _MIN_SECRET_CHARACTERS:
-        return
-    if text in secrets or _SECRET_NAMES.search(name):
-        yield text
-        return
-    yield from (secret for secret in secrets if len(secret) >= _MIN_INNER_CHARACTERS and secret in text)
+def _find_secrets(name: str, text: str, secrets: Collection[str], marked: bool) -> Iterator[tuple[int, int]]:
+    """Yield where secrets stand in a text.
+
+    Args:
+        name: of its entry.
+        secrets: values that are known to be secret.
+        marked: whether its place makes all of it secret.
+    """
+    if not variables.has_variable(text) and len(text) >= _MIN_SECRET_CHARACTERS:
+        if text in secrets or marked or _is_secret_name(name):
+            yield 0, len(text)
+            return
+        if name == "webhook" and (found := _SECRET_PATH.fullmatch(text)):
+            yield found.span("secret")
+            return
+    for secret in sorted((one for one in secrets if len(one) >= _MIN_INNER_CHARACTERS), key=len, reverse=True):
+        yield from (found.span() for found in re.finditer(re.escape(secret), text))
+    for found in _URL_PASSWORD.finditer(text):
+        if not variables.has_variable(found["secret"]):
+            yield found.span("secret")
+    if "://" in text:
+        for found in _URL_PARAMETER.finditer(text):
+            if _is_secret_name(found["name"]) and not variables.has_variable(found["secret"]):
+                yield found.span("secret")
 
 
-def _walk_texts(value: Any, path: str, name: str) -> Iterator[tuple[str, str, str]]:
-    """Yield each text with its path, and the name of its entry."""
+def _is_secret_name(name: str) -> bool:
+    return bool(_SECRET_NAMES.search(name) or _CAMEL_KEY.search(name))
+
+
+def _walk_texts(value: Any, path: str, name: str, *, is_secret: bool) -> Iterator[tuple[str, str, str, bool]]:
+    """Yield each text in its order, with its path, the name of its entry, and whether that makes it secret."""
     if isinstance(value, str):
-        yield path, name, value
+        yield path, name, value, is_secret
     elif isinstance(value, list):
         for number, one in enumerate(value):
-            yield from _walk_texts(one, f"{path}_{number}", name)
+            yield from _walk_texts(one, f"{path}_{number}", name, is_secret=is_secret)
     elif isinstance(value, dict):
         for inner, one in value.items():
-            yield from _walk_texts(one, f"{path}_{inner}", inner)
+            yield from _walk_texts(one, f"{path}_{inner}", inner, is_secret=is_secret or name in _SECRET_OBJECTS)
 
 
 def _choose_name(path: str, taken: Collection[str]) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from gateway.backup import config_secrets
-from gateway.config_files import variables
+from gateway.config_files import json_file, variables
 
 
 def replace(written: str, *secrets: str) -> tuple[str, list[str]]:
-    content, names = config_secrets.replace_secrets(written.encode(), secrets, json.loads(written))
+    content, names = config_secrets.replace_secrets(
+        written.encode(), secrets, json_file.decode_config(written.encode(), "")
+    )
     return content.decode(), names
 
 
@@ -49,3 +53,50 @@ def test_two_secrets_of_one_entry_have_two_names() -> None:
 
     assert json.loads(said) == {"secret": ["${RESTORED_SECRET_0}", "${RESTORED_SECRET_1}"]}
     assert names == ["RESTORED_SECRET_0", "RESTORED_SECRET_1"]
+
+
+def test_a_secret_is_found_however_it_is_spelled_and_names_of_entries_stay() -> None:
+    written = r'{"a": "\u0073ecret-\/-1", "secret-/-1": {"note": "say secret-\u002f-1 twice"}} // secret-/-1'
+
+    said, names = replace(written, "secret-/-1")
+
+    assert names == ["RESTORED_A"]
+    assert json_file.decode_config(said.encode(), "") == {
+        "a": "${RESTORED_A}",
+        "secret-/-1": {"note": "say ${RESTORED_A} twice"},
+    }
+    assert said.endswith("// ${RESTORED_A}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "secret"),
+    [
+        ('"privateKey": "abcdefgh"', "abcdefgh"),
+        ('"SMTP_PASS": "abcdefgh"', "abcdefgh"),
+        ('"GITHUB_PAT": "abcdefgh"', "abcdefgh"),
+        ('"headers": {"X-Anything": "abcdefgh"}', "abcdefgh"),
+        ('"url": "https://me:abcd-efgh@host/path"', "abcd-efgh"),
+        ('"url": "https://host/path?a=1&access_token=abcdefgh#x"', "abcdefgh"),
+        ('"args": ["--server", "https://me:abcd-efgh@${HOST}/"]', "abcd-efgh"),
+        ('"webhook": "https://hooks.slack.com/services/T000/B000/aBcDeFgHiJkLmNoPqRsT"', "aBcDeFgHiJkLmNoPqRsT"),
+    ],
+)
+def test_what_gives_access_is_taken_out_under_any_name(entry: str, secret: str) -> None:
+    said, names = replace(f"{{{entry}}}")
+
+    assert (secret in said, len(names)) == (False, 1)
+    assert f"${{{names[0]}}}" in said
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '"publicKey": "abcdefgh"',
+        '"tls": {"key": "/etc/ssl/key.pem"}',
+        '"webhook": "http://127.0.0.1:9000/alerts"',
+        '"url": "https://host/path?session=abcdefgh"',
+        '"monkey": "abcdefgh"',
+    ],
+)
+def test_what_is_no_secret_stays(entry: str) -> None:
+    assert replace(f"{{{entry}}}") == (f"{{{entry}}}", [])
