@@ -163,7 +163,7 @@ def _find_secrets(settings: Config, env: Mapping[str, str]) -> list[str]:
 @COMMAND.command()
 @click.argument("file", metavar="FILE")
 def verify(file: str) -> None:
-    """Read a backup through, and compare the checksum of each member.
+    """Read a backup through, compare the checksum of each member, and check the database.
 
     \b
     Example:
@@ -181,7 +181,7 @@ def verify(file: str) -> None:
     path = paths.expand_path(file, "the backup")
     try:
         with output.show_waiting("verifying the backup") as waiting:
-            found = verifying.verify_backup(path, waiting.set_text)
+            found = verifying.verify_with_database(path, waiting.set_text)
             verifying.check_version(found)
     except KeyboardInterrupt:
         raise Interrupted("Stopped; the backup was not read to its end.") from None

@@ -51,7 +51,7 @@ def COMMAND(file: str, replace: bool, resume: bool | None, fire_missed: bool) ->
         "home": str, "config": str, "data": str, "kept": [str], "resumed": bool,
         "ended_tasks": int, "given_up_deliveries": int, "skipped_schedules": int,
         "variables": [str], "kept_secrets": [str], "restored_memories": int,
-        "present_memories": int, "dump": str | null}
+        "present_memories": int, "omitted": int, "lost": int, "dump": str | null}
     """
     from gateway.backup import restoring, verifying  # late: imports much
     from gateway.backup.restoring import RestoreOptions
@@ -145,6 +145,8 @@ def _describe_restore(found: VerifiedBackup, place: Installation, done: Restored
         "kept_secrets": [str(path) for path in done.kept_secrets],
         "restored_memories": done.memories.restored,
         "present_memories": done.memories.present,
+        "omitted": found.manifest.omitted,
+        "lost": found.manifest.lost,
         "dump": None if done.dump is None else str(done.dump),
     }
 
@@ -167,6 +169,16 @@ def _print_restored(found: VerifiedBackup, place: Installation, done: RestoredBa
         rows.append(("Memory of agents", f"{done.memories.restored:,} files{stayed}"))
     if rows:
         output.print_fields(rows)
+    _print_notes(found, place, done)
+
+
+def _print_notes(found: VerifiedBackup, place: Installation, done: RestoredBackup) -> None:
+    where = output.shorten_home(place.home)
+    if lost := found.manifest.lost:
+        shown = paths.display_path(found.file)
+        output.print_note(
+            f"{lost:,} damaged or unreadable files were not backed up. See: gateway backup verify {shown}"
+        )
     if done.kept_secrets:
         named = ", ".join(path.name for path in done.kept_secrets)
         output.print_note(f"The backup contains no secrets; these stay as they are here: {named}.")

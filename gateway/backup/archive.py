@@ -84,9 +84,13 @@ class ArchiveWriter:
                 return
             size = len(first) if len(first) < ARCHIVE_CHUNK_BYTES else max(found.st_size, len(first))
             self._write_header(name, size=size, mode=stat.S_IMODE(found.st_mode) & 0o777, changed=found.st_mtime)
-            self._write_content(name, file, first, size, expected_sha256)
+            whole = self._write_content(name, file, first, size, expected_sha256)
+            after = os.fstat(descriptor)
+            if whole and (after.st_size, after.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
+                self.note_omission(name, "it changed while it was read: it may be partly old and partly new")
 
-    def _write_content(self, name: str, file: BinaryIO, first: bytes, size: int, expected_sha256: str | None) -> None:
+    def _write_content(self, name: str, file: BinaryIO, first: bytes, size: int, expected_sha256: str | None) -> bool:
+        """Write the content of a member. Returns whether it is neither too short nor damaged."""
         digest, left, data = hashlib.sha256(), size, first
         while data:
             data = data[:left]
@@ -106,6 +110,7 @@ class ArchiveWriter:
         if expected_sha256 not in (None, found):
             self.note_omission(name, "it is damaged on this disk: its content does not have its hash", lost=True)
         self._list_member(name, size, found)
+        return not left and expected_sha256 in (None, found)
 
     def _read_more(self, file: BinaryIO) -> bytes:
         try:
@@ -176,10 +181,7 @@ class ArchiveWriter:
         self._listing_hash.update(line)
         self.members += 1
         self.bytes += size
-        part = name.partition("/")[0]
-        before = self.parts.get(part, PartSize(files=0, bytes=0))
-        is_file = bool(sha256)
-        self.parts[part] = PartSize(files=before.files + is_file, bytes=before.bytes + size)
+        manifest.add_member(self.parts, name, size, is_file=bool(sha256))
 
     def _write_header(
         self,

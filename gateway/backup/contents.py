@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from gateway import paths
 from gateway.backup import drafts
 from gateway.backup.agent_memory import MemoryPlace
 from gateway.backup.archive import ArchiveWriter, walk_tree
-from gateway.backup.manifest import Part
+from gateway.backup.manifest import MAX_MEMBER_DEPTH, MAX_MEMBER_NAME_BYTES, Part, may_be_link
 from gateway.errors import Unavailable
 from gateway.store.file_directory import DRAFTS
 from gateway.store.sqlite import snapshot
@@ -121,20 +122,37 @@ def add_tree(
         if skip(path):
             continue
         name = f"{prefix}/{path}"
+        if name.count("/") >= MAX_MEMBER_DEPTH or len(os.fsencode(name)) > MAX_MEMBER_NAME_BYTES:
+            archive.note_omission(name, "it is nested too deeply", lost=True)
+            continue
         try:
             mode = entry.stat(follow_symlinks=False).st_mode
         except OSError as error:
             archive.note_unreadable(name, error)
             continue
-        if stat.S_ISDIR(mode):
-            archive.add_directory(name, mode)
-        elif stat.S_ISLNK(mode):
-            archive.add_link(name, Path(entry.path))
-        elif stat.S_ISREG(mode):
-            if not add_file(name, Path(entry.path)):
-                archive.add_file(name, Path(entry.path), expected_sha256=find_hash(path))
-        else:
-            archive.note_omission(name, "it is a socket, a pipe or a device")
+        if not (stat.S_ISREG(mode) and add_file(name, Path(entry.path))):
+            _add_entry(archive, name, Path(entry.path), mode, find_hash(path))
+
+
+def _add_entry(archive: ArchiveWriter, name: str, path: Path, mode: int, expected_sha256: str | None) -> None:
+    if stat.S_ISDIR(mode):
+        archive.add_directory(name, mode)
+    elif stat.S_ISLNK(mode) and not may_be_link(name):
+        archive.note_omission(name, f"it is a link to {os.path.realpath(path)}, which is not in the backup", lost=True)
+    elif stat.S_ISLNK(mode):
+        archive.add_link(name, path)
+    elif stat.S_ISREG(mode):
+        archive.add_file(name, path, expected_sha256=expected_sha256)
+    else:
+        archive.note_omission(name, "it is a socket, a pipe or a device")
+
+
+def note_missing_contents(archive: ArchiveWriter, place: Installation, hashes: Iterable[str]) -> None:
+    """Name the contents of files to which the database refers, and which are not on disk."""
+    for sha256 in hashes:
+        below = f"{sha256[:2]}/{sha256[2:]}"
+        if not (place.data / "files" / below).exists():
+            archive.note_omission(f"{Part.FILES}/{below}", "the database refers to it, but it is not there", lost=True)
 
 
 def measure_tree(root: Path, skip: Callable[[str], bool] = lambda _: False) -> int:

@@ -65,6 +65,12 @@ def _dump_server(url: str, to: Path) -> None:
         raise Unavailable(f"pg_dump has not ended within {DUMP_TIMEOUT_SECONDS // 3600} hours.") from None
     if done.returncode != 0:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        if any("server version mismatch" in line for line in lines):
+            raise ConfigError(
+                f"pg_dump is older than the server: {lines[-1].partition('detail: ')[2][:300] or lines[-1][:300]}.",
+                remedy="Install the pg_dump of the server's version (Debian: postgresql-client-VERSION), or leave the"
+                " database out: gateway backup --no-database",
+            )
         raise Unavailable(
             f"pg_dump failed: {lines[-1][:300] if lines else done.returncode}.",
             remedy="Correct it, or leave the database out: gateway backup --no-database",

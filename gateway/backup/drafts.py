@@ -42,7 +42,7 @@ def open_draft(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
         _place_draft(draft, target)
     finally:
         with contextlib.suppress(OSError):
-            _remove_piece(piece)
+            remove_piece(piece)
             draft.unlink(missing_ok=True)
 
 
@@ -80,13 +80,18 @@ def remove_leftovers(directory: Path) -> None:
                 descriptor = os.open(draft, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
                 try:
                     if _try_lock(descriptor):
-                        _remove_piece(draft.with_suffix(".piece"))
+                        remove_piece(draft.with_suffix(".piece"))
                         draft.unlink(missing_ok=True)
                 finally:
                     os.close(descriptor)
 
 
-def _remove_piece(piece: Path) -> None:
+def remove_piece(piece: Path) -> None:
+    """Remove a piece that is no longer needed.
+
+    Raises:
+        OSError: the disk refuses.
+    """
     for file in (piece, *piece.parent.glob(f"{piece.name}-*")):  # SQLite has files next to it
         file.unlink(missing_ok=True)
 

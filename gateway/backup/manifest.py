@@ -17,6 +17,8 @@ from msgspec import Struct
 BACKUP_FORMAT = 1
 #: names of the members that describe the others
 HEADER_NAME, LISTING_NAME, MANIFEST_NAME = "backup.json", "members.jsonl", "manifest.json"
+#: bytes of the name of a member, and components of it
+MAX_MEMBER_NAME_BYTES, MAX_MEMBER_DEPTH = 4096, 256
 #: bytes that the header and the manifest may have
 MAX_HEADER_BYTES, MAX_MANIFEST_BYTES = 64 * 1024, 4 << 20
 #: how many things that were left out are named one by one
@@ -119,6 +121,19 @@ class BackupManifest(Struct, frozen=True, kw_only=True):
     #: variables that stand for the secrets that were taken out of the config
     variables: list[str] = []
     agents: list[AgentMemory] = []
+
+
+def may_be_link(name: str) -> bool:
+    """Return whether a member may be a symbolic link: only what agents made, in the directories of sessions."""
+    parts = name.split("/")
+    return parts[0] in (Part.WORKSPACES, Part.AGENTS) and len(parts) > 2
+
+
+def add_member(parts: dict[str, PartSize], name: str, size: int, *, is_file: bool) -> None:
+    """Add a member to the sizes of its part."""
+    part = name.partition("/")[0]
+    before = parts.get(part, PartSize(files=0, bytes=0))
+    parts[part] = PartSize(files=before.files + is_file, bytes=before.bytes + size)
 
 
 def encode_member_line(name: str, size: int, sha256: str, link: str | None = None) -> bytes:

@@ -18,17 +18,13 @@ import msgspec
 from gateway import __version__, paths, private_file
 from gateway.backup import manifest
 from gateway.backup.archive import ARCHIVE_CHUNK_BYTES
-from gateway.backup.manifest import BACKUP_FORMAT, BackupHeader, Part
+from gateway.backup.manifest import BACKUP_FORMAT, MAX_MEMBER_DEPTH, MAX_MEMBER_NAME_BYTES, BackupHeader, Part
 from gateway.errors import ConfigError, Conflict
 
-#: bytes of the name of a member, and components of it
-MAX_MEMBER_NAME_BYTES, MAX_MEMBER_DEPTH = 4096, 256
 #: bytes of the headers that tar puts before a member for its long name
 _MAX_EXTENSION_BYTES = 64 * 1024
 #: types of members
 _MEMBER_TYPES = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE})
-#: parts that may have symbolic links: what agents made
-_PARTS_WITH_LINKS = frozenset({Part.WORKSPACES, Part.AGENTS})
 #: what reading damaged bytes raises
 _DAMAGE = (zlib.error, gzip.BadGzipFile, EOFError, tarfile.TarError, RecursionError, UnicodeError, msgspec.DecodeError)
 
@@ -59,6 +55,10 @@ class Member(NamedTuple):
     is_directory: bool
     #: where it leads, if it is a symbolic link
     link: str | None
+
+    @property
+    def is_file(self) -> bool:
+        return self.link is None and not self.is_directory
 
 
 class BackupReader:
@@ -163,11 +163,21 @@ def refuse_backup(file: Path, why: str) -> Conflict:
     return Conflict(f"the file {shown} is damaged, or no backup of Moongate: {why}", remedy="Use another backup.")
 
 
-def hash_content(reader: BackupReader) -> str:
-    """Return the SHA-256 of the content of the member that was read last."""
+def hash_content(reader: BackupReader, copy: Path | None = None) -> str:
+    """Return the SHA-256 of the content of the member that was read last.
+
+    Args:
+        copy: file to which it is written.
+
+    Raises:
+        OSError: that is refused.
+    """
     digest = hashlib.sha256()
-    for data in reader.read_chunks():
-        digest.update(data)
+    with contextlib.nullcontext() if copy is None else copy.open("wb") as file:
+        for data in reader.read_chunks():
+            digest.update(data)
+            if file is not None:
+                file.write(data)
     return digest.hexdigest()
 
 
@@ -190,7 +200,7 @@ def _check_member(info: tarfile.TarInfo) -> Member:
     ):
         raise Conflict(f"the name {shown} of a member leads out of the backup.")
     link = info.linkname if info.issym() else None
-    if link is not None and (parts[0] not in _PARTS_WITH_LINKS or len(parts) < 3 or "\0" in link):
+    if link is not None and (not manifest.may_be_link(name) or "\0" in link):
         raise Conflict(f"{shown} is a link, which only workspaces may have.")
     if len(parts) > 1 and parts[0] not in list(Part):
         raise Conflict(f"{shown} belongs to no part of a backup.")

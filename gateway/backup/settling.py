@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.backup.manifest import BackupHeader
+from gateway.domain.audit import AuditAction, AuditNote
 from gateway.errors import Conflict
 from gateway.store.sqlite import snapshot
 from gateway.store.sqlite.store import SqliteStore
@@ -57,7 +58,10 @@ async def _settle(path: Path, header: BackupHeader, *, resume: bool, fire_missed
             since = f"the backup of {made} was restored, whose gateway worked on, and may have"
             runs = await _repeat(lambda: recovery.end_open_runs(f"not run here: {since} run it; retry it if not."))
             sent = await _repeat(lambda: recovery.give_up_deliveries(f"not sent: {since} sent it; retry it if not"))
+            await recovery.give_up_alerts(f"not sent: {since} sent it")
         skipped = 0 if fire_missed else await _repeat(recovery.skip_missed_times)
+        details = {"made": made, "host": header.host, "version": header.version}
+        await store.audit.add([AuditNote(action=AuditAction.DATA_RESTORED, target="backup", details=details)])
         return SettledWork(runs, sent, skipped)
     finally:
         await store.close()

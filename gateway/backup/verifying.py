@@ -14,12 +14,12 @@ import msgspec
 
 from gateway import __version__, paths
 from gateway.backup import manifest, reading
-from gateway.backup.contents import CONFIG_NAME, ENV_NAME
-from gateway.backup.manifest import BackupHeader, BackupManifest
+from gateway.backup.contents import CONFIG_NAME, DATABASE_NAME, ENV_NAME
+from gateway.backup.manifest import BackupHeader, BackupManifest, PartSize, add_member
 from gateway.backup.reading import BackupReader, Member
 from gateway.backup.writing import Report, format_bytes
-from gateway.errors import ConfigError, Conflict
-from gateway.store.sqlite import opening
+from gateway.errors import ConfigError, Conflict, StorageFull, explain_disk_error
+from gateway.store.sqlite import opening, snapshot
 
 #: members whose contents a restore needs before it begins, and bytes that each may have
 _SETTINGS_NAMES = frozenset({CONFIG_NAME, ENV_NAME})
@@ -44,8 +44,38 @@ def verify_backup(file: Path, report: Report) -> VerifiedBackup:
     Raises:
         Conflict: it is damaged; the message names the member.
         ConfigError: it cannot be read, or a newer version made it.
+        StorageFull, Unavailable: the disk for temporary files refuses.
     """
-    with reading.open_backup(file) as reader, tempfile.TemporaryFile() as listing:
+    return _verify(file, report, None)
+
+
+def verify_with_database(file: Path, report: Report) -> VerifiedBackup:
+    """Read a backup through, and check its SQLite database, which is unpacked to a temporary file for that.
+
+    Raises:
+        GatewayError: as with `verify_backup`.
+    """
+    with tempfile.TemporaryDirectory(prefix="moongate-verify-") as directory:
+        copy = Path(directory, "database")
+        found = _verify(file, report, copy)
+        if copy.exists():
+            report("checking the database")
+            if (wrong := snapshot.check_integrity(copy, thoroughly=True)) is not None:
+                raise reading.refuse_backup(file, f"its database is damaged: {wrong}")
+    return found
+
+
+def _verify(file: Path, report: Report, database: Path | None) -> VerifiedBackup:
+    """Read a backup through.
+
+    Args:
+        database: file to which its SQLite database is unpacked.
+    """
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(reading.open_backup(file))
+        stack.enter_context(_explain_temporary(file))
+        listing = stack.enter_context(tempfile.TemporaryFile())
+        parts: dict[str, PartSize] = {}
         header = reader.read_header()
         digest, members, size, described = hashlib.sha256(), 0, 0, None
         settings: dict[str, bytes] = {}
@@ -58,16 +88,19 @@ def verify_backup(file: Path, report: Report) -> VerifiedBackup:
             else:
                 if member.name in _SETTINGS_NAMES:
                     settings[member.name] = reader.read_content(MAX_SETTINGS_BYTES)
-                line = describe_member(reader, member, settings.get(member.name))
+                copied = database if member.name == DATABASE_NAME else None
+                line = describe_member(reader, member, settings.get(member.name), copied)
                 listing.write(line)
                 digest.update(line)
                 members, size = members + 1, size + member.size
+                add_member(parts, member.name, member.size, is_file=member.is_file)
                 if members % _MEMBERS_PER_REPORT == 0:
                     report(f"verifying: {members:,} members, {format_bytes(size)}")
         if described is None:
             raise Conflict("its end is missing.")
         reader.read_rest()
-        if (described.listing, described.members, described.bytes) != (digest.hexdigest(), members, size):
+        told = (described.listing, described.members, described.bytes, described.parts)
+        if told != (digest.hexdigest(), members, size, parts):
             raise Conflict("its members are not those of its manifest.")
     return VerifiedBackup(file, header, described, settings)
 
@@ -78,25 +111,47 @@ def check_version(found: VerifiedBackup) -> None:
     Raises:
         ConfigError: a newer version made it.
     """
-    known = len(opening.read_migrations())
+    known, version = len(opening.read_migrations()), found.header.version
     if found.header.schema > known:
         raise ConfigError(
             f"the backup {paths.display_path(found.file)} was made by Moongate {found.header.version}: its database has"
             f" schema {found.header.schema}, newer than the {known} of this Moongate {__version__}.",
-            remedy=f"Install Moongate {found.header.version} or a newer one, and restore with it.",
+            remedy=f"Install {f'Moongate {version}' if version != __version__ else 'the build that made it'} or a newer"
+            " one, and restore with it.",
         )
 
 
-def describe_member(reader: BackupReader, member: Member, content: bytes | None = None) -> bytes:
+def describe_member(
+    reader: BackupReader, member: Member, content: bytes | None = None, copy: Path | None = None
+) -> bytes:
     """Return the line that the listing must have for a member.
 
     Args:
         content: what was read of it already.
+        copy: file to which its content is written.
     """
     sha256 = ""
-    if member.link is None and not member.is_directory:
-        sha256 = reading.hash_content(reader) if content is None else hashlib.sha256(content).hexdigest()
+    if member.is_file:
+        sha256 = reading.hash_content(reader, copy) if content is None else hashlib.sha256(content).hexdigest()
     return manifest.encode_member_line(member.name, member.size, sha256, member.link)
+
+
+@contextlib.contextmanager
+def _explain_temporary(file: Path) -> Iterator[None]:
+    """Explain that what is written meanwhile has no room, or that the backup cannot be read.
+
+    Raises:
+        StorageFull, Unavailable: so it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # what was read is damaged
+            raise
+        told = explain_disk_error(error, f"the backup {paths.display_path(file)} cannot be verified")
+        if isinstance(told, StorageFull):
+            told.remedy = f"Free some space in {tempfile.gettempdir()}, or set TMPDIR to a directory on another disk."
+        raise told from error
 
 
 def _compare_listing(reader: BackupReader, own: IO[bytes], own_hash: str) -> None:

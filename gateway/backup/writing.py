@@ -6,11 +6,13 @@ import contextlib
 import os
 import platform
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
@@ -19,7 +21,8 @@ from gateway.backup import agent_memory, config_secrets, contents, databases, dr
 from gateway.backup.archive import ArchiveWriter
 from gateway.backup.contents import CONFIG_NAME, BackupChoice, Installation
 from gateway.backup.manifest import AgentMemory, BackupHeader, BackupManifest, Part, Purpose
-from gateway.errors import ConfigError, Conflict, explain_disk_error
+from gateway.errors import ConfigError, Conflict, StorageFull, explain_disk_error
+from gateway.store.sqlite import snapshot
 
 #: how the names of backups begin and end that are made in a directory
 NAME_PREFIX, NAME_SUFFIX = "moongate-", ".tar.gz"
@@ -115,17 +118,54 @@ class BackupWriter:
                 f"there is no database {paths.display_path(self._place.database)}.",
                 remedy="Check MOONGATE_HOME and --config, or leave it out: gateway backup --no-database",
             )
+        self._refuse_own_directory(target)
         try:
             paths.make_private_directory(target.parent)
+            self._require_space(target.parent)
             with drafts.open_draft(target) as (file, piece):
                 archive = ArchiveWriter(file, target.parent, self._on_bytes)
-                with contextlib.closing(archive):
-                    header, described = self._write_members(archive, piece)
+                with contextlib.closing(archive), tempfile.TemporaryFile("w+", dir=target.parent) as hashes:
+                    header, described = self._write_members(archive, piece, hashes)
             return WrittenBackup(target, target.stat().st_size, header, described)
         except OSError as error:
             raise explain_disk_error(error, f"the backup cannot be written to {target.parent}") from error
 
-    def _write_members(self, archive: ArchiveWriter, piece: Path) -> tuple[BackupHeader, BackupManifest]:
+    def _refuse_own_directory(self, target: Path) -> None:
+        """Refuse a target in a directory that is backed up: each backup would contain those before it.
+
+        Raises:
+            ConfigError: it is there.
+        """
+        place = self._place
+        taken = [place.home / "workspaces", place.home / "outputs", place.data / "files"]
+        if self._choice.agents:
+            taken += [found.path for found in agent_memory.find_memories(self._env)]
+        for directory in taken:
+            if Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(directory)):
+                raise ConfigError(
+                    f"the backup would be made in {paths.display_path(directory)}, which is backed up itself.",
+                    remedy="Give another directory, or set backup.directory to one.",
+                )
+
+    def _require_space(self, directory: Path) -> None:
+        """Refuse a disk that has no room for the copy of the database, which is there for a while.
+
+        Raises:
+            StorageFull: it has not.
+        """
+        if not self._choice.database or self._place.store_url is not None:
+            return
+        needs, free = snapshot.measure_database(self._place.database), shutil.disk_usage(directory).free
+        if needs > free:
+            raise StorageFull(
+                f"the disk of {paths.display_path(directory)} is too full for a backup: the copy of the database alone"
+                f" needs {format_bytes(needs)}, and {format_bytes(free)} are left.",
+                remedy="Free some space, or give a directory on another disk.",
+            )
+
+    def _write_members(
+        self, archive: ArchiveWriter, piece: Path, hashes: IO[str]
+    ) -> tuple[BackupHeader, BackupManifest]:
         schema, running = 0, self._is_running()
         if self._choice.database:
             self._begin("copying the database")
@@ -148,9 +188,13 @@ class BackupWriter:
         if self._choice.database:
             self._begin("writing the database")
             databases.add_copy(archive, self._place, piece)
-            piece.unlink(missing_ok=True)
+            if self._place.store_url is None:
+                hashes.writelines(f"{sha256}\n" for sha256 in snapshot.list_contents(piece))
+                hashes.seek(0)
+            drafts.remove_piece(piece)
             self._begin("writing files")  # after the database: it refers to none that came later
             contents.add_stored_files(archive, self._place)
+            contents.note_missing_contents(archive, self._place, (line.rstrip("\n") for line in hashes))
             contents.add_tree(archive, Part.OUTPUTS, self._place.home / "outputs")
         if self._choice.workspaces:
             self._begin("writing workspaces")

@@ -38,6 +38,7 @@ class AuditAction(StrEnum):
     RESTART_ASKED = "gateway.restart_asked"
     STOP_ASKED = "gateway.stop_asked"
     DATA_IMPORTED = "data.imported"
+    DATA_RESTORED = "data.restored"
 
 
 class AuditOutcome(StrEnum):

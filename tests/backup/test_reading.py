@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import io
 import tarfile
@@ -10,12 +11,14 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import apsw
 import msgspec
 import pytest
 
-from gateway.backup import reading
-from gateway.backup.manifest import BackupHeader
-from gateway.errors import ConfigError, Conflict
+from gateway.backup import reading, verifying
+from gateway.backup.manifest import BackupHeader, PartSize
+from gateway.errors import ConfigError, Conflict, StorageFull
+from gateway.store.sqlite import snapshot
 from tests.backup.installations import make_installation, restore, verify, write_backup
 
 HEADER = BackupHeader(version="9.9.9", schema=0, created_at=0, host="elsewhere", home="/home", running=False)
@@ -148,5 +151,52 @@ def test_a_newer_database_is_refused_by_the_version_that_made_it(
         restore(made.file, tmp_path / "home")
 
     assert known == 1
-    assert "Install Moongate" in str(refused.value)
+    assert "Install the build that made it" in str(refused.value)
     assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_parts_of_another_size_than_the_manifest_tells_are_refused(tmp_path: Path) -> None:
+    made = write_backup(make_installation(tmp_path / "old", runs=0), tmp_path)
+    parts = {**made.manifest.parts, "workspaces": PartSize(files=0, bytes=0)}
+    told = msgspec.json.encode(msgspec.structs.replace(made.manifest, parts=parts))
+    with tarfile.open(made.file) as old, tarfile.open(tmp_path / "forged.tar.gz", "w:gz") as forged:
+        for one in old:
+            content = told if one.name == "manifest.json" else old.extractfile(one).read() if one.isreg() else b""  # type: ignore[union-attr]
+            one.size = len(content)
+            forged.addfile(one, io.BytesIO(content))
+
+    with pytest.raises(Conflict, match="not those of its manifest"):
+        verify(tmp_path / "forged.tar.gz")
+
+
+def test_a_database_that_was_damaged_before_it_was_backed_up_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_installation(tmp_path / "old")
+
+    def copy_damaged(_: Path, to: Path, __: object) -> int:
+        with contextlib.closing(apsw.Connection(str(place.database))) as database:
+            (root,) = (database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'runs_running'").get,)
+            database.execute("VACUUM INTO ?", (str(to),))
+        with to.open("r+b") as copy:
+            copy.seek(4096 * (root - 1))
+            copy.write(b"\0" * 4096)
+        return 0
+
+    monkeypatch.setattr(snapshot, "copy_database", copy_damaged)
+    made = write_backup(place, tmp_path)
+    verify(made.file)
+
+    with pytest.raises(Conflict, match="its database is damaged"):
+        verifying.verify_with_database(made.file, lambda _: None)
+
+
+def test_a_full_disk_for_temporary_files_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = write_backup(make_installation(tmp_path / "old", runs=0), tmp_path)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(verifying, "describe_member", fail)
+    with pytest.raises(StorageFull, match="TMPDIR"):
+        verify(made.file)

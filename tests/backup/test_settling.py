@@ -11,6 +11,8 @@ import pytest
 
 from gateway.backup import settling
 from gateway.backup.manifest import BackupHeader
+from gateway.domain.alert import AlertContent, AlertMessage, AlertMessageStatus, AlertUpdate
+from gateway.domain.audit import AuditFilter
 from gateway.domain.delivery import DeliveryFilter, DeliveryStatus, Target
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
@@ -78,6 +80,28 @@ def test_what_was_open_is_ended_and_can_be_retried(database: Path) -> None:
         assert {one.status for one in deliveries} == {DeliveryStatus.DEAD}
         assert all("may have sent it" in str(one.error) for one in deliveries)
         assert (await store.deliveries.retry(deliveries[0].id)).status is DeliveryStatus.PENDING
+
+    in_store(database, look)
+
+
+def test_messages_about_alerts_are_not_sent_a_second_time_and_the_audit_log_tells_of_the_restore(
+    database: Path,
+) -> None:
+    waiting = [
+        AlertMessage(id=id_, receiver="ops", status=status, content=AlertContent(), next_at=1, created=1)
+        for id_, status in (("a", AlertMessageStatus.COLLECTING), ("b", AlertMessageStatus.PENDING))
+    ]
+
+    async def fill(store: Store) -> None:
+        assert await store.alerts.save(AlertUpdate(revision=0, position=1, messages=waiting))
+
+    in_store(database, fill)
+    settling.settle_database(database, HEADER, resume=False, fire_missed=False)
+
+    async def look(store: Store) -> None:
+        assert (await store.alerts.read_state()).waiting == []
+        (entry, *_) = await store.audit.list(AuditFilter(), Page(limit=1))
+        assert (entry.action, entry.details["host"]) == ("data.restored", "h")
 
     in_store(database, look)
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
+import hashlib
 import os
 import socket
 import tarfile
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
 from gateway.backup import archive, drafts
 from gateway.backup.contents import BackupChoice
 from gateway.backup.manifest import Part
 from gateway.errors import ConfigError, Conflict, StorageFull
-from tests.backup.installations import SECRET, VARIABLE, make_installation, verify, write_backup
+from gateway.store.sqlite import snapshot
+from tests.backup.installations import CONTENT, SECRET, VARIABLE, make_installation, restore, verify, write_backup
 
 
 def names(file: Path) -> set[str]:
@@ -117,6 +122,79 @@ def test_a_file_that_becomes_shorter_while_it_is_read_does_not_spoil_the_backup(
     assert read(made.file, "workspaces/01abc/large") == b"x" * 2500 + bytes(2500)
     assert [one.name for one in made.manifest.omissions] == ["workspaces/01abc/large"]
     verify(made.file)
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = make_installation(tmp_path / "home")
+    log = place.home / "workspaces" / "01abc" / "log"
+    log.write_text("one line\n")
+    write = archive.ArchiveWriter._write_content
+
+    def write_more(self: archive.ArchiveWriter, name: str, *given: Any) -> bool:
+        if name.endswith("/log"):
+            with log.open("a") as file:
+                file.write("another\n")
+        return write(self, name, *given)
+
+    monkeypatch.setattr(archive.ArchiveWriter, "_write_content", write_more)
+    made = write_backup(place, tmp_path)
+
+    assert read(made.file, "workspaces/01abc/log") == b"one line\n"
+    (omission,) = made.manifest.omissions
+    assert (omission.name, "it changed while" in omission.reason) == ("workspaces/01abc/log", True)
+    assert made.manifest.lost == 0
+
+
+def test_what_no_reader_would_take_is_left_out_and_named(tmp_path: Path) -> None:
+    place = make_installation(tmp_path / "home")
+    (tmp_path / "elsewhere").mkdir()
+    (place.home / "workspaces" / "session").symlink_to(tmp_path / "elsewhere")
+    (place.data / "files" / "ab").symlink_to(tmp_path / "elsewhere")
+    deep = place.home / "workspaces" / "01abc" / "/".join("d" * 260)
+    deep.mkdir(parents=True)
+    (place.home / "workspaces" / "01abc" / "line\nbreak").write_text("")
+
+    made = write_backup(place, tmp_path)
+
+    names = [one.name for one in made.manifest.omissions]
+    assert {"workspaces/session", "files/ab"} < set(names)
+    assert made.manifest.lost == len(names) == 2 + 6
+    verify(made.file)
+    restore(made.file, tmp_path / "new")
+    assert (tmp_path / "new" / "workspaces" / "01abc" / "line\nbreak").exists()
+
+
+def test_contents_to_which_the_database_refers_and_that_are_not_there_are_named(tmp_path: Path) -> None:
+    place = make_installation(tmp_path / "home")
+    with contextlib.closing(apsw.Connection(str(place.database))) as database:
+        for sha256 in ("a" * 64, hashlib.sha256(CONTENT).hexdigest()):
+            database.execute("INSERT INTO contents (sha256, size) VALUES (?, 5)", (sha256,))
+
+    made = write_backup(place, tmp_path)
+
+    (omission,) = made.manifest.omissions
+    assert (omission.name, made.manifest.lost) == (f"files/aa/{'a' * 62}", 1)
+
+
+@pytest.mark.parametrize("inside", ["workspaces/01abc", "data/files/backups", "link"])
+def test_a_backup_is_not_made_in_what_is_backed_up(tmp_path: Path, inside: str) -> None:
+    place = make_installation(tmp_path / "home")
+    (place.home / "link").symlink_to("workspaces")
+
+    with pytest.raises(ConfigError, match="is backed up itself"):
+        write_backup(place, place.home / inside)
+
+    assert not (place.data / "files" / "backups").exists()
+
+
+def test_a_disk_without_room_for_the_database_is_seen_before_it_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_installation(tmp_path / "home")
+    monkeypatch.setattr(snapshot, "measure_database", lambda _: 1 << 60)
+
+    with pytest.raises(StorageFull, match=r"needs 1152921\.5 TB, and"):
+        write_backup(place, tmp_path / "backups")
 
 
 def test_a_damaged_content_of_a_file_is_named(tmp_path: Path) -> None:

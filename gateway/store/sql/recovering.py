@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.domain.alert import AlertMessageStatus
 from gateway.domain.delivery import DeliveryStatus
 from gateway.domain.run import Move, Outcome, Status
 from gateway.domain.schedule import FirePlan, decide_fires
@@ -48,6 +49,16 @@ def give_up_deliveries(tx: Transaction, why: str) -> int:
         )
         event_log.note_delivery(tx, id_, DeliveryStatus.DEAD, agent, session)
     return len(rows)
+
+
+def give_up_alerts(tx: Transaction, why: str) -> int:
+    """Give up the messages about alerts that had not been sent. Returns their number."""
+    return len(
+        tx.execute(
+            "UPDATE alert_messages SET status = ?, error = ?, finished = ? WHERE status IN (?, ?) RETURNING seq",
+            (AlertMessageStatus.DEAD, why, tx.now, AlertMessageStatus.COLLECTING, AlertMessageStatus.PENDING),
+        ).fetchall()
+    )
 
 
 def skip_missed_times(tx: Transaction) -> int:

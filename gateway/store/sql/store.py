@@ -369,6 +369,7 @@ class SqlRecoveryStore(NounStore):
 
     end_open_runs = in_write(recovering.end_open_runs)
     give_up_deliveries = in_write(recovering.give_up_deliveries)
+    give_up_alerts = in_write(recovering.give_up_alerts)
     skip_missed_times = in_write(recovering.skip_missed_times)
     requeue_running = in_write(recovering.requeue_running)
     forget_processes = in_write(recovering.forget_processes)

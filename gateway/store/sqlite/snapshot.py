@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
@@ -62,6 +62,23 @@ def copy_database(source: Path, target: Path, on_step: Callable[[], None]) -> in
         raise Unavailable(f"cannot copy the database {source}: {error}.", remedy="Look at the disk.") from error
 
 
+def measure_database(source: Path) -> int:
+    """Return how many bytes a copy of a database has; 0 if that cannot be told."""
+    try:
+        with contextlib.closing(opening.open_existing(source)) as connection:
+            told = [int(connection.pragma(name)) for name in ("page_count", "freelist_count", "page_size")]
+    except (apsw.Error, ConfigError, UnicodeDecodeError):
+        return 0
+    return (told[0] - told[1]) * told[2]
+
+
+def list_contents(copied: Path) -> Iterator[str]:
+    """Yield the hashes of the contents of files to which a copy of a database refers; none before there were files."""
+    with contextlib.suppress(apsw.Error), contextlib.closing(opening.open_existing(copied)) as connection:
+        for (sha256,) in connection.execute("SELECT sha256 FROM contents"):
+            yield str(sha256)
+
+
 def is_database(path: Path) -> bool:
     """Return whether a file is a database of SQLite, of whatever program."""
     try:
@@ -88,11 +105,17 @@ def copy_foreign_database(source: Path, target: Path) -> None:
         raise Unavailable(f"the database cannot be copied: {error}.") from error
 
 
-def check_integrity(path: Path) -> str | None:
-    """Return what is wrong with a database that nobody has open; None if nothing is."""
+def check_integrity(path: Path, *, thoroughly: bool = False) -> str | None:
+    """Return what is wrong with a database that nobody has open; None if nothing is.
+
+    Args:
+        thoroughly: whether its indexes are compared with its tables, too.
+    """
     try:
         with contextlib.closing(opening.open_existing(path)) as connection:
-            found = connection.execute("PRAGMA quick_check(1)").get
+            found = connection.execute(f"PRAGMA {'integrity' if thoroughly else 'quick'}_check(1)").get
+    except ConfigError as error:
+        return error.message
     except (apsw.Error, UnicodeDecodeError) as error:
         return str(error)
     return None if found == "ok" else str(found)
