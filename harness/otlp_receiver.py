@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import threading
 from collections import deque
@@ -45,6 +46,8 @@ class OtlpReceiver:
     def __init__(self) -> None:
         #: statuses of the next answers; 200 when there are no more
         self.script: deque[int] = deque()
+        #: whether answers have a body without end
+        self.is_endless = False
         #: while it is cleared, no request is answered
         self.answers = threading.Event()
         self.answers.set()
@@ -92,6 +95,13 @@ def receive_otlp() -> Iterator[OtlpReceiver]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             status = receiver.take_request(self.path, headers, body)
             self.send_response(status)
+            if receiver.is_endless:
+                self.end_headers()
+                with contextlib.suppress(OSError):  # until the other side closes the connection
+                    while True:
+                        self.wfile.write(b"x" * 65_536)
+                self.close_connection = True
+                return
             self.send_header("Content-Length", "0")
             self.end_headers()
 

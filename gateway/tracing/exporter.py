@@ -107,10 +107,23 @@ class _Sdk:
         logger = logging.getLogger("opentelemetry")  # what it would print goes into the gateway's own log line
         logger.addHandler(self._complaints)
         logger.propagate = False
-        self._status = 0
-        session = requests.Session()
+        #: whether a request was made, and the status of its answer
+        self._is_asked, self._status = False, 0
+        note_request = self._note_request
+
+        class Session(requests.Session):
+            def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+                note_request()
+                # The body of an answer is not needed, and may have no end.
+                answer = super().request(*args, **{**kwargs, "stream": True})
+                answer.close()
+                answer._content = b""
+                return answer
+
+        session = Session()
         session.hooks["response"].append(self._note_status)
         session.max_redirects = 0  # the headers may be secrets: they are for the collector alone
+        session.auth = _leave_headers
         self._resource = Resource.create(dict(resource))
         common: dict[str, Any] = {
             "certificate_file": target.certificate,
@@ -149,13 +162,22 @@ class _Sdk:
 
     def _judge(self, is_sent: bool) -> ExportResult:
         refused = 400 <= self._status < 500 and self._status not in RETRIED_HTTP_STATUSES
+        refused |= not self._is_asked  # it cannot be encoded, or is too large for the SDK
         return ExportResult(is_sent=is_sent, is_refused=not is_sent and refused, error=self._complaints.first)
 
     def _forget(self) -> None:
-        self._status, self._complaints.first = 0, ""
+        self._is_asked, self._status, self._complaints.first = False, 0, ""
+
+    def _note_request(self) -> None:
+        self._is_asked = True
 
     def _note_status(self, response: Any, *_: Any, **__: Any) -> None:
         self._status = int(response.status_code)
+
+
+def _leave_headers(request: Any) -> Any:
+    """Take the place of what `~/.netrc` says for the host, which would replace the header of the settings."""
+    return request
 
 
 class _Complaints(logging.Handler):

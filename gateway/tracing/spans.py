@@ -12,8 +12,10 @@ run AGENT                       from its acceptance to its end
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -37,6 +39,9 @@ from gateway.tracing.attributes import Attribute, Operation, find_provider
 
 #: characters of a text in a span
 MAX_SPAN_TEXT_CHARACTERS = 8_192
+
+#: what is the name of a tool for sure, such as `Bash` and `mcp__files__read`
+_TOOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_:-]{0,63}")
 
 AttributeValue = str | int | float | bool | Sequence[str]
 
@@ -287,6 +292,8 @@ class _RunSpans:
             name, call, args = said.name, said.id, said.args
         elif isinstance(said, event.ToolEnd):
             name, call = said.name, said.id
+        if not self._with_content:
+            name = _hide_title(name, args)
         attributes: dict[str, AttributeValue] = {
             Attribute.OPERATION: Operation.EXECUTE_TOOL.value,
             Attribute.RUN: self._run.id,
@@ -382,6 +389,12 @@ def _find_first_texts(events: Sequence[Event]) -> Mapping[int, int]:
         elif isinstance(one.data, event.Text):
             found.setdefault(attempt, one.at)
     return found
+
+
+def _hide_title(name: str, args: Any) -> str:
+    """Return the name of a tool, or `tool`: some agents tell a command or a file in place of a name."""
+    is_given = f'"{name}"'.encode() in msgspec.json.encode(args)
+    return "tool" if is_given or _TOOL_NAME.fullmatch(name) is None else name
 
 
 def _find_host(address: str) -> str:

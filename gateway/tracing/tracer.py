@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from msgspec import Struct
@@ -30,6 +30,10 @@ from gateway.tracing.spans import Span, TraceSettings, build_delivery_span, buil
 MAX_WAITING_TRACES = 10_000
 #: traces that are made and sent at once, and the most spans of them
 MAX_TRACES_PER_EXPORT, MAX_SPANS_PER_EXPORT = 64, 4_096
+#: characters in the attributes of one request: collectors refuse requests that are too large
+MAX_CHARACTERS_PER_EXPORT = 4_000_000
+#: seconds after which a request that is not over is told as a failure; it goes on
+SLOW_EXPORT_SECONDS = 120.0
 #: seconds between two tries to send the same: it doubles up to the second number
 MIN_EXPORT_PAUSE_SECONDS, MAX_EXPORT_PAUSE_SECONDS = 1.0, 60.0
 #: tries to send the same; with the pauses, for about half an hour
@@ -57,6 +61,7 @@ class _Waiting(Struct, frozen=True):
 class _Batch(Struct):
     """Traces that are sent together."""
 
+    #: those that end in this batch: the spans of a large one are in several
     traces: int
     spans: Sequence[Span]
     tries: int = 0
@@ -75,8 +80,8 @@ class Tracer:
         self._settings = settings
         self.counts = TraceCounts()
         self._waiting: deque[_Waiting] = deque()
-        #: what was made and could not be sent yet
-        self._batch: _Batch | None = None
+        #: what was made and is not sent yet, the next first
+        self._batches: deque[_Batch] = deque()
         #: the last tries that were sent, by delivery
         self._tries: dict[str, int] = {}
         self._is_failing = False
@@ -94,9 +99,9 @@ class Tracer:
         await self._loop.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                while (self._waiting or self._batch is not None) and not self._is_failing:
+                while (self._waiting or self._batches) and not self._is_failing:
                     await self._send_next()
-        if left := len(self._waiting) + (0 if self._batch is None else self._batch.traces):
+        if left := len(self._waiting) + sum(batch.traces for batch in self._batches):
             _log.warning("tracing.unsent", traces=left)
 
     def _note_commit(self, commit: Commit) -> None:
@@ -116,11 +121,12 @@ class Tracer:
 
     async def _send_next(self) -> float:
         """Send a batch. Returns the seconds until the next one."""
-        batch = self._batch = self._batch or await self._make_batch()
-        if not batch.spans:
-            self._batch = None
+        if not self._batches:
+            self._batches.extend(await self._make_batches())
+        if not self._batches:
             return 0.0 if self._waiting else IDLE_TRACE_SLEEP_SECONDS
-        result = await self._exporter.export_spans(batch.spans)
+        batch = self._batches[0]
+        result = await self._export_batch(batch)
         batch.tries += 1
         self._note_result(result)
         if result.is_sent:
@@ -129,8 +135,19 @@ class Tracer:
             self.counts.failed += batch.traces
         else:
             return min(MIN_EXPORT_PAUSE_SECONDS * float(1 << (batch.tries - 1)), MAX_EXPORT_PAUSE_SECONDS)
-        self._batch = None
-        return 0.0 if self._waiting else IDLE_TRACE_SLEEP_SECONDS
+        self._batches.popleft()
+        return 0.0 if self._waiting or self._batches else IDLE_TRACE_SLEEP_SECONDS
+
+    async def _export_batch(self, batch: _Batch) -> ExportResult:
+        """Send a batch once. A collector that answers without end is told in the log while it does."""
+        exporting = asyncio.ensure_future(self._exporter.export_spans(batch.spans))
+        try:
+            await asyncio.wait({exporting}, timeout=SLOW_EXPORT_SECONDS)
+            if not exporting.done():
+                self._note_result(ExportResult(is_sent=False, error="the collector does not finish its answer"))
+            return await exporting
+        finally:
+            exporting.cancel()
 
     def _note_result(self, result: ExportResult) -> None:
         """Log that the collector does not take traces any more, or does again."""
@@ -142,16 +159,24 @@ class Tracer:
         else:
             _log.info("tracing.sends_again")
 
-    async def _make_batch(self) -> _Batch:
+    async def _make_batches(self) -> list[_Batch]:
+        """Return what is sent next: one request, or several if a trace has very much."""
         spans: list[Span] = []
-        traces = 0
-        while self._waiting and traces < MAX_TRACES_PER_EXPORT and len(spans) < MAX_SPANS_PER_EXPORT:
+        traces = characters = 0
+        while (
+            self._waiting
+            and traces < MAX_TRACES_PER_EXPORT
+            and len(spans) < MAX_SPANS_PER_EXPORT
+            and characters < MAX_CHARACTERS_PER_EXPORT
+        ):
             one = self._waiting.popleft()
             with contextlib.suppress(GatewayError):  # it was deleted meanwhile, or cannot be read
                 made = await (self._make_delivery_spans(one.id) if one.is_delivery else self._make_run_spans(one.id))
                 spans += made
                 traces += bool(made)
-        return _Batch(traces, spans)
+                characters += sum(map(_count_characters, made))
+        pieces = list(_split_spans(spans))
+        return [_Batch(traces if piece is pieces[-1] else 0, piece) for piece in pieces]
 
     async def _make_run_spans(self, run_id: str) -> list[Span]:
         found = await self._timelines.read_log(run_id)
@@ -195,6 +220,25 @@ class Tracer:
         run = await self._store.runs.get(sent.run)
         made = [build_delivery_span(run, sent, one, self._settings) for one in tries if one.number > known]
         return [one for one in made if one is not None]
+
+
+def _split_spans(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
+    """Yield spans in pieces, each small enough for one request."""
+    piece: list[Span] = []
+    characters = 0
+    for span in spans:
+        count = _count_characters(span)
+        if piece and characters + count > MAX_CHARACTERS_PER_EXPORT:
+            yield piece
+            piece, characters = [], 0
+        piece.append(span)
+        characters += count
+    if piece:
+        yield piece
+
+
+def _count_characters(span: Span) -> int:
+    return len(span.error) + sum(len(value) for value in span.attributes.values() if isinstance(value, str))
 
 
 def _find_last_finished(tries: Sequence[DeliveryAttempt]) -> int:

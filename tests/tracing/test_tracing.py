@@ -11,10 +11,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 
 import gateway
-from gateway.domain.run import Run
+from gateway.domain.event import AnyEventData, End, Event, Tool
+from gateway.domain.event import Status as StatusEvent
+from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.tracing import tracer
+from gateway.tracing.spans import Span, TraceSettings, build_run_spans
 from harness.otlp_receiver import OtlpReceiver, ReceivedSpan, receive_otlp
 from harness.scripted_model import ScriptedModel
 from harness.waiting import PATIENCE, until
@@ -142,6 +146,36 @@ async def test_a_tool_is_a_span_of_its_attempt_without_what_it_was_given(
         "moongate.attempt": 1,
     }
     assert "Ottokar" not in say_everything(collector.spans)
+
+
+def build_spans(tool: Tool, *, content: bool = False) -> list[Span]:
+    spec = RunSpec(source=Source.TASK, agent="main", session="main:api:a", input="hi")
+    done = Run(id="r", seq=1, spec=spec, status=Status.SUCCEEDED, created=1, started=2, finished=9, attempt=1)
+    said = [
+        StatusEvent(status="queued"),
+        StatusEvent(status="running", attempt=1),
+        tool,
+        End(status="succeeded", outcome="answered"),
+    ]
+    events = [Event(run="r", number=number, at=number, data=data) for number, data in enumerate(said, 1)]
+    return build_run_spans(done, events, None, "main", TraceSettings(with_content=content))
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "shown"),
+    [
+        ("Bash", {"command": "ls Ottokar"}, "Bash"),
+        ("mcp__files__read", None, "mcp__files__read"),
+        ("cat /home/ottokar/letter.txt", None, "tool"),
+        ("Ottokar.txt", None, "tool"),
+        ("Ottokar", {"path": "Ottokar"}, "tool"),
+    ],
+)
+def test_what_an_agent_tells_in_place_of_a_tools_name_is_content(name: str, args: Any, shown: str) -> None:
+    tool = Tool(id="1", name=name, args=args)
+
+    assert [one.name for one in build_spans(tool) if "execute" in one.name] == [f"execute_tool {shown}"]
+    assert [one.name for one in build_spans(tool, content=True) if "execute" in one.name] == [f"execute_tool {name}"]
 
 
 async def test_with_content_a_trace_has_what_was_asked_and_answered(tmp_path: Path, collector: OtlpReceiver) -> None:
@@ -310,6 +344,61 @@ async def test_a_collector_that_hangs_delays_no_run_and_no_stop(tmp_path: Path, 
     took = time.monotonic() - begun
 
     assert took < 30 + tracer.FLUSH_TIMEOUT_SECONDS
+
+
+async def test_an_answer_without_end_is_not_read(tmp_path: Path, collector: OtlpReceiver) -> None:
+    collector.is_endless = True
+    async with serving(tmp_path, traced(collector)) as served:
+        await receive(collector, await run(served, "hello"))
+        await until(lambda: served.context.trace_counts and served.context.trace_counts.sent == 1, "it is counted")
+
+
+async def test_a_large_trace_is_sent_in_several_requests(
+    tmp_path: Path, collector: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracer, "MAX_CHARACTERS_PER_EXPORT", 100)
+    async with serving(tmp_path, traced(collector)) as served:
+        done = await run(served, "@@ tool grep Ottokar\n@@ say found")
+        await until(lambda: served.context.trace_counts and served.context.trace_counts.sent == 1, "it is counted")
+
+    assert len(collector.headers) > 1
+    assert {"run main", "accept", "execute_tool grep"} <= {one.name for one in collector.of_run(done.id)}
+
+
+async def test_what_is_too_large_for_the_sdk_is_given_up_and_not_tried_again(
+    collector: OtlpReceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = "opentelemetry.exporter.otlp.proto.http.trace_exporter._is_request_too_large"
+    monkeypatch.setattr(limit, lambda *_: True)
+    async with serving(tmp_path, traced(collector)) as served:
+        await run(served, "hello")
+        await until(lambda: served.context.trace_counts and served.context.trace_counts.failed == 1, "it is counted")
+
+    assert collector.headers == []
+
+
+async def test_a_collector_that_does_not_finish_is_told_in_the_log(
+    tmp_path: Path, collector: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracer, "SLOW_EXPORT_SECONDS", 0.01)
+    collector.answers.clear()
+    with structlog.testing.capture_logs() as logs:
+        async with serving(tmp_path, traced(collector)) as served:
+            await run(served, "hello")
+            await until(lambda: "tracing.cannot_send" in [line["event"] for line in logs], "it is told")
+            collector.answers.set()
+            await until(lambda: "tracing.sends_again" in [line["event"] for line in logs], "it goes on")
+
+
+async def test_a_netrc_file_does_not_replace_the_headers(
+    tmp_path: Path, collector: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login anna password hushhush\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    async with serving(tmp_path / "home", traced(collector, headers={"Authorization": "Bearer key"})) as served:
+        await receive(collector, await run(served, "hello"))
+
+    assert collector.headers[0]["authorization"] == "Bearer key"
 
 
 async def test_traces_beyond_the_limit_are_dropped_and_counted(
