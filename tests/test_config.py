@@ -201,6 +201,14 @@ def test_a_path_or_value_that_nobody_can_use_is_told_by_its_name(
             "alerts.receivers.me.command: there is no program /none/such. Correct its path.",
         ),
         (
+            {"alerts": {"receivers": {"me": {"command": ["/usr"]}}}},
+            "alerts.receivers.me.command: there is no program /usr. Correct its path.",
+        ),
+        (
+            {"alerts": {"receivers": {"me": {"command": ["~/notify"]}}}},
+            "alerts.receivers.me.command: '~/notify' is no whole path. Begin it with a slash.",
+        ),
+        (
             {"alerts": {"receivers": {"me": {"webhook": "http://a/", "sources": ["corn"]}}}},
             "alerts.receivers.me.sources: there is no source 'corn'; did you mean \"cron\"?",
         ),

@@ -61,8 +61,13 @@ class AlertReceiverSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
             )
         if self.webhook is not None and not _has_host(self.webhook):
             raise ConfigError(f"{where}.webhook: {self.webhook!r} is not a URL.")
+        self._check_command(where)
+
+    def _check_command(self, where: str) -> None:
         program = self.command[0] if self.command else ""
-        if program.startswith("/") and not os.access(program, os.X_OK):
+        if program.startswith(("~", "./", "../")):
+            raise ConfigError(f"{where}.command: {program!r} is no whole path.", remedy="Begin it with a slash.")
+        if program.startswith("/") and not (os.path.isfile(program) and os.access(program, os.X_OK)):
             raise ConfigError(f"{where}.command: there is no program {program}.", remedy="Correct its path.")
 
     def _check_sources(self, where: str) -> None:

@@ -57,6 +57,16 @@ async def test_an_answer_is_one_message(
     assert telegram.chats[7].texts == ["1 < 2 & code"]
 
 
+async def test_a_plain_text_is_shown_as_it_is(
+    telegram: telegram_server.Telegram, channel: TelegramChannel, context: MemoryChannelContext
+) -> None:
+    await channel.send_message(
+        answer("broke in __init__.py of *main* [here](https://x.example)", is_plain=True), context
+    )
+
+    assert telegram.chats[7].texts == ["broke in __init__.py of *main* [here](https://x.example)"]
+
+
 async def test_a_long_answer_comes_in_parts_in_order(
     telegram: telegram_server.Telegram, channel: TelegramChannel, context: MemoryChannelContext
 ) -> None:

@@ -151,7 +151,7 @@ async def test_a_tool_is_a_span_of_its_attempt_without_what_it_was_given(
 def build_spans(tool: Tool, *, content: bool = False) -> list[Span]:
     spec = RunSpec(source=Source.TASK, agent="main", session="main:api:a", input="hi")
     done = Run(id="r", seq=1, spec=spec, status=Status.SUCCEEDED, created=1, started=2, finished=9, attempt=1)
-    said = [
+    said: list[AnyEventData] = [
         StatusEvent(status="queued"),
         StatusEvent(status="running", attempt=1),
         tool,

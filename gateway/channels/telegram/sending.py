@@ -120,7 +120,8 @@ class AnswerSender:
                     await self._replace_draft(out.run, chat, "(The answer has only files.)", context)
                 await self._send_file(chat, part, outgoing.choose_method(part), context)
             elif number > 0 or not await self._replace_draft(out.run, chat, part, context):
-                await call_with_wait(partial(self._api.send_message, chat, part, html=text.format_html(part)))
+                html = None if out.is_plain else text.format_html(part)
+                await call_with_wait(partial(self._api.send_message, chat, part, html=html))
             await context.write_note(note, str(number + 1), days=SENT_NOTE_DAYS)
 
     def _list_parts(self, out: OutgoingMessage) -> list[str | File]:

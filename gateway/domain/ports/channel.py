@@ -180,6 +180,8 @@ class OutgoingMessage(Struct, frozen=True, kw_only=True):
     at: int
     #: files that the agent made; `ChannelContext.fetch_content` finds their content
     files: Sequence[File] = ()
+    #: whether the text is to be shown as it is, and is no Markdown
+    is_plain: bool = False
 
 
 class Channel(Protocol):

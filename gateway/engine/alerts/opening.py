@@ -89,6 +89,7 @@ def open_alerts(
         clock,
         config.webhooks.schedule,
         partial(find_agent_names, engine.agents),
+        lambda name: engine.agents.find_by_name(name) is not None,
     )
     engine.alert_book.tester = service
     return service

@@ -24,6 +24,7 @@ from gateway.domain.alert import (
 )
 from gateway.domain.run import Run, Source
 from gateway.engine.alerts.condition import Finding, Happening, Look
+from gateway.security.unsafe_text import replace_unsafe
 
 #: kinds that are not told again while they are open: nobody need hurry
 _TOLD_ONCE = frozenset((AlertKind.UPDATE, AlertKind.SCHEDULE_MISSED))
@@ -155,7 +156,7 @@ class _Planner:
         alert = OpenAlert(
             kind=kind,
             subject=finding.subject,
-            text=shorten_alert(finding.text),
+            text=clean_alert(finding.text),
             level=finding.level,
             agent=finding.agent,
             opened=self._now if known is None else known.opened,
@@ -178,7 +179,7 @@ class _Planner:
             kind=alert.kind,
             event=event,
             subject=alert.subject,
-            text=shorten_alert(text),
+            text=clean_alert(text),
             at=self._now,
             agent=alert.agent,
             since=None if event is AlertEvent.OPENED else alert.opened,
@@ -231,12 +232,17 @@ class _Planner:
         )
 
 
+def clean_alert(text: str) -> str:
+    """Return a text on one line, not too long, and without what takes over a terminal or hides what it says."""
+    return replace_unsafe(shorten_alert(text))
+
+
 def _make_item(kind: AlertKind, event: AlertEvent, happening: Happening) -> AlertItem:
     return AlertItem(
         kind=kind,
         event=event,
         subject=happening.subject,
-        text=shorten_alert(happening.text),
+        text=clean_alert(happening.text),
         at=happening.at,
         agent=happening.agent,
         run=None if happening.run is None else happening.run.id,

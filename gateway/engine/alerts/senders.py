@@ -60,6 +60,7 @@ class ChatAlertSender:
             chat=self._chat,
             text=rendering.write_text(message, self._host),
             at=self._clock(),  # an alert is told however old it is
+            is_plain=True,  # errors have names such as `__init__.py`
         )
         return await self._channels.send_text(self._channel, out)
 

@@ -58,11 +58,13 @@ class AlertService:
         clock: Clock,
         retry_delays: Sequence[float] = DELIVERY_RETRY_DELAYS_SECONDS,
         find_names: Callable[[str], Collection[str]] = lambda agent: (agent,),
+        is_agent: Callable[[str], bool] = lambda name: True,
     ) -> None:
         """Args:
         senders: by the name of the receiver.
         retry_delays: seconds before each attempt to send.
         find_names: returns all names of an agent.
+        is_agent: returns whether there is an agent with that name.
         """
         self._store = store
         self._conditions = conditions
@@ -70,6 +72,7 @@ class AlertService:
         self._rules = rules
         self._clock = clock
         self._find_names = find_names
+        self._is_agent = is_agent
         #: what is stored, without the messages that are pending; None if it must be read
         self._state: AlertState | None = None
         #: position up to which the changes were looked through, and when it was written
@@ -98,6 +101,15 @@ class AlertService:
     def start(self) -> None:
         """Start: this process leads."""
         self._state = None
+        for receiver in self._receivers:
+            for name in sorted(receiver.agents):
+                if not self._is_agent(name):  # it may come later: agents are also made through the API
+                    _log.warning(
+                        "alerts.unknown_agent",
+                        receiver=receiver.name,
+                        agent=name,
+                        remedy=f"Correct alerts.receivers.{receiver.name}.agents, or create the agent.",
+                    )
         self._loop = ServiceLoop(
             "alerts", self._run_round, log_errors("alerts.wait", "alerts.broke"), retry_seconds=MAX_ALERT_ROUND_SECONDS
         )

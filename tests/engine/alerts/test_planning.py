@@ -215,6 +215,14 @@ def test_many_failures_of_one_agent_do_not_hide_that_of_another() -> None:
     assert message.content.left_out == 20 - MAX_LISTED_ALERTS
 
 
+def test_what_others_wrote_cannot_take_over_a_terminal_or_hide_what_it_says() -> None:
+    telling = Telling()
+    telling.see(AlertKind.DISK, Look(open=[Finding(subject="data", text="a\x1b[2Jb\n\u202ec")]))
+    telling.see(after=RULES.group)
+
+    assert telling.told == [("opened", "a\ufffd[2Jb \ufffdc")]
+
+
 def test_very_many_agents_make_no_endless_message() -> None:
     telling = Telling()
     one = failures(1).happened[0]

@@ -10,17 +10,19 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import gateway
 from gateway.domain.address_policy import AddressPolicy
 from gateway.domain.alert import AlertContent, AlertItem, AlertMessage, AlertMessageStatus
-from gateway.domain.delivery import Delivered, RetryLater
+from gateway.domain.delivery import Delivered, RetryLater, SendResult
+from gateway.domain.ports.channel import OutgoingMessage
 from gateway.domain.times import wall_clock
 from gateway.engine.alerts import rendering
-from gateway.engine.alerts.senders import CommandAlertSender, LenientLedger, WebhookAlertSender
+from gateway.engine.alerts.senders import ChatAlertSender, CommandAlertSender, LenientLedger, WebhookAlertSender
+from gateway.engine.messaging.channels import Channels
 from gateway.errors import StorageFull
 from gateway.outbound.webhook import WebhookSender
 from gateway.process.child import Children
@@ -178,3 +180,19 @@ async def test_a_command_that_is_not_there_may_be_there_later(tmp_path: Path) ->
 
     assert isinstance(result, RetryLater)
     assert "there is no such program" in result.reason
+
+
+async def test_a_chat_gets_the_words_as_they_are() -> None:
+    sent: list[tuple[str, OutgoingMessage]] = []
+
+    class Told:
+        async def send_text(self, channel: str, out: OutgoingMessage) -> SendResult:
+            sent.append((channel, out))
+            return Delivered()
+
+    sender = ChatAlertSender(cast("Channels", Told()), "telegram", "7", "box", lambda: START)
+    await sender.send_alert(message(FAILED))
+
+    ((channel, out),) = sent
+    assert (channel, out.chat, out.is_plain, out.at) == ("telegram", "7", True, START)
+    assert out.text == rendering.write_text(message(FAILED), "box")

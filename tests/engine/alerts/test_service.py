@@ -15,6 +15,7 @@ from gateway.domain.alert import AlertMessageStatus
 from gateway.domain.delivery import PermanentFailure, RetryLater
 from gateway.domain.schedule import ScheduleSpec
 from gateway.engine.alerts import service
+from gateway.engine.alerts.planning import AlertReceiver
 from gateway.engine.alerts.sending import MAX_ALERT_AGE_MILLISECONDS
 from gateway.errors import StorageFull, Unavailable
 from harness.waiting import PATIENCE, until
@@ -319,6 +320,17 @@ async def test_a_failure_wakes_the_service(stage: Stage, clock: SteppedClock) ->
         await watch.service.stop()
 
     assert watch.told == [("run_failed", "happened")]
+
+
+async def test_an_agent_that_is_not_there_is_named_in_the_log(stage: Stage, clock: SteppedClock) -> None:
+    watch = Watch(stage, clock, kinds=RUNS)
+    watch.service._receivers = [AlertReceiver(name="me", kinds=RUNS, agents=frozenset(("main", "mian")), per_hour=1)]
+    watch.service._is_agent = lambda name: name == "main"
+    with structlog.testing.capture_logs() as logs:
+        watch.service.start()
+        await watch.service.stop()
+
+    assert [line["agent"] for line in logs if line["event"] == "alerts.unknown_agent"] == ["mian"]
 
 
 async def test_a_slow_receiver_gets_one_message_at_a_time(stage: Stage, clock: SteppedClock) -> None:
