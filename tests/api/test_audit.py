@@ -62,6 +62,8 @@ async def test_each_change_is_told_once(moongate: Serving) -> None:
         "agent.deleted",
         "session.deleted",
     ]
+    (changed,) = await entries(moongate, "action=agent.changed")
+    assert changed["details"] == {"id": agent.body["agent"]["id"], "changed": "name"}
 
 
 async def test_what_is_refused_is_not_told_as_done(moongate: Serving) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UNSET
+
 from gateway.domain.actor import Actor, ActorKind
 from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.audit import AuditAction, AuditNote
@@ -50,7 +52,9 @@ def describe_made_agent(made: StoredAgent, draft: AgentDraft, base: str, *more: 
 
 
 def describe_changed_agent(now: StoredAgent, agent_id: str, changes: AgentEdit) -> AuditNote:
-    return AuditNote(action=AuditAction.AGENT_CHANGED, target=now.slug, details={"id": agent_id})
+    names = [name for name in changes.__struct_fields__ if getattr(changes, name) is not UNSET]
+    details = {"id": agent_id, "changed": ", ".join(names)}
+    return AuditNote(action=AuditAction.AGENT_CHANGED, target=now.slug, details=details)
 
 
 def describe_deleted_agent(deleted: bool, agent_id: str) -> AuditNote | None:
