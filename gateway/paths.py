@@ -106,9 +106,12 @@ def display_path(path: Path) -> str:
     """Return a path with `~` for the home directory."""
     home = os.path.expanduser("~")
     try:
-        return f"~/{path.relative_to(home)}" if os.path.isabs(home) and home != "/" else str(path)
+        below = path.relative_to(home) if os.path.isabs(home) and home != "/" else None
     except ValueError:
+        below = None
+    if below is None:
         return str(path)
+    return f"~/{below}" if below.parts else "~"
 
 
 def env_file(state: Path) -> Path:

@@ -78,7 +78,7 @@ def _build_json(
         "running": status.running,
         "manager": manager.name,
         "service": manager.service_name,
-        "file": str(manager.unit_path),
+        "file": str(manager.packaged_unit or manager.unit_path),
         "state": status.state,
         "pid": status.pid,
         "enabled": status.enabled,

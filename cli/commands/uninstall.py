@@ -33,7 +33,9 @@ def COMMAND(system: bool, dry_run: bool) -> None:  # noqa: N802 the seam's name
     if not dry_run:
         refuse_own_agent(instance.lock_record, "gateway uninstall")
     manager = lookup.find_manager(instance, system=system)
-    about = {"service": manager.service_name, "file": str(manager.unit_path)}
+    packaged = manager.packaged_unit  # it stays, and is disabled
+    file = packaged or manager.unit_path
+    about = {"service": manager.service_name, "file": str(file)}
     if not manager.is_present:
         output.print_result({"uninstalled": False, **about}, f"Nothing is installed: there is no {manager.unit_path}")
         return
@@ -47,7 +49,7 @@ def COMMAND(system: bool, dry_run: bool) -> None:  # noqa: N802 the seam's name
         return
     with output.show_waiting("removing the service") as waiting:
         carry_out(steps, waiting.set_text)
+    done = "Service removed" if packaged is None else "Service stopped and disabled; its package has the unit"
     output.print_result(
-        {"uninstalled": True, **about},
-        f"{output.add_mark('✅', 'Service removed')} ({output.shorten_home(manager.unit_path)})",
+        {"uninstalled": True, **about}, f"{output.add_mark('✅', done)} ({output.shorten_home(file)})"
     )

@@ -44,11 +44,11 @@ def examine_service(instance: Instance, found: ProbeResult) -> list[Finding]:
         ]
     wrong = [
         *_examine_status(manager, found),
-        *_examine_unit(instance, manager, spec),
+        *(_examine_unit(instance, manager, spec) if manager.packaged_unit is None else ()),
         *_examine_rivals(manager, spec),
     ]
     _, options = unit.read_options(spec)
-    said = f"{output.shorten_home(manager.unit_path)}, {manager.name}"
+    said = f"{output.shorten_home(manager.packaged_unit or manager.unit_path)}, {manager.name}"
     said += f"; it sets {' '.join(options)}" if options else ""
     return wrong or [Finding("service", Level.OK, said), *_describe_login(manager)]
 
@@ -66,7 +66,7 @@ def _examine_status(manager: ServiceManager, found: ProbeResult) -> Iterator[Fin
     except GatewayError as error:
         yield Finding("service", Level.WARNING, f"{manager.name} does not answer", error.message, error.remedy)
         return
-    if not status.enabled:
+    if not status.enabled and manager.packaged_unit is None:  # who uses a package's unit chooses that with systemctl
         yield Finding("service", Level.WARNING, "it does not start automatically", "it was disabled", REINSTALL_COMMAND)
     yield from _examine_running(manager, status, found)
 
@@ -118,7 +118,7 @@ def rewrite_unit(instance: Instance) -> str | None:
     if manager is None:
         return None
     present = manager.read_installed_spec()
-    if present is None:
+    if present is None or manager.packaged_unit is not None:
         return None
     manager.require_available()
     wanted = unit.build_current_spec(instance, present)

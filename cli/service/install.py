@@ -171,6 +171,7 @@ def plan_installation(
         environ = lookup.system_environment(environ)
     instance = Instance.from_environment(environ)
     manager = lookup.find_manager(instance, system=system)
+    _refuse_packaged(instance, manager, system=system)
     if earnest:
         refuse_own_agent(instance.lock_record, "gateway install")
         manager.require_available()
@@ -184,6 +185,20 @@ def plan_installation(
     if earnest and not _keeps_listener(manager):
         _check_port(instance, settings)
     return InstallationPlan(instance, manager, spec, settings, token)
+
+
+def _refuse_packaged(instance: Instance, manager: ServiceManager, *, system: bool) -> None:
+    """Refuse to install a service of the system in place of the one that a package has brought.
+
+    Raises:
+        Conflict: it has brought one.
+    """
+    packaged = manager if system else lookup.find_packaged(instance)
+    if packaged is not None and packaged.packaged_unit is not None:
+        raise Conflict(
+            f"a package has brought the service of this machine: {packaged.packaged_unit}.",
+            remedy=f"Start it, now and always: {lookup.PACKAGED_START}",
+        )
 
 
 def render_unit(

@@ -15,11 +15,14 @@ from cli.service import managers
 from cli.service.manager import ServiceIdentity, ServiceManager
 from cli.service.manager_command import CommandRunner, run_command
 from gateway import paths
-from gateway.errors import Forbidden, NoServiceManager, NotFound, NotRunning, Unavailable
+from gateway.errors import ConfigError, Forbidden, NoServiceManager, NotFound, NotRunning, Unavailable
 from gateway.supervisor.marker import read_marker
 
 #: module and class of the service manager of each platform
 MANAGER_CLASSES = {"linux": "systemd.Systemd", "darwin": "launchd.Launchd", "win32": "taskscheduler.TaskScheduler"}
+
+#: the command that starts the service of the system that a package has brought
+PACKAGED_START = "sudo systemctl enable --now moongate"
 
 
 def find_manager(
@@ -53,13 +56,42 @@ def _make_manager(
 
 
 def find_installed(instance: Instance) -> ServiceManager | None:
-    """Return the manager of the installed service, of the user or of the system; None if there is none."""
+    """Return the manager of the installed service, of the user or of the system; None if there is none.
+
+    A package of the system brings a unit for everybody: it counts once it is enabled, or runs this gateway.
+    """
     for system in (False, True):
         with contextlib.suppress(Unavailable):
             found = find_manager(instance, system=system)
-            if found.is_present:
+            is_used = found.is_present or (found.packaged_unit is not None and _was_started_by_manager(instance))
+            if is_used and not (system and _is_of_another(found, instance)):
                 return found
     return None
+
+
+def find_packaged(instance: Instance) -> ServiceManager | None:
+    """Return the manager of the service of the system that a package brings for just this gateway; None if it has none.
+
+    It need not be enabled.
+    """
+    with contextlib.suppress(Unavailable):
+        found = _make_manager(instance, "", system=True)
+        if found.packaged_unit is not None and not _is_of_another(found, instance):
+            return found
+    return None
+
+
+def _is_of_another(manager: ServiceManager, instance: Instance) -> bool:
+    """Return whether a service of the whole system runs the gateway of another user, or one with other files."""
+    try:
+        spec = manager.read_installed_spec()
+    except ConfigError:
+        return False  # `gateway doctor` says what is wrong with it
+    if spec is None:
+        return False
+    env = dict(spec.environment)
+    files = (env.get("MOONGATE_HOME", str(instance.home)), env.get("MOONGATE_CONFIG", str(instance.config)))
+    return spec.user != user_name(instance, system=True) or files != (str(instance.home), str(instance.config))
 
 
 def require_installed(instance: Instance) -> ServiceManager:
@@ -150,6 +182,8 @@ def choose_suffix(instance: Instance, *, system: bool) -> str:
     It follows from the path as it is given, so that a link in it may get another target. Version 0.1.0 made it
     from the target: a unit that has such a name keeps it.
     """
+    if system and find_packaged(instance) is not None:
+        return ""
     usual = {name: value for name, value in instance.env.items() if not name.startswith("MOONGATE_")}
     default = str(paths.config_file(usual))
     suffix = _name_suffix(str(instance.config), default)

@@ -63,6 +63,10 @@ class ServiceManager(Protocol):
         """The path of the unit when the service is installed."""
 
     @property
+    def packaged_unit(self) -> Path | None:
+        """The unit that a package of the system has put elsewhere, and that is used while `unit_path` has none."""
+
+    @property
     def is_present(self) -> bool:
         """Whether any part of the service is on disk, even if its unit was deleted by hand."""
 
@@ -92,7 +96,7 @@ class ServiceManager(Protocol):
         """
 
     def read_installed_spec(self) -> ServiceSpec | None:
-        """Return the spec of the installed unit; None if nothing is installed.
+        """Return the spec of the installed unit, or else of the package's; None if there is none.
 
         Raises:
             ConfigError: the unit was not written by Moongate.

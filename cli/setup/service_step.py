@@ -15,6 +15,9 @@ def start_gateway(guide: Guide) -> None:
     if manager is not None:
         guide.say(f"It is installed as a service: {manager.service_name}.")
         guide.told["service"] = manager.service_name
+    elif lookup.find_packaged(guide.instance) is not None and not guide.is_running:
+        guide.say(f"The package has the service. Start it, now and always: {lookup.PACKAGED_START}")
+        return
     elif _wants_service(guide) and _install(guide):
         return
     if guide.is_running:

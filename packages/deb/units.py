@@ -12,14 +12,9 @@ import sys
 from pathlib import Path
 
 import gateway
+from gateway.supervisor.command_line import PACKAGE_ACCOUNT, PACKAGE_CONFIG, PACKAGE_HOME, PACKAGE_PREFIX
 from service_templates import ServiceSpec, systemd
 
-#: interpreter of the package, whose environment holds Moongate
-PYTHON = "/opt/moongate/bin/python"
-#: account of the system's service, and its directory
-ACCOUNT = "moongate"
-STATE_DIRECTORY = "/var/lib/moongate"
-SYSTEM_CONFIG = "/etc/moongate/config.json"
 #: stands for the user's home until the unit is rendered: a rendered `%` would not be systemd's
 _HOME_MARK = "/HOME-OF-THE-USER"
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -29,8 +24,8 @@ _STOP_SECONDS = 20
 
 def render_system_unit() -> str:
     """Return the unit of the service that runs as its own account."""
-    environment = (("MOONGATE_HOME", STATE_DIRECTORY), ("MOONGATE_CONFIG", SYSTEM_CONFIG))
-    return systemd.render(_make_spec(STATE_DIRECTORY, _SYSTEM_PATH, environment, system=True))
+    environment = (("MOONGATE_HOME", str(PACKAGE_HOME)), ("MOONGATE_CONFIG", str(PACKAGE_CONFIG)))
+    return systemd.render(_make_spec(str(PACKAGE_HOME), _SYSTEM_PATH, environment, system=True))
 
 
 def render_user_unit() -> str:
@@ -41,7 +36,7 @@ def render_user_unit() -> str:
 
 def _make_spec(directory: str, path: str, environment: tuple[tuple[str, str], ...], *, system: bool) -> ServiceSpec:
     return ServiceSpec(
-        program=PYTHON,
+        program=f"{PACKAGE_PREFIX}/bin/python",
         arguments=("-m", "gateway"),
         reload=("-m", "cli.main", "restart"),
         directory=directory,
@@ -50,7 +45,7 @@ def _make_spec(directory: str, path: str, environment: tuple[tuple[str, str], ..
         output="/dev/null",  # systemd has its journal
         stop_seconds=_STOP_SECONDS,
         confined=True,
-        user=ACCOUNT,
+        user=PACKAGE_ACCOUNT,
         system=system,
         version=gateway.__version__,
     )

@@ -65,6 +65,10 @@ class Launchd:
         return self._unit_directory / f"{self.service_name}.plist"
 
     @property
+    def packaged_unit(self) -> Path | None:
+        return None
+
+    @property
     def is_present(self) -> bool:
         return self.unit_path.exists()
 

@@ -18,6 +18,8 @@ from service_templates import ServiceSpec, systemd
 
 #: directory of the units of the whole system
 SYSTEM_UNIT_DIRECTORY = Path("/etc/systemd/system")
+#: directory of the units that packages bring, for the whole system or for each user
+PACKAGED_UNIT_DIRECTORIES = {True: Path("/usr/lib/systemd/system"), False: Path("/usr/lib/systemd/user")}
 #: directory with a file for each user whose services keep running after logout
 LINGER_DIRECTORY = Path("/var/lib/systemd/linger")
 #: seconds that reading the journal may take
@@ -45,6 +47,11 @@ class Systemd:
     @property
     def unit_path(self) -> Path:
         return self._unit_directory / self.service_name
+
+    @property
+    def packaged_unit(self) -> Path | None:
+        file = PACKAGED_UNIT_DIRECTORIES[self._site.system] / self.service_name
+        return file if file.is_file() and not os.path.lexists(self.unit_path) else None
 
     @property
     def is_present(self) -> bool:
@@ -106,7 +113,7 @@ class Systemd:
             raise ConfigError(str(error)) from error
 
     def read_installed_spec(self) -> ServiceSpec | None:
-        return unit_file.read_spec(self.unit_path, self._parse_unit)
+        return unit_file.read_spec(self.packaged_unit or self.unit_path, self._parse_unit)
 
     def _parse_unit(self, data: bytes) -> ServiceSpec:
         text = data.decode()

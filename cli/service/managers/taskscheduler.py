@@ -66,6 +66,10 @@ class TaskScheduler:
         return self._instance.home / f"{self.service_name}.xml"
 
     @property
+    def packaged_unit(self) -> Path | None:
+        return None
+
+    @property
     def is_present(self) -> bool:
         return self.unit_path.exists() or self.script_path.exists()
 
