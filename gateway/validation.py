@@ -58,6 +58,15 @@ def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: s
     return f"{shown or whole}: {_say_types(what)}"
 
 
+def explain_value(error: msgspec.ValidationError, kind: Any) -> str:
+    """Return why a single value is no value of a type."""
+    what = str(error).partition(" - at `")[0]
+    if found := re.search(r"Invalid enum value '(.*)'", what, re.DOTALL):
+        name = found[1][:MAX_QUOTED_CHARS]
+        return f'unknown value "{name}"{suggest_name(name, _list_choices(kind))}'
+    return _say_types(what)
+
+
 def _say_types(what: str) -> str:
     """Return a message of msgspec with its names of types, which stand between backticks, in words."""
     return re.sub(r"`([^`]*)`", lambda quoted: _say_type(quoted[1]), what[0].lower() + what[1:])

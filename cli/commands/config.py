@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
 
 from cli import output
-from cli.command import Group, current_invocation, require_config
+from cli.command import Command, Group, current_invocation, require_config
 from cli.instance import Instance
 from gateway.config_files.json_file import get_nested
 from gateway.errors import NotFound
@@ -177,7 +178,17 @@ def get_setting(key: str) -> None:
     output.print_result({"name": found.name, "value": shown, "source": source}, values.format_value(shown))
 
 
-@COMMAND.command("set")
+class _SetCommand(Command):
+    """Takes a number below zero as a value, such as the id of a group in Telegram."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        at = next((number for number, word in enumerate(args) if re.match(r"-\d", word)), None)
+        if at is not None and "--" not in args[:at]:
+            args = [*args[:at], *args[at + 1 :], "--", args[at]]
+        return super().parse_args(ctx, args)
+
+
+@COMMAND.command("set", cls=_SetCommand)
 @click.argument("key")
 @click.argument("value", required=False)
 @click.option("--stdin", is_flag=True, help="Read the value from standard input; - as VALUE does the same.")

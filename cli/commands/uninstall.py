@@ -50,6 +50,4 @@ def COMMAND(system: bool, dry_run: bool) -> None:  # noqa: N802 the seam's name
     with output.show_waiting("removing the service") as waiting:
         carry_out(steps, waiting.set_text)
     done = "Service removed" if packaged is None else "Service stopped and disabled; its package has the unit"
-    output.print_result(
-        {"uninstalled": True, **about}, f"{output.add_mark('✅', done)} ({output.shorten_home(file)})"
-    )
+    output.print_result({"uninstalled": True, **about}, f"{output.add_mark('✅', done)} ({output.shorten_home(file)})")

@@ -57,6 +57,7 @@ def change_config(env: Mapping[str, str], edit: Edit) -> Change:
         file = Path(os.path.realpath(paths.config_file(env)))
         shown = display_path(paths.config_file(env))
         before = _read_file(file, shown)
+        _refuse_read_only(file, shown)
         text = "{}\n" if before is None or not before.strip() else _decode_text(before, shown)
         mark = _UTF8_MARK if text.startswith(_UTF8_MARK) else ""
         text = text.removeprefix(mark)
@@ -164,6 +165,12 @@ def _read_file(file: Path, shown: str) -> bytes | None:
         return None
     except OSError as error:
         raise ConfigError(f"cannot read {shown}: {error.strerror}.", remedy=private_file.REPAIR_HINT) from error
+
+
+def _refuse_read_only(file: Path, shown: str) -> None:
+    """Refuse to replace a file that nobody may write: another program may keep it."""
+    if os.name == "posix" and file.exists() and not file.stat().st_mode & 0o222:
+        raise ConfigError(f"cannot write {shown}: it is read-only.", remedy=f"If you may change it: chmod u+w {file}")
 
 
 def _decode_text(content: bytes, shown: str) -> str:

@@ -55,6 +55,29 @@ def find_key(text: str, content: Mapping[str, Any]) -> Key:
     return found
 
 
+def find_present_key(text: str, content: Mapping[str, Any]) -> Key:
+    """Return the setting that a key names; also what is no setting, if the file has it.
+
+    Raises:
+        InvalidRequest: there is no such setting, and the file has nothing there.
+    """
+    try:
+        return find_key(text, content)
+    except InvalidRequest as unknown:
+        path: list[str | int] = []
+        at: Any = content
+        for part in _split_key(text):
+            step: str | int = part
+            if isinstance(at, list):
+                step = next((n for n, one in enumerate(at) if isinstance(one, dict) and one.get("id") == part), part)
+            try:
+                at = at[step]
+            except (KeyError, TypeError, IndexError):
+                raise unknown from None
+            path.append(step)
+        return Key(text, tuple(path), Any)
+
+
 def _split_key(text: str) -> list[str]:
     parts, at = [], 0
     while (found := _PART.match(text, at)) and found[0]:

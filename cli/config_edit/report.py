@@ -10,7 +10,7 @@ from cli.config_edit import settings
 from cli.config_edit.settings import KeyChange
 from cli.config_edit.values import find_bare_secret, format_value, hide_value, is_secret
 from cli.instance import Instance
-from cli.remote import probe
+from cli.remote import config_drift, probe
 from cli.remote.probe import State
 from gateway.errors import InvalidRequest
 
@@ -20,7 +20,7 @@ MAX_GIVEN_CHARACTERS = 1 << 20
 MAX_SHOWN_VALUE_CHARACTERS = 60
 
 #: settings that the service's unit contains
-_SERVICE_SETTINGS = {("gateway", "confined")}
+_SERVICE_SETTINGS = {("gateway", "confined"), ("gateway", "stop_grace")}
 
 
 def read_hidden_value(name: str) -> str:
@@ -65,10 +65,13 @@ def print_change(instance: Instance, done: KeyChange, *, typed: bool, is_removal
         output.print_note(f"The file before: {output.shorten_home(change.copy)}")
     if override:
         output.print_note(f"It has no effect now: another value comes from {_describe_source(override)}.")
+    if change.has_changed and key.path == ("data", "directory"):
+        output.print_note("What is stored stays in the directory before: move it while the gateway is stopped.")
     if change.has_changed and key.path in _SERVICE_SETTINGS:
         output.print_note(complete_commands("A service takes it with: gateway install"))
     elif needs_restart:
-        output.print_note(complete_commands("The running gateway takes it with: gateway restart"))
+        advice = config_drift.advise_restart(instance)
+        output.print_note(complete_commands(f"The running gateway takes it with: {advice}"))
     if typed and isinstance(done.after, str) and find_bare_secret(key, done.after):
         output.print_note("The secret may now be in the history of your shell. Next time, use --stdin.")
 

@@ -12,7 +12,7 @@ from cli.config_edit.changes import Change, get_at
 from cli.config_edit.keys import Key
 from cli.instance import Instance
 from gateway import config
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, InvalidRequest
 
 
 class KeyChange(NamedTuple):
@@ -60,12 +60,29 @@ def _include_id(key: Key, value: Any, content: dict[str, Any]) -> tuple[tuple[st
     if key.agent is None:
         return path, value
     if len(path) == 3:
+        if value.get("id", key.agent) != key.agent:
+            raise ConfigError(
+                f"{key.name}: the agent cannot have another id there: {value['id']!r}.",
+                remedy=f"Leave the id out, or rename it: gateway config set {key.name}.id NEW",
+            )
         return path, {"id": key.agent, **value}
     if not get_at(content, path[:3])[0]:
+        if path[3] != "backend":
+            raise InvalidRequest(
+                f"there is no agent {key.agent!r} in the config file.", remedy=_describe_agents(content)
+            )
         for step in reversed(path[3:]):
             value = {step: value}
         return path[:3], {"id": key.agent, **value}
     return path, value
+
+
+def _describe_agents(content: Mapping[str, Any]) -> str:
+    entries = get_at(content, ("agents", "list"))[1] or []
+    ids = [str(entry.get("id")) for entry in entries if isinstance(entry, dict)]
+    if ids:
+        return f"It has {', '.join(ids)}."
+    return """Add one: gateway setup, or gateway config set agents.list.main '{"backend": …}'"""
 
 
 def unset_setting(env: Mapping[str, str], name: str) -> KeyChange:
@@ -78,7 +95,7 @@ def unset_setting(env: Mapping[str, str], name: str) -> KeyChange:
     told: dict[str, Any] = {}
 
     def find(content: dict[str, Any]) -> tuple[str | int, ...]:
-        key = keys.find_key(name, content)
+        key = keys.find_present_key(name, content)
         told.update(key=key, before=get_at(content, key.path)[1])
         return key.path
 

@@ -15,6 +15,7 @@ from gateway.config_files.json_file import is_unicode
 from gateway.config_files.variables import has_variable
 from gateway.errors import ConfigError
 from gateway.security.secret_file import mask_secret
+from gateway.validation import end_sentence, explain_value
 
 #: names of fields whose values are secret; a field that names a file or variable with a secret is not one
 _SECRET_FIELD = re.compile(r"(token|password|secret|api_?key|credential)s?$", re.IGNORECASE)
@@ -24,12 +25,13 @@ def parse_value(key: Key, text: str, *, is_json: bool = True) -> Any:
     """Return the value that a text means for a setting, as the config file has it.
 
     Args:
-        is_json: whether the text may be JSON; a secret is taken as it is.
+        is_json: whether the text of a setting that may be a text may be JSON; a secret is taken as it is.
 
     Raises:
         ConfigError: the setting cannot have it.
     """
-    given = _decode_json(text) if is_json else text
+    has_parts = _needs_object(key.type) or _is_list(key.type)
+    given = _decode_json(text) if is_json or has_parts else text
     if "\0" in text or not is_unicode(text if given is msgspec.UNSET else json.dumps(given, ensure_ascii=False)):
         raise ConfigError(f"{key.name}: the value has a character that no text may have.")
     if _needs_object(key.type):
@@ -59,9 +61,7 @@ def _convert(key: Key, given: Any, *, strict: bool) -> Any:
     try:
         return msgspec.to_builtins(msgspec.convert(given, key.type, strict=strict))
     except msgspec.ValidationError as error:
-        what = str(error).partition(" - at ")[0].replace("`", "")
-        what = "not one of the values that it may have" if "enum value" in what else what[:1].lower() + what[1:]
-        raise ConfigError(f"{key.name}: {what}.", remedy="See the page of settings: docs/settings.md") from error
+        raise ConfigError(f"{key.name}: {end_sentence(explain_value(error, key.type))}") from error
 
 
 def _decode_json(text: str) -> Any:
@@ -101,8 +101,8 @@ def is_secret(key: Key) -> bool:
 
 
 def find_bare_secret(key: Key, text: str) -> bool:
-    """Return whether a text is a secret itself, and not `${NAME}`."""
-    return is_secret(key) and not has_variable(text)
+    """Return whether a text is or has a secret itself, and not `${NAME}`."""
+    return (is_secret(key) or hide_password(text) != text) and not has_variable(text)
 
 
 def hide_secrets(name: str, value: Any) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cli.instance import Instance
 from gateway import paths
+from gateway.config_files.json_file import decode_config, get_nested
 from gateway.errors import ConfigError
 
 
@@ -36,7 +37,24 @@ def advise_restart(instance: Instance) -> str:
         app.check_agents(config.load(instance.env), instance.env)
     except ConfigError:
         return "gateway config check (the config cannot be used, so a restart would be refused)"
-    return "gateway restart"
+    return "gateway stop, then: gateway start" if _has_moved_on_its_port(instance.config) else "gateway restart"
+
+
+def _has_moved_on_its_port(file: Path) -> bool:
+    """Return whether the file names another host than the copy in use, and the same port, which is still taken."""
+    used, wanted = _read(paths.last_good_config(file)), _read(file)
+    if used is None:
+        return False
+    known = [_read_address(content) for content in (used, wanted or b"{}")]
+    return known[0][0] != known[1][0] and known[0][1] == known[1][1]
+
+
+def _read_address(content: bytes) -> tuple[object, object]:
+    try:
+        found = decode_config(content, "the config")
+    except ConfigError:
+        return None, None
+    return get_nested(found, "gateway.host") or "127.0.0.1", get_nested(found, "gateway.port")
 
 
 def _has_config_changed(file: Path, began: float) -> bool:

@@ -40,6 +40,7 @@ def connect_telegram(guide: Guide) -> None:
         return
     bot = _ask_for_bot(guide)
     if bot is None:
+        guide.say("Later: gateway setup")
         return
     guide.told["channel"] = "telegram"
     if not guide.is_running:

@@ -40,8 +40,8 @@ def decode_config(content: bytes, shown: str) -> dict[str, Any]:
     except UnicodeEncodeError as error:
         raise ConfigError(f"{shown}: not valid JSON: an escape stands for half a character.") from error
     except json.JSONDecodeError as error:
-        why = f"{error.msg[0].lower()}{error.msg[1:]}"
-        raise ConfigError(f"{shown}: line {error.lineno}: not valid JSON: {why}.") from error
+        line, why = _explain_syntax(error)
+        raise ConfigError(f"{shown}: line {line}: not valid JSON: {why}.") from error
     except _NotANumberError as error:
         raise ConfigError(f"{shown}: not valid JSON: {error}.") from error
     except ValueError as error:  # Python reads no number of that length
@@ -53,6 +53,16 @@ def decode_config(content: bytes, shown: str) -> dict[str, Any]:
     if twice is not None:
         raise ConfigError(f"{shown}: {twice}: is given twice.", remedy="Remove one of the two.")
     return found
+
+
+def _explain_syntax(error: json.JSONDecodeError) -> tuple[int, str]:
+    """Return the line of a mistake, and what it is. Python names a comma before a bracket from 3.13 on only."""
+    before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
+    if after.startswith(","):
+        before, after = f"{before},", after[1:].lstrip()
+    if before.endswith(",") and after[:1] in ("}", "]"):
+        return before.count("\n") + 1, f"there is a comma before the closing {after[0]}"
+    return error.lineno, f"{error.msg[0].lower()}{error.msg[1:]}"
 
 
 def get_nested(value: Any, name: str) -> Any:

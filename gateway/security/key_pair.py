@@ -46,7 +46,7 @@ def load_key_pair(certificate: Path, key: Path) -> KeyPair:
         ConfigError: one cannot be read, is no such thing, does not fit the other, or others may read the key.
     """
     before = _read_both(certificate, key)
-    _check_key_mode(key)
+    _check_key_mode(certificate, key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -88,8 +88,14 @@ def _read_pem(name: str, file: Path) -> bytes:
         ) from error
 
 
-def _check_key_mode(key: Path) -> None:
+def _check_key_mode(certificate: Path, key: Path) -> None:
     if os.name == "posix" and key.stat().st_mode & FORBIDDEN_KEY_MODE:
+        if key == certificate:
+            raise ConfigError(
+                f"gateway.tls.key is not set, and {key}, which would have the key, too, can be read by other users.",
+                remedy="Set both, in the config file or so:"
+                """ gateway config set gateway.tls '{"cert": "FILE", "key": "FILE"}'""",
+            )
         raise ConfigError(
             f"gateway.tls.key: other users may read or change {key}.", remedy=f"Make it private: chmod 600 {key}"
         )

@@ -45,7 +45,7 @@ class ListenAddress:
                 raise
             raise PortTaken(
                 f"the host cannot be changed to {host} while port {number} is served on {self.configured[0]}.",
-                remedy="Stop the gateway, and start it again.",
+                remedy="Stop it, and start it again: gateway stop, then: gateway start",
             ) from error
         self._next = host, number
         return bound

@@ -16,6 +16,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.errors import ConfigError
+from gateway.security.key_pair import load_key_pair
 from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.waiting import until_sync
@@ -306,3 +308,12 @@ def _count_connections(live: LiveTls) -> int:
 
     found = psutil.Process(live.generation.pid).net_connections("tcp")
     return len([one for one in found if one.status == psutil.CONN_ESTABLISHED])
+
+
+def test_a_certificate_alone_is_told_to_lack_its_key(pair: Pair) -> None:
+    pair.certificate.chmod(0o644)
+
+    with pytest.raises(ConfigError, match=r"gateway\.tls\.key is not set") as caught:
+        load_key_pair(pair.certificate, pair.certificate)
+
+    assert """gateway config set gateway.tls '{"cert": "FILE", "key": "FILE"}'""" in str(caught.value)

@@ -22,6 +22,8 @@ def test_a_byte_order_mark_is_passed_over() -> None:
         (b'{"a": "\\ud800"}', "c: not valid JSON: an escape stands for half a character"),
         (b'{\n"a": "\xe9"}', "c: line 2: not valid JSON: it is not UTF-8"),
         (b'{\n"a": 1,\n"b" 2}', "c: line 3: not valid JSON"),
+        (b'{\n"a": 1,  // one\n}', "c: line 2: not valid JSON: there is a comma before the closing }."),
+        (b'{"a": [1,\n]}', "c: line 1: not valid JSON: there is a comma before the closing ]."),
         (b'{"a": ' + b"9" * 10_000 + b"}", "c: not valid JSON: a number has too many digits."),
         (b"[" * 100_000, "c: not valid JSON: objects and lists are nested too deeply."),
         (b'{"a":' + b"[" * 400 + b"]" * 400 + b"}", "c: not valid JSON: objects and lists are nested too deeply."),

@@ -35,7 +35,7 @@ def test_another_host_on_the_same_port_is_refused_with_a_remedy() -> None:
         with pytest.raises(PortTaken, match=r"cannot be changed to 0\.0\.0\.0 while port") as raised:
             ListenAddress("127.0.0.1", number, lambda *_: None).bind_if_changed(present, "0.0.0.0", number)
 
-    assert raised.value.remedy == "Stop the gateway, and start it again."
+    assert raised.value.remedy == "Stop it, and start it again: gateway stop, then: gateway start"
 
 
 def test_the_bound_address_is_announced() -> None:

@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 
 from cli.config_edit import settings
 from cli.config_edit.changes import get_at
+from cli.instance import Instance
 from cli.main import main
+from cli.remote import config_drift
 from gateway import app, config
 from gateway.config_files.json_file import decode_config
 from gateway.errors import ConfigError, GatewayError, InvalidRequest
@@ -106,7 +108,10 @@ def test_a_set_value_is_in_the_file_and_unset_takes_it_out(
         ("gateway.port", "70000", "gateway.port: "),
         ("gateway.port.x", "1", "gateway.port is one value"),
         ("gateway", "{}x", "gateway: takes a JSON object"),
-        ("log.level", "loud", "log.level: "),
+        ("log.level", "loud", 'log.level: unknown value "loud"; one of debug, info, '),
+        ("gateway.port", "loud", "gateway.port: expected a whole number, got text."),
+        ("agents.list.main", '{"id": "other", "backend": "echo"}', "cannot have another id there: 'other'"),
+        ("agents.list.0.model", "x", "there is no agent '0' in the config file. It has main."),
         ("channels.telegrm.token", "x", 'did you mean "telegram"?'),
         ("channels.telegram.mode", "x", "channels.telegram.mode: "),
         ("agents.list.main.modl", "x", 'did you mean "model"?'),
@@ -371,3 +376,71 @@ def test_a_disk_that_takes_nothing_is_said_and_the_file_stays(alone: tuple[Live,
     assert (done.returncode, "it is as it was" in done.stderr) == (78, True), done.stderr
     assert live.config.read_bytes() == before
     assert [path.name for path in live.home.glob("config.json*")] == ["config.json"]
+
+
+def test_a_value_on_standard_input_may_be_a_list_or_an_object(
+    run: Callable[..., Result], alone: tuple[Live, Shell]
+) -> None:
+    live, _ = alone
+
+    assert run("set", "gateway.allowed_hosts", "--stdin", given='["a.example"]\n').code == 0
+    assert run("set", "agents.list.second", "-", given='{"backend": "echo"}').code == 0
+
+    assert read(live)["gateway"]["allowed_hosts"] == ["a.example"]
+    assert read(live)["agents"]["list"][1] == {"id": "second", "backend": "echo"}
+
+
+def test_a_number_below_zero_is_a_value(run: Callable[..., Result], alone: tuple[Live, Shell]) -> None:
+    live, _ = alone
+    live.config.write_text('{"channels": {"telegram": {"token": "1:a"}}}')
+
+    assert run("set", "channels.telegram.chats", "-1001234567890,5", "--json").json["changed"] is True
+    assert read(live)["channels"]["telegram"]["chats"] == [-1001234567890, 5]
+    assert "expected a whole number >= 0" in run("set", "gateway.port", "-1").err
+
+
+def test_what_is_no_setting_can_be_removed_where_the_file_has_it(
+    run: Callable[..., Result], alone: tuple[Live, Shell]
+) -> None:
+    live, _ = alone
+    live.config.write_text('{"log": {"lvl": 1}, "agents": {"list": [{"id": "main", "backend": "echo", "modl": 2}]}}')
+
+    assert "there is no setting log.other" in run("unset", "log.other").err
+    assert run("unset", "log.lvl").code == 78, "the other one is still there, and no gateway would start"
+    live.config.write_text('{"agents": {"list": [{"id": "main", "backend": "echo", "modl": 2}]}}')
+    assert run("unset", "agents.list.main.modl").code == 0
+    assert read(live) == {"agents": {"list": [{"id": "main", "backend": "echo"}]}}
+
+
+def test_a_read_only_file_stays(run: Callable[..., Result], alone: tuple[Live, Shell]) -> None:
+    live, _ = alone
+    before = live.config.read_bytes()
+    live.config.chmod(0o400)
+
+    refused = run("set", "log.level", "debug")
+
+    assert (refused.code, live.config.read_bytes()) == (78, before)
+    assert f"it is read-only. If you may change it: chmod u+w {live.config}" in refused.err
+
+
+def test_a_password_in_a_url_is_told_to_be_in_the_history(run: Callable[..., Result]) -> None:
+    done = run("set", "store.url", "postgresql://ann:hidden@localhost/moongate")
+
+    assert "may now be in the history of your shell" in done.err
+    assert "hidden" not in done.out + done.err
+
+
+def test_another_host_on_the_same_port_needs_a_stop(run: Callable[..., Result], alone: tuple[Live, Shell]) -> None:
+    live, _ = alone
+    used = live.config.with_name("config.json.last-good")
+    used.write_text('{"gateway": {"port": 5}}')
+    instance = Instance.from_environment(live.env)
+
+    for text, advice in (
+        ('{"gateway": {"port": 5, "host": "127.0.0.1"}}', "gateway restart"),
+        ('{"gateway": {"port": 5, "host": "0.0.0.0"}}', "gateway stop, then: gateway start"),
+        ('{"gateway": {"port": 6, "host": "0.0.0.0"}}', "gateway restart"),
+        ('{"gateway": {"prt": 5}}', "gateway config check"),
+    ):
+        live.config.write_text(text)
+        assert config_drift.advise_restart(instance).startswith(advice)

@@ -149,6 +149,4 @@ def test_a_package_unit_that_a_user_has_enabled_is_fine_and_never_rewritten(
 @pytest.mark.parametrize("system", [False, True])
 def test_a_service_is_not_installed_in_place_of_the_packages(package: Instance, system: bool) -> None:
     with pytest.raises(Conflict, match="a package has brought the service of this machine"):
-        install.plan_installation(
-            package.env, arguments=(), token=None, runtime=None, system=system, earnest=False
-        )
+        install.plan_installation(package.env, arguments=(), token=None, runtime=None, system=system, earnest=False)
