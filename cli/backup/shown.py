@@ -35,7 +35,7 @@ def describe_backup(header: BackupHeader, described: BackupManifest) -> dict[str
         "created_at": output.format_rfc3339(header.created_at),
         "host": header.host,
         "home": header.home,
-        "running": header.running,
+        "running": header.running or described.running,
         "purpose": header.purpose,
         "parts": {name: msgspec.to_builtins(size) for name, size in described.parts.items()},
         "omissions": msgspec.to_builtins(described.omissions),
@@ -48,7 +48,7 @@ def describe_backup(header: BackupHeader, described: BackupManifest) -> dict[str
 
 def print_parts(header: BackupHeader, described: BackupManifest) -> None:
     """Print when and where a backup was made, and what is in it."""
-    running = "while the gateway worked" if header.running else "while no gateway ran"
+    running = "while the gateway worked" if header.running or described.running else "while no gateway ran"
     made = output.format_time(output.format_rfc3339(header.created_at))
     rows = [("Made", f"{made} on {header.host}, by Moongate {header.version}, {running}")]
     for name, size in described.parts.items():

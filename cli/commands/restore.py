@@ -132,7 +132,7 @@ def _describe_restore(found: VerifiedBackup, place: Installation, done: Restored
         "version": found.header.version,
         "created_at": output.format_rfc3339(found.header.created_at),
         "host": found.header.host,
-        "running": found.header.running,
+        "running": found.worked,
         "home": str(place.home),
         "config": str(place.config),
         "data": str(place.data),

@@ -53,10 +53,10 @@ class BackupChoice(NamedTuple):
 
 
 def add_secret_files(archive: ArchiveWriter, place: Installation) -> None:
-    """Add `.env`, the token and the webhook secret."""
+    """Add `.env`, the token and the webhook secret. What a link leads to is added in its place."""
     for file in place.secret_files:
         if file.exists():
-            archive.add_file(f"{Part.SECRETS}/{file.name}", file)
+            archive.add_file(f"{Part.SECRETS}/{file.name}", Path(os.path.realpath(file)))
 
 
 def add_stored_files(archive: ArchiveWriter, place: Installation) -> None:

@@ -118,6 +118,8 @@ class BackupManifest(Struct, frozen=True, kw_only=True):
     omitted: int = 0
     #: how many of those are damaged or could not be read; the others have no content, or were removed meanwhile
     lost: int = 0
+    #: whether a gateway worked at the end: it may have started after the header was written
+    running: bool = False
     #: variables that stand for the secrets that were taken out of the config
     variables: list[str] = []
     agents: list[AgentMemory] = []

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+#: how the names of files begin that `can_move` makes for a moment
+PROBE_PREFIX = ".restore-probe-"
 #: the mounts that this process sees; only Linux has it
 _MOUNTS_FILE = Path("/proc/self/mountinfo")
 
@@ -27,7 +29,7 @@ def find_mount(path: Path) -> Path | None:
 
 def can_move(source: Path, target: Path) -> bool:
     """Return whether names can be moved from one directory into another."""
-    probe, name = source / f".restore-probe-{os.urandom(8).hex()}", target / f".restore-probe-{os.urandom(8).hex()}"
+    probe, name = (place / f"{PROBE_PREFIX}{os.urandom(8).hex()}" for place in (source, target))
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         os.rename(probe, name)

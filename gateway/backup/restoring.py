@@ -87,6 +87,9 @@ class Restorer:
         self._report = report
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         self._kept_name = f"{_KEPT_PREFIX}{moment}"
+        bases = {place.home, place.data, place.config.parent}
+        while any(os.path.lexists(base / self._kept_name) for base in bases):  # another restore of this second
+            self._kept_name += "-again"
         self._draft_name = f"{_DRAFT_PREFIX}{os.urandom(4).hex()}"
         self._kept: list[Path] = []
 
@@ -209,7 +212,7 @@ class Restorer:
 
     def _settle(self, drafts: Mapping[Part, Path]) -> tuple[bool, SettledWork]:
         resume = self._options.resume
-        resumed = not self._found.header.running if resume is None else resume
+        resumed = not self._found.worked if resume is None else resume
         database = drafts[Part.DATABASE] / "moongate.db" if Part.DATABASE in drafts else None
         if database is None or not database.exists():
             return resumed, SettledWork()
@@ -285,6 +288,8 @@ def remove_leftovers(place: Installation) -> None:
         with contextlib.suppress(OSError):
             for draft in base.glob(f"{_DRAFT_PREFIX}????????"):
                 shutil.rmtree(draft, ignore_errors=True)
+            for probe in base.glob(f"{mounts.PROBE_PREFIX}*"):
+                probe.unlink(missing_ok=True)
 
 
 def _is_in_use(path: Path) -> bool:

@@ -37,6 +37,11 @@ class VerifiedBackup(NamedTuple):
     #: the contents of the config file and of `.env`, if it has them, by their names in the backup
     settings: Mapping[str, bytes]
 
+    @property
+    def worked(self) -> bool:
+        """Whether a gateway worked with the installation while the backup was made."""
+        return self.header.running or self.manifest.running
+
 
 def verify_backup(file: Path, report: Report) -> VerifiedBackup:
     """Read a backup through.

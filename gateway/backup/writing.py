@@ -212,6 +212,7 @@ class BackupWriter:
             omissions=archive.omissions,
             omitted=archive.omitted,
             lost=archive.lost,
+            running=header.running or self._is_running(),
             variables=variables,
             agents=self._describe_memories(memories),
         )

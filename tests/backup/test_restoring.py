@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from gateway.backup import mounts, pending, restoring, unpacking
 from gateway.backup.contents import BackupChoice
 from gateway.backup.restoring import RestoreOptions
+from gateway.backup.writing import BackupWriter
 from gateway.domain.run import RunFilter
 from gateway.domain.times import wall_clock
 from gateway.errors import ConfigError, Conflict, StorageFull, Unavailable
@@ -155,6 +157,41 @@ def test_a_disk_that_is_full_meanwhile_changes_nothing(tmp_path: Path, monkeypat
         restore(made.file, tmp_path / "home", RestoreOptions(replace=True))
 
     assert list_tree(tmp_path / "home") == before
+
+
+def test_two_restores_of_one_second_keep_what_was_there_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = write_backup(make_installation(tmp_path / "home", runs=0), tmp_path, BackupChoice(database=False))
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, _: object = None) -> Clock:
+            return cls(2026, 1, 1)
+
+    monkeypatch.setattr(restoring, "datetime", Clock)
+    kept = [restore(made.file, tmp_path / "home", RestoreOptions(replace=True)).kept for _ in range(2)]
+
+    assert [path.name for (path,) in kept] == [
+        "before-restore-20260101T000000Z",
+        "before-restore-20260101T000000Z-again",
+    ]
+    assert all((path / "config.json").exists() for (path,) in kept)
+
+
+def test_a_gateway_that_starts_during_a_backup_counts_as_one_that_worked(tmp_path: Path) -> None:
+    place = make_installation(tmp_path / "old", runs=0)
+    answers = iter([False, False, True])
+    writer = BackupWriter(
+        place,
+        BackupChoice(),
+        None,
+        is_running=lambda: next(answers),
+        report=lambda _: None,
+        env={"HOME": str(tmp_path)},
+    )
+    made = writer.write_backup(tmp_path / "one.tar.gz")
+
+    assert (made.header.running, made.manifest.running) == (False, True)
+    assert restore(made.file, tmp_path / "new").resumed is False
 
 
 def test_a_backup_that_changes_after_it_was_verified_is_refused(

@@ -63,6 +63,17 @@ def test_secrets_come_along_if_asked_for(tmp_path: Path) -> None:
     assert made.manifest.variables == []
 
 
+def test_secrets_behind_a_link_come_along(tmp_path: Path) -> None:
+    place = make_installation(tmp_path / "home", runs=0)
+    (place.home / ".env").rename(tmp_path / "dotfile")
+    (place.home / ".env").symlink_to(tmp_path / "dotfile")
+
+    made = write_backup(place, tmp_path, BackupChoice(secrets=True, database=False, workspaces=False))
+
+    assert read(made.file, "secrets/.env") == b"KEY=1\n"
+    assert made.manifest.omitted == 0
+
+
 def test_parts_may_be_left_out(tmp_path: Path) -> None:
     place = make_installation(tmp_path / "home")
 

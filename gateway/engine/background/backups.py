@@ -100,6 +100,7 @@ class Backups:
             return min(wait, MAX_BACKUP_SLEEP_SECONDS)
         began = time.monotonic()
         try:
+            await asyncio.to_thread(_require_directory, self._plan)
             made = await self._run_command()
         except GatewayError as error:
             await asyncio.to_thread(status.record_failure, self._plan.home, error.message)
@@ -156,6 +157,20 @@ def find_due_time(plan: BackupPlan, now: int) -> int:
     if failure is not None and failure.at <= now:
         due = max(due, failure.at + round(BACKUP_RETRY_SECONDS * 1000))
     return due
+
+
+def _require_directory(plan: BackupPlan) -> None:
+    """Check that the directory of earlier backups has not gone: it may be on a disk that is not mounted.
+
+    Raises:
+        Unavailable: it has.
+    """
+    success = status.read_backup_status(plan.home).last_success
+    if success is not None and os.path.dirname(success.file) == str(plan.directory) and not plan.directory.exists():
+        raise Unavailable(
+            f"the directory {plan.directory} of the earlier backups has gone.",
+            remedy="Mount its disk, or make the directory again.",
+        )
 
 
 def _remove_old_backups(plan: BackupPlan, newest: Path) -> Sequence[Path]:

@@ -150,6 +150,18 @@ async def test_a_backup_that_fails_is_recorded_with_its_reason(made: Callable[..
     assert not list((tmp_path / "backups").glob("*.gz"))
 
 
+async def test_a_directory_that_has_gone_is_not_made_again_on_another_disk(
+    made: Callable[..., Backups], tmp_path: Path
+) -> None:
+    status.record_success(tmp_path / "home", tmp_path / "backups" / "old.tar.gz", 5)
+
+    with pytest.raises(Unavailable, match="has gone"):
+        await made().make_due_backup()
+
+    assert status.read_backup_status(tmp_path / "home").failure_since is not None
+    assert not (tmp_path / "backups").exists()
+
+
 async def test_a_stop_ends_the_backup_that_is_being_made(
     made: Callable[..., Backups], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
