@@ -30,6 +30,7 @@ class AuditAction(StrEnum):
     SCHEDULE_DELETED = "schedule.deleted"
     SESSION_DELETED = "session.deleted"
     CHANNEL_CODE_MADE = "channel.code_made"
+    CHANNEL_CHAT_PAIRED = "channel.chat_paired"
     CHANNEL_CHAT_REMOVED = "channel.chat_removed"
     #: the settings of a start differ from those of the start before
     SETTINGS_CHANGED = "settings.changed"

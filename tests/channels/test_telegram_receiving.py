@@ -235,6 +235,8 @@ async def test_a_code_lets_a_chat_in_once(moongate: Serving, telegram: telegram_
     code = (await ask(moongate, "POST", "/api/channels/telegram/pair")).body["code"]
     await telegram.say(8, form.format(code.lower()))
     await telegram.until(lambda: any("Paired" in text for text in telegram.chats[8].texts))
+    (entry,) = (await ask(moongate, "GET", "/api/audit?action=channel.chat_paired")).body["entries"]
+    assert (entry["who_kind"], entry["who"], entry["target"]) == ("chat", "telegram:8", "telegram:8")
     await telegram.say(9, form.format(code))
     await telegram.say(8, "Hello!")
     await telegram.until(lambda: "echo: Hello!" in telegram.chats[8].texts)

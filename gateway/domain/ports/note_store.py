@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from gateway.domain.audit import AuditNote
+
 
 class NoteStore(Protocol):
     """Small values, each under a name within a scope: a channel's own, or that of the slugs of deleted agents."""
@@ -24,11 +26,13 @@ class NoteStore(Protocol):
         *,
         expires: int | None = None,
         only_if: str | None = None,
+        audited: AuditNote | None = None,
     ) -> bool:
         """Save notes, all of them or none. A value of None deletes the note.
 
         Args:
             expires: milliseconds since 1970 UTC; None never.
             only_if: unless there is a note of that name, do nothing and return False.
+            audited: what the audit log says of it; None if it says nothing.
         """
         ...

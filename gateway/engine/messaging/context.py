@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from gateway.domain.actor import Actor, ActorKind
+from gateway.domain.audit import AuditAction, AuditNote
 from gateway.domain.event import Event
 from gateway.domain.file import File
 from gateway.domain.idempotency import IdempotencyKey
@@ -244,7 +246,15 @@ class EngineChannelContext:
     async def redeem_code(self, code: str, chat: str, title: str) -> bool:
         hidden = _name_code_note(code)
         paired = json.dumps({"title": title[:MAX_CHAT_TITLE_CHARACTERS], "at": self._clock()})
-        return await self._store.notes.save(self._name, {hidden: None, f"chat:{chat}": paired}, only_if=hidden)
+        name = f"{self._name}:{chat}"
+        note = AuditNote(
+            action=AuditAction.CHANNEL_CHAT_PAIRED,
+            target=name,
+            details={"title": title},
+            actor=Actor(kind=ActorKind.CHAT, name=name),
+        )
+        changes = {hidden: None, f"chat:{chat}": paired}
+        return await self._store.notes.save(self._name, changes, only_if=hidden, audited=note)
 
     async def rename_chat(self, chat: str, to: str) -> None:
         known = await self.read_note(f"chat:{chat}")

@@ -79,6 +79,10 @@ def describe_deleted_session(_: Any, key: str, **how: Any) -> AuditNote:
     return AuditNote(action=AuditAction.SESSION_DELETED, target=key)
 
 
+def describe_notes(saved: bool, *_: Any, audited: AuditNote | None = None, **more: Any) -> AuditNote | None:
+    return audited if saved else None
+
+
 def describe_start(_: None, record: GenerationRecord) -> AuditNote:
     details = {"version": record.version, "instance": _name_instance(record.owner)}
     return AuditNote(action=AuditAction.GATEWAY_STARTED, target=_name_generation(record.generation), details=details)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.domain.audit import AuditNote
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Unreadable
 from gateway.store.sql.pieces import delete_some
@@ -46,7 +47,9 @@ def save_notes(
     *,
     expires: int | None = None,
     only_if: str | None = None,
+    audited: AuditNote | None = None,
 ) -> bool:
+    """Save notes; `describe_notes` tells the audit log of it."""
     if only_if is not None:
         there = f"SELECT 1 FROM notes WHERE scope = ? AND name = ? AND {_NOT_EXPIRED}"
         if tx.execute(there, (scope, only_if, tx.now)).fetchone() is None:

@@ -209,7 +209,7 @@ class SqlAgentStore(NounStore):
 
 
 class SqlNoteStore(NounStore):
-    save = in_write(notes.save_notes)
+    save = in_audited_write(notes.save_notes, audited.describe_notes)
     get = in_read(notes.get_note)
     list = in_read(notes.list_notes)
 
