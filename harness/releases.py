@@ -163,7 +163,7 @@ class _SilentHandler(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serve_index(files: Path) -> Iterator[Mapping[str, str]]:
-    """Serve wheels as a package index. Yields the variables with which pip uses it and nothing else."""
+    """Serve wheels as a package index. Yields the variables with which it is used, and nothing else."""
     (files / "simple").mkdir(exist_ok=True)
     with contextlib.suppress(FileExistsError):
         (files / "simple" / "moongate").symlink_to(files, target_is_directory=True)
@@ -173,7 +173,12 @@ def serve_index(files: Path) -> Iterator[Mapping[str, str]]:
         thread.start()
         try:
             address = f"http://127.0.0.1:{server.server_port}/simple"
-            yield {"PIP_INDEX_URL": address, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1"}
+            yield {
+                "MOONGATE_UPDATES_INDEX": address,
+                "PIP_INDEX_URL": address,
+                "PIP_CONFIG_FILE": os.devnull,
+                "PIP_NO_CACHE_DIR": "1",
+            }
         finally:
             server.shutdown()
             thread.join()

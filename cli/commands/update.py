@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,10 +14,11 @@ from cli import output
 from cli.arguments import Duration
 from cli.command import Command, current_invocation, require_config
 from cli.instance import Instance
-from gateway.errors import GatewayError, NotFound
+from gateway.errors import ConfigError, GatewayError, NotFound
 from gateway.process.own_environment import keep_own_environment
 from gateway.supervisor import lock
 from gateway.supervisor.own_agent import refuse_own_agent
+from gateway.updates.versions import version_key
 
 if TYPE_CHECKING:
     from cli.output import WaitIndicator
@@ -71,22 +73,27 @@ def COMMAND(  # noqa: N802 the seam's name
       otherwise: {"updated": bool, "from", "to", "kind", "backup": str or null, "replaced": bool, "notes": [str]}
     """
     keep_own_environment()  # the exchange comes while this process runs
-    from cli.update import driver, recovery  # late: they import all of the gateway
+    from cli.update import driver, installation, recovery  # late: they import all of the gateway
 
     require_config()
     if ((version or check) and rollback) or (discard and not rollback):
         raise click.UsageError("--rollback goes with neither --check nor --version, and --discard-… only with it.")
+    if version is not None and version_key(version := version.strip().removeprefix("v")) is None:
+        raise click.UsageError("--version is that of a release, such as 0.3.1.")
     instance = Instance.from_environment(current_invocation().merged_environment)
     site = _find_site(instance)
     if check:
         _print_check(instance, site)
         return
     refuse_own_agent(lock.lock_holder(instance.lock_file), "gateway update")
-    with output.show_waiting("looking for an interrupted update") as told, driver.hold_lock(instance):
+    if site.kind in installation.UPDATABLE:
+        driver.require_rights(instance, site)
+    with output.show_waiting("looking for an interrupted update") as told, driver.hold_lock(instance, site):
+        is_gone_back = recovery.was_rollback(instance)
         ended = recovery.recover(instance, site, told, watch)
-        if ended is None or version is not None or rollback:
+        if ended is None or version is not None or (rollback and not is_gone_back):
             ended = _update(instance, site, told, version, Ways(watch, rollback, discard, trial))
-    _print_result(ended, site)
+    _print_result(ended, site, is_named=version is not None)
 
 
 class Ways(NamedTuple):
@@ -122,12 +129,12 @@ def _update(
     else:
         told.set_text("asking which versions there are")
         wanted = version or release.choose_update(check.find_newest(instance, site), gateway.__version__)
-    if wanted is None or wanted == gateway.__version__:
+    if wanted is None or version_key(wanted) == version_key(gateway.__version__):
         return Result(gateway.__version__, gateway.__version__, None, replaced=False)
     if site.kind not in installation.UPDATABLE:
         raise GatewayError(
             f"version {wanted} was not installed: this Moongate was installed as {site.kind}.",
-            remedy=f"Run: {site.explain_update(wanted)}",
+            remedy=f"Run: {_explain_update(instance, site, wanted)}",
         )
     return driver.update(
         Job(
@@ -143,6 +150,16 @@ def _update(
     )
 
 
+def _explain_update(instance: Instance, site: Installation, version: str | None) -> str:
+    """Return the commands for an installation that `gateway update` does not change."""
+    from cli.update import origin
+
+    words: list[str] = []
+    with contextlib.suppress(ConfigError):  # not known
+        words = origin.find_origin(site, instance.env).list_words(is_uv=False)
+    return site.explain_update(version or "VERSION", words)
+
+
 def _print_check(instance: Instance, site: Installation) -> None:
     from cli.update import check, installation
     from gateway.updates import versions
@@ -150,7 +167,7 @@ def _print_check(instance: Instance, site: Installation) -> None:
     with output.show_waiting("asking which versions there are"):
         latest = check.find_newest(instance, site)
     available = latest is not None and versions.is_newer(latest, gateway.__version__)
-    how = "gateway update" if site.kind in installation.UPDATABLE else site.explain_update(latest or "VERSION")
+    how = "gateway update" if site.kind in installation.UPDATABLE else _explain_update(instance, site, latest)
     said = f"Version {latest} is available (this is {gateway.__version__}). Update: {how}"
     if not available:
         said = "No released version is known." if latest is None else f"Version {gateway.__version__} is the newest."
@@ -158,7 +175,7 @@ def _print_check(instance: Instance, site: Installation) -> None:
     output.print_result(told, said)
 
 
-def _print_result(ended: Result, site: Installation) -> None:
+def _print_result(ended: Result, site: Installation, *, is_named: bool) -> None:
     updated = ended.from_version != ended.to_version
     told = {
         "updated": updated,
@@ -170,7 +187,8 @@ def _print_result(ended: Result, site: Installation) -> None:
         "notes": list(ended.notes),
     }
     if not updated:
-        output.print_result(told, f"Version {ended.to_version} is the newest.")
+        said = "is installed already" if is_named else "is the newest"
+        output.print_result(told, f"Version {ended.to_version} {said}.")
         return
     rows = [output.add_mark("✅", f"Moongate {ended.from_version} → {ended.to_version}")]
     rows += [f"   Backup: {ended.backup}"] if ended.backup else []

@@ -6,11 +6,11 @@ import os
 
 import gateway
 from cli.instance import Instance
-from cli.update import release, tools
+from cli.update import origin, release, tools
 from cli.update.installation import Installation, Kind
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Unavailable
 from gateway.updates import versions
-from gateway.updates.status import UpdateStatus, now_ms, write_update_status
+from gateway.updates.status import UpdateStatus, now_ms, read_update_status, write_update_status
 
 
 def find_newest(instance: Instance, site: Installation) -> str | None:
@@ -22,7 +22,9 @@ def find_newest(instance: Instance, site: Installation) -> str | None:
     try:
         latest = _ask(instance, site)
     except GatewayError as error:
-        _store(instance, UpdateStatus(now_ms(), gateway.__version__, None, error.message))
+        known = read_update_status(instance.home) if isinstance(error, Unavailable) else None
+        latest = None if known is None else known.latest
+        _store(instance, UpdateStatus(now_ms(), gateway.__version__, latest, error.message))
         raise
     _store(instance, UpdateStatus(now_ms(), gateway.__version__, latest, None))
     return latest
@@ -31,11 +33,12 @@ def find_newest(instance: Instance, site: Installation) -> str | None:
 def _ask(instance: Instance, site: Installation) -> str | None:
     if site.kind is Kind.CLONE:
         return versions.choose_newest(release.list_tags(site.source, instance.env))
+    asked = origin.find_origin(site, instance.env)
     python = tools.interpreter_of(site.environment)
     place = instance.home / "scratch" / f"update-tools-{os.getpid()}"
     try:
         installer = tools.find_installer(site.environment, instance.env, place)
-        return versions.choose_newest(release.list_indexed_versions(installer, python))
+        return versions.choose_newest(release.list_offered_versions(installer, python, asked))
     finally:
         tools.remove_tools(place)
 

@@ -8,9 +8,10 @@ update that was interrupted can be finished or undone.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,13 +20,14 @@ import msgspec
 import gateway
 from cli.instance import Instance
 from cli.output import WaitIndicator
-from cli.update import backup, clone, database, ending, environment, journal, serving, tools, trial, way_back
+from cli.update import backup, clone, database, ending, environment, journal, origin, serving, tools, trial, way_back
 from cli.update.installation import Installation, Kind
 from cli.update.journal import Journal, Step
 from gateway import paths
-from gateway.errors import AlreadyRunning, GatewayError
+from gateway.errors import AlreadyRunning, Conflict, Forbidden, GatewayError
 from gateway.process.own_environment import identify_directory
 from gateway.supervisor import lock
+from gateway.updates.versions import is_newer
 
 #: seconds that the other version is watched after it was ready
 WATCH_SECONDS = 15.0
@@ -60,16 +62,82 @@ class Result(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+def require_rights(instance: Instance, site: Installation) -> None:
+    """Refuse an update by somebody else than the owner of the environment and the state directory.
+
+    Its files, and a gateway that it starts, would belong to that user.
+
+    Raises:
+        Forbidden: this user may not do it.
+    """
+    if os.name == "nt":
+        return
+    me = os.geteuid()
+    for what, place in (("environment", site.environment), ("state directory", instance.home)):
+        owner = place.stat().st_uid if place.exists() else me
+        if owner != me:
+            name = _name_user(owner)
+            raise Forbidden(
+                f"the {what} {place} belongs to {name}, and this is {_name_user(me)}.",
+                remedy=f"Run it as that user: sudo -u '{name}' gateway update. If environment and state directory"
+                " belong to two users, install the version by hand: docs/operations/upgrade.md",
+            )
+    if not os.access(site.candidate.parent, os.W_OK):
+        raise Forbidden(
+            f"{site.candidate.parent} cannot be written to, and an update builds the new version there.",
+            remedy="Make it writable, or install the version by hand: docs/operations/upgrade.md",
+        )
+
+
+def _name_user(number: int) -> str:
+    import pwd  # late: does not exist on Windows
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"
+
+
 @contextlib.contextmanager
-def hold_lock(instance: Instance) -> Iterator[None]:
-    """Let no other update begin.
+def hold_lock(instance: Instance, site: Installation) -> Iterator[None]:
+    """Let no other update begin, neither of this gateway nor of another one with the same environment.
 
     Raises:
         AlreadyRunning: one is under way.
     """
+    with _hold_environment(site.candidate.parent), _hold_state(instance):
+        yield
+
+
+@contextlib.contextmanager
+def _hold_environment(place: Path) -> Iterator[None]:
+    if os.name == "nt":
+        yield
+        return
+    import fcntl  # late: does not exist on Windows
+
+    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _refuse_second() from None
+        except OSError:  # some file systems have no locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_second() -> AlreadyRunning:
+    return AlreadyRunning("another `gateway update` is under way.", remedy="Wait until it has ended.")
+
+
+@contextlib.contextmanager
+def _hold_state(instance: Instance) -> Iterator[None]:
     held = lock.try_lock(paths.locks_directory(instance.home) / journal.UPDATE_LOCK_FILE)
     if held is None:
-        raise AlreadyRunning("another `gateway update` is under way.", remedy="Wait until it has ended.")
+        raise _refuse_second()
     try:
         yield
     finally:
@@ -183,19 +251,60 @@ def _build(job: Job, begun: Journal) -> None:
         env = job.instance.env if source is None else {**job.instance.env, "PYTHONPATH": str(source)}
         job.told.set_text(f"trying version {job.version}")
         environment.try_programs(job.site, job.version, env)
+        if database.find_database(job.instance.env) is None:
+            _require_same_schema(job, env)
+        elif not job.is_rollback:
+            _require_readable_database(job, begun.schema, env)
         if job.has_trial and not job.is_rollback:
             job.told.set_text(f"trying version {job.version} with a copy of the database")
             trial.try_serving(job.site, job.version, job.instance, env)
 
 
+def _require_readable_database(job: Job, present: int | None, env: Mapping[str, str]) -> None:
+    """Refuse a version that knows only older databases: no gateway would start.
+
+    Raises:
+        Conflict: it is such a version.
+    """
+    known = environment.read_known_schema(job.site.candidate, env) if present is not None else None
+    if present is None or (known is not None and known >= present):
+        return
+    if known is None and is_newer(job.version, gateway.__version__):
+        return  # the trial tells
+    what = f"schema {present}; it knows {known}" if known is not None else "it does not say which it knows"
+    raise Conflict(
+        f"version {job.version} cannot read the present database ({what}).",
+        remedy="Nothing has changed. If it is the version from before the last update: gateway update --rollback."
+        " Otherwise install it elsewhere, and restore a backup of that version there: gateway restore",
+    )
+
+
+def _require_same_schema(job: Job, env: Mapping[str, str]) -> None:
+    """Refuse a version that changes the schema of a database of which there is no copy: there would be no way back.
+
+    Raises:
+        Conflict: it changes it, or knows only an older one.
+    """
+    present = environment.read_known_schema(job.site.environment, job.instance.env, of_server=True)
+    known = environment.read_known_schema(job.site.candidate, env, of_server=True)
+    if job.has_trial and known != present:
+        raise Conflict(
+            f"version {job.version} has another schema of the PostgreSQL database ({known}, this version {present}),"
+            " of which no copy is made. So nothing could be put back if that version did not serve.",
+            remedy="Nothing has changed. Make a dump of it, and update as docs/operations/scale.md says under Upgrade."
+            " Or go on without a way back: --no-trial",
+        )
+
+
 def _install(job: Job, source: Path | None) -> None:
+    place = origin.find_origin(job.site, job.instance.env) if source is None else None
     job.told.set_text("copying the present version")
     environment.copy_environment(job.site)
     job.told.set_text(f"installing version {job.version}")
     installer = tools.find_installer(job.site.candidate, job.instance.env, ending.tools_place(job.site))
-    if source is None:
-        environment.install_version(job.site, job.version, installer)
-    else:
+    if place is not None:
+        environment.install_version(job.site, job.version, installer, place)
+    elif source is not None:
         clone.install_packages(job.site, source, installer)
         environment.settle_paths(job.site)
 

@@ -6,10 +6,11 @@ remains shares the files of the old environment, so that it costs no space until
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -19,11 +20,19 @@ from cli.update import clone
 from cli.update.exchange import exchange_directories, restore_after_kill
 from cli.update.installation import Installation, Kind
 from cli.update.journal import Journal
-from cli.update.release import DISTRIBUTION
+from cli.update.origin import DIRECT_URL_FILE, DISTRIBUTION, Origin
 from cli.update.tools import PROGRAM_TIMEOUT_SECONDS, Done, Installer, interpreter_of, run_program
 from gateway import private_file
 from gateway.errors import Conflict, GatewayError
-from gateway.process.own_environment import COPY_MARK, COPY_SOURCE, COPY_SUFFIX, identify_directory, place_near
+from gateway.process.own_environment import (
+    COPY_MARK,
+    COPY_SOURCE,
+    COPY_SUFFIX,
+    identify_directory,
+    is_same_directory,
+    place_near,
+)
+from gateway.updates.versions import version_key
 
 #: our packages in a clone
 SOURCE_PACKAGES = ("gateway", "cli", "service_templates")
@@ -33,6 +42,11 @@ _EXTRA = re.compile(r"""extra\s*==\s*["'](?P<extra>[\w-]+)["']""")
 _REQUIREMENT_NAME = re.compile(r"[\w.-]+")
 #: prints the number of the newest migration that a version knows
 _SCHEMA_CODE = "from gateway.store.sqlite.opening import read_migrations; print(len(read_migrations()))"
+#: the same of a PostgreSQL database
+_SERVER_SCHEMA_CODE = (
+    "from gateway.store.sql.migrations import read_package as read;"
+    " print(len(read('gateway.store.postgres.migrations')))"
+)
 #: files that Python writes just now, and renames
 _UNFINISHED = shutil.ignore_patterns("*.pyc.*")
 
@@ -64,17 +78,32 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def install_version(site: Installation, version: str, installer: Installer) -> None:
+def install_version(site: Installation, version: str, installer: Installer, origin: Origin) -> None:
     """Install a version of Moongate into the copy, and make it ready for its final place.
+
+    Args:
+        origin: where it comes from; what it needs comes from the index of pip or uv.
 
     Raises:
         GatewayError: it cannot be installed, or its packages do not fit together.
     """
     extras = f"[{','.join(found)}]" if (found := list_extras()) else ""
     before = _complaints(installer.check())
-    done = installer.install("--upgrade", f"{DISTRIBUTION}{extras}=={version}")
+    done = installer.install_from(origin, f"{DISTRIBUTION}=={version}")
     if done.code != 0:
         raise GatewayError(f"version {version} cannot be installed: {done.last_words}", remedy=_explain(done))
+    ours = _list_installed(site)
+    done = installer.install(f"{DISTRIBUTION}{extras}=={version}")
+    if done.code != 0:
+        raise GatewayError(
+            f"what version {version} needs cannot be installed: {done.last_words}", remedy=_explain(done)
+        )
+    if _list_installed(site) != ours:
+        raise GatewayError(
+            f"pip has replaced version {version} from {origin.place} by another one.",
+            remedy="Nothing has changed. See which index it is configured for: pip config list",
+        )
+    _note_origin(site, origin)
     if wrong := sorted(_complaints(installer.check()) - before):
         raise Conflict(
             f"the packages of version {version} do not fit together: {'; '.join(wrong)}.",
@@ -82,6 +111,32 @@ def install_version(site: Installation, version: str, installer: Installer) -> N
         )
     settle_paths(site)
     write_tool_records(site, version)
+
+
+def _list_installed(site: Installation) -> dict[str, bytes]:
+    """Return the lists of the files of Moongate that the copy has."""
+    return {file.parent.name: file.read_bytes() for file in _find_records(site)}
+
+
+def _find_records(site: Installation) -> Iterator[Path]:
+    return site.candidate.glob(f"lib/python3*/site-packages/{DISTRIBUTION}-*.dist-info/RECORD")
+
+
+def _note_origin(site: Installation, origin: Origin) -> None:
+    """Note the place of a file that was installed, as pip does, if nobody else remembers it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    for record in _find_records(site):
+        note = record.with_name(DIRECT_URL_FILE)
+        if note.exists() or origin.named_by != DIRECT_URL_FILE:
+            continue
+        place = origin.place if "://" in origin.place else Path(origin.place).as_uri()
+        name = f"{record.parent.name.removesuffix('.dist-info')}-py3-none-any.whl"
+        note.write_text(json.dumps({"archive_info": {}, "url": f"{place.rstrip('/')}/{name}"}))
+        with record.open("a") as lines:
+            lines.write(f"{record.parent.name}/{note.name},,\n")
 
 
 def _complaints(done: Done) -> set[str]:
@@ -141,10 +196,10 @@ def try_programs(site: Installation, version: str, env: Mapping[str, str]) -> No
     said = run_program([python, "-P", "-m", "cli.main", "--version"], env, PROGRAM_TIMEOUT_SECONDS)
     if said.code != 0:
         raise GatewayError(f"version {version} does not start: {said.last_words}", remedy="Nothing has changed.")
-    if said.out.split()[-1:] != [version]:
+    if version_key(" ".join(said.out.split()[-1:])) != version_key(version):
         raise GatewayError(
             f"what was installed says that it is {said.out.strip()!r}, not version {version}.",
-            remedy="Nothing has changed. Check the package index that pip is configured for.",
+            remedy="Nothing has changed. Check where it came from: gateway config get updates.index",
         )
     checked = run_program([python, "-P", "-m", "cli.main", "config", "check"], env, PROGRAM_TIMEOUT_SECONDS)
     if checked.code != 0:
@@ -238,12 +293,16 @@ def exchange_back(site: Installation, present: Journal) -> None:
 
 def is_exchanged(site: Installation, present: Journal) -> bool:
     """Return whether the other version is in place."""
-    return identify_directory(site.environment) != present.identity
+    return not is_same_directory(identify_directory(site.environment), present.identity)
 
 
-def read_known_schema(environment: Path, env: Mapping[str, str]) -> int | None:
-    """Return the newest schema that the version in an environment can use; None if it does not say."""
-    words = [interpreter_of(environment), "-P", "-c", _SCHEMA_CODE]
+def read_known_schema(environment: Path, env: Mapping[str, str], *, of_server: bool = False) -> int | None:
+    """Return the newest schema that the version in an environment can use; None if it does not say.
+
+    Args:
+        of_server: whether that of a PostgreSQL database is meant.
+    """
+    words = [interpreter_of(environment), "-P", "-c", _SERVER_SCHEMA_CODE if of_server else _SCHEMA_CODE]
     said = run_program(words, env, PROGRAM_TIMEOUT_SECONDS)
     return int(said.out) if said.code == 0 and said.out.strip().isdigit() else None
 

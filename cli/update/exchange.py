@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
 import sys
 from pathlib import Path
+
+from gateway.private_file import sync_path
 
 #: `RENAME_EXCHANGE` of https://man7.org/linux/man-pages/man2/renameat2.2.html
 _RENAME_EXCHANGE = 2
@@ -20,10 +23,15 @@ _UNABLE = {errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.ENOTSUP}
 def exchange_directories(one: Path, other: Path) -> None:
     """Exchange two directories. Where the system cannot do it at once, use two renames after a first to the side.
 
+    What is in them is put on disk first: after a power failure, none of the two has empty files.
+
     Raises:
         OSError: they cannot be exchanged; both are where they were, unless the process was killed in between.
     """
+    if hasattr(os, "sync"):
+        os.sync()
     if _exchange_at_once(one, other):
+        _put_on_disk(one.parent)
         return
     aside = one.with_name(one.name + ".aside")
     one.rename(aside)
@@ -33,6 +41,12 @@ def exchange_directories(one: Path, other: Path) -> None:
         aside.rename(one)
         raise
     aside.rename(other)
+    _put_on_disk(one.parent)
+
+
+def _put_on_disk(directory: Path) -> None:
+    with contextlib.suppress(OSError):  # some file systems refuse it for directories
+        sync_path(directory)
 
 
 def restore_after_kill(one: Path, other: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -50,11 +51,12 @@ class Installation(NamedTuple):
         """The directory in which the other version is built; after the exchange, it is the one from before."""
         return place_near(self.environment, ".update")
 
-    def explain_update(self, version: str) -> str:
+    def explain_update(self, version: str, source: Sequence[str] = ()) -> str:
         """Return the commands that update an installation that `gateway update` does not change.
 
         Args:
             version: the one to install.
+            source: the options with which pip finds it; none if it is not known from where it comes.
         """
         match self.kind:
             case Kind.DEB:
@@ -64,7 +66,9 @@ class Installation(NamedTuple):
             case Kind.SOURCES:
                 return "update the sources, then: gateway restart"
             case _:
-                return f'pip install --upgrade "moongate=={version}" && gateway restart'
+                words = shlex.join(source or ["--index-url", "https://YOUR-INDEX/simple"])
+                first = f"pip install --upgrade --no-deps {words} 'moongate=={version}'"
+                return f"{first} && pip install 'moongate=={version}' && gateway restart"
 
 
 def find_installation(prefix: Path, base: Path, source: Path, env: Mapping[str, str]) -> Installation:
@@ -76,7 +80,8 @@ def find_installation(prefix: Path, base: Path, source: Path, env: Mapping[str, 
         source: the directory that our packages are in.
         env: the environment of this process.
     """
-    return Installation(_find_kind(prefix, base, source, env), prefix, source)
+    kind = _find_kind(prefix, base, source, env)
+    return Installation(kind, prefix.resolve() if prefix.is_symlink() else prefix, source)
 
 
 def _find_kind(prefix: Path, base: Path, source: Path, env: Mapping[str, str]) -> Kind:

@@ -31,6 +31,12 @@ def recover(instance: Instance, site: Installation, told: WaitIndicator, watch_s
         return _go_on(job, found)
 
 
+def was_rollback(instance: Instance) -> bool:
+    """Return whether it was a rollback that was interrupted."""
+    found = journal.read_journal(instance.home)
+    return found is not None and found.rollback
+
+
 def _go_on(job: Job, found: Journal) -> Result | None:
     match found.step:
         case Step.FINISH:

@@ -1,17 +1,16 @@
-"""Tells which versions exist: in the package index that pip or uv is configured for, or as tags of a clone."""
+"""Tells which versions exist: in the place from which Moongate comes, or as tags of a clone."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cli.update.origin import DISTRIBUTION, Origin
 from cli.update.tools import INDEX_TIMEOUT_SECONDS, Installer, run_program
 from gateway.errors import NotFound, Unavailable
 from gateway.updates.versions import is_newer, version_key
-
-#: name of our distribution
-DISTRIBUTION = "moongate"
 
 
 def choose_update(newest: str | None, present: str) -> str | None:
@@ -19,38 +18,44 @@ def choose_update(newest: str | None, present: str) -> str | None:
     return newest if newest is not None and is_newer(newest, present) else None
 
 
-def list_indexed_versions(installer: Installer, python: Path) -> list[str]:
-    """Return the versions that the package index has.
+def list_offered_versions(installer: Installer, python: Path, origin: Origin) -> list[str]:
+    """Return the newest version of a place that fits this Python and was not withdrawn; nothing if there is none.
 
     Raises:
         Unavailable: it does not answer, or does not know us.
     """
+    alone = installer.use_origin_only()
+    sources = ["--only-binary", ":all:", *origin.list_words(is_uv=installer.is_uv)]
     if installer.is_uv:
-        return _ask_uv(installer, python)
-    words = [*installer.words, "index", "versions", DISTRIBUTION, "--no-input", "--disable-pip-version-check"]
-    done = run_program(words, installer.env, INDEX_TIMEOUT_SECONDS)
-    found = re.search(r"^Available versions: (.*)$", done.out, re.MULTILINE)
-    if done.code != 0 or found is None:
-        raise _refuse_index(done.last_words)
-    return [version.strip() for version in found[1].split(",")]
+        return _ask_uv(alone, python, sources, origin)
+    words = [*alone.words, "install", "--dry-run", "--ignore-installed", "--no-deps", "--quiet", "--report", "-"]
+    words += ["--no-input", "--disable-pip-version-check", *sources, DISTRIBUTION]
+    done = run_program(words, alone.env, INDEX_TIMEOUT_SECONDS)
+    try:
+        found = [str(one["metadata"]["version"]) for one in json.loads(done.out)["install"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        found = []
+    if done.code != 0 or not found:
+        raise _refuse_index(done.last_words, origin)
+    return found
 
 
-def _ask_uv(installer: Installer, python: Path) -> list[str]:
-    """Return the newest version only: uv lists no others."""
-    words = [*installer.words, "compile", "--python", str(python), "--no-deps", "--no-header", "--upgrade", "-"]
+def _ask_uv(installer: Installer, python: Path, sources: Sequence[str], origin: Origin) -> list[str]:
+    words = [*installer.words, "compile", "--python", str(python), "--no-deps", "--no-header", "--upgrade"]
+    words += ["--no-config", "--refresh-package", DISTRIBUTION, *sources, "-"]
     command = f'echo {DISTRIBUTION} | "$@"'
     done = run_program(["/bin/sh", "-c", command, "sh", *words], installer.env, INDEX_TIMEOUT_SECONDS)
     found = re.search(rf"^{DISTRIBUTION}==(\S+)", done.out, re.MULTILINE)
     if done.code != 0 or found is None:
-        raise _refuse_index(done.last_words)
+        raise _refuse_index(done.last_words, origin)
     return [found[1]]
 
 
-def _refuse_index(said: str) -> Unavailable:
-    said = " ".join(line for line in said.splitlines() if not line.startswith("WARNING: pip index"))  # it always warns
+def _refuse_index(said: str, origin: Origin) -> Unavailable:
     return Unavailable(
-        f"the package index does not say which versions of {DISTRIBUTION} there are: {said or 'no answer'}",
-        remedy="Check the network, and the index that pip is configured for: pip config list",
+        f"{origin.place} ({origin.named_by}) does not say which versions of {DISTRIBUTION} there are:"
+        f" {' '.join(said.split()) or 'no answer'}",
+        remedy="Check the network, and that place; another one is named by the setting updates.index",
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cli.update.origin import Origin
 from gateway.errors import GatewayError, Unavailable
 
 #: seconds that one command of an installer may take
@@ -60,6 +62,34 @@ def run_program(words: Sequence[object], env: Mapping[str, str], within: float, 
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+#: settings of pip that say how to reach an index, and not which one
+_REACHING = frozenset({"proxy", "cert", "client-cert", "trusted-host", "timeout", "retries", "keyring-provider"})
+#: the same, as variables, with those of the cache
+_REACHING_VARIABLES = frozenset(f"PIP_{name.upper().replace('-', '_')}" for name in _REACHING) | {
+    "PIP_CACHE_DIR",
+    "PIP_NO_CACHE_DIR",
+    "PIP_DEFAULT_TIMEOUT",
+}
+#: variables of pip that would install elsewhere, or something else, or nothing
+_MISLEADING = frozenset(
+    f"PIP_{name}"
+    for name in (
+        "TARGET",
+        "USER",
+        "PREFIX",
+        "ROOT",
+        "PYTHON",
+        "DRY_RUN",
+        "NO_DEPS",
+        "REPORT",
+        "REQUIREMENT",
+        "EDITABLE",
+    )
+)
+#: starts of the variables of uv that name an index or another source of packages
+_UV_SOURCES = ("UV_INDEX", "UV_EXTRA_INDEX", "UV_DEFAULT_INDEX", "UV_FIND_LINKS", "UV_NO_INDEX", "UV_CONFIG_FILE")
+
+
 class Installer(NamedTuple):
     """Installs packages into an environment."""
 
@@ -75,6 +105,30 @@ class Installer(NamedTuple):
         return run_program(
             [*self.words, "install", *self.target, *quiet, *arguments], self.env, INSTALL_TIMEOUT_SECONDS, cwd
         )
+
+    def install_from(self, origin: Origin, requirement: str) -> Done:
+        """Install one package, without what it needs, from one place only. No code of it runs."""
+        alone = self.use_origin_only()
+        return alone.install(
+            "--upgrade",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            *(["--no-config"] if self.is_uv else []),
+            *origin.list_words(is_uv=self.is_uv),
+            requirement,
+        )
+
+    def use_origin_only(self) -> Installer:
+        """Return this without any index or option of the settings of pip and uv, but with its proxy and the like."""
+        if self.is_uv:
+            return self._replace(env={name: it for name, it in self.env.items() if not name.startswith(_UV_SOURCES)})
+        own = {name: it for name, it in self.env.items() if not name.startswith("PIP_") or name in _REACHING_VARIABLES}
+        listed = run_program([*self.words, "config", "list"], self.env, PROGRAM_TIMEOUT_SECONDS)
+        for name, value in re.findall(r"^[\w:]+\.([\w-]+)='(.*)'$", listed.out, re.MULTILINE):
+            if name in _REACHING:
+                own.setdefault(f"PIP_{name.upper().replace('-', '_')}", value)
+        return self._replace(env={**own, "PIP_CONFIG_FILE": os.devnull})
 
     def check(self) -> Done:
         """Check that the packages of the environment fit together."""
@@ -95,6 +149,7 @@ def find_installer(environment: Path, env: Mapping[str, str], tools: Path) -> In
         GatewayError: none can be made.
     """
     python = str(interpreter_of(environment))
+    env = {name: value for name, value in env.items() if name not in _MISLEADING}
     if run_program([python, "-m", "pip", "--version"], env, PROGRAM_TIMEOUT_SECONDS).code == 0:
         return Installer((python, "-m", "pip"), (), env, is_uv=False)
     if (uv := shutil.which("uv", path=env.get("PATH"))) is not None:

@@ -34,18 +34,31 @@ _OWNED_MARKS = ("pipx_metadata.json", "uv-receipt.toml")
 
 def place_near(environment: Path, suffix: str) -> Path:
     """Return a place for another environment, on the same disk: next to this one, or one level up from pipx and uv."""
+    if environment.is_symlink():  # the directory is exchanged, and the link goes on leading to its place
+        environment = environment.resolve()
     is_owned = any((environment / mark).exists() for mark in _OWNED_MARKS)
     return (environment.parent.parent if is_owned else environment.parent) / (environment.name + suffix)
 
 
 def identify_directory(path: Path) -> str:
-    """Return the identity of a directory, which it keeps when it is renamed.
+    """Return the identity of an environment, which it keeps when it is renamed.
+
+    The number of a directory that was removed may be that of a later one, so the time of a file in it counts, too.
 
     Raises:
         OSError: there is none.
     """
     found = path.stat()
-    return f"{found.st_dev}:{found.st_ino}"
+    try:
+        made = (path / "pyvenv.cfg").stat().st_mtime_ns
+    except OSError:
+        made = 0
+    return f"{found.st_dev}:{found.st_ino}:{made}"
+
+
+def is_same_directory(one: str, other: str) -> bool:
+    """Return whether two identities are of one directory; the number of its disk may change when a machine starts."""
+    return one.split(":")[1] == other.split(":")[1]
 
 
 class OwnEnvironment:

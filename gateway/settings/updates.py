@@ -21,6 +21,15 @@ class Updates(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra=env_names("MOONGATE_UPDATES_CHECK"),
         ),
     ] = False
+    index: Annotated[
+        Annotated[str, Meta(pattern=r"^(https?://[^\s@/]+|file:///|/|~/)[^\s@]{0,2000}$(?!\n)")] | None,
+        Meta(
+            description="URL of the package index that has Moongate, or directory with its wheels, for"
+            " `gateway update`; without it, that from which Moongate was installed, if this is known. What else"
+            " Moongate needs comes from the index of pip or uv.",
+            extra=env_names("MOONGATE_UPDATES_INDEX"),
+        ),
+    ] = None
 
     @property
     def check_seconds(self) -> float | None:

@@ -24,9 +24,9 @@ class UpdateStatus(Struct, frozen=True):
     checked_at: int
     #: the version that asked
     current: str
-    #: the newest released version; None if it is unknown
+    #: the newest released version that is known, if the last question failed that of an earlier one; None without one
     latest: str | None = None
-    #: why it is unknown; None if it is known
+    #: why the last question failed; None if it did not
     error: str | None = None
 
 

@@ -6,7 +6,10 @@ import re
 from collections.abc import Sequence
 
 #: a released version, or one before a release; https://packaging.python.org/en/latest/specifications/version-specifiers/
-_VERSION = re.compile(r"v?(?P<release>\d+(?:\.\d+)*)(?:(?P<stage>a|b|rc)(?P<number>\d+))?(?:\.post(?P<post>\d+))?")
+_VERSION = re.compile(
+    r"v?(?P<release>[0-9]{1,9}(?:\.[0-9]{1,9}){0,9})(?:(?P<stage>a|b|rc)(?P<number>[0-9]{1,9}))?"
+    r"(?:\.post(?P<post>[0-9]{1,9}))?"
+)
 _STAGES = ("a", "b", "rc")
 
 

@@ -14,6 +14,7 @@ import pytest
 from cli.update import environment
 from cli.update.exchange import exchange_directories, restore_after_kill
 from cli.update.installation import Installation, Kind
+from gateway.process.own_environment import identify_directory, is_same_directory
 from harness.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent
@@ -113,3 +114,15 @@ def test_an_exchange_by_renames_that_was_killed_is_undone_or_completed(tmp_path:
     said = ((one / "name").read_text(), (other / "name").read_text())
     assert said == (("other", "one") if moved == 2 else ("one", "other"))
     assert not aside.exists()
+
+
+def test_another_environment_with_the_number_of_a_removed_one_is_another(site: Installation) -> None:
+    config = site.environment / "pyvenv.cfg"
+    before = identify_directory(site.environment)
+    os.utime(config, ns=(1, 1))
+    assert identify_directory(site.environment) != before
+
+
+def test_a_disk_that_has_another_number_after_a_start_has_the_same_directories() -> None:
+    assert is_same_directory("65024:1234:9", "65030:1234:9")
+    assert not is_same_directory("65024:1234:9", "65024:1235:9")

@@ -28,7 +28,9 @@ def test_the_same_version_is_not_newer(other: str) -> None:
     assert not versions.is_newer(other, "1.0.0")
 
 
-@pytest.mark.parametrize("text", ["", "latest", "1.0.0.dev3", "1.0.0+local", "../1.0", "1" * 5 + "x"])
+@pytest.mark.parametrize(
+    "text", ["", "latest", "1.0.0.dev3", "1.0.0+local", "../1.0", "1" * 5 + "x", "1" * 5000, "\u0663.0"]
+)
 def test_what_is_no_version_is_never_newer(text: str) -> None:
     assert not versions.is_newer(text, "0.0.1")
 

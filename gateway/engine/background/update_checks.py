@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from gateway.updates.status import now_ms, read_update_status
 FIRST_CHECK_SECONDS = 60.0
 #: seconds that one question may take, and seconds until one that failed is asked again
 CHECK_TIMEOUT_SECONDS, CHECK_RETRY_SECONDS = 300.0, 3600.0
+#: part of a wait that is added at random, so that not all gateways ask at one moment
+CHECK_JITTER = 0.1
 #: seconds after which the clock is read again: it may be set forward
 MAX_CHECK_SLEEP_SECONDS = 600.0
 
@@ -29,13 +33,15 @@ class UpdateChecks:
     def __init__(self, home: Path, children: Children, environ: Mapping[str, str], seconds: float) -> None:
         """Args:
         home: the state directory, in which the command stores what it finds.
-        environ: the whole environment of the gateway, which names its package index.
-        seconds: between two questions, also over restarts.
+        environ: the whole environment of the gateway, with what pip or uv need to reach the place with versions.
+        seconds: between two questions, also over restarts; a random part is added.
         """
         self._home = home
         self._children = children
         self._environ = {**mean_this_machine(environ), **NO_TERMINAL}
-        self._seconds = seconds
+        self._seconds = seconds * random.uniform(1, 1 + CHECK_JITTER)  # noqa: S311 no secret
+        #: when it asked last, on the clock of this process: what it found may not be stored
+        self._asked_at: float | None = None
         self._loop: ServiceLoop | None = None
 
     def start(self) -> None:
@@ -55,9 +61,13 @@ class UpdateChecks:
 
     async def _ask_if_due(self) -> float:
         """Ask if it is time. Returns the seconds until the service looks again."""
-        if (wait := await asyncio.to_thread(seconds_until_due, self._home, self._seconds)) > 0:
+        wait = await asyncio.to_thread(seconds_until_due, self._home, self._seconds)
+        if self._asked_at is not None:
+            wait = max(wait, self._asked_at + self._seconds - time.monotonic())
+        if wait > 0:
             return min(wait, MAX_CHECK_SLEEP_SECONDS)
         await self.ask_once()
+        self._asked_at = time.monotonic()
         found = await asyncio.to_thread(read_update_status, self._home)
         if found is not None and found.error is not None:
             _log.warning("update.unchecked", error=found.error)

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cli.update import journal
+from cli.instance import Instance
+from cli.update import check, journal
+from cli.update.installation import find_installation
 from cli.update.journal import Journal, Step
 from gateway import paths
 from gateway.engine.background import update_checks
 from gateway.engine.background.update_checks import UpdateChecks
+from gateway.errors import ConfigError, GatewayError, Unavailable
 from gateway.process import own_command
 from gateway.process.child import Children
 from gateway.settings.updates import Updates
@@ -60,7 +63,9 @@ async def test_the_gateway_asks_the_index_and_status_tells(
 
 @pytest.mark.slow
 def test_an_index_that_does_not_answer_is_said(installed: Installed) -> None:
-    done = installed.run("update", "--check", env={"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_RETRIES": "0"})
+    done = installed.run(
+        "update", "--check", env={"MOONGATE_UPDATES_INDEX": "http://127.0.0.1:1/simple", "PIP_RETRIES": "0"}
+    )
     assert (done.code, "does not say which versions" in done.err) == (75, True), done
     found = read_update_status(installed.home)
     assert found is not None
@@ -116,3 +121,40 @@ def test_a_question_is_due_that_long_after_the_last_one(home: Path, ago: int, le
 
 def test_the_first_question_is_due_at_once(home: Path) -> None:
     assert update_checks.seconds_until_due(home, 3600) == 0
+
+
+async def test_a_question_whose_answer_cannot_be_stored_is_not_asked_each_time(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    async def ask(checks: UpdateChecks) -> None:
+        asked.append(1)
+
+    monkeypatch.setattr(UpdateChecks, "ask_once", ask)
+    checks = UpdateChecks(home, Children(MemoryLedger(), {}), {}, 86_400)
+    for _ in range(3):
+        assert await checks._ask_if_due() > 0
+    assert asked == [1]
+
+
+def test_gateways_do_not_all_ask_at_one_moment(home: Path) -> None:
+    made = [UpdateChecks(home, Children(MemoryLedger(), {}), {}, 86_400)._seconds for _ in range(5)]
+    assert len(set(made)) == 5
+    assert 86_400 <= min(made) <= max(made) <= 1.1 * 86_400
+
+
+@pytest.mark.parametrize(("error", "latest"), [(Unavailable("offline"), "9.0.0"), (ConfigError("no index"), None)])
+def test_a_newer_version_stays_known_while_the_index_cannot_be_reached(
+    home: Path, monkeypatch: pytest.MonkeyPatch, error: GatewayError, latest: str | None
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(check, "_ask", fail)
+    write_update_status(home, UpdateStatus(1, "0.2.0", "9.0.0"))
+    with pytest.raises(GatewayError):
+        check.find_newest(Instance(home, home / "config.json", {}), find_installation(home, home, home, {}))
+    found = read_update_status(home)
+    assert found is not None
+    assert (found.latest, found.error) == (latest, error.message)

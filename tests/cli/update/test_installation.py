@@ -8,6 +8,7 @@ import pytest
 
 from cli.update.environment import kept_copy
 from cli.update.installation import UPDATABLE, Kind, find_installation
+from gateway.process.own_environment import COPY_SUFFIX, place_near
 
 BASE = Path("/usr")
 
@@ -54,3 +55,19 @@ def test_pipx_and_uv_find_no_environment_next_to_theirs(tmp_path: Path, mark: st
     found = find_installation(own, BASE, own / "lib", {})
     assert found.candidate == tmp_path / place / "moongate.update"
     assert kept_copy(found) == tmp_path / place / "moongate.before-update"
+
+
+def test_the_commands_name_the_place_that_has_moongate() -> None:
+    found = find_installation(BASE, BASE, BASE / "lib", {})
+    said = found.explain_update("1.2.3", ["--index-url", "https://x/simple"])
+    assert "--index-url https://x/simple 'moongate==1.2.3'" in said
+    assert "YOUR-INDEX" in found.explain_update("1.2.3")
+
+
+def test_the_directory_is_exchanged_and_not_the_link_to_it(tmp_path: Path) -> None:
+    real, link = tmp_path / "real/venv", tmp_path / "venv"
+    real.mkdir(parents=True)
+    link.symlink_to(real)
+    found = find_installation(link, BASE, link / "lib/python3.11/site-packages", {})
+    assert (found.kind, found.environment, found.candidate) == (Kind.VENV, real, tmp_path / "real/venv.update")
+    assert place_near(link, COPY_SUFFIX) == kept_copy(found)
