@@ -26,7 +26,7 @@ def make_backup(instance: Instance) -> str:
     if found is not None and not found.path.exists():
         return ""
     directory = instance.home / BACKUP_DIRECTORY
-    parts = ["--no-workspaces", *(["--no-database"] if found is None else [])]
+    parts = ["--for", "update", "--no-workspaces", *(["--no-database"] if found is None else [])]
     words = spell_own_command("backup", str(directory), *parts, "--for", "update", "--json")
     done = run_program(words, mean_this_machine(instance.env), UPDATE_BACKUP_SECONDS)
     try:
