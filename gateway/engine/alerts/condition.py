@@ -96,9 +96,9 @@ class Condition(Protocol):
     """Looks at one kind of trouble. It is created with the sources when this process begins to lead."""
 
     kind: ClassVar[AlertKind]
-    #: seconds between two looks; None if it looks only when there is news
+    #: seconds between two looks without news; None if it makes none
     interval_seconds: ClassVar[float | None]
-    #: whether it sees trouble only in the news: then a look that fails is made again with the same news
+    #: whether it sees trouble only in the news: then it looks when there is some, and again if a look fails
     needs_news: ClassVar[bool]
 
     def __init__(self, sources: AlertSources) -> None: ...

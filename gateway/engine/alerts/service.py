@@ -228,7 +228,7 @@ class AlertService:
             is_due = condition.interval_seconds is not None and not (
                 now < self._next_looks[condition.kind] <= now + condition.interval_seconds * 1000
             )
-            if not (news.changes or is_due):
+            if not (is_due or (condition.needs_news and news.changes)):
                 continue
             if condition.interval_seconds is not None:
                 self._next_looks[condition.kind] = now + round(condition.interval_seconds * 1000)

@@ -131,6 +131,40 @@ async def test_a_schedule_that_fails_several_times_is_told_and_that_it_works_aga
     assert watch.recorder.texts == ['schedule "inbox" failed 2 times in a row', 'schedule "inbox" works again']
 
 
+async def test_a_schedule_that_is_disabled_for_its_failures_is_told_however_few_they_were(
+    stage: Stage, clock: SteppedClock
+) -> None:
+    watch = Watch(stage, clock, kinds=frozenset({"schedule_failing"}))
+    await watch.look()
+    spec = ScheduleSpec(name="inbox", expression="every 5m", input="fail", max_failures=1)
+    made = await stage.engine.schedules.create_schedule(spec)
+    await fire(stage, clock, 5)
+    await watch.look()
+    await stage.engine.schedules.toggle_schedule(made.id, True)
+    clock.forward(MINUTE)
+    await watch.look()
+
+    failed, again = watch.recorder.texts
+    assert failed.startswith('schedule "inbox" failed once, and it was disabled: ')
+    assert again == 'schedule "inbox" was changed: its failures count from zero again'
+
+
+async def test_a_failing_schedule_that_somebody_disables_is_no_problem_any_more(
+    stage: Stage, clock: SteppedClock
+) -> None:
+    watch = Watch(stage, clock, schedule_failures=1, kinds=frozenset({"schedule_failing"}))
+    await watch.look()
+    spec = ScheduleSpec(name="inbox", expression="every 5m", input="fail")
+    made = await stage.engine.schedules.create_schedule(spec)
+    await fire(stage, clock, 5)
+    await watch.look()
+    await stage.engine.schedules.toggle_schedule(made.id, False)
+    clock.forward(MINUTE)
+    await watch.look()
+
+    assert watch.recorder.texts == ['schedule "inbox" failed once', 'schedule "inbox" was disabled']
+
+
 async def test_times_that_were_missed_are_told_until_the_schedule_has_run_again(
     stage: Stage, clock: SteppedClock
 ) -> None:

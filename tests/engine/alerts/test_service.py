@@ -322,6 +322,20 @@ async def test_a_failure_wakes_the_service(stage: Stage, clock: SteppedClock) ->
     assert watch.told == [("run_failed", "happened")]
 
 
+async def test_a_flood_of_failures_does_not_have_everything_else_looked_at(
+    stage: Stage, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(stage, clock)
+    looks: list[object] = []
+    list_budgets = stage.engine.usage.list_budgets
+    monkeypatch.setattr(stage.engine.usage, "list_budgets", lambda: looks.append(1) or list_budgets())
+    for _ in range(5):
+        await stage.do("fail")
+        await watch.look()
+
+    assert len(looks) == 1
+
+
 async def test_an_agent_that_is_not_there_is_named_in_the_log(stage: Stage, clock: SteppedClock) -> None:
     watch = Watch(stage, clock, kinds=RUNS)
     watch.service._receivers = [AlertReceiver(name="me", kinds=RUNS, agents=frozenset(("main", "mian")), per_hour=1)]

@@ -1,10 +1,11 @@
-"""The runs of a schedule failed several times in a row; it ends when one succeeds."""
+"""The runs of a schedule failed several times in a row, or until it was disabled; it ends when one succeeds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from gateway.domain.alert import AlertKind
+from gateway.domain.run import Status
 from gateway.domain.schedule import Schedule
 from gateway.engine.alerts.condition import AlertSources, Finding, Look, Situation
 from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS
@@ -35,20 +36,37 @@ class ScheduleFailing:
             except GatewayError:  # it cannot be read
                 continue
             else:
-                if schedule.failures >= self._limit:
+                if self._is_failing(schedule):
                     findings.append(self._describe_failing(schedule))
                 elif subject in situation.open:
-                    ended[subject] = f"schedule {_name_schedule(schedule)} works again"
+                    ended[subject] = f"schedule {_name_schedule(schedule)} {_explain_end(schedule)}"
         return Look(open=findings, ended={subject: why for subject, why in ended.items() if subject in situation.open})
+
+    def _is_failing(self, schedule: Schedule) -> bool:
+        """Return whether it has failed often enough, or was disabled for it; not if somebody has disabled it."""
+        return schedule.has_failed or (schedule.failures >= self._limit and not _is_switched_off(schedule))
 
     def _describe_failing(self, schedule: Schedule) -> Finding:
         off = f", and it was disabled: {schedule.reason}" if schedule.has_failed else ""
+        often = "once" if schedule.failures == 1 else f"{schedule.failures:,} times in a row"
         return Finding(
             subject=schedule.id,
-            text=f"schedule {_name_schedule(schedule)} failed {schedule.failures:,} times in a row{off}",
+            text=f"schedule {_name_schedule(schedule)} failed {often}{off}",
             level=int(schedule.has_failed),
             agent=schedule.spec.agent,
         )
+
+
+def _is_switched_off(schedule: Schedule) -> bool:
+    return not schedule.enabled and schedule.reason is None
+
+
+def _explain_end(schedule: Schedule) -> str:
+    if _is_switched_off(schedule):
+        return "was disabled"
+    return (
+        "works again" if schedule.last_status == Status.SUCCEEDED else "was changed: its failures count from zero again"
+    )
 
 
 def _list_subjects(*groups: Iterable[str | None]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.domain import times
 from gateway.domain.alert import AlertKind, OpenAlert
+from gateway.domain.cron import MAX_LISTED_TIMES
 from gateway.domain.run import Status
 from gateway.domain.schedule import FireOutcome, FireRecord, Schedule
 from gateway.engine.alerts.condition import AlertSources, Finding, Look, Situation
@@ -79,7 +80,8 @@ class ScheduleMissed:
 def _describe_missed(schedule: Schedule, fire: FireRecord, count: int) -> str:
     when = times.format_rfc3339(fire.scheduled_for)
     what = "was refused" if fire.outcome is FireOutcome.REFUSED else "was missed"
-    many = f"{count:,} times were missed or refused, the last one {when}" if count > 1 else f"{when} {what}"
+    more = " or more" if count >= MAX_LISTED_TIMES else ""  # no more are noted one by one
+    many = f"{count:,}{more} times were missed or refused, the last one {when}" if count > 1 else f"{when} {what}"
     return f"schedule {_name_schedule(schedule)}: {many}{f' ({fire.error})' if fire.error else ''}"
 
 
