@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 #: what to do about a file or directory that cannot be used
@@ -186,7 +186,7 @@ def _write_draft(path: Path, content: bytes, *, durable: bool, mode: int = 0o600
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            _give_to_owner(descriptor, path.parent)
+            give_to_owner(descriptor, path.parent)
             file.write(content)
             file.flush()
             if durable:
@@ -197,7 +197,33 @@ def _write_draft(path: Path, content: bytes, *, durable: bool, mode: int = 0o600
             draft.unlink(missing_ok=True)
 
 
-def _give_to_owner(descriptor: int, directory: Path) -> None:
+def give_tree_to_owner(top: Path, like: Path) -> None:
+    """Give what root has made to the owner of a directory, who could not read it otherwise.
+
+    Args:
+        top: file or directory, with all that is in it.
+
+    Raises:
+        OSError: that is refused.
+    """
+    give_names_to_owner([top], like)
+    for directory, directories, files in os.walk(top):
+        give_names_to_owner([Path(directory, name) for name in (*directories, *files)], like)
+
+
+def give_names_to_owner(names: Iterable[Path], like: Path) -> None:
+    """Give files and directories that root has made to the owner of a directory.
+
+    Raises:
+        OSError: that is refused.
+    """
+    if os.name == "posix" and os.geteuid() == 0 and (owner := like.stat()).st_uid != 0:
+        for name in names:
+            if os.path.lexists(name) and name.lstat().st_uid == 0:
+                os.lchown(name, owner.st_uid, owner.st_gid)
+
+
+def give_to_owner(descriptor: int, directory: Path) -> None:
     """Give a file that root makes to the owner of its directory, who could not read it otherwise."""
     if os.name == "posix" and os.geteuid() == 0:
         owner = directory.stat()

@@ -94,7 +94,7 @@ def create(
         "omissions": [{"name": str, "reason": str}], "variables": [str],
         "agents": [{"agent": str, "path": str, "bytes": int, "included": bool}]}
     """
-    from cli.backup import shown  # late: imports much, as below
+    from cli.backup import shown, stopping  # late: imports much, as below
     from gateway import config
     from gateway.backup.contents import BackupChoice
     from gateway.backup.writing import format_bytes
@@ -108,7 +108,8 @@ def create(
     to = settings.backup_directory if place is None else paths.expand_path(place, "the backup")
     wanted = BackupChoice(secrets, not no_database, not no_workspaces, agents)
     try:
-        made = _make_backup(settings, wanted, to, purpose)
+        with stopping.interrupted_by_signals():
+            made = _make_backup(settings, wanted, to, purpose)
     except KeyboardInterrupt:
         raise Interrupted("Stopped; no backup was made.", remedy="Nothing is left of it.") from None
     if current_invocation().json:

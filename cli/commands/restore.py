@@ -53,6 +53,7 @@ def COMMAND(file: str, replace: bool, resume: bool | None, fire_missed: bool) ->
         "variables": [str], "kept_secrets": [str], "restored_memories": int,
         "present_memories": int, "omitted": int, "lost": int, "dump": str | null}
     """
+    from cli.backup import stopping
     from gateway.backup import restoring, verifying  # late: imports much
     from gateway.backup.restoring import RestoreOptions
 
@@ -63,6 +64,7 @@ def COMMAND(file: str, replace: bool, resume: bool | None, fire_missed: bool) ->
     paths.make_private_directory(instance.home)
     try:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(stopping.interrupted_by_signals())
             waiting = stack.enter_context(output.show_waiting("verifying the backup"))
             found = verifying.verify_backup(path, waiting.set_text)
             verifying.check_version(found)

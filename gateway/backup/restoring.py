@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway import config, paths
+from gateway import config, paths, private_file
 from gateway.backup import contents, memory_restoring, mounts, pending, settling, unpacking
 from gateway.backup.contents import DATABASE_NAME, DUMP_NAME, Installation
 from gateway.backup.manifest import Part
@@ -116,12 +116,18 @@ class Restorer:
                 unpacking.unpack_backup(self._found, drafts, self._report)
                 resumed, work = self._settle(drafts)
                 memories = self._restore_memories(drafts, env)
+                for draft in self._draft_directories:
+                    private_file.give_tree_to_owner(draft, self._place.home)
                 self._report("putting it in place")
                 _sync_disks()
                 kept_secrets = [file for file in self._place.secret_files if self._stays(file)]
                 moves = list(self._plan_moves(drafts))
                 pending.write_plan(self._place.home, moves, self._draft_directories)
             pending.carry_out_plan(self._place.home)
+            holders = {place for move in moves for place in Path(move.target).parents}
+            private_file.give_names_to_owner(
+                [place for place in holders if any(place.is_relative_to(kept) for kept in self._kept)], self._place.home
+            )
         except OSError as error:
             raise explain_disk_error(error, "the backup cannot be restored, and nothing has changed") from error
         dump = self._place.data / "postgresql.dump"
@@ -173,9 +179,9 @@ class Restorer:
             for ending in (".last-good", ".rejected"):
                 yield self._place.config.with_name(self._place.config.name + ending)
         if Part.DATABASE in self._parts:
-            database = self._place.database
+            database = self._place.database  # an update keeps copies of it, which it would put back
             yield from (database.with_name(database.name + ending) for ending in ("-wal", "-shm"))
-            yield from sorted(database.parent.glob(f"{database.name}.schema-*"))
+            yield from sorted(database.parent.glob(f"{database.name}.*"))
 
     def _plan_moves(self, drafts: Mapping[Part, Path]) -> Iterator[Move]:
         targets = self._list_targets()
@@ -267,7 +273,11 @@ class Restorer:
         """
         base = self._base_of(part)
         try:
-            return paths.make_private_directory(base)
+            is_new = not base.exists()
+            paths.make_private_directory(base)
+            if is_new:
+                private_file.give_tree_to_owner(base, self._place.home)
+            return base
         except OSError as error:
             remedy = "Correct that, or use another state directory: MOONGATE_HOME."
             if base == self._place.data:

@@ -6,6 +6,7 @@ The file's content is information for people and for `gateway status`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -132,7 +133,11 @@ def _open_lock_file(path: Path) -> int:
             f"cannot open the lock file {path}: {error.strerror}.",
             remedy=private_file.REPAIR_HINT,
         ) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise ConfigError(f"the lock file {path} is not a plain file.", remedy="Remove it.")
+    if found.st_size == 0:  # it may be new, and made by root for the owner of the directory
+        with contextlib.suppress(OSError):
+            private_file.give_to_owner(descriptor, path.parent)
     return descriptor

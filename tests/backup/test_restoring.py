@@ -24,6 +24,7 @@ from gateway.domain.times import wall_clock
 from gateway.errors import ConfigError, Conflict, StorageFull, Unavailable
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
+from gateway.supervisor import lock
 from tests.backup.installations import SECRET, list_tree, make_installation, restore, write_backup
 
 ALL = BackupChoice(secrets=True)
@@ -116,6 +117,35 @@ def test_the_data_directory_of_the_config_is_used(tmp_path: Path) -> None:
         restore(made.file, tmp_path / "third")
     restore(made.file, tmp_path / "third", env={"HOME": str(tmp_path), "MOONGATE_DATA_DIR": str(tmp_path / "own")})
     assert count_runs(tmp_path / "own" / "moongate.db") == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+def test_what_root_restores_belongs_to_the_owner_of_the_state_directory(tmp_path: Path) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    os.chown(home, 54_321, 54_321)
+    for options in (RestoreOptions(), RestoreOptions(replace=True)):
+        restore(made.file, home, options)
+    taken = lock.try_lock(home / "one.lock")
+    assert taken is not None
+    taken.release()
+
+    assert {path.lstat().st_uid for path in home.rglob("*")} == {54_321}
+    assert list(home.glob("before-restore-*/data/moongate.db"))
+
+
+def test_copies_of_the_database_go_with_it(tmp_path: Path) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path)
+    home = tmp_path / "home"
+    make_installation(home, runs=0)
+    copies = ["moongate.db.schema-20", "moongate.db.of-0.2.0"]
+    for name in copies:
+        (home / "data" / name).write_text("")
+
+    (kept,) = restore(made.file, home, RestoreOptions(replace=True)).kept
+
+    assert all((kept / "data" / name).exists() and not (home / "data" / name).exists() for name in copies)
 
 
 def test_parts_that_are_not_in_the_backup_stay(tmp_path: Path) -> None:

@@ -178,8 +178,9 @@ def test_a_full_disk_is_told_and_nothing_is_left_on_it(shell: Shell, small_disk:
     assert os.listdir(small_disk) == []
 
 
-def test_ctrl_c_leaves_nothing(shell: Shell, tmp_path: Path) -> None:
-    program = KILLED.replace("signal.SIGKILL", "signal.SIGINT")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_backup_that_is_stopped_leaves_nothing(shell: Shell, tmp_path: Path, name: str) -> None:
+    program = KILLED.replace("signal.SIGKILL", f"signal.{name}")
     done = subprocess.run(
         [sys.executable, "-c", program, "7", "backup", "backups"],
         env=shell.env,
