@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -12,6 +12,7 @@ from gateway.domain.alert import AlertKind, OpenAlert
 from gateway.domain.event import Change
 from gateway.domain.ports.store import Store
 from gateway.domain.run import Run
+from gateway.domain.schedule import Schedule
 from gateway.domain.times import Clock
 from gateway.engine.messaging.channels import Channels
 from gateway.engine.resources.agents import Agents
@@ -36,11 +37,18 @@ class AlertSources(Struct, frozen=True, kw_only=True):
     agents: Agents
     usage: UsageReporter
     channels: Channels
+    #: returns the key of the session into which the runs of a schedule go; None if they would be refused
+    find_session: Callable[[Schedule], str | None]
     #: the state directory, and the one with the data
     home: Path
     data_directory: Path
     limits: AlertLimits
     clock: Clock
+
+    def find_agent(self, schedule: Schedule) -> str | None:
+        """Return the id of the agent that works for a schedule: that of its session, or the default agent."""
+        session = self.find_session(schedule)
+        return schedule.spec.agent if session is None else session.partition(":")[0]
 
 
 class News(Struct, frozen=True, kw_only=True):

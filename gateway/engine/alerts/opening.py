@@ -55,6 +55,7 @@ def open_alerts(
         agents=engine.agents,
         usage=engine.usage,
         channels=engine.channels,
+        find_session=engine.schedules.find_session,
         home=config.home,
         data_directory=config.data_directory,
         limits=AlertLimits(

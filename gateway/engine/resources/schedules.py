@@ -249,7 +249,7 @@ class Schedules:
 
     def _build_spec(self, found: Schedule, time: int, begin: int | None) -> RunSpec:
         spec = found.spec
-        session = str(self._session_key(found, self._agents.choose_agent(self._agent_name(spec)).id, time))
+        session = str(self._session_key(found, self._agents.choose_agent(find_agent_name(self._agents, spec)).id, time))
         return RunSpec(
             source=Source.CRON,
             agent=session.partition(":")[0],
@@ -264,11 +264,6 @@ class Schedules:
             run_at=begin,
             submitted_by=f"schedule:{found.id}",
         )
-
-    def _agent_name(self, spec: ScheduleSpec) -> str | None:
-        """Return the name of the agent. A full session key names an agent, too."""
-        full = None if spec.session is None else SessionKey.parse_key(spec.session)
-        return full.agent if spec.agent is None and full and self._agents.find_by_name(full.agent) else spec.agent
 
     def _session_key(self, found: Schedule, agent: str, time: int) -> SessionKey:
         name = found.spec.session or found.id
@@ -352,3 +347,9 @@ class Schedules:
 
 def _never_due_error(expression: str) -> InvalidRequest:
     return InvalidRequest(f"schedule: the time {expression!r} never comes, or has passed.")
+
+
+def find_agent_name(agents: Agents, spec: ScheduleSpec) -> str | None:
+    """Return the name of the agent that a schedule names: a full session key names one, too. None is the default."""
+    full = None if spec.session is None else SessionKey.parse_key(spec.session)
+    return full.agent if spec.agent is None and full and agents.find_by_name(full.agent) else spec.agent

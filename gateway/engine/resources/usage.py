@@ -12,6 +12,7 @@ from gateway.domain.budget import Budget, CalendarDays, UsageGroup, UsageGroupin
 from gateway.domain.ports.store import Store
 from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Agents
+from gateway.engine.resources.schedules import find_agent_name
 from gateway.errors import AgentNotFound, InvalidRequest
 
 #: days that a report covers if it has no first day
@@ -29,6 +30,8 @@ class BudgetStatus(Struct, frozen=True, kw_only=True):
     owner_kind: UsageGrouping
     #: its name, for people
     name: str
+    #: id of the agent whose runs count; None if a schedule names none that is there
+    agent: str | None
     limits: Budget
     #: used today, including running runs
     used: UsageTotals
@@ -111,7 +114,7 @@ class UsageReporter:
         found = await self._store.schedules.list_budgeted(MAX_REPORTED_SCHEDULES)
         return [
             await self._read_budget_status(UsageGrouping.SCHEDULE, one.id, one.spec.name, one.spec.budget, agent)
-            for one, agent in [(each, self._find_agent_id(each.spec.agent)) for each in found]
+            for one, agent in [(each, self._find_agent_id(find_agent_name(self._agents, each.spec))) for each in found]
             if one.spec.budget is not None and (only is None or agent == only)
         ]
 
@@ -125,6 +128,7 @@ class UsageReporter:
             id=id_,
             owner_kind=of,
             name=name,
+            agent=agent_id,
             limits=limits,
             used=used,
             left=budget.calculate_remaining(limits, used),

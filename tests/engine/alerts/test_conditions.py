@@ -149,6 +149,24 @@ async def test_a_schedule_that_is_disabled_for_its_failures_is_told_however_few_
     assert again == 'schedule "inbox" was changed: its failures count from zero again'
 
 
+async def test_what_is_told_of_a_schedule_belongs_to_the_agent_that_works_for_it(
+    stage: Stage, clock: SteppedClock
+) -> None:
+    kinds = frozenset({"schedule_failing", "schedule_missed", "budget"})
+    watch = Watch(stage, clock, kinds=kinds, schedule_failures=1)
+    await watch.look()
+    once = Budget(runs=1)
+    spec = ScheduleSpec(expression="every 5m", input="fail", misfire=Misfire.SKIP, budget=once)
+    for which in (spec, msgspec.structs.replace(spec, session="poor:cron:x")):
+        await stage.engine.schedules.create_schedule(which)
+    await fire(stage, clock, 5)
+    await fire(stage, clock, 12)
+    await watch.look()
+
+    told = [(item.kind, item.agent) for message in watch.recorder.sent for item in message.content.items]
+    assert set(told) == {(kind, agent) for kind in kinds for agent in ("main", "poor")}
+
+
 async def test_a_failing_schedule_that_somebody_disables_is_no_problem_any_more(
     stage: Stage, clock: SteppedClock
 ) -> None:

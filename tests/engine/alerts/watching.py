@@ -52,6 +52,7 @@ def make_sources(stage: Stage, clock: Callable[[], int], store: Store | None = N
         agents=stage.engine.agents,
         usage=stage.engine.usage,
         channels=stage.engine.channels,
+        find_session=stage.engine.schedules.find_session,
         home=stage.directory,
         data_directory=stage.directory,
         limits=AlertLimits(**{"disk_free_mb": 1, **limits}),

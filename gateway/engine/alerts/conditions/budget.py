@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.domain.alert import AlertKind
-from gateway.domain.budget import Budget, UsageGrouping, UsageTotals
+from gateway.domain.budget import Budget, UsageTotals
 from gateway.engine.alerts.condition import AlertSources, Finding, Look, Situation
 from gateway.engine.resources.usage import BudgetStatus
 
@@ -68,7 +68,7 @@ def _describe_budget(status: BudgetStatus, is_used_up: bool, day: int) -> Findin
         subject=f"{status.owner_kind}:{status.id}",
         text=f"the budget of {owner} {what} today: {', '.join(amounts)}",
         level=day + (EXHAUSTED_PERCENT if is_used_up else WARNING_PERCENT),
-        agent=status.id if status.owner_kind is UsageGrouping.AGENT else None,
+        agent=status.agent,
     )
 
 

@@ -19,6 +19,7 @@ class ScheduleFailing:
 
     def __init__(self, sources: AlertSources) -> None:
         self._store = sources.store
+        self._find_agent = sources.find_agent
         self._limit = sources.limits.schedule_failures
 
     async def look(self, situation: Situation) -> Look:
@@ -53,7 +54,7 @@ class ScheduleFailing:
             subject=schedule.id,
             text=f"schedule {_name_schedule(schedule)} failed {often}{off}",
             level=int(schedule.has_failed),
-            agent=schedule.spec.agent,
+            agent=self._find_agent(schedule),
         )
 
 

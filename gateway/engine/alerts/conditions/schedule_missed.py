@@ -24,6 +24,7 @@ class ScheduleMissed:
 
     def __init__(self, sources: AlertSources) -> None:
         self._store = sources.store
+        self._find_agent = sources.find_agent
 
     async def look(self, situation: Situation) -> Look:
         findings = await self._find_missed(situation)
@@ -53,7 +54,7 @@ class ScheduleMissed:
                     subject=one.schedule,
                     text=_describe_missed(schedule, one.newest, one.total),
                     level=one.newest.scheduled_for,
-                    agent=schedule.spec.agent,
+                    agent=self._find_agent(schedule),
                 )
             )
         return findings
