@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import http.server
+import importlib.util
 import os
 import re
 import shutil
@@ -141,13 +142,20 @@ def _list_needed(name: str) -> frozenset[str]:
 
 
 def _link_package(package: metadata.Distribution, target: Path) -> None:
+    """Link the files of a package, and what is compiled of them: compiling takes longer than all that a test does."""
     for file in package.files or []:
         if file.parts[0] == ".." or file.suffix == ".pyc":
             continue
-        place = target / file
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if not place.exists():
-            _link_or_copy(os.path.realpath(str(package.locate_file(file))), str(place))
+        source = os.path.realpath(str(package.locate_file(file)))
+        _link_file(source, target / file)
+        if file.suffix == ".py" and os.path.exists(compiled := importlib.util.cache_from_source(source)):
+            _link_file(compiled, Path(importlib.util.cache_from_source(str(target / file))))
+
+
+def _link_file(source: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        _link_or_copy(source, str(target))
 
 
 def _link_or_copy(source: str, target: str) -> None:
