@@ -39,6 +39,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         installed.require(*mark.args)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the drills begin first, all on the first worker: they wait more than they work, and take longest.
+
+    Another worker takes over some of the last tests of a worker that has many left.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("drill") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def prepared_databases() -> Iterator[None]:
     """Has new databases copied from one, which the migrations have made."""

@@ -1,4 +1,7 @@
-"""The agents that people have keep the contract, and the page for users says what they cannot do."""
+"""The agents that people have keep the contract, and the page for users says what they cannot do.
+
+Those that a push leaves out are made like another one: `tests/acceptance/test_real_agents.py` has all of them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import pytest
 
 from tests.contracts import real_agents
 from tests.contracts.agents import AgentContract
+from tests.support.thorough import leave_out_on_push
 
 
 @pytest.mark.agents(*real_agents.Opencode.needs)
@@ -15,6 +19,7 @@ class TestOpencode(AgentContract):
     subject = real_agents.Opencode()
 
 
+@leave_out_on_push
 @pytest.mark.agents(*real_agents.OpencodeOverAcp.needs)
 class TestOpencodeOverAcp(AgentContract):
     subject = real_agents.OpencodeOverAcp()
@@ -30,6 +35,7 @@ class TestCodex(AgentContract):
     subject = real_agents.Codex()
 
 
+@leave_out_on_push
 @pytest.mark.agents(*real_agents.CodexZed.needs)
 class TestCodexZed(AgentContract):
     subject = real_agents.CodexZed()
@@ -40,6 +46,7 @@ class TestGemini(AgentContract):
     subject = real_agents.Gemini()
 
 
+@leave_out_on_push
 @pytest.mark.agents(*real_agents.Qwen.needs)
 class TestQwen(AgentContract):
     subject = real_agents.Qwen()

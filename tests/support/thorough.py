@@ -7,6 +7,17 @@ from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+
+def is_thorough() -> bool:
+    return bool(os.environ.get("MOONGATE_TEST_THOROUGH"))
+
+
+def leave_out_on_push(suite: C) -> C:
+    """Decorate a class of tests that differs in little from another one."""
+    suite.__test__ = is_thorough()
+    return suite
 
 
 def choose_cases(cases: Sequence[T], on_each_push: Collection[int]) -> Sequence[T]:
@@ -15,6 +26,6 @@ def choose_cases(cases: Sequence[T], on_each_push: Collection[int]) -> Sequence[
     Args:
         on_each_push: the places of those that differ in kind.
     """
-    if os.environ.get("MOONGATE_TEST_THOROUGH"):
+    if is_thorough():
         return cases
     return [case for place, case in enumerate(cases) if place in on_each_push]
