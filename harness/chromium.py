@@ -11,6 +11,8 @@ from playwright.async_api import Browser, async_playwright
 
 from harness.waiting import PATIENCE
 
+#: the same browser without windows, in a package of its own: it takes about a third less of the processor
+_HEADLESS = "chromium-headless-shell"
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _SWITCHES = [
     "--no-sandbox",  # containers often have no user namespaces; it opens only our own pages
@@ -18,9 +20,14 @@ _SWITCHES = [
 ]
 
 
-def find_chromium() -> str | None:
-    """Return the path of Chromium, from the environment (`MOONGATE_TEST_CHROMIUM`) or PATH."""
-    return os.environ.get("MOONGATE_TEST_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
+def find_chromium(*, headless: bool = False) -> str | None:
+    """Return the path of Chromium, from the environment (`MOONGATE_TEST_CHROMIUM`) or PATH.
+
+    Args:
+        headless: prefer the one that has no windows.
+    """
+    names = (_HEADLESS, *_NAMES) if headless else (*_NAMES, _HEADLESS)
+    return os.environ.get("MOONGATE_TEST_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 @asynccontextmanager
