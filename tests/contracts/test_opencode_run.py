@@ -21,12 +21,14 @@ from tests.contracts.subjects import Modelled
 from tests.support import installed
 from tests.support import opencode as real
 from tests.support.attachments import attach_all, make_pdf, make_wav, make_zip
+from tests.support.thorough import choose_cases, is_thorough
 from tests.support.turns import listen
 
 BINARY = make_zip()
 PDF = make_pdf()
 PNG = make_png()
 WAV = make_wav()
+POLICIES = [None, *PermissionPolicy]
 
 
 class OpencodeRun(Modelled):
@@ -50,6 +52,9 @@ class TestOpencodeRun(BackendContract):
     # A turn takes seconds, and the next test shows the same as these two.
     test_the_answer_is_what_the_agent_said = None
     test_usage_is_reported = None
+    if not is_thorough():  # the command backend does these for each program in the same way: see `TestCommandLines`
+        test_turns_at_the_same_time_do_not_mix = None
+        test_every_attachment_reaches_the_agent_or_is_named_to_it = None
 
     @pytest.mark.parametrize("text", ["-x --help -- a\0b " + "y" * 200_000 + " $(touch hacked) `touch hacked`"])
     async def test_a_prompt_is_data(self, stage: Stage, session: str, text: str) -> None:
@@ -74,7 +79,7 @@ class TestOpencodeRun(BackendContract):
         assert set(find_files(body)) == {ReceivedFile("image/png", PNG), ReceivedFile("application/pdf", PDF)}
         assert all(f"/{given.run}/{name} (" in json.dumps(body) for name in files)
 
-    @pytest.mark.parametrize("policy", [None, *PermissionPolicy])
+    @pytest.mark.parametrize("policy", choose_cases(POLICIES, on_each_push=(0, POLICIES.index(PermissionPolicy.DENY))))
     async def test_what_permissions_say_holds(
         self, stage: Stage, session: str, policy: PermissionPolicy | None
     ) -> None:
