@@ -57,7 +57,7 @@ def require_chromium() -> str:
     """
     found = find_chromium(headless=True)
     if found is None:
-        reason = "Chromium is not installed: apt install chromium-headless-shell, or set MOONGATE_TEST_CHROMIUM to the program"
+        reason = "no Chromium: apt install chromium-headless-shell, or set MOONGATE_TEST_CHROMIUM to the program"
         (pytest.fail if os.environ.get("MOONGATE_TEST_ALL") else pytest.skip)(reason)
     return str(found)
 
