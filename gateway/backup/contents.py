@@ -6,13 +6,14 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway import paths
 from gateway.backup import drafts
 from gateway.backup.agent_memory import MemoryPlace
 from gateway.backup.archive import ArchiveWriter, walk_tree
 from gateway.backup.manifest import MAX_MEMBER_DEPTH, MAX_MEMBER_NAME_BYTES, Part, may_be_link
+from gateway.config_files import variables
 from gateway.errors import Unavailable
 from gateway.store.file_directory import DRAFTS
 from gateway.store.sqlite import snapshot
@@ -145,6 +146,21 @@ def _add_entry(archive: ArchiveWriter, name: str, path: Path, mode: int, expecte
         archive.add_file(name, path, expected_sha256=expected_sha256)
     else:
         archive.note_omission(name, "it is a socket, a pipe or a device")
+
+
+def note_outside_workspaces(archive: ArchiveWriter, place: Installation, decoded: Any) -> None:
+    """Name the directories outside of the state directory that a config gives to agents: they are theirs."""
+    if isinstance(decoded, list):
+        for one in decoded:
+            note_outside_workspaces(archive, place, one)
+    elif isinstance(decoded, dict):
+        for name, one in decoded.items():
+            if name == "workspace" and isinstance(one, str) and not variables.has_variable(one):
+                path = Path(os.path.expanduser(one))
+                if path.is_absolute() and not path.is_relative_to(place.home):
+                    archive.note_omission(str(path), "a workspace outside of the state directory is not backed up")
+            else:
+                note_outside_workspaces(archive, place, one)
 
 
 def note_missing_contents(archive: ArchiveWriter, place: Installation, hashes: Iterable[str]) -> None:

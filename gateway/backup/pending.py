@@ -10,6 +10,7 @@ Standard library only: each start of a gateway looks whether there is something 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -112,6 +113,10 @@ def _read_plan(home: Path) -> _Plan | None:
 
 
 def _do_plan(home: Path, plan: _Plan) -> None:
+    for source, target in plan.moves:
+        # A name is in one of its two places; only what goes back to a draft may have gone with it.
+        if not os.path.lexists(source) and not os.path.lexists(target) and not plan.is_draft(target):
+            raise FileNotFoundError(errno.ENOENT, "it is gone; is its disk mounted?", source)
     for move in plan.moves:
         _do_move(move, is_draft=plan.is_draft(move.source))
     for directory in sorted({Path(path).parent for move in plan.moves for path in move}):

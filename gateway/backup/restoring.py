@@ -129,7 +129,8 @@ class Restorer:
                 [place for place in holders if any(place.is_relative_to(kept) for kept in self._kept)], self._place.home
             )
         except OSError as error:
-            raise explain_disk_error(error, "the backup cannot be restored, and nothing has changed") from error
+            at = f" at {paths.display_path(Path(error.filename))}" if isinstance(error.filename, str) else ""
+            raise explain_disk_error(error, f"the backup cannot be restored, and nothing has changed{at}") from error
         dump = self._place.data / "postgresql.dump"
         return RestoredBackup(work, resumed, self._kept, kept_secrets, memories, dump if dump.exists() else None)
 

@@ -228,6 +228,7 @@ class BackupWriter:
             if not self._choice.secrets:
                 content, variables = config_secrets.replace_secrets(content, self._config.secrets, self._config.decoded)
             archive.add_bytes(CONFIG_NAME, content)
+            contents.note_outside_workspaces(archive, self._place, self._config.decoded)
         if (found := paths.found_agent_file(self._place.home)).exists():
             archive.add_file(f"{Part.STATE}/{found.name}", found)
         return variables

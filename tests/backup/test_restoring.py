@@ -326,6 +326,27 @@ def test_what_was_made_during_an_interrupted_restore_does_not_stand_in_its_way(
     assert aside.read_text() == "made meanwhile"
 
 
+def test_an_interrupted_restore_waits_for_a_disk_that_is_not_mounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
+    home = tmp_path / "home"
+    with monkeypatch.context() as stopped:
+        stopped.setattr(pending, "carry_out_plan", lambda _: None)
+        restore(made.file, home)
+    (home / "data").rename(tmp_path / "disk")
+    (home / "data").mkdir()
+
+    with pytest.raises(ConfigError, match="is its disk mounted"):
+        pending.finish_plan(home)
+
+    assert not (home / "config.json").exists()
+    (home / "data").rmdir()
+    (tmp_path / "disk").rename(home / "data")
+    assert pending.finish_plan(home)
+    assert count_runs(home / "data" / "moongate.db") == 3
+
+
 @pytest.mark.parametrize("mounted", ["workspaces", "workspaces/01abc", "data/files", "config.json"])
 def test_a_mount_point_is_seen_before_anything_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounted: str

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import gzip
 import hashlib
+import json
 import os
 import socket
 import tarfile
@@ -72,6 +73,16 @@ def test_secrets_behind_a_link_come_along(tmp_path: Path) -> None:
 
     assert read(made.file, "secrets/.env") == b"KEY=1\n"
     assert made.manifest.omitted == 0
+
+
+def test_workspaces_elsewhere_are_named(tmp_path: Path) -> None:
+    place = make_installation(tmp_path / "home", runs=0)
+    given = ["/srv/work", str(place.home / "own"), "${WORK}"]
+    place.config.write_text(json.dumps({"agents": {"list": [{"workspace": one} for one in given]}}))
+
+    made = write_backup(place, tmp_path, BackupChoice(database=False))
+
+    assert [(one.name, made.manifest.lost) for one in made.manifest.omissions] == [("/srv/work", 0)]
 
 
 def test_parts_may_be_left_out(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.backup import databases, pending
+from gateway.domain.times import wall_clock
+from gateway.store.postgres import opening
 from harness.command_line import Shell
 from tests.backup.installations import list_tree, make_installation, verify
 from tests.support import postgres
@@ -205,6 +207,10 @@ def test_a_postgresql_database_is_dumped_and_its_password_is_not_shown(shell: Sh
     assert restored.code == 0, restored.err
     with open(restored.json["dump"], "rb") as dump:
         assert dump.read(5) == b"PGDMP"
+    loaded = postgres.shared_server().url(postgres.create_database())
+    command = ["pg_restore", "--clean", "--if-exists", "--exit-on-error", f"--dbname={loaded}", restored.json["dump"]]
+    subprocess.run(command, check=True)
+    opening.prepare_database(loaded, wall_clock)
     bare = {"PATH": str(tmp_path)}
     missing = Shell(shell.env | bare, tmp_path)("backup", "backups", env=server)
     assert (missing.code, "--no-database" in missing.err) == (78, True)
