@@ -59,12 +59,12 @@ def print_parts(header: BackupHeader, described: BackupManifest) -> None:
 
 def print_omissions(described: BackupManifest) -> None:
     """Say on stderr what a backup does not contain."""
-    if lost := described.lost:
-        output.print_note(
-            output.add_mark("⚠️", f"{lost:,} damaged or unreadable files are not in it as they should be:")
-        )
     for note in list_notes(described):
         output.print_note(note)
+    if lost := described.lost:
+        output.print_note(
+            output.add_mark("⚠️", f"Damaged, unreadable or elsewhere, so not in it as it should be: {lost:,}.")
+        )
     for omission in described.omissions[:_MAX_SHOWN_OMISSIONS]:
         output.print_note(f"Not as it was: {omission.name}: {omission.reason}.")
     if described.omitted > _MAX_SHOWN_OMISSIONS:

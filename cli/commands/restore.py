@@ -178,9 +178,7 @@ def _print_notes(found: VerifiedBackup, place: Installation, done: RestoredBacku
     where = output.shorten_home(place.home)
     if lost := found.manifest.lost:
         shown = paths.display_path(found.file)
-        output.print_note(
-            f"{lost:,} damaged or unreadable files were not backed up. See: gateway backup verify {shown}"
-        )
+        output.print_note(f"The backup lacks what was damaged or unreadable ({lost:,}): gateway backup verify {shown}")
     if done.kept_secrets:
         named = ", ".join(path.name for path in done.kept_secrets)
         output.print_note(f"The backup contains no secrets; these stay as they are here: {named}.")
@@ -188,6 +186,8 @@ def _print_notes(found: VerifiedBackup, place: Installation, done: RestoredBacku
         output.print_note(f"Secrets of the config are not in the backup. Set them in {where}/.env before the start:")
         for name in found.manifest.variables:
             output.print_note(f"  {name}=…")
+        if formers := [kept / place.config.name for kept in done.kept if (kept / place.config.name).exists()]:
+            output.print_note(f"The config from before may have their values: {output.shorten_home(formers[0])}")
     if done.dump is not None:
         shown = output.shorten_home(done.dump)
         output.print_note(f"Load the PostgreSQL database: pg_restore --clean --if-exists --dbname=URL {shown}")

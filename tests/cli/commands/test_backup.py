@@ -57,12 +57,15 @@ def shell(tmp_path: Path) -> Shell:
 
 
 def test_a_backup_is_made_verified_and_listed(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "home" / "workspaces" / "elsewhere").symlink_to(tmp_path)
     made = shell("backup", "backups")
 
     assert made.code == 0, made.err
     (file,) = (tmp_path / "backups").iterdir()
     assert made.out.startswith(f"Backup ~/backups/{file.name} (")
     assert "while no gateway ran" in made.out
+    assert "so not in it as it should be: 1." in made.err
+    assert "workspaces/elsewhere: it is a link to" in made.err
     assert "Not in it: .env, the token, the webhook secret, and 1 secret of the config." in made.err
     told = shell("backup", "verify", str(file), "--json").json
     assert (told["ok"], told["variables"], told["running"]) == (True, ["RESTORED_WEBHOOKS_SECRET"], False)
@@ -70,7 +73,7 @@ def test_a_backup_is_made_verified_and_listed(shell: Shell, tmp_path: Path) -> N
     (listed,) = shell("backup", "list", "backups", "--json").json["backups"]
     assert (listed["file"], listed["created_at"]) == (str(file), told["created_at"])
     status = shell("status", "--json").json["backup"]
-    assert (status["file"], status["error"]) == (str(file), None)
+    assert (status["file"], status["error"], status["lost"]) == (str(file), None, 1)
 
 
 def test_options_may_stand_before_the_name_of_the_command(shell: Shell, tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def test_a_restore_tells_what_it_did_and_what_to_do(shell: Shell, tmp_path: Path
     assert "Start it: gateway start" in done.err
     again = shell("restore", str(made.file))
     assert (again.code, "--replace" in again.err) == (1, True)
+    in_words = shell("restore", str(made.file), "--replace")
+    assert "The config from before may have their values: ~/home/before-restore-" in in_words.err
     replaced = shell("restore", str(made.file), "--replace", "--json").json
     assert (replaced["resumed"], replaced["home"]) == (False, str(tmp_path / "home"))
     (kept,) = replaced["kept"]
