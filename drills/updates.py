@@ -37,7 +37,7 @@ ROUND = (
 )
 
 
-def under_load(directory: Path, turns: Sequence[int] = (0, 5), senders: int = 3) -> Figures:
+def under_load(directory: Path, turns: Sequence[int] = (0, 1, 5), senders: int = 3) -> Figures:
     """Run commands of `ROUND`, by their places in it, while clients send tasks and repeat what was not acknowledged."""
     lab = Lab(_made(directory / "lab"))
     config = {"agents": {"list": [{"id": "main", "backend": "echo", "script": True, "max_concurrent": 8}]}}
@@ -52,9 +52,12 @@ def under_load(directory: Path, turns: Sequence[int] = (0, 5), senders: int = 3)
                 if turn.version is not None:
                     lab.add_release(turn.version, *turn.faults)
                 before = installed.version
+                assert before is not None, turn
                 done = installed.run("update", *turn.words, "--watch", "2s")
                 assert done.code == turn.code, (turn, done)
                 assert installed.version == (turn.serves or before), (turn, done)
+                acknowledged = len(load.acknowledged)
+                client.until(lambda at=acknowledged: len(load.acknowledged) > at, "a task is acknowledged after it")
             load.stop()
             client.wait_idle(installed)
             lost = [task for task in load.acknowledged.values() if not _succeeded(installed, task)]

@@ -88,29 +88,45 @@ def install_version(site: Installation, version: str, installer: Installer, orig
         GatewayError: it cannot be installed, or its packages do not fit together.
     """
     extras = f"[{','.join(found)}]" if (found := list_extras()) else ""
-    before = _complaints(installer.check())
     done = installer.install_from(origin, f"{DISTRIBUTION}=={version}")
     if done.code != 0:
         raise GatewayError(f"version {version} cannot be installed: {done.last_words}", remedy=_explain(done))
-    ours = _list_installed(site)
-    done = installer.install(f"{DISTRIBUTION}{extras}=={version}")
-    if done.code != 0:
-        raise GatewayError(
-            f"what version {version} needs cannot be installed: {done.last_words}", remedy=_explain(done)
-        )
-    if _list_installed(site) != ours:
-        raise GatewayError(
-            f"pip has replaced version {version} from {origin.place} by another one.",
-            remedy="Nothing has changed. See which index it is configured for: pip config list",
-        )
-    _note_origin(site, origin)
-    if wrong := sorted(_complaints(installer.check()) - before):
+    wrong = _complaints(installer.check())
+    if extras or wrong:
+        _install_needed(site, f"{DISTRIBUTION}{extras}=={version}", installer)
+        wrong = _complaints(installer.check())
+    if wrong := sorted(wrong - _complaints(_check_present(site, installer)) if wrong else []):
         raise Conflict(
             f"the packages of version {version} do not fit together: {'; '.join(wrong)}.",
             remedy="Update or remove the packages that it names.",
         )
+    _note_origin(site, origin)
     settle_paths(site)
     write_tool_records(site, version)
+
+
+def _install_needed(site: Installation, requirement: str, installer: Installer) -> None:
+    """Install what Moongate needs, from the index of pip or uv, and leave Moongate itself as it is.
+
+    Raises:
+        GatewayError: that is impossible, or Moongate was replaced.
+    """
+    ours = _list_installed(site)
+    done = installer.install(requirement)
+    if done.code != 0:
+        raise GatewayError(f"what {requirement} needs cannot be installed: {done.last_words}", remedy=_explain(done))
+    if _list_installed(site) != ours:
+        raise GatewayError(
+            f"pip has replaced {requirement} by another package of the same name.",
+            remedy="Nothing has changed. See which index it is configured for: pip config list",
+        )
+
+
+def _check_present(site: Installation, installer: Installer) -> Done:
+    """Check the packages of the present environment, which may not fit together either."""
+    names = {str(interpreter_of(site.candidate)): str(interpreter_of(site.environment))}
+    words, target = (tuple(names.get(word, word) for word in said) for said in (installer.words, installer.target))
+    return installer._replace(words=words, target=target).check()
 
 
 def _list_installed(site: Installation) -> dict[str, bytes]:

@@ -62,6 +62,8 @@ def run_program(words: Sequence[object], env: Mapping[str, str], within: float, 
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+#: ends well if there is a pip, without starting it
+_FIND_PIP = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pip') is None)"
 #: settings of pip that say how to reach an index, and not which one
 _REACHING = frozenset({"proxy", "cert", "client-cert", "trusted-host", "timeout", "retries", "keyring-provider"})
 #: the same, as variables, with those of the cache
@@ -124,8 +126,10 @@ class Installer(NamedTuple):
         if self.is_uv:
             return self._replace(env={name: it for name, it in self.env.items() if not name.startswith(_UV_SOURCES)})
         own = {name: it for name, it in self.env.items() if not name.startswith("PIP_") or name in _REACHING_VARIABLES}
-        listed = run_program([*self.words, "config", "list"], self.env, PROGRAM_TIMEOUT_SECONDS)
-        for name, value in re.findall(r"^[\w:]+\.([\w-]+)='(.*)'$", listed.out, re.MULTILINE):
+        listed = ""
+        if self.env.get("PIP_CONFIG_FILE") != os.devnull:  # otherwise pip reads no file
+            listed = run_program([*self.words, "config", "list"], self.env, PROGRAM_TIMEOUT_SECONDS).out
+        for name, value in re.findall(r"^[\w:]+\.([\w-]+)='(.*)'$", listed, re.MULTILINE):
             if name in _REACHING:
                 own.setdefault(f"PIP_{name.upper().replace('-', '_')}", value)
         return self._replace(env={**own, "PIP_CONFIG_FILE": os.devnull})
@@ -150,7 +154,7 @@ def find_installer(environment: Path, env: Mapping[str, str], tools: Path) -> In
     """
     python = str(interpreter_of(environment))
     env = {name: value for name, value in env.items() if name not in _MISLEADING}
-    if run_program([python, "-m", "pip", "--version"], env, PROGRAM_TIMEOUT_SECONDS).code == 0:
+    if run_program([python, "-c", _FIND_PIP], env, PROGRAM_TIMEOUT_SECONDS).code == 0:
         return Installer((python, "-m", "pip"), (), env, is_uv=False)
     if (uv := shutil.which("uv", path=env.get("PATH"))) is not None:
         return Installer((uv, "pip"), ("--python", python), env, is_uv=True)

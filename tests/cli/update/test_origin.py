@@ -140,10 +140,10 @@ class _Replacing(Installer):
         return self
 
     def check(self) -> Done:
-        return Done(0, "", "")
+        return Done(1, "moongate 0.3.0 requires other, which is not installed.", "")
 
 
 def test_another_package_in_the_place_of_ours_is_noticed(site: Installation) -> None:
     installer = _Replacing((str(site.candidate),), (), {}, is_uv=False)
-    with pytest.raises(GatewayError, match="by another one"):
+    with pytest.raises(GatewayError, match="by another package"):
         environment.install_version(site, "0.3.0", installer, Origin(OURS, True, "updates.index"))
