@@ -95,9 +95,9 @@ def install_version(site: Installation, version: str, installer: Installer, orig
     if extras or wrong:
         _install_needed(site, f"{DISTRIBUTION}{extras}=={version}", installer)
         wrong = _complaints(installer.check())
-    if wrong := sorted(wrong - _complaints(_check_present(site, installer)) if wrong else []):
+    if wrong and (wrong := wrong - _complaints(_check_present(site, installer))):
         raise Conflict(
-            f"the packages of version {version} do not fit together: {'; '.join(wrong)}.",
+            f"the packages of version {version} do not fit together: {'; '.join(sorted(wrong))}.",
             remedy="Update or remove the packages that it names.",
         )
     _note_origin(site, origin)
