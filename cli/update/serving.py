@@ -19,10 +19,11 @@ from cli.update.installation import Installation
 from cli.update.journal import Run
 from cli.update.tools import PROGRAM_TIMEOUT_SECONDS, interpreter_of, run_program
 from gateway import health_probe
-from gateway.errors import GatewayError
+from gateway.errors import Conflict, GatewayError
 from gateway.process.own_command import mean_this_machine
 from gateway.supervisor import lock, terminate
 from gateway.supervisor.address import choose_connect_host
+from gateway.supervisor.early_start import SINGLE_PROCESS_VARIABLES
 
 #: seconds that the other version may take to serve: a migration may rewrite the whole database
 REPLACE_TIMEOUT_SECONDS = 900.0
@@ -51,11 +52,17 @@ def describe_run(instance: Instance) -> Run | None:
     """Return how the gateway runs; None if it does not.
 
     Raises:
+        Conflict: it cannot be replaced by another version while it runs.
         Unavailable: a service manager runs it, but cannot be reached from here.
     """
     found = lock.lock_holder(instance.lock_file)
     if found is None:
         return None
+    if _is_single_process(found.pid):
+        raise Conflict(
+            "the gateway runs as one process without a supervisor (MOONGATE_NO_RESPAWN), so it keeps its version.",
+            remedy="Nothing has changed. Stop it, update, and start it again.",
+        )
     options = read_start_options(found)
     by_service = lookup.find_owner(instance) is not None
     return Run(
@@ -65,6 +72,15 @@ def describe_run(instance: Instance) -> Run | None:
         host=options.host,
         role=options.role,
     )
+
+
+def _is_single_process(pid: int) -> bool:
+    import psutil  # late: only needed here
+
+    try:
+        return any(psutil.Process(pid).environ().get(name) for name in SINGLE_PROCESS_VARIABLES)
+    except psutil.Error:
+        return False
 
 
 def _is_ready(found: ProbeResult) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 import gateway
 from cli import output
 from cli.instance import Instance
-from cli.update import driver, ending, environment, journal, recovery
+from cli.lifecycle.start_options import StartOptions
+from cli.update import driver, ending, environment, journal, recovery, serving
 from cli.update.driver import Job
 from cli.update.installation import Installation, Kind
 from cli.update.journal import Journal, Step
@@ -195,3 +197,17 @@ def test_the_schema_of_a_server_is_read_from_an_environment(tmp_path: Path) -> N
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     expected = len(list((ROOT / "gateway/store/postgres/migrations").glob("[0-9]*.sql")))
     assert environment.read_known_schema(tmp_path, env, of_server=True) == expected
+
+
+@pytest.mark.parametrize("is_single", [False, True])
+def test_a_gateway_without_a_supervisor_must_be_stopped_first(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch, is_single: bool
+) -> None:
+    env = {**os.environ, **({"MOONGATE_NO_RESPAWN": "1"} if is_single else {})}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=env) as process:
+        assert serving._is_single_process(process.pid) is is_single
+        monkeypatch.setattr(serving.lock, "lock_holder", lambda _: process)
+        monkeypatch.setattr(serving, "read_start_options", lambda _: StartOptions())
+        with pytest.raises(Conflict, match="as one process") if is_single else contextlib.nullcontext():
+            serving.describe_run(instance)
+        process.communicate(b"\n")
