@@ -60,13 +60,15 @@ def list_changes(site: Installation, commit: str) -> list[str]:
     return [name for name in _ask_git(site, "diff", "--name-only", "-z", commit).split("\0") if name]
 
 
-def count_own_commits(site: Installation, before: str, after: str) -> int:
-    """Return how many commits one commit has that another one has not.
+def name_own_commits(site: Installation, before: str, after: str) -> list[str]:
+    """Return a sentence about commits of the clone that the other version has not; nothing if it has all.
 
     Raises:
         GatewayError: git fails.
     """
-    return int(_ask_git(site, "rev-list", "--count", f"{after}..{before}"))
+    count = int(_ask_git(site, "rev-list", "--count", f"{after}..{before}"))
+    said = f"{count:,} commits of {before[:12]} are not in this version. They are still there: git log {before[:12]}"
+    return [said] if count else []
 
 
 def check_out(site: Installation, commit: str) -> None:

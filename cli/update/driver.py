@@ -339,5 +339,8 @@ def finish(job: Job, present: Journal) -> Result:
     """
     ending.record_end(job.instance, job.site, present)
     kept = [] if present.aside is None else [way_back.name_aside(job.instance, present)]
+    if present.from_commit is not None and present.to_commit is not None:
+        with contextlib.suppress(GatewayError):
+            kept += clone.name_own_commits(job.site, present.from_commit, present.to_commit)
     notes = (*kept, *serving.rewrite_unit(job.site, job.instance))
     return Result(present.from_version, present.to_version, present.backup, present.run is not None, notes)

@@ -170,3 +170,12 @@ def test_the_copy_of_a_clone_has_its_packages(site: Installation) -> None:
     found = Path((kept / "lib/python3.11/site-packages/own.pth").read_text().strip())
     assert (found / "cli/module.py").read_text() == "cli"
     assert (place / "own.pth").read_text() == f"{site.source}\n"
+
+
+def test_commits_of_ones_own_are_named(site: Installation) -> None:
+    before, after = clone.read_commits(site, "0.3.0", os.environ, None)
+    assert clone.name_own_commits(site, before, after) == []
+    (site.source / "version").write_text("mine")
+    _git(site.source, "commit", "--quiet", "--all", "--message", "mine")
+    own = _git(site.source, "rev-parse", "HEAD")
+    assert f"git log {own[:12]}" in clone.name_own_commits(site, own, after)[0]
