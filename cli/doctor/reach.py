@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from cli.doctor.finding import Finding, Level
 from cli.instance import Instance
@@ -36,6 +37,15 @@ def examine_reach(settings: Config, instance: Instance, found: ProbeResult) -> I
         yield Finding("certificate", Level.ERROR, "it has expired", remedy="renew it; the gateway takes it at once")
     else:
         yield Finding("certificate", Level.OK, f"{settings.certificate_file}{until}")
+    host = urlsplit(settings.public_url or "").hostname
+    if host and not settings.gateway.trusted_proxies and key_pair.lacks_name(pair, host):
+        yield Finding(
+            "public address",
+            Level.WARNING,
+            f"the certificate is not for {host}, which gateway.public_url names",
+            "clients that use that address refuse the certificate",
+            "set gateway.public_url to a name of the certificate, or renew it with this one",
+        )
     if settings.public_url is None and not is_loopback(settings.gateway.host):
         yield Finding(
             "public address",

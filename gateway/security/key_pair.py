@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import ssl
 import stat
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +23,8 @@ FORBIDDEN_KEY_MODE = stat.S_IWGRP | stat.S_IRWXO
 
 #: OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED
 EXPIRED_CODE = 10
+#: OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
+OTHER_NAME_CODES = (62, 64)
 
 _FIRST_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -103,7 +107,7 @@ def _check_key_mode(certificate: Path, key: Path) -> None:
 
 def _explain_refusal(certificate: Path, key: Path, error: Exception) -> ConfigError:
     """Return the error that says what is wrong with a pair, and what to do."""
-    reason = getattr(error, "reason", None) or str(error)
+    reason = getattr(error, "reason", None) or re.sub(r" \(_ssl\.c:\d+\)", "", str(error))
     if reason == "KEY_VALUES_MISMATCH":
         said = f"gateway.tls: the key {key} is not the one of the certificate {certificate}."
         return ConfigError(said, remedy="Name the two files that belong together.")
@@ -113,29 +117,51 @@ def _explain_refusal(certificate: Path, key: Path, error: Exception) -> ConfigEr
     )
 
 
-def _find_expiry(server: ssl.SSLContext, certificate: str) -> float | None:
-    """Return when a certificate expires; None if it cannot be told.
+def lacks_name(pair: KeyPair, host: str) -> bool:
+    """Return whether clients that name a host refuse the certificate for that name."""
+    try:
+        _shake_hands(pair.context, pair.certificate, host)
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_code in OTHER_NAME_CODES
+    except (ssl.SSLError, ValueError):
+        return False
+    return False
 
-    Python shows the fields of a certificate only to its peer, so this makes a handshake in memory.
+
+def _find_expiry(server: ssl.SSLContext, certificate: str) -> float | None:
+    """Return when a certificate expires; None if it cannot be told."""
+    try:
+        ends_at = _shake_hands(server, certificate).get("notAfter")
+    except ssl.SSLCertVerificationError as error:
+        return 0.0 if error.verify_code == EXPIRED_CODE else None
+    except ssl.SSLError:
+        return None
+    return float(ssl.cert_time_to_seconds(ends_at)) if isinstance(ends_at, str) else None
+
+
+def _shake_hands(server: ssl.SSLContext, certificate: str, host: str | None = None) -> Mapping[str, object]:
+    """Return the fields of a certificate, which Python shows only to its peer: this makes a handshake in memory.
+
+    Args:
+        host: what the client calls the server; None if it does not look at the name.
+
+    Raises:
+        ssl.SSLError: the client refuses the certificate.
     """
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
+    client.check_hostname = host is not None
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     client.load_verify_locations(cadata=certificate)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = (client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True))
+    ends = (
+        client.wrap_bio(to_client, to_server, server_hostname=host),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    )
     for _ in range(4):
         for end in ends:
-            try:
+            with contextlib.suppress(ssl.SSLWantReadError):
                 end.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            except ssl.SSLCertVerificationError as error:
-                return 0.0 if error.verify_code == EXPIRED_CODE else None
-            except ssl.SSLError:
-                return None
-    ends_at = (ends[0].getpeercert() or {}).get("notAfter")
-    return float(ssl.cert_time_to_seconds(ends_at)) if isinstance(ends_at, str) else None
+    return ends[0].getpeercert() or {}
 
 
 def describe_expiry(expires_at: float) -> str:

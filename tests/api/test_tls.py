@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.security.key_pair import load_key_pair
+from gateway.security.key_pair import lacks_name, load_key_pair
 from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.waiting import until_sync
@@ -317,3 +317,11 @@ def test_a_certificate_alone_is_told_to_lack_its_key(pair: Pair) -> None:
         load_key_pair(pair.certificate, pair.certificate)
 
     assert """gateway config set gateway.tls '{"cert": "FILE", "key": "FILE"}'""" in str(caught.value)
+
+
+def test_a_name_that_the_certificate_lacks_is_found(authority: Authority) -> None:
+    made = authority.sign("named", "DNS:gate.example,DNS:*.lan.example,IP:192.0.2.7")
+    loaded = load_key_pair(made.certificate, made.key)
+
+    assert not any(lacks_name(loaded, name) for name in ("gate.example", "a.lan.example", "192.0.2.7"))
+    assert all(lacks_name(loaded, name) for name in ("example", "other.example", "a.b.lan.example", "192.0.2.8", "::1"))

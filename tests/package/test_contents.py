@@ -52,6 +52,7 @@ def test_the_source_distribution_builds_without_tests_and_tools(source: Path) ->
         members = {name.partition("/")[2] for name in archive.getnames()}
 
     assert _list_files("gateway", "cli", "service_templates") - _FOR_WORK <= members
+    assert {name for name in _list_files("docs") if not name.endswith((".png", ".py"))} <= members
     assert {name.partition("/")[0] for name in members} - {""} == {
         *("gateway", "cli", "service_templates", "docs", "moongate.egg-info", "PKG-INFO", "setup.cfg"),
         *(".env.example", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "README.md"),
