@@ -79,6 +79,8 @@ def complete_commands(text: str, env: Mapping[str, str] | None = None) -> str:
     elsewhere = Elsewhere() if context is None else context.ensure_object(Invocation).elsewhere
 
     def spell(found: re.Match[str]) -> str:
+        if spelled != "gateway" and text.endswith(spelled, 0, found.end()):  # it was completed before
+            return found[0]
         goes_there = COMMAND_PLACES.get(found["name"]) is Place.ANY
         if not goes_there or text.endswith(_ON_ITS_MACHINE, 0, found.start()):
             return spelled

@@ -125,7 +125,7 @@ def COMMAND(  # noqa: N802 the seam's name
         f"{output.add_mark('✅', 'Service ' + ('replaced' if done['replaced'] else 'installed'))} (pid {done['pid']})",
         f"   Unit: {output.shorten_home(plan.manager.unit_path)}",
         f"   URL: {done['url']}",
-        *probe.describe_agent(done["agent"]),
+        *map(complete_commands, probe.describe_agent(done["agent"])),
     ]
     _print_rows(done, rows)
 

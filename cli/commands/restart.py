@@ -12,7 +12,7 @@ import click
 import gateway
 from cli import output
 from cli.arguments import Duration
-from cli.command import Command, current_invocation
+from cli.command import Command, complete_commands, current_invocation
 from cli.instance import Instance
 from cli.lifecycle import start, stop
 from cli.lifecycle.restart import request_restart
@@ -111,7 +111,8 @@ def _restart_elsewhere(reason: str, wait: float) -> None:
 def _print_restarted(told: dict[str, Any]) -> None:
     text = f"generation {told['old']} → {told['new']}, {output.format_duration(told['seconds'])}"
     mark = output.add_mark("✅", "Gateway restarted")
-    output.print_result(told, "\n".join([f"{mark} ({text})", *probe.describe_agent(told["agent"])]))
+    rows = [f"{mark} ({text})", *probe.describe_agent(told["agent"])]
+    output.print_result(told, complete_commands("\n".join(rows)))
 
 
 def _find_refused_webhooks(instance: Instance, present: Record | None) -> list[str]:

@@ -6,7 +6,7 @@ import click
 
 from cli import output
 from cli.arguments import Duration
-from cli.command import Command, current_invocation
+from cli.command import Command, complete_commands, current_invocation
 from cli.instance import Instance
 from cli.lifecycle import start
 from cli.remote import probe
@@ -44,4 +44,4 @@ def COMMAND(wait: float) -> None:  # noqa: N802 the seam's name
         *probe.describe_agent(found.agent),
     ]
     told = {"started": True, "service": manager.service_name, "pid": record.pid, "url": url}
-    output.print_result(told | {"agent": found.agent}, "\n".join(rows))
+    output.print_result(told | {"agent": found.agent}, complete_commands("\n".join(rows)))

@@ -95,7 +95,7 @@ def _print_started(instance: Instance, found: ProbeResult, started: bool) -> Non
         *([f"   For others: {external}"] if external else []),
         *([f"   {output.add_mark('⚠️ ', network_host.PLAIN_HTTP_WARNING)}"] if is_open else []),
         *probe.describe_agent(found.agent),
-        complete_commands("   Dashboard: gateway dashboard"),
+        "   Dashboard: gateway dashboard",
     ]
     told = {"started": started, "pid": record.pid, "url": url, "external_url": external, "agent": found.agent}
-    output.print_result(told, "\n".join(rows))
+    output.print_result(told, complete_commands("\n".join(rows)))

@@ -30,6 +30,9 @@ WORK = {"HOME": "/home/ann", "MOONGATE_CONFIG": "/w.json"}
 )
 def test_commands_in_a_text_name_the_config(text: str, completed: str | None) -> None:
     assert complete_commands(text, WORK) == (completed or text)
+    home = {**WORK, "MOONGATE_HOME": "/srv/a", "MOONGATE_CONFIG": "/srv/a/config.json"}
+    once = complete_commands(text, home)
+    assert complete_commands(once, home) == once, "what is complete stays"
     assert complete_commands(text, {"HOME": "/home/ann"}) == text
 
 
