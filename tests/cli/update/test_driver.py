@@ -204,7 +204,10 @@ def test_a_gateway_without_a_supervisor_must_be_stopped_first(
     instance: Instance, monkeypatch: pytest.MonkeyPatch, is_single: bool
 ) -> None:
     env = {**os.environ, **({"MOONGATE_NO_RESPAWN": "1"} if is_single else {})}
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=env) as process:
+    words, pipe = [sys.executable, "-c", "print(flush=True); input()"], subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, env=env) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # its variables are there when it has begun
         assert serving._is_single_process(process.pid) is is_single
         monkeypatch.setattr(serving.lock, "lock_holder", lambda _: process)
         monkeypatch.setattr(serving, "read_start_options", lambda _: StartOptions())
