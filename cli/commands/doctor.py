@@ -47,7 +47,8 @@ def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's
     """
     from cli.doctor import checks, repair  # late: they import all of the gateway
 
-    if find_elsewhere() is not None:
+    is_elsewhere = find_elsewhere() is not None
+    if is_elsewhere:
         if fix:
             raise click.UsageError("--fix changes files of this machine; for another one, run it there.", context)
         with output.show_waiting("checking the gateway"):
@@ -57,10 +58,10 @@ def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's
         environ = current_invocation().merged_environment
         with output.show_waiting("checking the gateway"):
             repairs = repair.repair_all(environ) if fix else repair.Repairs([], [])
-            found = checks.examine_gateway(environ)
+            found = [one.complete() for one in checks.examine_gateway(environ)]
     broken = any(one.level is Level.ERROR for one in found)
     if current_invocation().json:
-        findings = [one.complete()._asdict() for one in found]
+        findings = [one._asdict() for one in found]
         output.print_json({"ok": not broken, "findings": findings, "fixed": repairs.done, "failed": repairs.failed})
     else:
         for said in repairs.done:
@@ -69,4 +70,6 @@ def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's
             output.print_text(output.add_mark("❌", f"not fixed: {said}"))
         for one in found:
             finding.print_finding(one)
+        if is_elsewhere and any(one.remedy for one in found):
+            output.print_note("What fixes it is for the machine of that gateway.")
     context.exit(1 if broken or repairs.failed else 0)

@@ -52,7 +52,7 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
         output.print_text(complete_commands("\n".join(_status_rows(shape))))
         for one in service_drift.examine_service(instance, found):
             if one.level is not Level.OK:
-                finding.print_finding(one)
+                finding.print_finding(one.complete())
     context.exit(0 if status.running else 3)
 
 

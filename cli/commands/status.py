@@ -169,7 +169,7 @@ def _print_deep_checks(instance: Instance, found: ProbeResult) -> None:
     if (owner := environment.find_port_owner(instance, found)) is not None:
         output.print_text(f"   Port: held by pid {owner['pid']} ({owner['name']}, user {owner['user']})")
     for one in environment.examine_environment(instance, found):
-        finding.print_finding(one)
+        finding.print_finding(one.complete())
 
 
 def _reach_rows(instance: Instance, record: Record) -> list[str]:

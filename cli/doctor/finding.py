@@ -49,8 +49,7 @@ def _make_phrase(text: str) -> str:
 
 
 def print_finding(found: Finding) -> None:
-    """Print a finding for people."""
-    found = found.complete()
+    """Print a finding for people, as it is."""
     mark = _LEVEL_MARKS[found.level] if output.wants_decoration(sys.stdout) else f"{found.level:<7}"
     output.print_text(f"{mark} {found.check}: {found.finding}")
     if found.cause:

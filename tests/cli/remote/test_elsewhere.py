@@ -15,6 +15,7 @@ import click
 import pytest
 
 from cli.command import Invocation, complete_commands
+from cli.doctor.finding import Finding, Level
 from cli.instance import FoundToken
 from cli.main import COMMAND, main
 from cli.remote.command_places import COMMAND_PLACES, Place
@@ -221,6 +222,20 @@ def test_a_command_in_a_text_names_another_gateway_only_where_it_may_go_there() 
         completed = complete_commands(text, {"HOME": "/home/ann"})
 
     assert completed == text.replace("gateway tasks", "gateway --remote lab tasks")
+
+
+def test_what_a_doctor_elsewhere_advises_is_for_its_own_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _store_default(tmp_path / "home", monkeypatch)
+    told = [Finding("service", Level.WARNING, "it does not run", "it was stopped", "gateway stop, then: gateway start")]
+    monkeypatch.setattr("cli.commands.doctor.ask_findings", lambda: told)
+
+    assert main(["--remote", "lab", "doctor"]) == 0
+
+    said = capsys.readouterr()
+    assert "fix: gateway stop, then: gateway start\n" in said.out
+    assert said.err == "What fixes it is for the machine of that gateway.\n"
 
 
 def test_plain_http_to_a_port_that_speaks_https_is_guessed(laptop: Shell, secure: LiveTls) -> None:
