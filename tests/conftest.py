@@ -20,6 +20,7 @@ from tests.support import installed, ports, prepared_database
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
 from tests.support.store_kinds import KIND_NAMES, SqliteKind, StoreKind, prepared_kind
+from tests.support.thorough import is_thorough
 
 # How long an example takes says how busy the machine is, and nothing about what is tested.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -57,8 +58,10 @@ def prepared_databases() -> Iterator[None]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test with the marker `both_stores` on each kind of store."""
-    if "store_kind" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_stores"):
-        metafunc.parametrize("store_kind", KIND_NAMES, indirect=True)
+    mark = metafunc.definition.get_closest_marker("both_stores")
+    if "store_kind" in metafunc.fixturenames and mark is not None:
+        is_left_out = mark.kwargs.get("only_sqlite_on_push", False) and not is_thorough()
+        metafunc.parametrize("store_kind", [SqliteKind.name] if is_left_out else KIND_NAMES, indirect=True)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.api.client import ask
 from tests.support.attachments import make_pdf, make_wav, make_zip
 from tests.support.inprocess import Serving, serving
 from tests.support.real_acp import EACH, REAL, Real
+from tests.support.thorough import choose_cases
 
 BINARY = make_zip()
 PDF = make_pdf()
@@ -104,10 +105,13 @@ def prompt_for(tool: tuple[str, dict[str, Any]]) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param("codex-zed", marks=pytest.mark.agents("codex-acp-zed")),
-        pytest.param("gemini", marks=pytest.mark.agents("gemini")),
-    ],
+    choose_cases(
+        [
+            pytest.param("codex-zed", marks=pytest.mark.agents("codex-acp-zed")),
+            pytest.param("gemini", marks=pytest.mark.agents("gemini")),
+        ],
+        on_each_push=(0,),
+    ),
 )
 async def test_a_picture_of_10_megabytes_reaches_the_model_as_it_is(name: str, tmp_path: Path) -> None:
     """Claude Code and opencode make such a picture smaller."""
@@ -126,7 +130,7 @@ async def download(stage: Stage, file: dict[str, Any]) -> bytes:
         return await response.read()
 
 
-@pytest.mark.parametrize("real", EACH)
+@pytest.mark.parametrize("real", choose_cases(EACH, on_each_push=(0, 1, 3)))
 async def test_what_a_real_agent_writes_into_its_outbox_is_a_file_of_the_answer(real: Real, tmp_path: Path) -> None:
     make = real.run if "codex" in real.program else real.write
     async with staged(real, tmp_path, permissions="allow") as stage:

@@ -65,7 +65,7 @@ def waits(served: Live, attempt: int) -> bool:
     return task["attempt"] == attempt and any(one["answer"] is None for one in asked)
 
 
-@pytest.mark.both_stores
+@pytest.mark.both_stores(only_sqlite_on_push=True)
 async def test_a_gateway_killed_during_a_turn_answers_once(
     live: Callable[..., Live], telegram: telegram_server.Telegram
 ) -> None:
@@ -119,7 +119,7 @@ async def test_an_agent_gets_a_photo_and_its_chart_comes_back_as_one(
     ]
 
 
-@pytest.mark.both_stores
+@pytest.mark.both_stores(only_sqlite_on_push=True)
 async def test_an_album_during_which_the_gateway_is_killed_arrives_whole_and_once(
     live: Callable[..., Live], telegram: telegram_server.Telegram
 ) -> None:

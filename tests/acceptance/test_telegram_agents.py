@@ -17,14 +17,17 @@ from tests.support.attachments import make_pdf
 from tests.support.inprocess import serving
 from tests.support.real_acp import REAL, Real
 from tests.support.telegram_server import BOT_TOKEN, serve_telegram
+from tests.support.thorough import choose_cases
 
 PDF, PNG = make_pdf(), make_png()
 #: tools with which the agents run a command
 SHELLS = {"claude": "Bash", "gemini": "run_shell_command", "opencode": "bash"}
 
+NAMES = [pytest.param(name, marks=pytest.mark.agents(REAL[name].program)) for name in SHELLS]
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.agents(REAL[name].program)) for name in SHELLS])
+@pytest.mark.parametrize("name", choose_cases(NAMES, on_each_push=(0,)))
 async def test_files_of_a_chat_reach_the_model_and_a_chart_comes_back(name: str, tmp_path: Path) -> None:
     real: Real = REAL[name]
     draw = {"command": f"echo {base64.b64encode(PNG).decode()} | base64 -d > outbox/chart.png", "description": "x"}
