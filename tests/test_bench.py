@@ -1,4 +1,4 @@
-"""The benchmarks run: every row in its quick form. What they find is for `bench/RESULTS.md`, not for a test."""
+"""The benchmarks run: each row in its quick form. What they find is for `bench/RESULTS.md`, not for a test."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from bench import measure, report, simulation
 from bench.measure import Sample
 from bench.report import Figure, Result, Row
 from gateway import plugins
+from tests.support.thorough import choose_cases
 
 ROOT = Path(__file__).parents[1]
 ROWS = sorted(plugins.discover_modules("bench.rows", "ROW"))
+#: rows that take longest, of what a drill and the tests of the dashboard do, too
+LONG_ROWS = {"dashboard", "fleet"}
 
 
 @pytest.mark.drill
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", choose_cases(ROWS, [place for place, row in enumerate(ROWS) if row not in LONG_ROWS]))
 def test_a_row_runs_and_prints_its_figures(row: str) -> None:
     command = [sys.executable, "-m", "bench", row, "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
