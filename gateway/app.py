@@ -38,7 +38,7 @@ from gateway.outbound.file_fetcher import FileFetcher
 from gateway.process.child import Children
 from gateway.process.scratch import ScratchSpace
 from gateway.security import secret_file
-from gateway.settings.digests import digest_settings
+from gateway.settings.digests import SettingDigests, digest_settings
 from gateway.store import choice
 from gateway.validation import suggest_name
 
@@ -48,10 +48,15 @@ if TYPE_CHECKING:
 _log = log.get()
 
 
-def describe_settings(config: Config) -> tuple[str, dict[str, str]]:
-    """Return a name of this gateway among others with the same database, and a digest of each of its settings."""
+def describe_settings(config: Config) -> tuple[str, SettingDigests]:
+    """Return a name of this gateway among others with the same database, and digests of its settings.
+
+    Raises:
+        ConfigError: the key for them can neither be read nor created.
+    """
     groups = {name: getattr(config, name) for name in Settings.__struct_fields__}
-    return f"{socket.gethostname()} {config.home}", digest_settings(groups)
+    key = secret_file.read_or_create(paths.settings_key_file(config.home))
+    return f"{socket.gethostname()} {config.home}", digest_settings(groups, key)
 
 
 def check_agents(config: Config, environ: Mapping[str, str], *, remember: bool = False) -> list[Agent]:

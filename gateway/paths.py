@@ -128,6 +128,11 @@ def webhook_secret_file(state: Path) -> Path:
     return state / "webhook-secret"
 
 
+def settings_key_file(state: Path) -> Path:
+    """Return the file of the key with which digests of settings are made; no backup has it."""
+    return state / "settings-key"
+
+
 def found_agent_file(state: Path) -> Path:
     """Return the file that remembers which agent was found when none was configured."""
     return state / "found-agent.json"

@@ -64,6 +64,7 @@ def private_paths(instance: Instance) -> list[PrivatePath]:
         PrivatePath("state directory", instance.home, 0o700, Level.WARNING),
         PrivatePath("token", paths.token_file(instance.home), 0o600, Level.ERROR, link=False),
         PrivatePath("webhook secret", paths.webhook_secret_file(instance.home), 0o600, Level.ERROR, link=False),
+        PrivatePath("settings key", paths.settings_key_file(instance.home), 0o600, Level.WARNING, link=False),
         PrivatePath(".env", paths.env_file(instance.home), 0o600, Level.WARNING, link=True),
     ]
     if instance.config.parent != instance.home:  # inside the state directory, the check of that covers it

@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-#: characters of a digest: enough to see a change, and too few to find a password by it
+#: characters of a digest: enough to see a change
 SETTING_DIGEST_CHARACTERS = 8
 
 
-def digest_settings(settings: Any) -> dict[str, str]:
-    """Return a digest of each setting, by its full name, such as `limits.runs` or `agents.list.claude.model`."""
-    return {
-        name: hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[
-            :SETTING_DIGEST_CHARACTERS
-        ]
-        for name, value in _flatten("", msgspec.to_builtins(settings, enc_hook=str))
-    }
+class SettingDigests(msgspec.Struct, frozen=True):
+    """What the settings of a start were."""
+
+    #: digest of the key that the others were made with: those of two keys cannot be compared
+    key: str
+    #: digest of each setting, by its full name, such as `limits.runs` or `agents.list.claude.model`
+    by_name: dict[str, str]
+
+
+def digest_settings(settings: Any, key: str) -> SettingDigests:
+    """Return digests of all settings.
+
+    Args:
+        key: a secret that is not stored with the digests; without it, nobody can try passwords on them.
+    """
+    return SettingDigests(
+        _digest(key, "key"),
+        {
+            name: _digest(key, json.dumps([name, value], sort_keys=True, default=str))
+            for name, value in _flatten("", msgspec.to_builtins(settings, enc_hook=str))
+        },
+    )
 
 
 def list_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Return the names of the settings that differ, in order."""
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _digest(key: str, text: str) -> str:
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()[:SETTING_DIGEST_CHARACTERS]
 
 
 def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -16,10 +16,12 @@ from typing import Any
 import apsw
 import pytest
 
+from gateway import paths
 from gateway.backup import archive, drafts
 from gateway.backup.contents import BackupChoice
 from gateway.backup.manifest import Part
 from gateway.errors import ConfigError, Conflict, StorageFull
+from gateway.security import secret_file
 from gateway.store.sqlite import snapshot
 from tests.backup.installations import CONTENT, SECRET, VARIABLE, make_installation, restore, verify, write_backup
 
@@ -62,6 +64,16 @@ def test_secrets_come_along_if_asked_for(tmp_path: Path) -> None:
     assert {"secrets/.env", "secrets/token", "secrets/webhook-secret"} <= names(made.file)
     assert read(made.file, "config/config.json") == place.config.read_bytes()
     assert made.manifest.variables == []
+
+
+@pytest.mark.parametrize("secrets", [False, True])
+def test_no_backup_has_the_key_of_the_digests_of_settings(tmp_path: Path, secrets: bool) -> None:
+    place = make_installation(tmp_path / "home", runs=0)
+    key = secret_file.read_or_create(paths.settings_key_file(place.home))
+
+    made = write_backup(place, tmp_path, BackupChoice(secrets=secrets))
+
+    assert key.encode() not in gzip.decompress(made.file.read_bytes())
 
 
 def test_secrets_behind_a_link_come_along(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -22,7 +22,7 @@ from gateway.domain.ports.store import Store
 from gateway.domain.retention import DAY_MILLISECONDS
 from gateway.domain.times import MINUTE_MILLISECONDS, Clock
 from gateway.errors import GatewayError
-from gateway.settings.digests import list_changes
+from gateway.settings.digests import SettingDigests, list_changes
 
 #: addresses whose refused attempts are told apart within a minute; those of others are counted together
 MAX_REFUSED_ADDRESSES = 100
@@ -54,20 +54,27 @@ class AuditLog:
         except GatewayError as error:
             _log.warning("audit.unrecorded", action=action, error=str(error))
 
-    async def note_settings(self, place: str, digests: Mapping[str, str]) -> None:
+    async def note_settings(self, place: str, digests: SettingDigests) -> None:
         """Add an entry if the settings of a gateway differ from those of its start before.
 
         Args:
             place: tells apart the gateways of a fleet.
-            digests: of each setting, by its name.
+            digests: of its settings now.
         """
-        kept = await self._store.notes.get(SETTINGS_SCOPE, place)
-        if kept is not None and (changed := list_changes(_read_digests(kept), digests)):
+        notes = await self._store.notes.list(SETTINGS_SCOPE, "")
+        kept = {name: found for name, text in notes.items() if (found := _read_digests(text)) is not None}
+        before = kept.get(place)
+        if before is None or before.key != digests.key:  # all would seem to have changed
+            before = None
+        elif changed := list_changes(before.by_name, digests.by_name):
             shown = dict(enumerate(_pack_names(changed)))
             details = {"names" if number == 0 else f"names_{number + 1}": text for number, text in shown.items()}
             await self.add(AuditAction.SETTINGS_CHANGED, place, count=str(len(changed)), **details)
-        if kept is None or _read_digests(kept) != digests:
-            await self._store.notes.save(SETTINGS_SCOPE, {place: msgspec.json.encode(digests).decode()})
+        told: dict[str, str | None] = dict.fromkeys(notes.keys() - kept.keys())  # of no use to anybody
+        if before != digests:
+            told[place] = msgspec.json.encode(digests).decode()
+        if told:
+            await self._store.notes.save(SETTINGS_SCOPE, told)
 
     async def list_entries(self, which: AuditFilter, page: Page) -> Sequence[AuditEntry]:
         """Return entries, newest first; with `AuditFilter.after`, those that follow it, oldest first."""
@@ -101,11 +108,12 @@ class AuditLog:
             raise
 
 
-def _read_digests(text: str) -> dict[str, str]:
+def _read_digests(text: str) -> SettingDigests | None:
+    """Return what a note says; None for one of a form that is not used any more."""
     try:
-        return msgspec.json.decode(text, type=dict[str, str])
+        return msgspec.json.decode(text, type=SettingDigests)
     except msgspec.DecodeError:
-        return {}
+        return None
 
 
 def _pack_names(names: Sequence[str]) -> list[str]:
