@@ -84,5 +84,7 @@ async def serving(
             try:
                 yield Serving(context, client, bound)
             finally:
+                if not grace:
+                    await client.close()  # else the server waits a moment for who keeps a connection
                 listener.close()
                 await server.close(grace, context.engine.drain_runs, handed_over=False)
