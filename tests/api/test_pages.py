@@ -142,7 +142,7 @@ async def open_reader(served: Serving, path: str) -> tuple[asyncio.StreamReader,
 
 
 async def test_a_client_that_reads_nothing_of_a_plain_answer_is_dropped(tmp_path: Path) -> None:
-    limits = {"stall_seconds": 0.5, "body": 32 << 20, "output": 32 << 20}  # more than the kernel holds for it
+    limits = {"stall_seconds": 2.0, "body": 32 << 20, "output": 32 << 20}  # more than the kernel holds for it
     async with serving(tmp_path / "home", {"limits": limits}) as served:
         task = await submit(served, f"@@ say {'x' * (12 << 20)}")
         await done(served, task["id"])
