@@ -155,6 +155,8 @@ def collect_secrets(config: Config, agents: Iterable[Agent], environ: Mapping[st
         found += tracing.secrets
     for secret in (config.webhooks.secret, *config.webhooks.secrets.values()):
         found += deliveries.list_secrets(secret)
+    for receiver in config.alerts.receivers.values():
+        found += receiver.secrets
     for agent in agents:
         found += [getattr(agent.options, name) for name in backends.find_backends()[agent.backend].secrets]
     return [secret for secret in found if secret]

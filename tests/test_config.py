@@ -398,3 +398,19 @@ def test_secrets_of_webhooks_are_kept_out_of_the_logs(tmp_path: Path) -> None:
     hidden = app.collect_secrets(load(tmp_path, {"webhooks": given}), [], {})
 
     assert {"whsec_MDEyMw==", "whsec_NDU2Nw==", "whsec_ODkxMA=="} <= set(hidden)
+
+
+def test_addresses_of_alert_receivers_are_kept_out_of_the_logs(tmp_path: Path) -> None:
+    receivers = {
+        "chat": {"webhook": "https://hooks.example/services/T0/k3y"},
+        "asked": {"webhook": "https://a.example/?key=k3y-of-a"},
+        "named": {"webhook": "https://me:pa55word@b.example/"},
+        "sent": {"command": ["curl", "https://c.example/topic-of-c"]},
+        "plain": {"webhook": "https://d.example/"},
+    }
+
+    hidden = set(app.collect_secrets(load(tmp_path, {"alerts": {"receivers": receivers}}), [], {}))
+
+    assert {"/services/T0/k3y", "/?key=k3y-of-a", "me:pa55word", "/topic-of-c"} <= hidden
+    assert {"https://hooks.example/services/T0/k3y", "https://me:pa55word@b.example/"} <= hidden
+    assert not [secret for secret in hidden if "d.example" in secret]

@@ -12,6 +12,9 @@ from gateway.domain.alert import AlertKind
 from gateway.errors import ConfigError
 from gateway.validation import suggest_name
 
+#: characters of the part of a URL that may be a key; a shorter one would be found in ordinary words
+MIN_URL_SECRET = 8
+
 #: an argument of a command
 _Argument = Annotated[str, Meta(min_length=1, max_length=4096)]
 
@@ -37,6 +40,12 @@ class AlertReceiverSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
     per_hour: Annotated[int, Meta(ge=1, le=1000)] | None = None
     #: when false, it is told nothing
     enabled: bool = True
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must not be written to a log: whoever knows the URL of a chat service may write there."""
+        urls = [self.webhook or "", *[one for one in self.command or () if one.startswith(("http://", "https://"))]]
+        return [secret for url in urls if url for secret in _list_url_secrets(url)]
 
     def check(self, where: str, channels: Collection[str]) -> None:
         """Check what the types do not.
@@ -77,6 +86,19 @@ class AlertReceiverSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
         wrong = next((source for source in self.sources if source not in known), None)
         if wrong is not None:
             raise ConfigError(f"{where}.sources: there is no source {wrong!r}{suggest_name(wrong, known)}")
+
+
+def _list_url_secrets(url: str) -> list[str]:
+    """Return a URL and what of it may be a key: its path and query, and its user and password."""
+    from urllib.parse import urlsplit  # late: few gateways have a URL
+
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return [url]
+    rest = url.partition("://")[2][len(parts.netloc) :].partition("#")[0]
+    user = parts.netloc.rpartition("@")[0]
+    return [part for part in (url if user or rest.strip("/") else "", rest, user) if len(part) >= MIN_URL_SECRET]
 
 
 def _has_host(url: str) -> bool:

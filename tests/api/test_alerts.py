@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from harness.waiting import PATIENCE
 from harness.webhook_receiver import serve_receiver
-from tests.api.client import ask, done, head, raw, read, submit
+from tests.api.client import ask, done, head, raw, read, submit, token
 from tests.support import telegram_server
 from tests.support.inprocess import Serving, serving
 from tests.support.telegram_server import BOT_TOKEN
@@ -58,6 +59,23 @@ async def test_a_failure_is_posted_and_listed(tmp_path: Path) -> None:
         "text": "",
     }
     assert request.json["alerts"][0]["task"] == failed["id"]
+
+
+async def test_what_a_command_complains_of_is_only_for_admins(tmp_path: Path) -> None:
+    complaint = "curl: https://hooks.example/k3y refused"
+    argv = [sys.executable, "-c", f"import sys; sys.exit({complaint!r})"]
+    alerts = {"group_seconds": 0, "receivers": {"ops": {"command": argv, "kinds": ["run_failed"]}}}
+    async with serving(tmp_path, {"alerts": alerts, "webhooks": {"schedule": [0, 3600]}}) as served:
+        await fail(served)
+        async with asyncio.timeout(PATIENCE):
+            while not any(one["error"] for one in (await ask(served, "GET", "/api/alerts")).body["messages"]):
+                await asyncio.sleep(0.02)
+        full = await ask(served, "GET", "/api/alerts")
+        reads = await ask(served, "GET", "/api/alerts", token=await token(served, "screen", "read"))
+
+    assert complaint in full.body["messages"][0]["error"]
+    assert "scope admin" in reads.body["messages"][0]["error"]
+    assert "k3y" not in str(reads.body)
 
 
 async def test_what_is_open_is_listed_and_counted_in_the_metrics(tmp_path: Path) -> None:

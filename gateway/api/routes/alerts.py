@@ -20,6 +20,8 @@ ROUTES = Routes("alerts")
 
 #: tests that are sent at the same time
 MAX_PARALLEL_ALERT_TESTS = 8
+#: stands for an error: a command or a webhook may have written its URL or its key there
+HIDDEN_ALERT_ERROR = "the last attempt failed; a token with the scope admin sees why"
 
 
 class WhichAlerts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,7 +76,7 @@ class AlertMessageShown(Struct, frozen=True, kw_only=True):
     left_out: int
     #: attempts so far
     attempt: int
-    #: why the last one failed
+    #: why the last one failed; what its receiver said is only for a token with the scope `admin`
     error: str | None
     #: when it began
     created_at: str
@@ -121,10 +123,11 @@ class TestResults(Struct, frozen=True, kw_only=True):
 async def list_alerts(call: Call[Nothing, WhichAlerts]) -> AlertList:
     """List the conditions that are open, and the last messages to the receivers of alerts."""
     book = call.engine.alert_book
+    may_see_why = call.principal.scope.covers(Scope.ADMIN)
     return AlertList(
         receivers=[] if book.tester is None else list(book.tester.receiver_names),
         open=[_render_open(alert) for alert in await book.list_open()],
-        messages=[_render_message(message) for message in await book.list_messages(call.query.limit)],
+        messages=[_render_message(message, may_see_why) for message in await book.list_messages(call.query.limit)],
     )
 
 
@@ -160,7 +163,7 @@ def _render_open(alert: OpenAlert) -> OpenAlertShown:
     )
 
 
-def _render_message(message: AlertMessage) -> AlertMessageShown:
+def _render_message(message: AlertMessage, may_see_why: bool) -> AlertMessageShown:
     is_over = message.status in (AlertMessageStatus.DELIVERED, AlertMessageStatus.DEAD)
     return AlertMessageShown(
         id=message.id,
@@ -172,7 +175,7 @@ def _render_message(message: AlertMessage) -> AlertMessageShown:
         ],
         left_out=message.content.left_out,
         attempt=message.attempt,
-        error=message.error,
+        error=message.error if message.error is None or may_see_why else HIDDEN_ALERT_ERROR,
         created_at=times.format_rfc3339(message.created),
         next_at=None if is_over else times.format_rfc3339(message.next_at),
         finished_at=views.render_time(message.finished),
