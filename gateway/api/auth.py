@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+import msgspec
 from aiohttp import hdrs, web
 
 from gateway.api import browser_cookie
@@ -56,12 +57,13 @@ class RequestGuard:
         allowed_hosts: Iterable[str] = (),
         cors_origins: Iterable[str] = (),
         trusted_proxies: Iterable[Network] = (),
-        count_refusal: Callable[[str], None] = lambda _: None,
+        count_refusal: Callable[[Actor, str], None] = lambda who, needed: None,
         public_url: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
-        count_refusal: is told the address of each wrong token and the like, for the audit log.
+        count_refusal: is told who sent each wrong token and the like, and the scope that a valid token lacks, for the
+            audit log.
         """
         self._tokens = tokens
         self._public_origin = public_url
@@ -154,6 +156,8 @@ class RequestGuard:
         browser_cookie.check_own_page(request, self._public_origin)
         found = self._find_browser(cookies)
         if found is None:
+            if not any(map(self._tokens.knows_cookie, cookies)):  # else its time is over, and nobody has made it up
+                self._count_refusal(self._name_stranger(request), "")
             seconds = self._stale_cookies.count_attempt(self.client_address(request), request.method, request.path)
             if seconds:
                 raise RateLimited(
@@ -240,8 +244,10 @@ class RequestGuard:
         except Unauthorized as error:
             self._refuse_attempt(request, error)
 
-    def check_scope(self, principal: Principal, needed: Scope) -> None:
+    def check_scope(self, request: web.Request, principal: Principal, needed: Scope) -> None:
         if not principal.scope.covers(needed):
+            who = self.name_actor(request, principal)
+            self._count_refusal(msgspec.structs.replace(who, address=_shorten_address(who.address)), needed)
             raise Forbidden(
                 f"this token has the scope {principal.scope}; {needed} is needed.",
                 remedy=f"On the gateway's machine: gateway tokens create NAME --scope {needed}",
@@ -283,8 +289,11 @@ class RequestGuard:
     def _count_failure(self, request: web.Request) -> int:
         """Count a wrong secret. Returns 0, or the seconds until the address may try again."""
         address = self.client_address(request)
-        self._count_refusal(_shorten_address(address))
+        self._count_refusal(self._name_stranger(request), "")
         return self._failures.count_attempt(address, request.method, request.path)
+
+    def _name_stranger(self, request: web.Request) -> Actor:
+        return Actor(kind=ActorKind.STRANGER, address=_shorten_address(self.client_address(request)))
 
     def _is_ours(self, host: str) -> bool:
         name = _parse_hostname(host)

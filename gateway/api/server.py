@@ -232,7 +232,7 @@ class ApiServer:
             principal = _NO_PRINCIPAL
             if route.scope is not None:
                 principal = await self._identify_caller(request, route)
-                self._bouncer.check_scope(principal, route.scope)
+                self._bouncer.check_scope(request, principal, route.scope)
             query = body.parse_query(request, route.query)
             if route.scope is None:
                 with self._bouncer.count_failed_attempt(request):

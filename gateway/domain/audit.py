@@ -19,7 +19,8 @@ class AuditAction(StrEnum):
     BROWSER_SIGNED_IN = "browser.signed_in"
     TOKEN_CREATED = "token.created"  # noqa: S105 a word, and no secret
     TOKEN_REVOKED = "token.revoked"  # noqa: S105 a word, and no secret
-    #: wrong tokens, codes, cookies or signatures: one entry for each address and minute
+    #: wrong tokens, codes, cookies or signatures, and tokens whose scope is too low: one entry for each caller and
+    #: minute
     ACCESS_REFUSED = "access.refused"
     PERMISSION_ANSWERED = "permission.answered"
     AGENT_CREATED = "agent.created"

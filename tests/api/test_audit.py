@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from gateway import app
+from gateway.domain.actor import Actor, ActorKind
 from gateway.engine.resources import audit
+from gateway.engine.resources.sign_ins import SIGN_IN_LIFETIME_MILLISECONDS
 from tests.api.client import Answer, ask, done, submit, token
-from tests.api.test_dashboard import sign_in, signed_in
+from tests.api.test_dashboard import browse, sign_in, signed_in
 from tests.api.test_permissions import AGENTS, asking
 from tests.support.inprocess import Serving, serving
 
@@ -23,6 +25,10 @@ async def entries(served: Serving, query: str = "", **headers: str) -> list[dict
     answer = await ask(served, "GET", f"/api/audit?{query}", **headers)
     assert answer.status == 200, answer
     return [one for one in answer.body["entries"][::-1] if not one["action"].startswith("gateway.started")]
+
+
+def stranger(address: str) -> Actor:
+    return Actor(kind=ActorKind.STRANGER, address=address)
 
 
 async def test_the_change_of_a_token_is_told_with_who_made_it(moongate: Serving) -> None:
@@ -115,12 +121,43 @@ async def test_many_refused_tokens_are_one_entry_for_each_address_and_minute(tmp
     assert WRONG not in str(told)
 
 
+async def test_made_up_cookies_are_told_and_old_ones_are_not(tmp_path: Path) -> None:
+    moment = [1_900_000_000_000]
+    async with serving(tmp_path / "home", clock=lambda: moment[0]) as served:
+        old = await signed_in(served)
+        for _ in range(3):
+            await browse(served, "GET /api/tasks", cookie=WRONG)
+        moment[0] += SIGN_IN_LIFETIME_MILLISECONDS
+        expired = await browse(served, "GET /api/tasks", cookie=old)
+        await served.engine.audit.store_refusals()
+        (told,) = await entries(served, "action=access")
+
+    assert expired.status == 401
+    assert (told["who_kind"], told["address"], told["details"]) == ("stranger", "127.0.0.1", {"attempts": "3"})
+
+
+async def test_tokens_whose_scope_is_too_low_are_told_by_name(moongate: Serving) -> None:
+    secret = await token(moongate, "screen", "read")
+    for _ in range(2):
+        await ask(moongate, "POST", "/api/gateway/stop", {}, token=secret)
+    tool = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "send_message", "arguments": {}}}
+    answer = await ask(moongate, "POST", "/mcp", tool, token=secret, Accept="application/json, text/event-stream")
+    await moongate.engine.audit.store_refusals()
+    told = await entries(moongate, "action=access")
+
+    assert {(one["who_kind"], one["who"], one["outcome"], one["address"]) for one in told} == {
+        ("token", "screen", "refused", "127.0.0.1")
+    }, answer.body
+    assert sum(int(one["details"]["attempts"]) for one in told if one["details"]["needed"] == "admin") == 2
+    assert [one["details"]["attempts"] for one in told if one["details"]["needed"] == "write"] == ["1"]
+
+
 async def test_refused_tokens_of_very_many_addresses_are_counted_together(
     moongate: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "MAX_REFUSED_ADDRESSES", 2)
     for address in ("a", "b", "c", "d", "a"):
-        moongate.engine.audit.count_refusal(address)
+        moongate.engine.audit.count_refusal(stranger(address))
     await moongate.engine.audit.store_refusals()
     told = await entries(moongate)
 
@@ -139,9 +176,9 @@ async def test_refused_tokens_of_a_long_attack_from_many_addresses_do_not_fill_t
     for minute in range(4):
         moment[0] += MINUTE
         for address in ("a", "b"):
-            log.count_refusal(f"{address}{minute}")
+            log.count_refusal(stranger(f"{address}{minute}"))
     moment[0] += 24 * 60 * MINUTE
-    log.count_refusal("the next day")
+    log.count_refusal(stranger("the next day"))
     await log.store_refusals()
     told = [one["address"] for one in await entries(moongate)]
 

@@ -24,12 +24,13 @@ from gateway.domain.times import MINUTE_MILLISECONDS, Clock
 from gateway.errors import GatewayError
 from gateway.settings.digests import SettingDigests, list_changes
 
-#: addresses whose refused attempts are told apart within a minute; those of others are counted together
+#: callers and addresses whose refused attempts are told apart within a minute; those of others are counted together
 MAX_REFUSED_ADDRESSES = 100
 #: entries of a day that tell refused addresses apart; those of more are counted together: one entry a minute
 MAX_REFUSED_ENTRIES_PER_DAY = 5_000
 #: stands for the addresses beyond these
 OTHER_ADDRESSES = "others"
+_OTHERS = Actor(kind=ActorKind.STRANGER, address=OTHER_ADDRESSES)
 #: scope of the notes that keep the digests of the settings of the last start
 SETTINGS_SCOPE = "audited settings"
 
@@ -42,9 +43,9 @@ class AuditLog:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        #: refused attempts that are not stored yet: their number, by minute and address
-        self._refused: dict[tuple[int, str], int] = {}
-        #: a day, by its number, and how many entries of it tell an address
+        #: refused attempts that are not stored yet: their number, by minute, who made them, and the scope they lacked
+        self._refused: dict[tuple[int, Actor, str], int] = {}
+        #: a day, by its number, and how many entries of it tell who it was
         self._refused_day, self._refused_today = 0, 0
 
     async def add(self, action: AuditAction, target: str = "", **details: str) -> None:
@@ -80,19 +81,23 @@ class AuditLog:
         """Return entries, newest first; with `AuditFilter.after`, those that follow it, oldest first."""
         return await self._store.audit.list(which, page)
 
-    def count_refusal(self, address: str) -> None:
-        """Count a refused attempt: an attacker must not fill the disk, so there is one entry for many."""
+    def count_refusal(self, who: Actor, needed: str = "") -> None:
+        """Count a refused attempt: an attacker must not fill the disk, so there is one entry for many.
+
+        Args:
+            needed: the scope that the caller's token lacks; empty if the caller has no valid token.
+        """
         now = self._clock()
         minute, day = now // MINUTE_MILLISECONDS, now // DAY_MILLISECONDS
         if day != self._refused_day:
             self._refused_day, self._refused_today = day, 0
-        key = (minute, address)
+        key = (minute, who, needed)
         if key not in self._refused:
             has_room = len(self._refused) < MAX_REFUSED_ADDRESSES
             if has_room and self._refused_today < MAX_REFUSED_ENTRIES_PER_DAY:
                 self._refused_today += 1
             else:
-                key = (minute, OTHER_ADDRESSES)
+                key = (minute, _OTHERS, "")
         self._refused[key] = self._refused.get(key, 0) + 1
 
     async def store_refusals(self) -> None:
@@ -127,10 +132,10 @@ def _pack_names(names: Sequence[str]) -> list[str]:
     return packed[: MAX_AUDIT_DETAILS - 1]
 
 
-def _describe_refusals(minute: int, address: str, attempts: int) -> AuditNote:
+def _describe_refusals(minute: int, who: Actor, needed: str, attempts: int) -> AuditNote:
     return AuditNote(
         action=AuditAction.ACCESS_REFUSED,
         outcome=AuditOutcome.REFUSED,
-        details={"attempts": str(attempts)},
-        actor=Actor(kind=ActorKind.STRANGER, address=address),
+        details={"attempts": str(attempts), **({"needed": needed} if needed else {})},
+        actor=who,
     )

@@ -62,6 +62,10 @@ class SignIns:
         found = self._known.get(hash_)
         return None if found is None or (found.expires or 0) <= self._clock() else found
 
+    def knows(self, hash_: str) -> bool:
+        """Return whether a browser has that hash of the secret in its cookie, though its time may be over."""
+        return hash_ in self._known
+
     async def add(self, parent: str, holder: Principal, browser: str, replaced: SignedIn | None) -> tuple[str, int]:
         """Sign a browser in.
 

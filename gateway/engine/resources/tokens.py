@@ -70,6 +70,10 @@ class Tokens:
         """Return the caller whose browser has that secret in its cookie, or None."""
         return self._sign_ins.find(hash_secret(secret))
 
+    def knows_cookie(self, secret: str) -> bool:
+        """Return whether a browser has had that secret in its cookie, though its time may be over."""
+        return self._sign_ins.knows(hash_secret(secret))
+
     async def issue_ticket(self, caller: Principal, key: IdempotencyKey | None = None) -> tuple[str, int]:
         """Create a ticket, which replaces a caller's token once.
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gateway.api import openapi
 from gateway.api.routing import Call
+from gateway.domain.actor import CURRENT_ACTOR
 from gateway.domain.event import Event, Status, Text
 from gateway.domain.event import Tool as ToolUsed
 from gateway.domain.token import Scope
@@ -77,6 +78,7 @@ async def run_tool(tool: Tool, call: _Call, given: dict[str, Any], client: ToolC
         GatewayError: the tool failed; the message says why.
     """
     if not call.principal.scope.covers(tool.scope):
+        call.server.engine.audit.count_refusal(CURRENT_ACTOR.get(), tool.scope)
         raise Forbidden(f"this token has the scope {call.principal.scope}; {tool.scope} is needed.")
     try:
         asked = msgspec.convert(given, tool.arguments_type)
