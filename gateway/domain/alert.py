@@ -94,14 +94,18 @@ class AlertContent(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """How many items are counted, but not listed."""
         return sum(self.counts.values()) - len(self.items)
 
-    def add_item(self, item: AlertItem) -> AlertContent:
-        """Return the content with one more item; it is only counted if there are enough of its kind and event."""
+    def add_item(self, item: AlertItem, count: int = 1) -> AlertContent:
+        """Return the content with one more item; it is only counted if there are enough of its kind and event.
+
+        Args:
+            count: for how many it stands.
+        """
         key = f"{item.kind}/{item.event}"
         alike = [one for one in self.items if (one.kind, one.event) == (item.kind, item.event)]
         is_first = item.agent is not None and all(one.agent != item.agent for one in alike)
         has_room = len(alike) < (MAX_LISTED_ALERTS_OF_AGENTS if is_first else MAX_LISTED_ALERTS)
         listed = (*self.items, item) if has_room else self.items
-        return AlertContent(items=listed, counts={**self.counts, key: self.counts.get(key, 0) + 1})
+        return AlertContent(items=listed, counts={**self.counts, key: self.counts.get(key, 0) + count})
 
 
 class AlertMessageStatus(StrEnum):

@@ -30,6 +30,10 @@ from gateway.security.unsafe_text import replace_unsafe
 _TOLD_ONCE = frozenset((AlertKind.UPDATE, AlertKind.SCHEDULE_MISSED))
 
 
+#: why a message is given up
+GONE_RECEIVER = "the receiver is no longer configured"
+
+
 class AlertReceiver(Struct, frozen=True, kw_only=True):
     """Who is told, and of what."""
 
@@ -96,14 +100,17 @@ def plan_alerts(
     now: int,
     busy: Collection[str] = (),
     find_names: Callable[[str], Collection[str]] = lambda agent: (agent,),
+    before: Sequence[AlertReceiver] | None = None,
 ) -> AlertPlan:
     """Return what follows from what was seen: conditions that open and end, and messages that grow or become due.
 
     Args:
         busy: receivers for which a message is pending: the next one collects until that one is sent.
         find_names: returns all names of an agent.
+        before: the receivers that were told until now: others are told of all that is open. None: all were.
     """
     planner = _Planner(state, receivers, rules, now, find_names)
+    planner.add_newcomers(receivers if before is None else before)
     for kind, look in looks:
         planner.add_look(kind, look)
     return planner.finish(busy)
@@ -126,10 +133,50 @@ class _Planner:
         self._unstored = {alert.key: alert for alert in state.unstored}
         self._opened: dict[tuple[str, str], OpenAlert] = {}
         self._closed: set[tuple[str, str]] = set()
+        names = {receiver.name for receiver in receivers}
         self._collecting = {
-            message.receiver: message for message in state.waiting if message.status is AlertMessageStatus.COLLECTING
+            message.receiver: message
+            for message in state.waiting
+            if message.status is AlertMessageStatus.COLLECTING and message.receiver in names
         }
+        #: messages to receivers that are no longer configured
+        self._lost = [message for message in state.waiting if message.receiver not in names]
         self._changed: dict[str, AlertMessage] = {}
+
+    def add_newcomers(self, before: Sequence[AlertReceiver]) -> None:
+        """Tell receivers of what is open if they were not told because they are new, or did not want it.
+
+        Messages to receivers that are gone are given up. What they say has happened is passed on to those with a new
+        name: maybe only the name is another one.
+        """
+        known = {receiver.name: receiver for receiver in before}
+        fresh = [receiver for receiver in self._receivers if receiver.name not in known]
+        for message in self._lost:
+            for receiver in fresh:
+                self._pass_on(message, receiver)
+            self._changed[message.id] = msgspec.structs.replace(
+                message, status=AlertMessageStatus.DEAD, error=GONE_RECEIVER, finished=self._now
+            )
+        for alert in self._open.values():
+            item = self._describe_alert(alert, AlertEvent.CONTINUES, alert.text)
+            names = self._list_names(item)
+            for receiver in self._receivers:
+                old = known.get(receiver.name)
+                if receiver.wants_item(item, names) and not (old is not None and old.wants_item(item, names)):
+                    self._add_item(receiver.name, item)
+
+    def _pass_on(self, message: AlertMessage, receiver: AlertReceiver) -> None:
+        """Tell a receiver what has happened by a message to another one; what was only counted there is counted."""
+        for key in message.content.counts:
+            alike = [one for one in message.content.items if f"{one.kind}/{one.event}" == key]
+            wanted = [
+                one
+                for one in alike
+                if one.event == AlertEvent.HAPPENED and receiver.wants_item(one, self._list_names(one))
+            ]
+            left_out = message.content.counts[key] - len(alike)
+            for number, item in enumerate(wanted):
+                self._add_item(receiver.name, item, 1 + left_out if number == 0 else 1)
 
     def add_look(self, kind: AlertKind, look: Look) -> None:
         for happening in look.happened:
@@ -187,12 +234,19 @@ class _Planner:
 
     def _tell(self, item: AlertItem, run: Run | None = None) -> None:
         """Add an item to the message of each receiver that wants it."""
-        names = () if item.agent is None else self._find_names(item.agent)
+        names = self._list_names(item)
         for receiver in self._receivers:
             if receiver.wants_item(item, names, run):
-                message = self._collecting.get(receiver.name) or self._begin_message(receiver.name)
-                grown = msgspec.structs.replace(message, content=message.content.add_item(item))
-                self._collecting[receiver.name] = self._changed[grown.id] = grown
+                self._add_item(receiver.name, item)
+
+    def _list_names(self, item: AlertItem) -> Collection[str]:
+        return () if item.agent is None else self._find_names(item.agent)
+
+    def _add_item(self, receiver: str, item: AlertItem, count: int = 1) -> None:
+        """Add an item to the message that a receiver gets next. Args: count: for how many it stands."""
+        message = self._collecting.get(receiver) or self._begin_message(receiver)
+        grown = msgspec.structs.replace(message, content=message.content.add_item(item, count))
+        self._collecting[receiver] = self._changed[grown.id] = grown
 
     def _begin_message(self, receiver: str) -> AlertMessage:
         return AlertMessage(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -42,6 +43,9 @@ LOOK_TIMEOUT_SECONDS = 20.0
 #: how often the same news is looked at by a condition that fails; after that, the others go on without it
 MAX_LOOK_TRIES = 20
 
+#: the note that keeps who was told
+_RECEIVERS_SCOPE, _RECEIVERS_NAME = "alert receivers", "told"
+
 _log = log.get()
 
 
@@ -75,6 +79,9 @@ class AlertService:
         self._is_agent = is_agent
         #: what is stored, without the messages that are pending; None if it must be read
         self._state: AlertState | None = None
+        #: who was told until now; None if it must be read; and whether the receivers of the settings are noted as such
+        self._told_before: Sequence[AlertReceiver] | None = None
+        self._is_noted = False
         #: position up to which the changes were looked through, and when it was written
         self._position = 0
         self._position_written = 0
@@ -100,7 +107,8 @@ class AlertService:
 
     def start(self) -> None:
         """Start: this process leads."""
-        self._state = None
+        self._state = self._told_before = None
+        self._is_noted = False
         for receiver in self._receivers:
             for name in sorted(receiver.agents):
                 if not self._is_agent(name):  # it may come later: agents are also made through the API
@@ -146,7 +154,9 @@ class AlertService:
         position, news, is_behind = await self._read_news(now)
         looks = await self._look_at_conditions(state, news, now)
         busy = self._sending.waiting_receivers
-        plan = planning.plan_alerts(state, looks, self._receivers, self._rules, now, busy, self._find_names)
+        plan = planning.plan_alerts(
+            state, looks, self._receivers, self._rules, now, busy, self._find_names, self._told_before
+        )
         if plan.has_news or not 0 <= now - self._position_written < POSITION_INTERVAL_MILLISECONDS:
             self._state = None  # until it is written: if that fails, it is read again
             if not await self._save_plan(plan, position, now):
@@ -155,6 +165,7 @@ class AlertService:
             self._position_written = now
             self._unstored = {alert.key: alert for alert in plan.state.unstored}
             state = msgspec.structs.replace(plan.state, revision=state.revision + 1)
+        await self._keep_receivers()
         self._position = position
         self._state = self._take_pending(state)
         self._sending.send_due(now)
@@ -179,16 +190,11 @@ class AlertService:
         position = await self._store.events.last_change() if state.position is None else state.position
         kinds = {condition.kind for condition in self._conditions}
         gone = [alert.key for alert in state.open if alert.kind not in kinds]
-        lost = [message for message in state.waiting if message.receiver not in self._sending.senders]
-        if gone or lost:  # the settings are other ones now
-            why, now = "the receiver is no longer configured", self._clock()
-            dead = [
-                msgspec.structs.replace(message, status=AlertMessageStatus.DEAD, error=why, finished=now)
-                for message in lost
-            ]
-            update = AlertUpdate(revision=state.revision, position=position, closed=gone, messages=dead)
-            await self._store.alerts.save(update)
+        if gone:  # the settings are other ones now
+            await self._store.alerts.save(AlertUpdate(revision=state.revision, position=position, closed=gone))
             state = await self._store.alerts.read_state()
+        if self._told_before is None:
+            self._told_before = await self._read_receivers()
         self._position = position
         self._position_written = 0 if state.position is None else self._clock()
         self._sending.forget_pending()
@@ -197,10 +203,29 @@ class AlertService:
 
     def _take_pending(self, state: AlertState) -> AlertState:
         """Move the messages that are pending from the state to those that are sent."""
-        self._sending.add_pending(one for one in state.waiting if one.status is AlertMessageStatus.PENDING)
-        return msgspec.structs.replace(
-            state, waiting=[one for one in state.waiting if one.status is AlertMessageStatus.COLLECTING]
-        )
+        names = self.receiver_names  # planning gives up the messages to others
+        pending = [one for one in state.waiting if one.status is AlertMessageStatus.PENDING and one.receiver in names]
+        self._sending.add_pending(pending)
+        ended = (AlertMessageStatus.DELIVERED, AlertMessageStatus.DEAD)
+        waiting = [one for one in state.waiting if one not in pending and one.status not in ended]
+        return msgspec.structs.replace(state, waiting=waiting)
+
+    async def _read_receivers(self) -> Sequence[AlertReceiver]:
+        """Return who was told until now; the receivers of the settings if nothing is known of others."""
+        kept = await self._store.notes.get(_RECEIVERS_SCOPE, _RECEIVERS_NAME)
+        try:
+            return self._receivers if kept is None else msgspec.json.decode(kept, type=list[AlertReceiver])
+        except (msgspec.MsgspecError, UnicodeError):
+            return self._receivers
+
+    async def _keep_receivers(self) -> None:
+        """Note who was told, after what that means was written: a process that dies in between tells it again."""
+        self._told_before = self._receivers
+        if not self._is_noted:
+            with suppress(*RETRYABLE_STORAGE_ERRORS):  # the next round tries again
+                value = msgspec.json.encode(self._receivers).decode()
+                await self._store.notes.save(_RECEIVERS_SCOPE, {_RECEIVERS_NAME: value})
+                self._is_noted = True
 
     async def _read_news(self, now: int) -> tuple[int, News, bool]:
         """Return the position up to which changes were read, what they are about, and whether there are more."""

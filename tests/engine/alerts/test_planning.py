@@ -247,3 +247,30 @@ def test_a_condition_that_ends_before_it_was_written_leaves_nothing_open() -> No
 
     assert (plan.opened, plan.state.open) == ([], [])
     assert [item.event for item in plan.messages[0].content.items] == ["opened", "ended"]
+
+
+def test_who_begins_to_want_what_is_open_is_told_and_no_other_is() -> None:
+    telling = Telling()
+    telling.see(AlertKind.DISK, full_disk())
+    before = [receiver("me"), receiver("wants more", kinds=frozenset({"budget"}))]
+    plan = plan_alerts(
+        telling.state, [], [receiver("me"), receiver("wants more"), receiver("new")], RULES, telling.now, before=before
+    )
+    begun = [one for one in plan.messages if one.receiver != "me"]
+
+    assert [(one.receiver, one.content.items[0].event) for one in begun] == [
+        ("wants more", "continues"),
+        ("new", "continues"),
+    ]
+    assert plan.messages == begun
+
+
+def test_what_a_lost_message_only_counts_is_passed_on_as_a_number() -> None:
+    telling = Telling()
+    telling.see(AlertKind.RUN_FAILED, failures(100))
+    fresh = receiver("new")
+    plan = plan_alerts(telling.state, [], [fresh], RULES, telling.now, before=[receiver()])
+    lost, passed = sorted(plan.messages, key=lambda one: one.receiver)
+
+    assert (lost.status, lost.error) == (AlertMessageStatus.DEAD, "the receiver is no longer configured")
+    assert passed.content == lost.content

@@ -268,12 +268,47 @@ async def test_a_message_to_a_receiver_that_is_gone_is_given_up(stage: Stage, cl
     await watch.look()
     await stage.do("fail")
     await watch.look()
-    later = Watch(stage, clock, kinds=RUNS)
-    later.service._sending.senders = {}
+    later = Watch(stage, clock, kinds=DISK, name="other")
     await later.look()
 
     (message,) = await stage.store.alerts.list_messages(10)
     assert (message.status, message.error) == (AlertMessageStatus.DEAD, "the receiver is no longer configured")
+    assert later.told == []
+
+
+async def test_a_receiver_with_a_new_name_is_told_what_the_old_one_was_not_and_all_that_is_open(
+    stage: Stage, clock: SteppedClock
+) -> None:
+    kinds = RUNS | DISK
+    watch = Watch(stage, clock, kinds=kinds, disk_free_mb=10**9)
+    await watch.look()
+    watch.recorder.results = [RetryLater("no such chat")]
+    await stage.do("fail")
+    await watch.look()
+    assert watch.told == [("disk", "opened"), ("run_failed", "happened")]
+    recorder = Recorder()
+    for _ in range(3):
+        await Watch(stage, clock, kinds=kinds, disk_free_mb=10**9, name="right", recorder=recorder).look()
+    assert recorder.told == [("run_failed", "happened"), ("disk", "continues")]
+
+    await Watch(stage, clock, kinds=kinds, disk_free_mb=1, name="right", recorder=recorder).look()
+    assert recorder.told[2:] == [("disk", "ended")]
+    assert AlertMessageStatus.PENDING not in await statuses(stage)
+
+
+async def test_a_new_receiver_is_told_what_is_open_though_who_was_told_cannot_be_noted_at_once(
+    stage: Stage, clock: SteppedClock
+) -> None:
+    await Watch(stage, clock, kinds=DISK, disk_free_mb=10**9).look()
+    between = Between(stage.store)
+    between.refuse["notes.save"] = [Unavailable("busy.")]
+    later = Watch(stage, clock, kinds=DISK, disk_free_mb=10**9, name="right", store=between)  # type: ignore[arg-type]
+    await later.look()
+    await later.look()
+    await later.look()
+
+    assert later.told == [("disk", "continues")]
+    assert between.calls["notes.save"] == 2
 
 
 async def test_a_condition_that_breaks_keeps_no_other_from_being_told(

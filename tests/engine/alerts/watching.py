@@ -61,7 +61,7 @@ def make_sources(stage: Stage, clock: Callable[[], int], store: Store | None = N
 
 
 class Watch:
-    """One service with one receiver, `me`. Nothing is grouped."""
+    """One service with one receiver, `me` if it has no other name. Nothing is grouped."""
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Watch:
         kinds: frozenset[str] = EVERYTHING,
         recorder: Recorder | None = None,
         per_hour: int = 1000,
+        name: str = "me",
         **limits: Any,
     ) -> None:
         self.recorder = recorder or Recorder()
@@ -79,8 +80,8 @@ class Watch:
         self.service = AlertService(
             store or stage.store,
             create_conditions(sources, kinds),
-            [AlertReceiver(name="me", kinds=kinds, per_hour=per_hour)],
-            {"me": self.recorder},
+            [AlertReceiver(name=name, kinds=kinds, per_hour=per_hour)],
+            {name: self.recorder},
             TellingRules(group=0, repeat=None),
             clock,
             retry_delays=[0.0, 1.0, 1.0],
