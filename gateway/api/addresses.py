@@ -43,12 +43,14 @@ def read_host(request: web.Request) -> str:
     return request.headers.get("Host", "") if told is None else told
 
 
-def note_forwarded_host(request: web.Request) -> str:
-    """Take the host that a trusted proxy tells for the one of the request. Returns it; empty if it tells none."""
-    told = request.headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()
-    if told:
-        request[FORWARDED_HOST] = told
-    return told
+def read_forwarded_host(request: web.Request) -> str:
+    """Return the host that the last proxy tells; empty if it tells none. Only a trusted one may be believed."""
+    return request.headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()
+
+
+def note_forwarded_host(request: web.Request, host: str) -> None:
+    """Take a host that a trusted proxy tells for the one of the request."""
+    request[FORWARDED_HOST] = host
 
 
 def read_socket_address(request: web.Request, end: str) -> str:

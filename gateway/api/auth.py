@@ -13,12 +13,14 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import hdrs, web
 
+from gateway import log
 from gateway.api import browser_cookie
 from gateway.api.addresses import (
     Network,
     is_in_networks,
     is_loopback,
     note_forwarded_host,
+    read_forwarded_host,
     read_socket_address,
 )
 from gateway.api.audience import Audience
@@ -34,6 +36,8 @@ from gateway.security.unsafe_text import replace_unsafe
 
 #: allowed Host headers that are remembered, and characters of one: an IPv6 address may have a zone of any length
 MAX_REMEMBERED_HOSTS, MAX_REMEMBERED_HOST_CHARACTERS = 256, 300
+#: names that are not ours and that trusted proxies tell: the log has so many of them, each once
+MAX_LOGGED_FORWARDED_HOSTS = 16
 #: requests with an old cookie that one address may send in a minute: a page that is signed out tries a few times
 MAX_STALE_COOKIES = 100
 
@@ -45,6 +49,8 @@ RENEWED_COOKIE = web.RequestKey("renewed_cookie", str)
 
 #: headers that proxies add: a request with one of them was made elsewhere
 FORWARDING_HEADERS = ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto")
+
+_log = log.get()
 
 
 class RequestGuard:
@@ -71,6 +77,7 @@ class RequestGuard:
         names = [*allowed_hosts, *([public_host] if public_host else [])]
         self._names = {"localhost", socket.gethostname().lower(), *map(str.lower, names)}
         self._good_hosts: set[str] = set()
+        self._foreign_forwarded_hosts: set[str] = set()
         self.cors_origins = frozenset(cors_origins)
         self._proxies = list(trusted_proxies)
         self._failures = FailedAttempts(clock)
@@ -80,24 +87,39 @@ class RequestGuard:
     def check_host(self, request: web.Request) -> None:
         """Refuse a request for another host name: an attacker can point the DNS of their own site at this gateway.
 
+        A name that a trusted proxy tells is that of the request if it is ours, and is ignored otherwise: a proxy that
+        rewrites the Host may tell any name by which it is reached.
+
         Raises:
             Misdirected: the Host is not one of our names and not an IP address.
         """
-        self._check_name(request.headers.get("Host", ""))
-        if self._proxies and self.is_trusted_proxy(read_socket_address(request, "peername")):
-            told = note_forwarded_host(request)
-            if told:  # in addition: a browser on the proxy's machine could send that header, too
-                self._check_name(told)
-
-    def _check_name(self, host: str) -> None:
-        if host in self._good_hosts:
-            return
-        if not self._is_ours(host):
+        host = request.headers.get("Host", "")
+        if not self._answers_for(host):
             raise Misdirected(
                 f"this gateway does not answer for the host {host[:100]!r}.", remedy="Add it to gateway.allowed_hosts."
             )
+        if self._proxies and self.is_trusted_proxy(read_socket_address(request, "peername")):
+            told = read_forwarded_host(request)
+            if told and self._answers_for(told):
+                note_forwarded_host(request, told)
+            elif told:
+                self._log_forwarded_host(told)
+
+    def _answers_for(self, host: str) -> bool:
+        if host in self._good_hosts:
+            return True
+        if not self._is_ours(host):
+            return False
         if len(self._good_hosts) < MAX_REMEMBERED_HOSTS and len(host) <= MAX_REMEMBERED_HOST_CHARACTERS:
             self._good_hosts.add(host)
+        return True
+
+    def _log_forwarded_host(self, host: str) -> None:
+        shown = replace_unsafe(host[:100].encode("utf-8", "replace").decode())
+        if shown in self._foreign_forwarded_hosts or len(self._foreign_forwarded_hosts) >= MAX_LOGGED_FORWARDED_HOSTS:
+            return
+        self._foreign_forwarded_hosts.add(shown)
+        _log.warning("proxy.unknown_host", host=shown, remedy="Add it to gateway.allowed_hosts, or set public_url.")
 
     def check_origin(self, request: web.Request, *, is_page: bool = False) -> None:
         """Refuse a request from a web page of another site.
