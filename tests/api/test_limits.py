@@ -476,6 +476,24 @@ async def test_a_token_without_the_default_agent_has_another_default(tmp_path: P
     assert (answer.status, run["agentId"]) == (200, "other")
 
 
+async def test_a_schedule_of_a_token_without_the_default_agent_names_its_agent(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", TWO_AGENTS) as served:
+        secret = await token(served, "limited", "write", agents=["other"])
+        body = {"schedule": "every 15m", "prompt": "x"}
+        made = await ask(served, "POST", "/api/cron/create", body, token=secret)
+        assert made.status < 300, made.body
+        path = f"/api/cron/{made.body['job']['id']}"
+        first = await ask(served, "GET", path)
+        edited = await ask(served, "PATCH", path, {"agentId": None, "session": "x"}, token=secret)
+        later = await ask(served, "GET", path)
+        fired = await ask(served, "POST", "/api/cron/trigger", {"job_id": made.body["job"]["id"]}, token=secret)
+        refused = await ask(served, "POST", "/api/cron/create", {**body, "session": "main:api:x"}, token=secret)
+        owners = await ask(served, "POST", "/api/cron/create", body)
+
+    assert (first.body["job"]["agentId"], edited.status, later.body["job"]["agentId"]) == ("other", 200, "other")
+    assert (fired.status, refused.status, owners.body["job"]["agentId"]) == (200, 403, None)
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

@@ -86,6 +86,8 @@ class Agents:
         self._backends = backends
         self._changed = changed
         self.describe_agent = describe
+        #: whether these are only the agents that a limited caller reaches
+        self.is_limited = False
         enabled = [agent.id for agent in self._configured.values() if agent.enabled]
         self._default = default if default is not None else next(iter(enabled), None)
 
@@ -180,6 +182,7 @@ class Agents:
         """
         limited = copy.copy(self)
         limited._store = store
+        limited.is_limited = True
         limited._configured = {id_: one for id_, one in self._configured.items() if reach.covers_agent(id_)}
         limited._stored = {id_: one for id_, one in self._stored.items() if reach.covers_agent(id_)}
         limited._agents = {id_: one for id_, one in self._agents.items() if reach.covers_agent(id_)}

@@ -78,7 +78,7 @@ class Schedules:
             FileUnknown: one of its attachments is not stored.
             StorageFull, Unavailable: the disk has no room for a file.
         """
-        made = self._build_schedule(spec, id_, enabled=enabled)
+        made = self._build_schedule(self._pin_agent(spec), id_, enabled=enabled)
         try:
             return await self._store.schedules.create(made, key, staged)
         finally:  # if the caller is cancelled before the store answers, the schedule may still be on disk
@@ -273,8 +273,20 @@ class Schedules:
         where = "session, together with the time that fresh adds"
         return SessionKey.from_parts(key.agent, key.channel, f"{key.chat}~{time}", field=where)
 
+    def _pin_agent(self, spec: ScheduleSpec) -> ScheduleSpec:
+        """Return what a limited caller asks for with an agent: the default of all may be outside, now or later.
+
+        Raises:
+            AgentNotFound: it reaches none.
+        """
+        if not self._agents.is_limited or find_agent_name(self._agents, spec) is not None:
+            return spec
+        return msgspec.structs.replace(spec, agent=self._agents.choose_agent(None).id)
+
     def _apply_spec_changes(self, found: Schedule, changes: Mapping[str, Any]) -> Schedule:
         spec = msgspec.structs.replace(found.spec, **changes)
+        if "agent" in changes or "session" in changes:
+            spec = self._pin_agent(spec)
         if spec.timezone != found.spec.timezone:
             cron.find_time_zone(spec.timezone)
         now = self._clock()
