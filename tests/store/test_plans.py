@@ -17,6 +17,7 @@ from gateway.domain.budget import Budget
 from gateway.domain.delivery import DeliveryFilter, DeliveryStatus, Target
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
+from gateway.domain.reach import Reach
 from gateway.domain.run import RunFilter, Source, Status
 from gateway.domain.schedule import FirePlan, PlannedRun, Schedule, ScheduleSpec
 from gateway.domain.search import SearchQuery, SearchTerm
@@ -256,6 +257,37 @@ async def test_labelled_runs_are_walked_newest_first(
     listing = [line.partition("   --")[0] for line in plans.lines if "json_set" in line]
     assert walked in listing
     assert ("USE TEMP B-TREE FOR ORDER BY" in listing) == ("(name=?)" in walked)
+
+
+@pytest.mark.parametrize(
+    ("reach", "index"),
+    [
+        (Reach(sessions=("main:test:a*",)), "runs_session (session>? AND session<?)"),
+        (Reach(sessions=("main:test:a*", "main:test:ab*", "main:test:a")), "runs_session (session=?)"),
+        (Reach(agents=("main",), sessions=("main:test:a*",)), "runs_session (session>? AND session<?)"),
+        (Reach(agents=("main",)), "runs_agent (agent=?)"),
+    ],
+    ids=str,
+)
+async def test_a_limited_caller_finds_its_few_runs_by_an_index(
+    store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch, reach: Reach, index: str
+) -> None:
+    for session in ("main:test:a", "other:test:a", "main:test:ab", "main:test:a"):
+        await store.runs.accept(spec(session))
+    which = RunFilter(reach=reach)
+    with plans.noted(monkeypatch):
+        few = await store.runs.list(which, Page())
+    listing = [line.partition("   --")[0] for line in plans.lines if "json_set" in line]
+    monkeypatch.setattr(run_filter, "_BEYOND", 2)
+    with plans.noted(monkeypatch):
+        many = await store.runs.list(which, Page())
+    walking = [line.partition("   --")[0] for line in plans.lines if "json_set" in line]
+
+    assert [run.seq for run in few] == [run.seq for run in many] == [4, 3, 1]
+    assert f"SEARCH runs USING COVERING INDEX {index}" in listing
+    assert [line for line in listing if "SCAN runs" in line] == []
+    assert "SCAN runs" in walking
+    assert [line for line in walking if "TEMP B-TREE" in line] == []
 
 
 async def test_the_use_of_a_session_does_not_write_the_index_that_finds_it_by_its_chat(

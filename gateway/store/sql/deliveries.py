@@ -31,7 +31,8 @@ from gateway.domain.run import Run
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, DeliveryNotFound
 from gateway.store.sql import event_log, id_lookup, idempotency
-from gateway.store.sql.reach import ReachCondition, make_condition
+from gateway.store.sql.conditions import Condition, join_conditions
+from gateway.store.sql.reach import make_condition
 from gateway.store.sql.transaction import Reader, Rows, Transaction
 from gateway.store.sql.unreadable import decode_rows, fetch_row
 
@@ -292,11 +293,10 @@ def get_delivery(reader: Reader, delivery_id: str) -> Delivery:
 def list_deliveries(reader: Reader, which: DeliveryFilter, page: Page) -> list[Delivery]:
     conditions = _list_conditions(which)
     if page.before is not None:
-        conditions.append(ReachCondition("deliveries.seq < ?", (page.before,)))
-    where = " AND ".join(one.text for one in conditions) or "TRUE"
+        conditions.append(Condition("deliveries.seq < ?", (page.before,)))
+    where = join_conditions(conditions)
     rows = reader.execute(
-        f"{_SELECT_DELIVERY} WHERE {where} ORDER BY deliveries.seq DESC LIMIT ?",
-        (*(value for one in conditions for value in one.values), page.limit),
+        f"{_SELECT_DELIVERY} WHERE {where.text} ORDER BY deliveries.seq DESC LIMIT ?", (*where.values, page.limit)
     )
     return _decode_deliveries(reader, rows)
 
@@ -305,31 +305,31 @@ def count_deliveries(reader: Reader, which: DeliveryFilter) -> StatusCounts:
     """Return how many deliveries match, by their status; of each status, no more are counted than the limit."""
     numbers: dict[DeliveryStatus, int] = {}
     for status in DeliveryStatus:
-        conditions = [ReachCondition("deliveries.status = ?", (status,)), *_list_conditions(which)]
+        where = join_conditions([Condition("deliveries.status = ?", (status,)), *_list_conditions(which)])
         found: Any = reader.execute(
             "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_status WHERE"
-            f" {' AND '.join(one.text for one in conditions)} LIMIT {MAX_COUNTED_DELIVERIES + 1}) AS counted",
-            tuple(value for one in conditions for value in one.values),
+            f" {where.text} LIMIT {MAX_COUNTED_DELIVERIES + 1}) AS counted",
+            where.values,
         ).get
         numbers[status] = min(found, MAX_COUNTED_DELIVERIES)
     return StatusCounts(numbers=numbers, exact=max(numbers.values()) < MAX_COUNTED_DELIVERIES)
 
 
-def _list_conditions(which: DeliveryFilter) -> list[ReachCondition]:
+def _list_conditions(which: DeliveryFilter) -> list[Condition]:
     """Return the conditions of a filter, each with its values."""
-    conditions: list[ReachCondition] = []
+    conditions: list[Condition] = []
     if which.status is not None:
-        conditions.append(ReachCondition("deliveries.status = ?", (which.status,)))
+        conditions.append(Condition("deliveries.status = ?", (which.status,)))
     if which.run is not None:
-        conditions.append(ReachCondition("deliveries.run = (SELECT seq FROM runs WHERE id = ?)", (which.run,)))
+        conditions.append(Condition("deliveries.run = (SELECT seq FROM runs WHERE id = ?)", (which.run,)))
     if which.kind is not None:
-        conditions.append(ReachCondition("deliveries.kind = ?", (which.kind,)))
+        conditions.append(Condition("deliveries.kind = ?", (which.kind,)))
     if which.text is not None:
-        conditions.append(ReachCondition("instr(lower(deliveries.address), lower(?)) > 0", (which.text,)))
+        conditions.append(Condition("instr(lower(deliveries.address), lower(?)) > 0", (which.text,)))
     if which.reach is not None:
         reached = make_condition(which.reach, "runs.agent", "runs.session")
         text = f"EXISTS (SELECT 1 FROM runs WHERE runs.seq = deliveries.run AND {reached.text})"
-        conditions.append(ReachCondition(text, reached.values))
+        conditions.append(Condition(text, reached.values))
     return conditions
 
 

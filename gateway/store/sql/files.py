@@ -17,7 +17,8 @@ from gateway.domain.reach import Reach
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, FileUnknown, explain_disk_error
 from gateway.store.sql import id_lookup, idempotency
-from gateway.store.sql.reach import ReachCondition, make_condition
+from gateway.store.sql.conditions import Condition
+from gateway.store.sql.reach import make_condition
 from gateway.store.sql.transaction import Reader, Transaction
 from gateway.store.sql.unreadable import decode_rows, fetch_row
 
@@ -206,13 +207,13 @@ def is_reached(reader: Reader, seq: int, reach: Reach) -> bool:
     return bool(found)
 
 
-def _make_condition(reach: Reach | None) -> ReachCondition:
+def _make_condition(reach: Reach | None) -> Condition:
     """Return the condition of the files to which a run or a message refers that a limited caller reaches."""
     if reach is None:
         return make_condition(None)
     runs = make_condition(reach, "runs.agent", "runs.session")
     messages = make_condition(reach, "sessions.agent", "transcript.session")
-    return ReachCondition(
+    return Condition(
         "(EXISTS (SELECT 1 FROM file_uses CROSS JOIN runs ON runs.seq = file_uses.run"
         f" WHERE file_uses.file = files.seq AND {runs.text})"
         " OR EXISTS (SELECT 1 FROM file_uses CROSS JOIN transcript ON transcript.id = file_uses.message"

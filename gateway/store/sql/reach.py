@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from gateway.domain.reach import Reach
+from gateway.store.sql.conditions import EVERY_ROW, Condition, begins_with, join_conditions
 
 
-class ReachCondition(NamedTuple):
-    """A condition, and the values of its parameters."""
-
-    text: str
-    values: tuple[Any, ...]
-
-
-def make_condition(reach: Reach | None, agent: str = "agent", session: str = "session") -> ReachCondition:
+def make_condition(reach: Reach | None, agent: str = "agent", session: str = "session") -> Condition:
     """Return the condition of the rows that are reached; it is true for all if there is no limit.
 
     Args:
         agent, session: columns with the id of an agent, and the key of a session.
     """
     if reach is None:
-        return ReachCondition("TRUE", ())
-    parts: list[str] = []
-    values: list[Any] = []
+        return EVERY_ROW
+    parts: list[Condition] = []
     if reach.agents is not None:
-        parts.append(f"{agent} IN ({', '.join('?' * len(reach.agents))})" if reach.agents else "FALSE")
-        values += reach.agents
+        parts.append(make_agent_condition(reach.agents, agent))
     if reach.sessions is not None:
-        keys = [one for one in reach.sessions if not one.endswith("*")]
-        beginnings = [one[:-1] for one in reach.sessions if one.endswith("*")]
-        choices = [f"{session} IN ({', '.join('?' * len(keys))})"] if keys else []
-        choices += [f"substr({session}, 1, {len(one)}) = ?" for one in beginnings]
-        parts.append(f"({' OR '.join(choices) or 'FALSE'})")
-        values += [*keys, *beginnings]
-    return ReachCondition(" AND ".join(parts) or "TRUE", tuple(values))
+        choices = list_session_conditions(reach.sessions, session)
+        text = " OR ".join(one.text for one in choices)
+        parts.append(Condition(f"({text or 'FALSE'})", tuple(value for one in choices for value in one.values)))
+    return join_conditions(parts)
+
+
+def make_agent_condition(agents: tuple[str, ...], column: str = "agent") -> Condition:
+    """Return the condition of the rows of some agents."""
+    return Condition(f"{column} IN ({', '.join('?' * len(agents))})" if agents else "FALSE", agents)
+
+
+def list_session_conditions(sessions: tuple[str, ...], column: str = "session") -> list[Condition]:
+    """Return the conditions that together find the rows of some sessions; an index finds each.
+
+    Args:
+        sessions: as in a reach: keys, or their beginnings and an asterisk.
+    """
+    keys = tuple(one for one in sessions if not one.endswith("*"))
+    choices = [Condition(f"{column} IN ({', '.join('?' * len(keys))})", keys)] if keys else []
+    return choices + [begins_with(column, one[:-1]) for one in sessions if one.endswith("*")]

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from gateway.domain.ids import make_first_ulid
+from gateway.domain.reach import Reach
 from gateway.domain.run import BatchAction, RunCounts, RunFilter, Status
 from gateway.store.sql import run_text
-from gateway.store.sql.reach import make_condition
+from gateway.store.sql.conditions import Condition
+from gateway.store.sql.reach import list_session_conditions, make_agent_condition, make_condition
 from gateway.store.sql.transaction import Reader
 
 #: runs of one index that are looked at to count; what lies beyond them is not counted
@@ -162,9 +164,6 @@ def _list_clauses(reader: Reader, which: RunFilter, found: run_text.FoundText | 
         found: the runs that have the words of the filter, if it has any.
     """
     clauses = []
-    if which.reach is not None:
-        reached = make_condition(which.reach)
-        clauses.append(_Clause(reached.text, reached.values, "", _BEYOND + 1))
     if which.session is not None:
         clauses.append(_Clause("session = ?", (which.session,), "INDEXED BY runs_session"))
     if which.parent is not None:
@@ -178,6 +177,8 @@ def _list_clauses(reader: Reader, which: RunFilter, found: run_text.FoundText | 
 def _list_counted_clauses(reader: Reader, which: RunFilter) -> list[_Clause]:
     """Return the conditions that may find very many runs, with their sizes."""
     clauses = []
+    if which.reach is not None:
+        clauses.append(_make_reach_clause(reader, which.reach))
     if which.statuses:
         marks = ", ".join("?" * len(which.statuses))
         size: Any = reader.execute(f"SELECT sum(n) FROM tally WHERE status IN ({marks})", which.statuses).get
@@ -199,6 +200,28 @@ def _list_counted_clauses(reader: Reader, which: RunFilter) -> list[_Clause]:
     if which.open_to is not None:
         clauses.append(_Clause(_OPEN_TO[which.open_to], (), "", _BEYOND + 1))
     return clauses
+
+
+def _make_reach_clause(reader: Reader, reach: Reach) -> _Clause:
+    """Return the condition of the runs that a limited caller reaches.
+
+    If they are few, the index of their sessions or agents finds them, and they are sorted; else all runs are walked.
+    """
+    agents, sessions = reach.agents, reach.sessions
+    text, values = make_condition(reach)
+    if sessions is not None:
+        source, choices = "runs INDEXED BY runs_session", list_session_conditions(sessions)
+    else:
+        source, choices = "runs INDEXED BY runs_agent", [make_agent_condition(agents or ())]
+    ways = [f"FROM {source} WHERE {one.text}" for one in choices or [Condition("FALSE")]]
+    given = tuple(value for one in choices for value in one.values)
+    size = _count_at_most(reader, f"({' UNION ALL '.join(f'SELECT 1 {way}' for way in ways)}) AS reached", given)
+    if size == _BEYOND:
+        return _Clause(text, values, "NOT INDEXED", _BEYOND + 1)
+    seqs = f"seq IN ({' UNION '.join(f'SELECT seq {way}' for way in ways)})"
+    is_both = agents is not None and sessions is not None
+    found = f"{make_agent_condition(agents or ()).text} AND {seqs}" if is_both else seqs
+    return _Clause(text, values, "", size, _Walk("runs NOT INDEXED", found, "seq"))
 
 
 def _count_at_most(reader: Reader, selection: str, values: tuple[Any, ...]) -> int:
