@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import openai
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from openai import AsyncOpenAI
 
 from gateway.api import body
@@ -386,6 +390,27 @@ async def test_a_chat_has_links_to_what_the_agent_made(sdk: AsyncOpenAI, moongat
     assert told == f"done\n\n{links}"
     async with moongate.client.get(links.partition("(")[2].partition(")")[0]) as response:
         assert await response.read() == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("peer", "told", "scheme"),
+    [
+        ("192.0.2.1", "https", "https"),
+        ("192.0.2.1", "http, HTTPS", "https"),
+        ("192.0.2.1", "https, http", "http"),
+        ("192.0.2.2", "https", "http"),  # not of a trusted proxy
+    ],
+)
+def test_links_believe_only_a_trusted_proxy_about_tls(peer: str, told: str, scheme: str) -> None:
+    transport = Mock()
+    transport.get_extra_info = lambda name, default=None: (peer, 1) if name == "peername" else default
+    headers = {"Host": "gate.example", "X-Forwarded-Proto": told}
+    asked = make_mocked_request("POST", "/v1/chat/completions", headers, transport=transport)
+    config = SimpleNamespace(public_url=None, trusted_networks=[ipaddress.ip_network("192.0.2.1")])
+    call: Any = SimpleNamespace(request=asked, server=SimpleNamespace(config=config))
+    run: Any = SimpleNamespace(id="r", files=[SimpleNamespace(id="f", name="a.txt", is_picture=False)])
+
+    assert made_files.render_links(call, run, "").text == f"[a.txt]({scheme}://gate.example/api/files/f)"
 
 
 @pytest.mark.parametrize("says", ["@@ say done\n", ""])

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gateway.api.addresses import read_host
+from gateway.api.browser_cookie import is_encrypted
 from gateway.api.compat.openai.parts import PICTURE_ITEM
 from gateway.api.compat.openai.wire import FileCitation, OutputMessage
 from gateway.api.routing import Call
@@ -44,8 +45,9 @@ NO_LINKS = Links("", [])
 def render_links(call: Call[Any, Any], run: Run, answer: str) -> Links:
     """Return links to the files that a run has made, in Markdown, to be put after its answer."""
     request = call.request
-    scheme = "https" if request.headers.get("X-Forwarded-Proto", "").lower() == "https" else request.scheme
-    base = call.server.config.public_url or f"{scheme}://{read_host(request)}"
+    config = call.server.config
+    scheme = "https" if is_encrypted(request, config.trusted_networks) else "http"
+    base = config.public_url or f"{scheme}://{read_host(request)}"
     lines: list[str] = []
     citations: list[FileCitation] = []
     end = len(answer) + (2 if answer else 0)
