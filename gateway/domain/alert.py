@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-import msgspec
 from msgspec import Struct
 
 #: items of one kind and event that a message lists; of more, it has only the number
@@ -16,8 +15,6 @@ MAX_LISTED_ALERTS_OF_AGENTS = 15
 MAX_ALERT_TEXT_CHARACTERS = 300
 #: conditions of one kind that are open at the same time; more are not told
 MAX_OPEN_ALERTS = 1000
-#: messages that are kept after they were sent or given up
-MAX_ALERT_MESSAGES_KEPT = 500
 #: the time in which the messages to a receiver are counted
 ALERT_RATE_MILLISECONDS = 3_600_000
 #: format of the body of an alert that goes to a webhook
@@ -191,16 +188,3 @@ def shorten_alert(text: str) -> str:
     """Return a text on one line, and not too long."""
     line = " ".join(text.split())
     return line if len(line) <= MAX_ALERT_TEXT_CHARACTERS else f"{line[: MAX_ALERT_TEXT_CHARACTERS - 1]}…"
-
-
-def encode_content(content: AlertContent) -> str:
-    """Return the content as it is stored."""
-    return msgspec.json.encode(content).decode()
-
-
-def decode_content(text: str) -> AlertContent:
-    """Return a stored content. What cannot be read is an empty one: an alert about it would not help."""
-    try:
-        return msgspec.json.decode(text, type=AlertContent)
-    except (msgspec.MsgspecError, UnicodeError):
-        return AlertContent()

@@ -6,7 +6,6 @@ import msgspec
 
 from gateway.domain.alert import (
     ALERT_RATE_MILLISECONDS,
-    MAX_ALERT_MESSAGES_KEPT,
     AlertContent,
     AlertItem,
     AlertMessage,
@@ -17,6 +16,7 @@ from gateway.domain.alert import (
 from gateway.domain.ports.store import Store
 from gateway.domain.run import AttemptResult, Move, Outcome
 from gateway.domain.schedule import FireOutcome, FirePlan
+from gateway.store.sql.alerts import MAX_ALERT_MESSAGES_KEPT
 from tests.contracts.stores import START, Shelf, SteppedClock, claim_one, finish, spec
 from tests.contracts.test_store_schedules import MINUTE, made
 

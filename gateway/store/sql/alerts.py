@@ -8,24 +8,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from gateway.domain.alert import (
     ALERT_RATE_MILLISECONDS,
-    MAX_ALERT_MESSAGES_KEPT,
     MAX_OPEN_ALERTS,
+    AlertContent,
     AlertKind,
     AlertMessage,
     AlertMessageStatus,
     AlertState,
     AlertUpdate,
     OpenAlert,
-    decode_content,
-    encode_content,
 )
 from gateway.domain.event import Change
 from gateway.domain.schedule import FireOutcome, FireRecord, MissedFires
 from gateway.store.sql.pieces import delete_some
 from gateway.store.sql.transaction import Reader, Transaction
 
+#: messages that are kept after they were sent or given up
+MAX_ALERT_MESSAGES_KEPT = 500
 #: messages that wait and are read at once; a receiver has few
 MAX_WAITING_ALERT_MESSAGES = 1000
 
@@ -37,13 +39,25 @@ _TROUBLE = (
 )
 
 
+def _encode_content(content: AlertContent) -> str:
+    return msgspec.json.encode(content).decode()
+
+
+def _decode_content(text: str) -> AlertContent:
+    """Return a stored content. What cannot be read is an empty one: an alert about it would not help."""
+    try:
+        return msgspec.json.decode(text, type=AlertContent)
+    except (msgspec.MsgspecError, UnicodeError):
+        return AlertContent()
+
+
 def _decode_message(row: Sequence[Any]) -> AlertMessage:
     id_, receiver, status, content, attempt, next_at, error, created, released, finished = row
     return AlertMessage(
         id=id_,
         receiver=receiver,
         status=AlertMessageStatus(status),
-        content=decode_content(content),
+        content=_decode_content(content),
         attempt=attempt,
         next_at=next_at,
         error=error,
@@ -109,7 +123,7 @@ def _save_message(tx: Transaction, message: AlertMessage) -> None:
             message.id,
             message.receiver,
             message.status,
-            encode_content(message.content),
+            _encode_content(message.content),
             message.attempt,
             message.next_at,
             message.error,
