@@ -121,6 +121,10 @@ class ScheduleStore(Protocol):
         """
         ...
 
+    async def read_some(self, schedule_ids: Sequence[str]) -> Mapping[str, Schedule | None]:
+        """Return the schedules with these ids that there are, by id; None for one that cannot be read."""
+        ...
+
     async def get(self, schedule_id: str) -> Schedule:
         """Return a schedule.
 

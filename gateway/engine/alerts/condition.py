@@ -18,6 +18,14 @@ from gateway.engine.messaging.channels import Channels
 from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.usage import UsageReporter
 
+#: schedules that are read at once
+SCHEDULES_PER_QUERY = 100
+
+
+def name_schedule(schedule: Schedule) -> str:
+    """Return what people call a schedule: its name, or its id if it has none."""
+    return f'"{schedule.spec.name}"' if schedule.spec.name else schedule.id
+
 
 class AlertLimits(Struct, frozen=True, kw_only=True):
     """How bad things must be before they are told."""
@@ -44,6 +52,13 @@ class AlertSources(Struct, frozen=True, kw_only=True):
     data_directory: Path
     limits: AlertLimits
     clock: Clock
+
+    async def find_schedules(self, ids: Sequence[str]) -> Mapping[str, Schedule | None]:
+        """Return the schedules with these ids that there are, by id; None for one that cannot be read."""
+        found: dict[str, Schedule | None] = {}
+        for start in range(0, len(ids), SCHEDULES_PER_QUERY):  # each may be large
+            found |= await self.store.schedules.read_some(ids[start : start + SCHEDULES_PER_QUERY])
+        return found
 
     def find_agent(self, schedule: Schedule) -> str | None:
         """Return the id of the agent that works for a schedule: that of its session, or the default agent."""

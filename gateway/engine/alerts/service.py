@@ -20,7 +20,7 @@ from gateway.domain.ports.store import Commit, Store
 from gateway.domain.run import Run
 from gateway.domain.times import Clock
 from gateway.engine.alerts import planning
-from gateway.engine.alerts.condition import Condition, Look, News, Situation
+from gateway.engine.alerts.condition import Condition, Happening, Look, News, Situation
 from gateway.engine.alerts.planning import AlertPlan, AlertReceiver, TellingRules
 from gateway.engine.alerts.senders import AlertSender
 from gateway.engine.alerts.sending import AlertSending
@@ -263,9 +263,13 @@ class AlertService:
                 async with asyncio.timeout(LOOK_TIMEOUT_SECONDS):
                     looks.append((condition.kind, await condition.look(Situation(now=now, news=news, open=is_open))))
             except (*RETRYABLE_STORAGE_ERRORS, TimeoutError) as error:
+                why = str(error) or "it took too long"
                 if condition.needs_news and news.changes and self._may_look_again(condition.kind):
-                    why = str(error) or "it took too long"
                     raise Unavailable(f"alerts of the kind {condition.kind} wait: {why}") from error
+                if condition.needs_news and (count := sum(map(_is_trouble, news.changes))):
+                    text = f"changes that may be trouble could not be looked at ({count:,} in all): {why}"
+                    unread = Happening(subject=str(condition.kind), text=text, at=now)
+                    looks.append((condition.kind, Look(happened=[unread])))
                 _log.exception("alerts.look_broke", kind=str(condition.kind))
             except Exception:  # one that breaks must not keep the others from being told
                 _log.exception("alerts.look_broke", kind=str(condition.kind))

@@ -265,6 +265,15 @@ def get_schedule(reader: Reader, schedule_id: str) -> Schedule:
     return found
 
 
+def read_some(reader: Reader, schedule_ids: Sequence[str]) -> dict[str, Schedule | None]:
+    wanted = (json.dumps(list(schedule_ids)),)
+    among = "schedules.id IN (SELECT value FROM json_each(?))"
+    rows: Iterable[Any] = reader.execute(f"SELECT id FROM schedules WHERE {among}", wanted)
+    found: dict[str, Schedule | None] = {str(id_): None for (id_,) in rows}
+    readable = _decode_schedules(reader, reader.stream(f"{_SELECT_SCHEDULE} WHERE {among}", wanted))
+    return found | {schedule.id: schedule for schedule in readable}
+
+
 def list_schedules(reader: Reader, page: Page) -> list[Schedule]:
     before = page.before if page.before is not None else 1 << 62
     rows = reader.stream(

@@ -160,6 +160,7 @@ class SqlScheduleStore(NounStore):
     fire = in_write(firing.fire_schedule)
     trigger = in_write(firing.trigger_schedule)
     get = in_read(schedules.get_schedule)
+    read_some = in_read(schedules.read_some)
     list = in_read(schedules.list_schedules)
     list_ids = in_read(schedules.list_schedule_ids)
     list_due = in_read(schedules.list_due)

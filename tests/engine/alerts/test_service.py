@@ -108,7 +108,7 @@ async def test_a_look_that_the_store_refuses_is_made_again_with_the_same_news(
     await watch.look()
     await stage.engine.schedules.create_schedule(ScheduleSpec(expression="every 5m", input="fail"))
     await fire(stage, clock, 5)
-    between.refuse["schedules.get"] = [Unavailable("busy."), Unavailable("busy.")]
+    between.refuse["schedules.read_some"] = [Unavailable("busy."), Unavailable("busy.")]
     for _ in range(2):
         with pytest.raises(Unavailable):
             await watch.look()
@@ -116,13 +116,16 @@ async def test_a_look_that_the_store_refuses_is_made_again_with_the_same_news(
     assert watch.told == [("run_failed", "happened"), ("schedule_failing", "opened")]
 
     await stage.do("fail")
-    between.refuse["schedules.get"] = [Unavailable("damaged.") for _ in range(3)]
+    between.refuse["schedules.read_some"] = [Unavailable("damaged.") for _ in range(3)]
     clock.forward(60_000)
     for _ in range(2):
         with pytest.raises(Unavailable):
             await watch.look()
     await watch.look()
-    assert watch.told[2:] == [("run_failed", "happened")], "one that always fails does not keep the others for ever"
+    assert watch.told[2:] == [("run_failed", "happened"), ("schedule_failing", "happened")], (
+        "one that always fails does not keep the others for ever, and is told"
+    )
+    assert "could not be looked at (1 in all): damaged." in watch.recorder.texts[-1]
 
 
 async def test_what_was_sent_is_not_sent_again_and_again_though_that_cannot_be_noted(

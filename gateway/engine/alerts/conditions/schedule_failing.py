@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from gateway.domain.alert import AlertKind
 from gateway.domain.run import Status
 from gateway.domain.schedule import Schedule
-from gateway.engine.alerts.condition import AlertSources, Finding, Look, Situation
-from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS
-from gateway.errors import GatewayError, ScheduleNotFound
+from gateway.engine.alerts.condition import AlertSources, Finding, Look, Situation, name_schedule
 
 
 class ScheduleFailing:
@@ -18,8 +16,7 @@ class ScheduleFailing:
     needs_news = True
 
     def __init__(self, sources: AlertSources) -> None:
-        self._store = sources.store
-        self._find_agent = sources.find_agent
+        self._sources = sources
         self._limit = sources.limits.schedule_failures
 
     async def look(self, situation: Situation) -> Look:
@@ -27,20 +24,16 @@ class ScheduleFailing:
         failed = {run.spec.schedule_id for run in news.failed_runs} - {None}
         refused = {change.ref for change in news.changes if change.topic == "schedule" and change.state == "missed"}
         findings, ended = [], {}
-        for subject in _list_subjects(failed, refused, situation.open):
-            try:
-                schedule = await self._store.schedules.get(subject)
-            except ScheduleNotFound:
+        subjects = _list_subjects(failed, refused, situation.open)
+        schedules = await self._sources.find_schedules(subjects)
+        for subject in subjects:
+            if subject not in schedules:
                 ended[subject] = f"schedule {subject} was deleted"
-            except RETRYABLE_STORAGE_ERRORS:
-                raise
-            except GatewayError:  # it cannot be read
-                continue
-            else:
+            elif (schedule := schedules[subject]) is not None:  # else it cannot be read
                 if self._is_failing(schedule):
                     findings.append(self._describe_failing(schedule))
                 elif subject in situation.open:
-                    ended[subject] = f"schedule {_name_schedule(schedule)} {_explain_end(schedule)}"
+                    ended[subject] = f"schedule {name_schedule(schedule)} {_explain_end(schedule)}"
         return Look(open=findings, ended={subject: why for subject, why in ended.items() if subject in situation.open})
 
     def _is_failing(self, schedule: Schedule) -> bool:
@@ -52,9 +45,9 @@ class ScheduleFailing:
         often = "once" if schedule.failures == 1 else f"{schedule.failures:,} times in a row"
         return Finding(
             subject=schedule.id,
-            text=f"schedule {_name_schedule(schedule)} failed {often}{off}",
+            text=f"schedule {name_schedule(schedule)} failed {often}{off}",
             level=int(schedule.has_failed),
-            agent=self._find_agent(schedule),
+            agent=self._sources.find_agent(schedule),
         )
 
 
@@ -72,10 +65,6 @@ def _explain_end(schedule: Schedule) -> str:
 
 def _list_subjects(*groups: Iterable[str | None]) -> list[str]:
     return sorted({subject for group in groups for subject in group if subject is not None})
-
-
-def _name_schedule(schedule: Schedule) -> str:
-    return f'"{schedule.spec.name}"' if schedule.spec.name else schedule.id
 
 
 CONDITION = ScheduleFailing
