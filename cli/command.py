@@ -17,8 +17,8 @@ import click
 import gateway
 from cli import commands
 from cli.given_words import check_words
-from cli.remote.command_places import COMMAND_PLACES, Place, find_place, refuse_other_machine
-from cli.remote.elsewhere import REMOTES_FILE, Elsewhere, add_options, skip_option
+from cli.remote.command_places import COMMAND_PLACES, Place, find_command_name, find_place, refuse_other_machine
+from cli.remote.elsewhere import REMOTES_FILE, THIS_MACHINE, Elsewhere, add_options, skip_option
 from gateway import paths
 from gateway.errors import ConfigError, GatewayError
 from gateway.supervisor.command_line import spell_program
@@ -29,6 +29,8 @@ _COMMANDS_IN_TEXT = re.compile(
     r"(?<![\w./-])(?<!\bthe )(?<!\ba )(?<!\bthat )(?<!\bthis )gateway"
     rf"(?= (?P<name>{'|'.join(_COMMAND_NAMES)})\b(?![^\n;,]*--(?:config|help)\b))"
 )
+#: the command about the gateways elsewhere: what it prints may go to them
+_REMOTE_COMMAND = "remote"
 #: what stands before a command that is to be run on the machine of the gateway itself
 _ON_ITS_MACHINE = ("machine: ", "machine, ")
 
@@ -69,14 +71,19 @@ def complete_commands(text: str, env: Mapping[str, str] | None = None) -> str:
     """Return a text of ours with all that its commands need to reach the gateway of an environment.
 
     `Start it: gateway start` becomes `Start it: gateway --config work.json start`. A command that names its
-    config already stays as it is. What names a gateway elsewhere is only for commands that may go there.
+    config already stays as it is. What names a gateway elsewhere is only for commands that may go there. A command
+    about this machine means this machine by what it prints, too, wherever commands go that name no gateway.
 
     Args:
         env: that of the command that runs now, if it is left out; a thread has no such command.
     """
-    spelled = spell_program(current_invocation().merged_environment if env is None else env)
+    known = current_invocation().merged_environment if env is None else env
+    spelled = spell_program(known)
     context = click.get_current_context(silent=True)  # a thread has none
     elsewhere = Elsewhere() if context is None else context.ensure_object(Invocation).elsewhere
+    reaching = elsewhere.spell_options(spelled)
+    if context is not None and reaching == spelled and " --config " not in spelled and _would_leave(context, known):
+        reaching = f"{spelled} --remote {THIS_MACHINE}"
 
     def spell(found: re.Match[str]) -> str:
         if spelled != "gateway" and text.endswith(spelled, 0, found.end()):  # it was completed before
@@ -84,9 +91,33 @@ def complete_commands(text: str, env: Mapping[str, str] | None = None) -> str:
         goes_there = COMMAND_PLACES.get(found["name"]) is Place.ANY
         if not goes_there or text.endswith(_ON_ITS_MACHINE, 0, found.start()):
             return spelled
-        return elsewhere.spell_options(spelled)
+        return reaching
 
     return _COMMANDS_IN_TEXT.sub(spell, text)
+
+
+def _would_leave(context: click.Context, env: Mapping[str, str]) -> bool:
+    """Return whether the command that runs is about this machine, and one that names no gateway would go elsewhere."""
+    if find_place(context) is Place.ANY and context.ensure_object(Invocation).config is None:
+        return False
+    if find_command_name(context) == _REMOTE_COMMAND:
+        return False
+    later = {name: value for name, value in env.items() if name != "MOONGATE_CONFIG" or name in os.environ}
+    plain = Elsewhere()
+    return plain.find_source(later, None) is not None or _find_default_remote(plain, later, None) is not None
+
+
+def _find_default_remote(elsewhere: Elsewhere, env: Mapping[str, str], config: str | None) -> str | None:
+    """Return the stored gateway that commands go to if they name none; None if that is the one on this machine."""
+    try:
+        is_stored = os.path.lexists(paths.state_directory(env) / REMOTES_FILE)
+    except ConfigError:  # there is no state directory: the command says so, if it needs one
+        return None
+    if not is_stored:
+        return None
+    from cli.remote.target import find_default_remote  # late: few users have one
+
+    return find_default_remote(elsewhere, env, config)
 
 
 def require_config() -> None:
@@ -161,18 +192,12 @@ class Command(click.Command):
 def _note_default_remote(context: click.Context) -> None:
     """Say of a command about this machine that it leaves the gateway alone that the other commands go to."""
     invocation = context.ensure_object(Invocation)
-    env = invocation.merged_environment
-    try:
-        is_stored = os.path.lexists(paths.state_directory(env) / REMOTES_FILE)
-    except ConfigError:  # there is no state directory: the command says so, if it needs one
+    if invocation.json:
         return
-    if invocation.json or not is_stored:
-        return
-    from cli import output  # late: it imports this module
-    from cli.remote.target import find_default_remote  # late: few users have one
-
-    name = find_default_remote(invocation.elsewhere, env, invocation.config)
+    name = _find_default_remote(invocation.elsewhere, invocation.merged_environment, invocation.config)
     if name is not None:
+        from cli import output  # late: it imports this module
+
         output.print_note(f"{context.command_path} is about this machine; {name}, where commands go, is left alone.")
 
 

@@ -68,11 +68,17 @@ COMMAND_PLACES = {
 }
 
 
-def find_place(context: click.Context) -> Place:
-    """Return the place of the command that a context belongs to; that of the whole program counts as `ANY`."""
+def find_command_name(context: click.Context) -> str | None:
+    """Return the name of the command that a context belongs to, not of its subcommand; None for that of the program."""
     name = None
     while context.parent is not None:
         name, context = context.info_name, context.parent
+    return name
+
+
+def find_place(context: click.Context) -> Place:
+    """Return the place of the command that a context belongs to; that of the whole program counts as `ANY`."""
+    name = find_command_name(context)
     return Place.ANY if name is None else COMMAND_PLACES.get(name, Place.HERE)
 
 

@@ -224,6 +224,49 @@ def test_a_command_in_a_text_names_another_gateway_only_where_it_may_go_there() 
     assert completed == text.replace("gateway tasks", "gateway --remote lab tasks")
 
 
+@pytest.mark.parametrize(
+    ("words", "variable", "completed"),
+    [
+        (["config", "set"], None, "gateway --remote local restart; gateway stop"),
+        (["config", "set"], "MOONGATE_URL", "gateway --remote local restart; gateway stop"),
+        (["config", "set"], "MOONGATE_REMOTE", "gateway --remote local restart; gateway stop"),
+        (["start"], None, "gateway --remote local restart; gateway stop"),
+        (["tasks", "list"], None, "gateway restart; gateway stop"),
+        (["remote", "use"], None, "gateway restart; gateway stop"),
+    ],
+)
+def test_a_command_about_this_machine_prints_commands_that_reach_it(
+    words: list[str], variable: str | None, completed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _store_default(tmp_path, monkeypatch, "https://lab.invalid")
+    if variable:
+        (tmp_path / "remotes.json").unlink()
+        monkeypatch.setenv(variable, "https://lab.invalid" if variable == "MOONGATE_URL" else "lab")
+    context = click.Context(COMMAND, obj=Invocation())
+    for word in words:
+        context = click.Context(click.Command(word), parent=context, info_name=word)
+    with context:
+        spelled = complete_commands("gateway restart; gateway stop")
+        assert complete_commands(spelled) == spelled
+        (tmp_path / "remotes.json").unlink(missing_ok=True)
+        monkeypatch.delenv(variable or "MOONGATE_URL", raising=False)
+        plain = complete_commands("gateway restart; gateway stop")
+
+    home = f"MOONGATE_HOME={tmp_path} "
+    assert spelled == completed.replace("gateway", f"{home}gateway")
+    assert "--remote" not in plain
+
+
+def test_a_config_file_means_this_machine_in_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _store_default(tmp_path, monkeypatch)
+    invocation = Invocation()
+    with click.Context(click.Command("status"), parent=click.Context(COMMAND, obj=invocation), info_name="status"):
+        invocation.config = str(tmp_path / "config.json")
+        assert complete_commands("gateway restart").endswith("gateway --remote local restart")
+        invocation.config = str(tmp_path / "other.json")
+        assert complete_commands("gateway restart").endswith(f"gateway --config {tmp_path / 'other.json'} restart")
+
+
 def test_what_a_doctor_elsewhere_advises_is_for_its_own_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
