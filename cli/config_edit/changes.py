@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cli.config_edit.edit_lock import hold_edit_lock
 from gateway import app, config, paths, private_file
 from gateway.config import ConfigSources
 from gateway.config_files import json_edit, json_file
 from gateway.config_files.env_file import read_env_file
-from gateway.errors import ConfigError, InternalError, Unavailable
+from gateway.errors import ConfigError, InternalError
 from gateway.paths import display_path
-from gateway.supervisor import lock, state_owner
-
-#: seconds to wait for another command that changes the config
-EDIT_LOCK_TIMEOUT_SECONDS = 10.0
-#: seconds between two looks whether it has ended
-EDIT_LOCK_POLL_SECONDS = 0.05
+from gateway.supervisor import state_owner
 
 _UTF8_MARK = "\ufeff"
 
@@ -137,25 +131,6 @@ def _check_edit(after: str, path: Steps, value: Any) -> None:
     """Check that a text says what it was changed to say: nothing else is ever written."""
     if get_at(json_file.decode_config(after.encode(), _DRAFT_NAME), path) != (True, value):
         raise InternalError(_WRONG_EDIT)
-
-
-@contextlib.contextmanager
-def hold_edit_lock(home: Path) -> Iterator[None]:
-    """Keep other commands from changing the settings of a state directory.
-
-    Raises:
-        Unavailable: another command holds it for long.
-    """
-    file = paths.locks_directory(paths.make_private_directory(home)) / "config-edit.lock"
-    deadline = time.monotonic() + EDIT_LOCK_TIMEOUT_SECONDS
-    while (held := lock.try_lock(file)) is None:
-        if time.monotonic() > deadline:
-            raise Unavailable("another command is changing the settings.", remedy="Try again when it has ended.")
-        time.sleep(EDIT_LOCK_POLL_SECONDS)
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def _read_file(file: Path, shown: str) -> bytes | None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from cli.config_edit.changes import hold_edit_lock
+from cli.config_edit.edit_lock import hold_edit_lock
 from gateway import paths, private_file
 from gateway.config_files.env_edit import set_variable
 from gateway.errors import ConfigError

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cli.config_edit.edit_lock import hold_edit_lock
 from cli.remote.elsewhere import REMOTES_FILE, THIS_MACHINE
 from gateway import paths, private_file
 from gateway.errors import ConfigError, InvalidRequest, NotFound
@@ -81,18 +82,17 @@ class RemoteFiles:
 
         Raises:
             ConfigError: it cannot be written.
+            Unavailable: another command changes the settings all the time.
         """
-        check_name(name)
-        found = self.read_remotes()
-        default = name if is_default else found.default
-        paths.make_private_directory(self._home)
         file = self.token_file(name)
-        if token is None:
-            file.unlink(missing_ok=True)
-        else:
-            paths.make_private_directory(file.parent)
-            secret_file.store_secret(file, token)
-        self._write(Remotes({**found.by_name, name: remote}, default))
+        with hold_edit_lock(self._home):
+            found = self.read_remotes()
+            default = name if is_default else found.default
+            file.unlink(missing_ok=True)  # first, and the new one last: no token ever goes to an address not its own
+            self._write(Remotes({**found.by_name, name: remote}, default))
+            if token is not None:
+                paths.make_private_directory(file.parent)
+                secret_file.store_secret(file, token)
 
     def remove_remote(self, name: str) -> None:
         """Remove a gateway and its token.
@@ -100,11 +100,12 @@ class RemoteFiles:
         Raises:
             NotFound: there is none.
         """
-        found = self.read_remotes()
-        found.find_remote(name)
-        rest = {known: remote for known, remote in found.by_name.items() if known != name}
-        self.token_file(name).unlink(missing_ok=True)
-        self._write(Remotes(rest, None if found.default == name else found.default))
+        with hold_edit_lock(self._home):
+            found = self.read_remotes()
+            found.find_remote(name)
+            rest = {known: remote for known, remote in found.by_name.items() if known != name}
+            self.token_file(name).unlink(missing_ok=True)
+            self._write(Remotes(rest, None if found.default == name else found.default))
 
     def choose_default(self, name: str | None) -> None:
         """Let commands go to a gateway if they name none; None for the gateway on this machine.
@@ -112,10 +113,11 @@ class RemoteFiles:
         Raises:
             NotFound: there is none with that name.
         """
-        found = self.read_remotes()
-        if name is not None:
-            found.find_remote(name)
-        self._write(found._replace(default=name))
+        with hold_edit_lock(self._home):
+            found = self.read_remotes()
+            if name is not None:
+                found.find_remote(name)
+            self._write(found._replace(default=name))
 
     def token_file(self, name: str) -> Path:
         check_name(name)

@@ -174,17 +174,23 @@ def _choose_id(settings: Config, choice: _Choice) -> str:
 
 
 def _try(guide: Guide, settings: Config, entry: dict[str, Any], choice: _Choice) -> str:
-    """Ask the agent one question, and return what to do with it: keep it, choose another, or try again."""
-    if not guide.options.tries:
-        return _KEEP
+    """Ask the agent one question, and return what to do with it: keep it, choose another, or try again.
+
+    Raises:
+        ConfigError: it cannot be used, and the user is not there to choose another one.
+    """
     environ: Mapping[str, str] = {**guide.env, **dict([choice.secret] if choice.secret else [])}
     try:
-        agent = _make_agent(settings, entry, environ)
+        agent = _make_agent(settings, entry, environ)  # also without a question: before anything is stored
+        if not guide.options.tries:
+            return _KEEP
         with output.show_waiting("asking it one question"):
             answer = trial.ask_agent(agent, settings, environ)
     except ConfigError as error:
+        if not guide.prompts.asks or guide.options.agent or guide.options.base_url:
+            raise  # nobody would choose another one
         guide.say(f"It cannot be used: {error}")
-        return _OTHER if guide.prompts.asks else _KEEP
+        return _OTHER
     except GatewayError as error:
         guide.say(f"It did not answer: {output.shorten_text(str(error), 500)}")
         if choice.sign_in:
