@@ -1,7 +1,7 @@
 CREATE TABLE audit (                                 -- who did what, see audit.py
     seq      INTEGER PRIMARY KEY,
     at       INTEGER NOT NULL,
-    who_kind TEXT NOT NULL,                          -- token, browser, chat, local or system
+    who_kind TEXT NOT NULL,                          -- token, browser, chat, stranger or system
     who      TEXT NOT NULL,
     address  TEXT NOT NULL,                          -- where the request came from; empty if there was none
     action   TEXT NOT NULL,
