@@ -15,10 +15,15 @@ from gateway.config_files.json_file import is_unicode
 from gateway.config_files.variables import has_variable
 from gateway.errors import ConfigError
 from gateway.security.secret_file import mask_secret
+from gateway.security.secret_names import SECRET_OBJECTS, find_secrets_in_url, is_secret_name
 from gateway.validation import end_sentence, explain_value
 
-#: names of fields whose values are secret; a field that names a file or variable with a secret is not one
-_SECRET_FIELD = re.compile(r"(token|password|secret|api_?key|credential)s?$", re.IGNORECASE)
+#: names of objects all of whose values are secret
+_HIDDEN_OBJECTS = SECRET_OBJECTS | {"env"}
+#: names of objects whose values are secrets, whatever their own names are, such as `webhooks.secrets`
+_OBJECT_OF_SECRETS = re.compile(r"(token|password|secret|api_?key|credential)s?$", re.IGNORECASE)
+#: stands in place of a secret within a text
+_HIDDEN_PART = "***"
 
 
 def parse_value(key: Key, text: str, *, is_json: bool = True) -> Any:
@@ -96,25 +101,41 @@ def _describe_parts(key: Key) -> str:
 
 def is_secret(key: Key) -> bool:
     """Return whether the value of a setting is a secret."""
-    names = [str(step) for step in key.path]
-    return any(map(_SECRET_FIELD.search, names)) or "headers" in names or (key.agent is not None and "env" in names[3:])
+    *outer, own = (str(step) for step in key.path)
+    if key.type is bool:
+        return False
+    inner = {*outer, own} if key.agent is None else {*outer, own} - {*outer[:2]}
+    if inner & _HIDDEN_OBJECTS or any(map(_OBJECT_OF_SECRETS.search, outer)):
+        return True
+    has_fields = isinstance(key.type, type) and issubclass(key.type, msgspec.Struct)
+    return is_secret_name(own) and not has_fields
 
 
 def find_bare_secret(key: Key, text: str) -> bool:
     """Return whether a text is or has a secret itself, and not `${NAME}`."""
-    return (is_secret(key) or hide_password(text) != text) and not has_variable(text)
+    return (is_secret(key) or _hide_parts(str(key.path[-1]), text) != text) and not has_variable(text)
 
 
 def hide_secrets(name: str, value: Any) -> Any:
     """Return a value with its secrets masked. In an agent's environment and in headers every value is masked."""
+    own = name.rpartition(".")[2]
     if isinstance(value, dict):
-        secret = name.rpartition(".")[2] in ("env", "headers") or _SECRET_FIELD.search(name)
+        secret = own in _HIDDEN_OBJECTS or _OBJECT_OF_SECRETS.search(own)
         return {key: hide_secrets("token" if secret else key, each) for key, each in value.items()}
     if isinstance(value, list):
         return [hide_secrets(name, each) for each in value]
-    if value and _SECRET_FIELD.search(name):
+    if value and not isinstance(value, bool) and is_secret_name(own):
         return mask_secret(str(value))
-    return hide_password(value) if isinstance(value, str) else value
+    return _hide_parts(own, value) if isinstance(value, str) else value
+
+
+def _hide_parts(name: str, text: str) -> str:
+    """Return a text without the passwords, keys and secret paths of URLs in it."""
+    said, end = "", 0
+    for start, stop in sorted(find_secrets_in_url(name, text, any_path=True)):
+        if start >= end and not has_variable(text[start:stop]):
+            said, end = f"{said}{text[end:start]}{_HIDDEN_PART}", stop
+    return hide_password(said + text[end:])
 
 
 def format_value(value: Any) -> str:

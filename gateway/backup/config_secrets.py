@@ -13,25 +13,10 @@ from typing import Any
 
 from gateway.config_files import variables
 from gateway.config_files.comments import blank_comments
+from gateway.security.secret_names import SECRET_OBJECTS, find_secrets_in_url, is_secret_name
 
-#: names of entries whose texts are secret, wherever they stand in the file: those of settings, variables, headers and
-#: parameters of URLs
-_SECRET_NAMES = re.compile(
-    r"(token|secret|passw(or)?d|passphrase|authorization|credentials?|cookie|signature)s?$"
-    r"|(^|[_.-])(pass|pwd|pat|sig|dsn|auth|bearer)$|api-?key$|[_-]key$",
-    re.IGNORECASE,
-)
-#: an entry such as `privateKey`; that of a public one is none
-_CAMEL_KEY = re.compile(r"(?<!ublic)Key$")
-#: names of objects all of whose texts are secret: header fields carry credentials under any name
-_SECRET_OBJECTS = frozenset({"headers"})
 #: characters that a secret has at least, and one that is replaced also within a longer text
 _MIN_SECRET_CHARACTERS, _MIN_INNER_CHARACTERS = 4, 8
-#: the password of a URL, and the parameters of one
-_URL_PASSWORD = re.compile(r"(?<=://)[^/?#\s:@]*:(?P<secret>[^/?#\s@]+)(?=@)")
-_URL_PARAMETER = re.compile(r"[?&](?P<name>[^=&#\s]+)=(?P<secret>[^&#\s]+)")
-#: a URL whose path is what gives access, as that of a webhook of a chat service
-_SECRET_PATH = re.compile(r"https?://[^/?#\s]+/(?P<secret>\S*[^/?#\s]{20}\S*)")
 #: a text, and what follows it if it is the name of an entry
 _STRING, _BEFORE_VALUE = re.compile(r'"(?:[^"\\]|\\.)*+"'), re.compile(r"\s*:")
 
@@ -91,26 +76,15 @@ def _find_secrets(name: str, text: str, secrets: Collection[str], marked: bool) 
         secrets: values that are known to be secret.
         marked: whether its place makes all of it secret.
     """
-    if not variables.has_variable(text) and len(text) >= _MIN_SECRET_CHARACTERS:
-        if text in secrets or marked or _is_secret_name(name):
-            yield 0, len(text)
-            return
-        if name == "webhook" and (found := _SECRET_PATH.fullmatch(text)):
-            yield found.span("secret")
-            return
+    is_whole = text in secrets or marked or is_secret_name(name)
+    if is_whole and not variables.has_variable(text) and len(text) >= _MIN_SECRET_CHARACTERS:
+        yield 0, len(text)
+        return
     for secret in sorted((one for one in secrets if len(one) >= _MIN_INNER_CHARACTERS), key=len, reverse=True):
         yield from (found.span() for found in re.finditer(re.escape(secret), text))
-    for found in _URL_PASSWORD.finditer(text):
-        if not variables.has_variable(found["secret"]):
-            yield found.span("secret")
-    if "://" in text:
-        for found in _URL_PARAMETER.finditer(text):
-            if _is_secret_name(found["name"]) and not variables.has_variable(found["secret"]):
-                yield found.span("secret")
-
-
-def _is_secret_name(name: str) -> bool:
-    return bool(_SECRET_NAMES.search(name) or _CAMEL_KEY.search(name))
+    for start, end in find_secrets_in_url(name, text):
+        if not variables.has_variable(text[start:end]):
+            yield start, end
 
 
 def _walk_texts(value: Any, path: str, name: str, *, is_secret: bool) -> Iterator[tuple[str, str, str, bool]]:
@@ -122,7 +96,7 @@ def _walk_texts(value: Any, path: str, name: str, *, is_secret: bool) -> Iterato
             yield from _walk_texts(one, f"{path}_{number}", name, is_secret=is_secret)
     elif isinstance(value, dict):
         for inner, one in value.items():
-            yield from _walk_texts(one, f"{path}_{inner}", inner, is_secret=is_secret or name in _SECRET_OBJECTS)
+            yield from _walk_texts(one, f"{path}_{inner}", inner, is_secret=is_secret or name in SECRET_OBJECTS)
 
 
 def _choose_name(path: str, taken: Collection[str]) -> str:
