@@ -64,8 +64,9 @@ FILE_STEPS = (
     "remove the draft",
 )
 _TRIP_AT_STEPS = """
-import errno, os, signal, stat
+import errno, os, signal
 import apsw
+from gateway import private_file
 from gateway.store import file_directory
 from gateway.store.sql import database, files
 
@@ -96,13 +97,21 @@ class System:
         refuse("write")
         return os.write(descriptor, data)
     def fsync(self, descriptor):
-        refuse("sync the directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync the draft")
+        refuse("sync the draft")
         return os.fsync(descriptor)
     def link(self, source, to):
         refuse("link")
         return os.link(source, to)
 
 file_directory.os = System()
+
+class PrivateFile:
+    @staticmethod
+    def sync_path(path):
+        refuse("sync the directory")
+        private_file.sync_path(path)
+
+file_directory.private_file = PrivateFile
 
 def go_first(kind, name, step):
     known = getattr(kind, name)
