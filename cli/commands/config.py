@@ -227,15 +227,18 @@ def set_setting(key: str, value: str | None, stdin: bool) -> None:
 
 @COMMAND.command("unset")
 @click.argument("key")
-def unset_setting(key: str) -> None:
+@click.option("--all", "is_section", is_flag=True, help="Remove a whole section, with all settings in it.")
+def unset_setting(key: str, is_section: bool) -> None:
     """Remove KEY from the config file, so that it has its default again.
 
+    A section such as gateway, and a list of agents or channels, is only removed with --all.
     The whole config is checked before the file is replaced. The file before is kept as a copy.
 
     \b
     Examples:
       gateway config unset gateway.port
       gateway config unset channels.telegram
+      gateway config unset limits --all
 
     \b
     --json prints the same as gateway config set
@@ -244,7 +247,9 @@ def unset_setting(key: str) -> None:
 
     require_config()
     env = current_invocation().merged_environment
-    report.print_change(_find_instance(), settings.unset_setting(env, key), typed=False, is_removal=True)
+    report.print_change(
+        _find_instance(), settings.unset_setting(env, key, is_section=is_section), typed=False, is_removal=True
+    )
 
 
 def _find_instance() -> Instance:

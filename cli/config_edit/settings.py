@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from msgspec import to_builtins
@@ -85,22 +85,46 @@ def _describe_agents(content: Mapping[str, Any]) -> str:
     return """Add one: gateway setup, or gateway config set agents.list.main '{"backend": …}'"""
 
 
-def unset_setting(env: Mapping[str, str], name: str) -> KeyChange:
+def unset_setting(env: Mapping[str, str], name: str, *, is_section: bool = False) -> KeyChange:
     """Remove a setting from the file, so that it has its default.
 
+    Args:
+        is_section: whether it may be a section, with all settings that the file has in it.
+
     Raises:
-        InvalidRequest: there is no such setting.
+        InvalidRequest: there is no such setting, or it is a section that must not be removed.
         ConfigError: the config cannot be without it.
     """
     told: dict[str, Any] = {}
 
     def find(content: dict[str, Any]) -> tuple[str | int, ...]:
         key = keys.find_present_key(name, content)
-        told.update(key=key, before=get_at(content, key.path)[1])
+        before = get_at(content, key.path)[1]
+        if not is_section and (parts := _find_parts(key, before)):
+            raise InvalidRequest(
+                f"{key.name} is a section; this would remove {', '.join(parts)}.",
+                remedy=f"Name one of them, or remove them all: gateway config unset {key.name} --all",
+            )
+        told.update(key=key, before=before)
         return key.path
 
     change = changes.remove_from_config(env, find)
     return KeyChange(change=change, after=None, **told)
+
+
+def _find_parts(key: Key, value: Any) -> list[str]:
+    """Return what a section has in the file; nothing for one setting, or one entry such as an agent or a channel."""
+    names = [setting.name for setting in config.list_settings()]
+    holds_settings = any(name.startswith(f"{key.name}.") for name in names)
+    if isinstance(value, dict) and (holds_settings or (key.name in names and _are_objects(value.values()))):
+        return [f"{key.name}.{part}" for part in value]
+    if isinstance(value, list) and key.name in names and _are_objects(value):
+        return [f"{key.name}.{entry.get('id', number)}" for number, entry in enumerate(value)]
+    return []
+
+
+def _are_objects(values: Collection[Any]) -> bool:
+    return bool(values) and all(isinstance(value, dict) for value in values)
 
 
 def read_setting(instance: Instance, name: str) -> tuple[Key, Any, str]:
