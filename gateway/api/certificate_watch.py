@@ -69,14 +69,18 @@ class CertificateWatch:
         """Load the files whenever they change."""
         while True:
             await asyncio.sleep(CERTIFICATE_POLL_SECONDS)
-            seen = self._look()
-            if seen != self._seen or self._refusal:
-                self._seen = seen
-                await asyncio.to_thread(self._load_again)
+            await asyncio.to_thread(self._look_again)
 
     def _look(self) -> tuple[object, ...]:
         """Return what changes when a file does; a link counts as what it leads to."""
         return tuple(map(_describe_file, self._files))
+
+    def _look_again(self) -> None:
+        """Load the files if they have changed. They may lie on a share that does not answer: call it in a thread."""
+        seen = self._look()
+        if seen != self._seen or self._refusal:
+            self._seen = seen
+            self._load_again()
 
     def _load_again(self) -> None:
         try:
