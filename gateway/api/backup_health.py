@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
+from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
@@ -10,6 +13,9 @@ from msgspec import UNSET, Struct, UnsetType
 from gateway.backup.status import BackupStatus, read_backup_status
 from gateway.config import Config
 from gateway.domain.times import format_rfc3339
+
+#: seconds that the last results are reused
+BACKUP_ANSWER_LIFETIME_SECONDS = 1.0
 
 
 class BackupHealth(Struct, frozen=True, kw_only=True):
@@ -29,9 +35,28 @@ class BackupHealth(Struct, frozen=True, kw_only=True):
     error: str | None
 
 
-async def read_last_backups(config: Config) -> BackupStatus:
-    """Return the last results, without waiting for the disk on the event loop."""
-    return await asyncio.to_thread(read_backup_status, config.home)
+class LastBackups:
+    """Reads the last results, and keeps them for a moment: many callers without a token cost one look at the disk.
+
+    The event loop does not wait for the disk.
+    """
+
+    def __init__(self) -> None:
+        self._at = -math.inf
+        self._found = BackupStatus()
+        self._reading = asyncio.Lock()
+
+    async def read(self, home: Path, *, is_kept_enough: bool = False) -> BackupStatus:
+        """Return the last results.
+
+        Args:
+            is_kept_enough: whether those that were read a moment ago will do.
+        """
+        async with self._reading:
+            if not is_kept_enough or time.monotonic() - self._at >= BACKUP_ANSWER_LIFETIME_SECONDS:
+                self._found = await asyncio.to_thread(read_backup_status, home)
+                self._at = time.monotonic()
+            return self._found
 
 
 def describe_backups(config: Config, found: BackupStatus) -> BackupHealth | UnsetType:
@@ -49,11 +74,9 @@ def describe_backups(config: Config, found: BackupStatus) -> BackupHealth | Unse
     )
 
 
-async def check_backups(config: Config) -> dict[str, str]:
+def check_backups(config: Config, found: BackupStatus) -> dict[str, str]:
     """Return the check `backup` if the gateway makes backups by itself, and the last one failed."""
-    if config.backup.every is None:
-        return {}
-    failure = (await read_last_backups(config)).failure_since
+    failure = found.failure_since if config.backup.every is not None else None
     return {} if failure is None else {"backup": f"the last backup failed: {failure.error}"}
 
 

@@ -10,7 +10,7 @@ from collections import Counter as Counted
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 import gateway
-from gateway.api.backup_health import add_backup_metrics, read_last_backups
+from gateway.api.backup_health import add_backup_metrics
 from gateway.api.fleet_metrics import add_fleet_metrics
 from gateway.api.routing import ServerContext
 from gateway.engine.engine import Engine
@@ -37,7 +37,7 @@ async def collect_metrics(server: ServerContext, engine: Engine) -> CollectorReg
         working.labels(view.slug).set(view.load.running)
     taken = await engine.files.count_bytes()
     Gauge("moongate_files_bytes", "Bytes of all stored files; equal files count once.", registry=registry).set(taken)
-    add_backup_metrics(registry, await read_last_backups(server.config))
+    add_backup_metrics(registry, await server.last_backups.read(server.config.home))
     await _add_alerts(registry, engine.alert_book)
     if (fleet := await engine.view_fleet()) is not None:
         add_fleet_metrics(registry, fleet, engine.agents)

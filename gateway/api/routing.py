@@ -17,6 +17,7 @@ from msgspec import Struct
 from gateway import plugins
 from gateway.api import errors
 from gateway.api.audience import Audience
+from gateway.api.backup_health import LastBackups
 from gateway.api.body import JSON_MEDIA_TYPE, BodyCount, BodyLimit
 from gateway.api.doctor import Doctor
 from gateway.api.readiness import AgentCheck, StorageCheck
@@ -89,6 +90,7 @@ class ServerContext:
     trace_counts: TraceCounts | None = None
     storage_check: StorageCheck = field(default_factory=StorageCheck)
     agent_check: AgentCheck = field(default_factory=AgentCheck)
+    last_backups: LastBackups = field(default_factory=LastBackups)
     rendered_texts: RenderedTexts = field(default_factory=RenderedTexts)
 
 

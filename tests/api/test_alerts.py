@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from harness.waiting import PATIENCE
 from harness.webhook_receiver import serve_receiver
@@ -145,5 +146,8 @@ async def test_who_has_no_token_is_told_of_no_channel(tmp_path: Path, path: str)
         channel = {"token": BOT_TOKEN, "base_url": telegram.base_url, "chats": [7], "poll_seconds": 1}
         async with serving(tmp_path, {"channels": {"telegram": channel}}) as served:
             answer = read(await raw(served, head(f"GET {path}", bearer=None)))
+            with structlog.testing.capture_logs() as lines:
+                wrong = read(await raw(served, head(f"GET {path}", bearer="wrong")))
 
-    assert (answer.status, "channels" in answer.body) == (200, False)
+    assert (answer.status, "channels" in answer.body) == (wrong.status, "channels" in wrong.body) == (200, False)
+    assert [line["path"] for line in lines if line["event"] == "auth.refused"] == [path]

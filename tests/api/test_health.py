@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import gateway
-from gateway.api import readiness
+from gateway.api import backup_health, readiness
+from gateway.backup.status import BackupFailure, BackupStatus
 from gateway.errors import GatewayError, StorageFull, Unavailable
 from harness.waiting import PATIENCE
 from tests.api.client import Answer, ask, done, head, raw, read, submit, token
@@ -167,6 +168,24 @@ async def test_a_hundred_probes_ask_the_disk_once(moongate: Serving, monkeypatch
 
     assert {answer.status for answer in answers} == {200}
     assert len(asked) == 1
+
+
+async def test_a_hundred_strangers_cost_one_look_at_the_last_backups(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_health, "BACKUP_ANSWER_LIFETIME_SECONDS", PATIENCE)
+    reads: list[Path] = []
+
+    def read_status(home: Path) -> BackupStatus:
+        reads.append(home)
+        return BackupStatus(last_failure=BackupFailure(1, "no room"))
+
+    monkeypatch.setattr(backup_health, "read_backup_status", read_status)
+    answers = await asyncio.gather(*(told(moongate, None) for _ in range(100)))
+    assert (answers, len(reads)) == ([FOR_THIS_MACHINE] * 100, 1)
+
+    assert (await ask(moongate, "GET", "/health")).body["backup"]["error"] == "no room"
+    assert len(reads) == 2, "who has a token is told what is so now"
 
 
 async def test_a_gateway_that_closes_is_not_ready_but_lives(moongate: Serving) -> None:

@@ -16,7 +16,6 @@ from gateway.api.backup_health import (
     BackupHealth,
     check_backups,
     describe_backups,
-    read_last_backups,
 )
 from gateway.api.default_agent import DefaultAgent, describe_default_agent
 from gateway.api.routing import Call, Nothing, Routes
@@ -115,6 +114,9 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
     store = await call.server.storage_check.check_storage(call.engine)
     agent = await describe_default_agent(call.server)
     fleet = await _describe_fleet(call)
+    audience = call.find_audience()
+    is_stranger = audience is not Audience.HOLDER
+    backups = await call.server.last_backups.read(call.server.config.home, is_kept_enough=is_stranger)
     checks = {
         "store": store,
         **_check_rows(call),
@@ -122,7 +124,7 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         **call.engine.channels.channel_problems,
         **await _describe_refused_webhooks(call),
         **call.server.control.notes,
-        **await check_backups(call.server.config),
+        **check_backups(call.server.config, backups),
         **_check_fleet(call, fleet),
     }
     if agent is not None and agent.ok is False:
@@ -132,7 +134,6 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         uptime=max(0, call.server.clock() - call.server.started) // 1000,
         version=gateway.__version__,
     )
-    audience = call.find_audience()
     if audience is Audience.WORLD:
         return public
     return msgspec.structs.replace(
@@ -146,7 +147,7 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         agent=agent,
         checks=checks if audience is Audience.HOLDER else UNSET,
         channels=await _describe_channels(call) if audience is Audience.HOLDER else UNSET,
-        backup=await _describe_backups(call) if audience is Audience.HOLDER else UNSET,
+        backup=describe_backups(call.server.config, backups) if audience is Audience.HOLDER else UNSET,
         fleet=fleet,
     )
 
@@ -169,10 +170,6 @@ async def _describe_channels(call: Call[Nothing, Nothing]) -> dict[str, ChannelH
         )
         for name, found in states.items()
     }
-
-
-async def _describe_backups(call: Call[Nothing, Nothing]) -> BackupHealth | UnsetType:
-    return describe_backups(call.server.config, await read_last_backups(call.server.config))
 
 
 async def _describe_fleet(call: Call[Nothing, Nothing]) -> FleetHealth | UnsetType | None:
@@ -256,8 +253,9 @@ async def ready(call: Call[Nothing, Nothing]) -> Alive:
     found = await call.server.storage_check.check_storage(call.engine)
     if found != "ok":
         raise Unavailable(None if call.find_audience() is Audience.WORLD else found)
-    is_holder = call.find_audience() is Audience.HOLDER
-    return Alive(channels=await _describe_channels(call) if is_holder else UNSET)
+    # Without channels the answer is the same for all: then a probe with an old token guesses none.
+    tells_more = call.engine.channels.read_states() and call.find_audience() is Audience.HOLDER
+    return Alive(channels=await _describe_channels(call) if tells_more else UNSET)
 
 
 @ROUTES.add("GET", "/metrics", scope=Scope.READ, answer_media_type="text/plain")
