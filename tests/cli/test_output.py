@@ -162,6 +162,7 @@ def test_all_commands_print_through_one_module_so_that_none_forgets_to_be_safe()
         "main.py: traceback.print_exc()",  # for whoever asks with MOONGATE_DEBUG
         "remote/message_pipe.py: self._out.write(rest)",  # a protocol
         "service/unit_file.py: draft.write(content)",  # a file
+        "update/environment.py: lines.write(f'{record.parent.name}/{note.name},,\\n')",  # a file
     ]
 
 
