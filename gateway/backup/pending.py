@@ -41,6 +41,25 @@ class _Plan(NamedTuple):
     def is_draft(self, path: str) -> bool:
         return any(path.startswith(draft + os.sep) for draft in self.drafts)
 
+    @property
+    def is_undo(self) -> bool:
+        return any(self.is_draft(move.target) for move in self.moves)
+
+    def may_be_gone(self, move: Move) -> bool:
+        """Return whether a name may be in neither of its places.
+
+        What is put in place must be there, and so must what comes back, but not all that is put aside: SQLite removes
+        the files next to a database when somebody has looked at it.
+        """
+        if self.is_draft(move.target):
+            return True  # it may have gone with the draft
+        if self.is_draft(move.source):
+            return False
+        whole = {path for other in self.moves for path in other}
+        return not self.is_undo or any(
+            path.startswith((f"{one}-", f"{one}.")) for path in move for one in whole if one != path
+        )
+
 
 def plan_file(home: Path) -> Path:
     """Return the file that lists the renames of a restore that has not ended."""
@@ -113,10 +132,9 @@ def _read_plan(home: Path) -> _Plan | None:
 
 
 def _do_plan(home: Path, plan: _Plan) -> None:
-    for source, target in plan.moves:
-        # A name is in one of its two places; only what goes back to a draft may have gone with it.
-        if not os.path.lexists(source) and not os.path.lexists(target) and not plan.is_draft(target):
-            raise FileNotFoundError(errno.ENOENT, "it is gone; is its disk mounted?", source)
+    for move in plan.moves:
+        if not any(os.path.lexists(path) for path in move) and not plan.may_be_gone(move):
+            raise FileNotFoundError(errno.ENOENT, "it is gone; is its disk mounted?", move.source)
     for move in plan.moves:
         _do_move(move, is_draft=plan.is_draft(move.source))
     for directory in sorted({Path(path).parent for move in plan.moves for path in move}):

@@ -17,6 +17,7 @@ import pytest
 
 from gateway.backup import mounts, pending, restoring, unpacking
 from gateway.backup.contents import BackupChoice
+from gateway.backup.pending import Move
 from gateway.backup.restoring import RestoreOptions
 from gateway.backup.writing import BackupWriter
 from gateway.domain.run import RunFilter
@@ -345,6 +346,41 @@ def test_an_interrupted_restore_waits_for_a_disk_that_is_not_mounted(
     (tmp_path / "disk").rename(home / "data")
     assert pending.finish_plan(home)
     assert count_runs(home / "data" / "moongate.db") == 3
+
+
+@pytest.mark.parametrize("gone", ["moongate.db-wal", "moongate.db.schema-28", "moongate.db"])
+def test_an_interrupted_restore_can_do_without_what_it_would_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
+    home = tmp_path / "home"
+    make_installation(home, runs=1)
+    for ending in ("-wal", "-shm", ".schema-28"):  # a power failure leaves the first two
+        (home / "data" / f"moongate.db{ending}").touch()
+    with monkeypatch.context() as stopped:
+        stopped.setattr(pending, "carry_out_plan", lambda _: None)
+        restore(made.file, home, RestoreOptions(replace=True))
+    (home / "data" / gone).unlink()
+
+    assert pending.finish_plan(home)
+
+    assert count_runs(home / "data" / "moongate.db") == 3
+
+
+def test_an_undo_waits_for_what_it_puts_back_but_not_for_files_next_to_it(tmp_path: Path) -> None:
+    home, draft, kept = tmp_path, tmp_path / ".restore-0badcafe", tmp_path / "before-restore-x"
+    database = home / "moongate.db"
+    moves = [Move(str(database), str(draft / "moongate.db"))]
+    moves += [Move(str(kept / name), str(home / name)) for name in ("moongate.db", "moongate.db-wal")]
+    pending.write_plan(home, moves, [draft])
+
+    with pytest.raises(ConfigError, match="is its disk mounted"):
+        pending.finish_plan(home)
+    kept.mkdir()
+    (kept / "moongate.db").write_text("from before")
+
+    assert pending.finish_plan(home)
+    assert database.read_text() == "from before"
 
 
 @pytest.mark.parametrize("mounted", ["workspaces", "workspaces/01abc", "data/files", "config.json"])
