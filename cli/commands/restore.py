@@ -13,7 +13,7 @@ from cli import output
 from cli.command import Command, Interrupted, current_invocation
 from cli.instance import Instance
 from gateway import paths
-from gateway.errors import AlreadyRunning
+from gateway.errors import AlreadyRunning, Conflict
 from gateway.supervisor import interrupted_restore, lock, record, state_owner
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def COMMAND(file: str, replace: bool, resume: bool | None, fire_missed: bool) ->
       gateway restore moongate-host-20260301T030000Z.tar.gz
       gateway restore all.tar.gz --replace
 
-    Exit codes: 1 if the backup is damaged, or something is there; 75 if a gateway runs; 78 if a newer version of
-    Moongate made the backup.
+    Exit codes: 1 if the backup is damaged, something is there, or an update was interrupted; 75 if a gateway or an
+    update runs; 78 if a newer version of Moongate made the backup.
 
     \b
     --json prints
@@ -88,23 +88,43 @@ def _explain_interruption(home: Path) -> Interrupted:
 
 @contextlib.contextmanager
 def _locked(place: Installation) -> Iterator[None]:
-    """Let no gateway and no other restore use the places of an installation.
+    """Let no gateway, no update and no other restore use the places of an installation.
 
     Raises:
         AlreadyRunning: one does.
+        Conflict: an update was interrupted.
     """
+    from cli.update import journal
+
+    update, restore = paths.locks_directory(place.home) / journal.UPDATE_LOCK_FILE, paths.restore_lock_file(place.home)
     usual = paths.lock_file(place.home, place.config)
     others = set(paths.locks_directory(place.home).glob("gateway.*.lock")) - {usual}  # of other configs
-    files = [paths.restore_lock_file(place.home), usual, *sorted(others), paths.data_lock_file(place.data)]
+    files = [update, restore, usual, *sorted(others), paths.data_lock_file(place.data)]
     with contextlib.ExitStack() as stack:
-        for number, file in enumerate(files):
+        for file in files:
             held = lock.try_lock(file)
             if held is None:
                 raise _refuse_busy(file, place)
             stack.callback(held.release)
-            if number == 0:
+            if file == update:
+                _refuse_interrupted_update(place.home)
+            elif file == restore:
                 _finish_earlier(place.home)
         yield
+
+
+def _refuse_interrupted_update(home: Path) -> None:
+    """Refuse to replace what an update goes on with.
+
+    Raises:
+        Conflict: an update was interrupted.
+    """
+    if (file := paths.update_journal_file(home)).exists():
+        raise Conflict(
+            "an update was interrupted, and would go on with another database; nothing has changed.",
+            remedy="First finish or undo it: gateway update. If the environment that it updated is gone, remove"
+            f" {paths.display_path(file)}.",
+        )
 
 
 def _finish_earlier(home: Path) -> None:

@@ -20,6 +20,7 @@ from cli.remote.token_drift import explain_token_drift, read_process_variables
 from cli.update import notes
 from gateway.errors import ConfigError
 from gateway.security.secret_file import mask_secret
+from gateway.supervisor import interrupted_restore
 from gateway.supervisor.marker import read_marker
 from gateway.supervisor.record import Record
 
@@ -90,7 +91,8 @@ def COMMAND(context: click.Context, deep: bool, fleet: bool) -> None:  # noqa: N
         {State.RUNNING: _print_running, State.UNRESPONSIVE: _print_unresponsive, State.STOPPED: _print_stopped}[
             found.state
         ](instance, found)
-        for note in notes.list_notes(instance.home):
+        unfinished = interrupted_restore.describe_interruption(instance.home)
+        for note in [*([unfinished] if unfinished else []), *notes.list_notes(instance.home)]:
             output.print_text(output.add_mark("⚠️", complete_commands(note)))
         if deep:
             _print_deep_checks(instance, found)

@@ -16,7 +16,7 @@ from cli.command import Command, current_invocation, require_config
 from cli.instance import Instance
 from gateway.errors import ConfigError, GatewayError, NotFound
 from gateway.process.own_environment import keep_own_environment
-from gateway.supervisor import lock
+from gateway.supervisor import interrupted_restore, lock
 from gateway.supervisor.own_agent import refuse_own_agent
 from gateway.updates.versions import version_key
 
@@ -89,6 +89,7 @@ def COMMAND(  # noqa: N802 the seam's name
     if site.kind in installation.UPDATABLE:
         driver.require_rights(instance, site)
     with output.show_waiting("looking for an interrupted update") as told, driver.hold_lock(instance, site):
+        interrupted_restore.finish_interrupted_restore(instance.home)  # first: it brings another database
         is_gone_back = recovery.was_rollback(instance)
         ended = recovery.recover(instance, site, told, watch)
         if ended is None or version is not None or (rollback and not is_gone_back):

@@ -1,4 +1,4 @@
-"""Checks whether an update was interrupted, and whether a newer version is known."""
+"""Checks whether an update or a restore was interrupted, and whether a newer version is known."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from cli.doctor.finding import Finding, Level
 from cli.instance import Instance
 from cli.update import notes
+from gateway.supervisor import interrupted_restore
 from gateway.updates.status import read_update_status
 
 
 def examine_updates(instance: Instance) -> Iterator[Finding]:
-    """Return the findings about updates; none if nothing is known."""
+    """Return the findings about updates and restores; none if nothing is known."""
+    if (said := interrupted_restore.describe_interruption(instance.home)) is not None:
+        what, _, _ = said.partition(". ")
+        yield Finding("restore", Level.ERROR, what, "the command was killed, or the machine stopped", "gateway start")
     if (said := notes.describe_interruption(instance.home)) is not None:
         what, _, _ = said.partition(". ")
         yield Finding("update", Level.ERROR, what, "the command was killed, or the machine stopped", "gateway update")

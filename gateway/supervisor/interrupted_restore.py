@@ -17,6 +17,13 @@ def is_interrupted(home: Path) -> bool:
     return (home / PLAN_NAME).exists()
 
 
+def describe_interruption(home: Path) -> str | None:
+    """Return what to say about a restore that was interrupted; None if none was, or one is under way."""
+    if not is_interrupted(home) or lock.is_held(paths.restore_lock_file(home)):
+        return None
+    return f"A restore into {paths.display_path(home)} was interrupted in its last step. Finish it: gateway start"
+
+
 def finish_interrupted_restore(home: Path) -> bool:
     """Finish the restore into a state directory, if one was interrupted. Returns whether there was one.
 

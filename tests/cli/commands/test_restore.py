@@ -13,10 +13,11 @@ import pytest
 
 from gateway.backup import pending
 from gateway.backup.contents import BackupChoice
+from gateway.backup.restoring import RestoreOptions
 from gateway.supervisor import lock
 from harness.command_line import Shell
 from harness.live_gateway import Live
-from tests.backup.installations import list_tree, make_installation, write_backup
+from tests.backup.installations import list_tree, make_installation, restore, write_backup
 
 #: runs a command of the CLI that is killed at some step of a restore
 KILLED = """
@@ -112,6 +113,40 @@ def test_a_gateway_of_another_config_in_the_same_directory_is_not_touched(
 
     held.release()
     assert (done.code, "uses ~/home" in done.err) == (75, True)
+
+
+def test_an_update_that_is_under_way_or_was_interrupted_keeps_its_database(
+    shell: Shell, backup: Path, tmp_path: Path
+) -> None:
+    held = lock.try_lock(tmp_path / "home" / "locks" / "update.lock")
+    assert held is not None
+    (tmp_path / "home").chmod(0o700)
+    assert shell("restore", str(backup)).code == 75
+    held.release()
+    (tmp_path / "home" / "update-journal.json").write_text("{}")
+
+    done = shell("restore", str(backup))
+
+    assert (done.code, "First finish or undo it: gateway update" in done.err) == (1, True)
+    assert not (tmp_path / "home" / "config.json").exists()
+
+
+def test_a_restore_that_was_interrupted_is_named_and_finished_by_an_update(
+    shell: Shell, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    make_installation(home, runs=1)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(pending, "carry_out_plan", lambda _: None)
+        restore(backup, home, RestoreOptions(replace=True))
+    said = "was interrupted in its last step"
+
+    assert said in shell("status").out
+    (found,) = (one for one in shell("doctor", "--json").json["findings"] if one["check"] == "restore")
+    assert (found["level"], said in found["finding"], found["remedy"]) == ("error", True, "gateway start")
+    shell("update", "--rollback")  # there is no version to go back to
+    assert not (home / "restore.json").exists()
+    assert said not in shell("status").out
 
 
 def test_a_restore_that_is_killed_has_restored_all_or_nothing(shell: Shell, backup: Path, tmp_path: Path) -> None:
