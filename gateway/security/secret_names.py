@@ -12,15 +12,18 @@ from collections.abc import Iterator
 #: parameters of URLs
 _SECRET_NAMES = re.compile(
     r"(token|secret|passw(or)?d|passphrase|authorization|credential|cookie|signature)s?$"
-    r"|(^|[_.-])(pass|pwd|pat|sig|dsn|auth|bearer)$|api-?key$|[_-]key$",
+    r"|(^|[_.-])(pwd|pat|sig|dsn|auth|bearer)$|(?<!by)(?<!com)pass$|api-?key$|[_-]key$",
     re.IGNORECASE,
 )
 #: an entry such as `privateKey`; that of a public one is none
 _CAMEL_KEY = re.compile(r"(?<!ublic)Key$")
 #: names of objects all of whose texts are secret: header fields carry credentials under any name
 SECRET_OBJECTS = frozenset({"headers"})
-#: the password of a URL, and the parameters of one
+#: the password of a URL; a user name without one that is long enough for a token; a token of a bot in a path; and the
+#: parameters of a URL
 _URL_PASSWORD = re.compile(r"(?<=://)[^/?#\s:@]*:(?P<secret>[^/?#\s@]+)(?=@)")
+_URL_USER = re.compile(r"(?<=://)(?P<secret>[^/?#\s:@]{16,}):?(?=@)")
+_BOT_PATH = re.compile(r"(?<=/bot)(?P<secret>\d+:[^/?#\s]+)")
 _URL_PARAMETER = re.compile(r"[?&](?P<name>[^=&#\s]+)=(?P<secret>[^&#\s]+)")
 #: the path of a URL, with what follows it
 _PATH = re.compile(r"https?://[^/?#\s]+/(?P<secret>\S+)")
@@ -42,8 +45,9 @@ def find_secrets_in_url(name: str, text: str, *, any_path: bool = False) -> Iter
     """
     if name == "webhook" and (found := (_PATH if any_path else _SECRET_PATH).fullmatch(text)):
         yield found.span("secret")
-    for found in _URL_PASSWORD.finditer(text):
-        yield found.span("secret")
+    for pattern in (_URL_PASSWORD, _URL_USER, _BOT_PATH):
+        for found in pattern.finditer(text):
+            yield found.span("secret")
     if "://" in text:
         for found in _URL_PARAMETER.finditer(text):
             if is_secret_name(found["name"]) or found["name"].lower() == "key":

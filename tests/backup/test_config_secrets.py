@@ -77,6 +77,13 @@ def test_a_secret_is_found_however_it_is_spelled_and_names_of_entries_stay() -> 
         ('"headers": {"X-Anything": "abcdefgh"}', "abcdefgh"),
         ('"url": "https://me:abcd-efgh@host/path"', "abcd-efgh"),
         ('"url": "https://host/path?a=1&access_token=abcdefgh#x"', "abcdefgh"),
+        ('"smtpPass": "abcdefgh"', "abcdefgh"),
+        ('"SMTP_USERPASS": "abcdefgh"', "abcdefgh"),
+        ('"args": ["https://ghp_aBcDeFgHiJkLmNoPqRsT@github.com/a/b"]', "ghp_aBcDeFgHiJkLmNoPqRsT"),
+        ('"url": "https://ghp_aBcDeFgHiJkLmNoPqRsT:@github.com/a"', "ghp_aBcDeFgHiJkLmNoPqRsT"),
+        ('"report": "https://0123456789abcdef0123456789abcdef@o1.ingest.sentry.io/4"', "0123456789abcdef"),
+        ('"url": "https://host/path?a=1&key=abcdefgh"', "abcdefgh"),
+        ('"args": ["https://api.telegram.org/bot123:AAbcdefgh/sendMessage"]', "AAbcdefgh"),
         ('"args": ["--server", "https://me:abcd-efgh@${HOST}/"]', "abcd-efgh"),
         ('"webhook": "https://hooks.slack.com/services/T000/B000/aBcDeFgHiJkLmNoPqRsT"', "aBcDeFgHiJkLmNoPqRsT"),
     ],
@@ -96,6 +103,8 @@ def test_what_gives_access_is_taken_out_under_any_name(entry: str, secret: str) 
         '"webhook": "http://127.0.0.1:9000/alerts"',
         '"url": "https://host/path?session=abcdefgh"',
         '"monkey": "abcdefgh"',
+        '"compass": "abcdefgh"',
+        '"url": "ssh://deploy@host/bot/x"',
     ],
 )
 def test_what_is_no_secret_stays(entry: str) -> None:
