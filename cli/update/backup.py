@@ -19,6 +19,8 @@ BACKUP_DIRECTORY = "backups"
 def make_backup(instance: Instance) -> str:
     """Make a backup, and return its file; empty if no gateway ever ran, so that there is nothing to save.
 
+    It has the secrets, and is in the private state directory: a config without them would replace the present one.
+
     Raises:
         GatewayError: it cannot be made.
     """
@@ -26,7 +28,7 @@ def make_backup(instance: Instance) -> str:
     if found is not None and not found.path.exists():
         return ""
     directory = instance.home / BACKUP_DIRECTORY
-    parts = ["--for", "update", "--no-workspaces", *(["--no-database"] if found is None else [])]
+    parts = ["--secrets", "--no-workspaces", *(["--no-database"] if found is None else [])]
     words = spell_own_command("backup", str(directory), *parts, "--for", "update", "--json")
     done = run_program(words, mean_this_machine(instance.env), UPDATE_BACKUP_SECONDS)
     try:

@@ -250,7 +250,7 @@ def test_a_copy_from_an_earlier_update_is_not_put_back(machine: Machine, monkeyp
     former = machine.database.identify_copy(OLD)
     with pytest.raises(Conflict, match="there is no copy of it from before") as caught:
         machine.complete(_failing_update(machine, former_copy=former, backup="/b.tar.gz"))
-    assert "gateway restore /b.tar.gz --replace" in (caught.value.remedy or "")
+    assert ".before-update/bin/python -P -m cli.main restore /b.tar.gz --replace" in (caught.value.remedy or "")
     assert "--discard" not in (caught.value.remedy or "")
     assert (machine.version, machine.calls[-1], journal.read_journal(machine.home)) == ("0.3.0", "start 0.3.0", None)
     last = journal.read_last_update(machine.home)
@@ -274,4 +274,4 @@ def test_a_rollback_needs_the_copy_of_the_last_update(machine: Machine, monkeypa
     monkeypatch.setattr(environment, "read_kept_version", lambda *_: "0.2.0")
     with pytest.raises(Conflict, match=r"moongate\.db\.schema-12") as caught:
         way_back.plan_rollback(machine.instance, machine.site, may_discard=True)
-    assert "gateway restore /b.tar.gz" in (caught.value.remedy or "")
+    assert ".before-update/bin/python -P -m cli.main restore /b.tar.gz" in (caught.value.remedy or "")
