@@ -164,11 +164,15 @@ def note_outside_workspaces(archive: ArchiveWriter, place: Installation, decoded
 
 
 def note_missing_contents(archive: ArchiveWriter, place: Installation, hashes: Iterable[str]) -> None:
-    """Name the contents of files to which the database refers, and which are not on disk."""
+    """Name the contents of files to which the copied database refers, and which are not on disk."""
     for sha256 in hashes:
         below = f"{sha256[:2]}/{sha256[2:]}"
-        if not (place.data / "files" / below).exists():
+        if (place.data / "files" / below).exists():
+            continue
+        if snapshot.find_content(place.database, sha256):
             archive.note_omission(f"{Part.FILES}/{below}", "the database refers to it, but it is not there", lost=True)
+        else:
+            archive.note_omission(f"{Part.FILES}/{below}", "it was removed meanwhile")
 
 
 def measure_tree(root: Path, skip: Callable[[str], bool] = lambda _: False) -> int:

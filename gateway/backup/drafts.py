@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,11 +18,25 @@ from gateway.errors import Conflict
 _PREFIX, _SUFFIX = ".moongate-backup-", ".partial"
 
 
+class Draft:
+    """A draft that is open."""
+
+    def __init__(self, file: BinaryIO, piece: Path, target: Path) -> None:
+        self.file = file
+        #: a path for a larger piece
+        self.piece = piece
+        #: the file that it becomes; after the block, the one that it became
+        self.target = target
+
+
 @contextlib.contextmanager
-def open_draft(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """Open a draft next to the file that it becomes at the end of the block; also return a path for a larger piece.
+def open_draft(target: Path, find_free: Callable[[], Path] | None = None) -> Iterator[Draft]:
+    """Open a draft next to the file that it becomes at the end of the block.
 
     If the block fails, nothing is left. Drafts of processes that were killed are removed first.
+
+    Args:
+        find_free: returns a name in the same directory to take in place of one that was taken meanwhile.
 
     Raises:
         Conflict: the file exists meanwhile.
@@ -36,10 +50,11 @@ def open_draft(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             _try_lock(descriptor)
-            yield file, piece
+            opened = Draft(file, piece, target)
+            yield opened
             file.flush()
             os.fsync(descriptor)
-        _place_draft(draft, target)
+        opened.target = _place_draft(draft, target, find_free)
     finally:
         with contextlib.suppress(OSError):
             remove_piece(piece)
@@ -55,21 +70,31 @@ def create_piece(piece: Path) -> None:
     os.close(os.open(piece, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
 
 
-def _place_draft(draft: Path, target: Path) -> None:
-    """Give a draft its name, unless something has that name."""
-    if os.name == "nt" or not hasattr(os, "link"):
-        draft.rename(target)
-    else:
-        try:
-            os.link(draft, target, follow_symlinks=False)
-        except FileExistsError:
-            raise Conflict(f"there is a file {target} already.", remedy="Give another name.") from None
-        except OSError:  # the file system has no hard links
-            if target.exists():
-                raise Conflict(f"there is a file {target} already.", remedy="Give another name.") from None
-            draft.rename(target)
+def _place_draft(draft: Path, target: Path, find_free: Callable[[], Path] | None) -> Path:
+    """Give a draft its name, unless something has that name; return the name."""
+    while not _is_placed(draft, target):
+        if find_free is None:
+            raise Conflict(f"there is a file {target} already.", remedy="Give another name.")
+        target = find_free()
     with contextlib.suppress(OSError):  # the backup itself is complete; some file systems refuse this
         private_file.sync_path(target.parent)
+    return target
+
+
+def _is_placed(draft: Path, target: Path) -> bool:
+    """Give a draft its name; return False if something has it."""
+    if os.name != "nt" and hasattr(os, "link"):
+        try:
+            os.link(draft, target, follow_symlinks=False)
+            return True
+        except FileExistsError:
+            return False
+        except OSError:  # the file system has no hard links
+            pass
+    if os.path.lexists(target):
+        return False
+    draft.rename(target)
+    return True
 
 
 def remove_leftovers(directory: Path) -> None:

@@ -50,7 +50,9 @@ def make_backup(
             purpose=purpose,
             installation=status.identify_installation(settings.home),
         )
-        made = writer.write_backup(writing.choose_target(to, time.time()))
+        target = writing.choose_target(to, time.time())
+        find_free = None if target == to else lambda: writing.choose_target(to, time.time())
+        made = writer.write_backup(target, find_free)
     except GatewayError as error:
         # Elsewhere, and before an update, somebody sees it; here, the next one must be made.
         if to == settings.backup_directory and purpose is not Purpose.UPDATE:

@@ -101,15 +101,18 @@ class BackupWriter:
         self._read = 0
         self._doing = ""
 
-    def write_backup(self, target: Path) -> WrittenBackup:
+    def write_backup(self, target: Path, find_free: Callable[[], Path] | None = None) -> WrittenBackup:
         """Write the backup to a file that does not exist yet.
+
+        Args:
+            find_free: returns another name in the same directory, should this one be taken meanwhile.
 
         Raises:
             Conflict: the file exists.
             ConfigError: there is no database, or it cannot be used.
             StorageFull, Unavailable: the disk refuses; nothing is left of the backup.
         """
-        if os.path.lexists(target):
+        if find_free is None and os.path.lexists(target):
             raise Conflict(
                 f"there is a file {paths.display_path(target)} already.", remedy="Give another name, or a directory."
             )
@@ -122,11 +125,15 @@ class BackupWriter:
         try:
             paths.make_private_directory(target.parent)
             self._require_space(target.parent)
-            with drafts.open_draft(target) as (file, piece):
-                archive = ArchiveWriter(file, target.parent, self._on_bytes)
-                with contextlib.closing(archive), tempfile.TemporaryFile("w+", dir=target.parent) as hashes:
-                    header, described = self._write_members(archive, piece, hashes)
-            return WrittenBackup(target, target.stat().st_size, header, described)
+            with drafts.open_draft(target, find_free) as draft:
+                archive = ArchiveWriter(draft.file, target.parent, self._on_bytes)
+                with (
+                    contextlib.closing(archive),
+                    tempfile.TemporaryFile("w+", dir=target.parent) as hashes,
+                    self._watch_database() as was_changed,
+                ):
+                    header, described = self._write_members(archive, draft.piece, hashes, was_changed)
+            return WrittenBackup(draft.target, draft.target.stat().st_size, header, described)
         except OSError as error:
             raise explain_disk_error(error, f"the backup cannot be written to {target.parent}") from error
 
@@ -163,8 +170,14 @@ class BackupWriter:
                 remedy="Free some space, or give a directory on another disk.",
             )
 
+    def _watch_database(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+        """Watch whether somebody works with the database, such as a gateway that starts and ends meanwhile."""
+        if self._place.store_url is None and self._choice.database:
+            return snapshot.watch_changes(self._place.database)
+        return contextlib.nullcontext(lambda: False)
+
     def _write_members(
-        self, archive: ArchiveWriter, piece: Path, hashes: IO[str]
+        self, archive: ArchiveWriter, piece: Path, hashes: IO[str], was_changed: Callable[[], bool]
     ) -> tuple[BackupHeader, BackupManifest]:
         schema, running = 0, self._is_running()
         if self._choice.database:
@@ -212,7 +225,7 @@ class BackupWriter:
             omissions=archive.omissions,
             omitted=archive.omitted,
             lost=archive.lost,
-            running=header.running or self._is_running(),
+            running=header.running or self._is_running() or was_changed(),
             variables=variables,
             agents=self._describe_memories(memories),
         )

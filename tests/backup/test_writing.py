@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import socket
 import tarfile
 from pathlib import Path
@@ -17,7 +18,7 @@ import apsw
 import pytest
 
 from gateway import paths
-from gateway.backup import archive, drafts
+from gateway.backup import archive, contents, drafts
 from gateway.backup.contents import BackupChoice
 from gateway.backup.manifest import Part
 from gateway.errors import ConfigError, Conflict, StorageFull
@@ -210,6 +211,54 @@ def test_contents_to_which_the_database_refers_and_that_are_not_there_are_named(
     assert (omission.name, made.manifest.lost) == (f"files/aa/{'a' * 62}", 1)
 
 
+def test_contents_that_are_removed_during_the_backup_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_installation(tmp_path / "home")
+    with contextlib.closing(apsw.Connection(str(place.database))) as database:
+        database.execute("INSERT INTO contents (sha256, size) VALUES (?, 5)", ("a" * 64,))
+    add = contents.add_stored_files
+
+    def remove_then_add(*given: Any) -> None:
+        with contextlib.closing(apsw.Connection(str(place.database))) as database:
+            database.execute("DELETE FROM contents")
+        add(*given)
+
+    monkeypatch.setattr(contents, "add_stored_files", remove_then_add)
+    made = write_backup(place, tmp_path)
+
+    assert [one.reason for one in made.manifest.omissions] == ["it was removed meanwhile"]
+    assert made.manifest.lost == 0
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_gateway_that_starts_and_ends_during_a_backup_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool
+) -> None:
+    place = make_installation(tmp_path / "home")
+    if is_killed:  # the log of the database was not written into it
+        shutil.copytree(place.data, tmp_path / "copy")
+        killed = apsw.Connection(str(place.database))
+        killed.execute("PRAGMA journal_mode = WAL; CREATE TABLE more (x)")
+        for ending in ("", "-wal"):
+            shutil.copy(f"{place.database}{ending}", tmp_path / "copy")
+        killed.close()
+        shutil.rmtree(place.data)
+        (tmp_path / "copy").rename(place.data)
+    assert not write_backup(place, tmp_path, now=1).manifest.running
+    add = contents.add_tree
+
+    def work_then_add(archive: Any, part: str, *given: Any, **named: Any) -> None:
+        if part == "workspaces":
+            with contextlib.closing(apsw.Connection(str(place.database))) as database:
+                database.execute("DELETE FROM runs")
+        add(archive, part, *given, **named)
+
+    monkeypatch.setattr(contents, "add_tree", work_then_add)
+
+    assert write_backup(place, tmp_path, now=2).manifest.running
+
+
 @pytest.mark.parametrize("inside", ["workspaces/01abc", "data/files/backups", "link"])
 def test_a_backup_is_not_made_in_what_is_backed_up(tmp_path: Path, inside: str) -> None:
     place = make_installation(tmp_path / "home")
@@ -262,6 +311,17 @@ def test_no_file_is_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "mine.tar.gz").read_text() == "mine"
 
 
+def test_a_name_that_another_backup_takes_meanwhile_is_left_to_it(tmp_path: Path) -> None:
+    first, free = tmp_path / "one.tar.gz", iter([tmp_path / "two.tar.gz", tmp_path / "three.tar.gz"])
+    with drafts.open_draft(first, lambda: next(free)) as draft:
+        draft.file.write(b"mine")
+        first.write_bytes(b"of another")
+        (tmp_path / "two.tar.gz").write_bytes(b"of another")
+
+    assert (draft.target.name, draft.target.read_bytes()) == ("three.tar.gz", b"mine")
+    assert {path.name for path in tmp_path.iterdir()} == {"one.tar.gz", "two.tar.gz", "three.tar.gz"}
+
+
 def test_without_a_database_there_is_no_backup(tmp_path: Path) -> None:
     place = make_installation(tmp_path / "home")
     place.database.unlink()
@@ -289,7 +349,7 @@ def test_drafts_of_killed_backups_are_removed_and_those_at_work_are_not(tmp_path
     for path in (dead, *pieces):
         path.write_text("left over")
 
-    with drafts.open_draft(tmp_path / "one.tar.gz") as (_, _piece):
+    with drafts.open_draft(tmp_path / "one.tar.gz"):
         assert not any(path.exists() for path in (dead, *pieces))
         (living,) = tmp_path.iterdir()
         drafts.remove_leftovers(tmp_path)

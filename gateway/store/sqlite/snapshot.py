@@ -79,6 +79,38 @@ def list_contents(copied: Path) -> Iterator[str]:
             yield str(sha256)
 
 
+def find_content(path: Path, sha256: str) -> bool:
+    """Return whether a database refers to a content now; also if that cannot be told."""
+    try:
+        with contextlib.closing(opening.open_existing(path)) as connection:
+            return connection.execute("SELECT 1 FROM contents WHERE sha256 = ?", (sha256,)).get is not None
+    except (apsw.Error, ConfigError, UnicodeDecodeError):
+        return True
+
+
+@contextlib.contextmanager
+def watch_changes(path: Path) -> Iterator[Callable[[], bool]]:
+    """Watch a database: what is returned says whether somebody has changed it since.
+
+    https://sqlite.org/pragma.html#pragma_data_version
+    """
+    try:
+        connection = opening.open_existing(path)
+    except (apsw.Error, ConfigError, UnicodeDecodeError):
+        yield lambda: False  # who copies it says why it cannot be read
+        return
+    with contextlib.closing(connection):
+        before = _read_version(connection)
+        yield lambda: _read_version(connection) != before
+
+
+def _read_version(connection: apsw.Connection) -> int | None:
+    try:
+        return int(connection.pragma("data_version"))
+    except apsw.Error:
+        return None
+
+
 def is_database(path: Path) -> bool:
     """Return whether a file is a database of SQLite, of whatever program."""
     try:
