@@ -143,6 +143,11 @@ def update_status_file(state: Path) -> Path:
     return state / "update-status.json"
 
 
+def restore_plan_file(state: Path) -> Path:
+    """Return the file that lists what is left of a restore; it is there only if that was interrupted."""
+    return state / "restore.json"
+
+
 def update_journal_file(state: Path) -> Path:
     """Return which step an update is at; it is there only while one is under way, or was interrupted."""
     return state / "update-journal.json"

@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway import private_file
+from gateway import paths, private_file
 from gateway.errors import ConfigError
-from gateway.paths import display_path
 
 #: bytes of the plan that are read
 _MAX_PLAN_BYTES = 1 << 20
@@ -61,11 +60,6 @@ class _Plan(NamedTuple):
         )
 
 
-def plan_file(home: Path) -> Path:
-    """Return the file that lists the renames of a restore that has not ended."""
-    return home / "restore.json"
-
-
 def write_plan(home: Path, moves: Sequence[Move], drafts: Sequence[Path]) -> None:
     """Store the renames. From now on the restore will be finished.
 
@@ -76,7 +70,7 @@ def write_plan(home: Path, moves: Sequence[Move], drafts: Sequence[Path]) -> Non
         OSError: it cannot be written; nothing has changed.
     """
     told = {"moves": [list(move) for move in moves], "drafts": [str(draft) for draft in drafts]}
-    private_file.replace_private_file(plan_file(home), json.dumps(told).encode())
+    private_file.replace_private_file(paths.restore_plan_file(home), json.dumps(told).encode())
 
 
 def finish_plan(home: Path) -> bool:
@@ -92,7 +86,7 @@ def finish_plan(home: Path) -> bool:
         _do_plan(home, plan)
     except OSError as error:
         raise ConfigError(
-            f"cannot finish the restore into {display_path(home)}: {error}.",
+            f"cannot finish the restore into {paths.display_path(home)}: {error}.",
             remedy="Correct that, then run any gateway command that starts, or gateway restore, again.",
         ) from error
     return True
@@ -121,14 +115,16 @@ def carry_out_plan(home: Path) -> None:
 
 
 def _read_plan(home: Path) -> _Plan | None:
-    file = plan_file(home)
+    file = paths.restore_plan_file(home)
     try:
         told: Any = json.loads(private_file.read_private_file(file, _MAX_PLAN_BYTES))
         return _Plan([Move(*map(str, pair)) for pair in told["moves"]], [str(draft) for draft in told["drafts"]])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"cannot read {display_path(file)}: {error}.", remedy=private_file.REPAIR_HINT) from error
+        raise ConfigError(
+            f"cannot read {paths.display_path(file)}: {error}.", remedy=private_file.REPAIR_HINT
+        ) from error
 
 
 def _do_plan(home: Path, plan: _Plan) -> None:
@@ -141,7 +137,7 @@ def _do_plan(home: Path, plan: _Plan) -> None:
         _sync_names(directory)
     for draft in plan.drafts:
         shutil.rmtree(draft, ignore_errors=True)
-    plan_file(home).unlink()
+    paths.restore_plan_file(home).unlink()
     _sync_names(home)
 
 

@@ -8,13 +8,10 @@ from gateway import paths
 from gateway.errors import AlreadyRunning
 from gateway.supervisor import lock
 
-#: the file that a restore leaves if it was interrupted, see `gateway.backup.pending`
-PLAN_NAME = "restore.json"
-
 
 def is_interrupted(home: Path) -> bool:
     """Return whether a restore into a state directory was interrupted in its last step."""
-    return (home / PLAN_NAME).exists()
+    return paths.restore_plan_file(home).exists()
 
 
 def describe_interruption(home: Path) -> str | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import paths
 from gateway.backup import mounts, pending, restoring, unpacking
 from gateway.backup.contents import BackupChoice
 from gateway.backup.pending import Move
@@ -264,7 +265,7 @@ def test_a_restore_that_is_interrupted_in_its_last_step_is_finished_by_the_next(
     try:
         restore(made.file, home, RestoreOptions(replace=True))
     except KeyboardInterrupt:
-        assert pending.plan_file(home).exists()
+        assert paths.restore_plan_file(home).exists()
     monkeypatch.setattr(pending.os, "rename", rename)
 
     pending.finish_plan(home)
@@ -430,7 +431,7 @@ def bind_mount(source: Path, place: Path) -> Iterator[None]:
 
 
 def test_a_plan_that_cannot_be_read_stops_a_start(tmp_path: Path) -> None:
-    pending.plan_file(tmp_path).write_text("{}")
+    paths.restore_plan_file(tmp_path).write_text("{}")
 
     with pytest.raises(ConfigError, match=r"restore\.json"):
         pending.finish_plan(tmp_path)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway import __main__ as program
+from gateway import paths
 from gateway.backup import pending
 from gateway.backup.pending import Move
 from gateway.supervisor import lock
@@ -57,7 +58,7 @@ def test_settings_that_were_restored_before_the_lock_was_taken_are_those_of_the_
 
     try:
         assert (seen, reading.settings.log.level) == (LEVELS, "error")
-        assert not pending.plan_file(home).exists()
+        assert not paths.restore_plan_file(home).exists()
         assert lock.is_held(held.path)
     finally:
         held.release()

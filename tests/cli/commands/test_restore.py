@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import paths
 from gateway.backup import pending
 from gateway.backup.contents import BackupChoice
 from gateway.backup.restoring import RestoreOptions
@@ -165,7 +166,7 @@ def test_a_restore_that_is_killed_has_restored_all_or_nothing(shell: Shell, back
         if done.returncode != -signal.SIGKILL:
             break
         killed += 1
-        if pending.plan_file(home).exists():
+        if paths.restore_plan_file(home).exists():
             finished += 1
             continue
         if not finished:
@@ -176,7 +177,7 @@ def test_a_restore_that_is_killed_has_restored_all_or_nothing(shell: Shell, back
 
     assert done.code == 0, done.err
     assert not list(home.glob(".restore-*"))
-    assert not pending.plan_file(home).exists()
+    assert not paths.restore_plan_file(home).exists()
     assert (home / "token").read_text() == "the-token"
 
 
@@ -194,11 +195,11 @@ def test_a_start_finishes_a_restore_that_was_killed(live: Callable[..., Live], b
             capture_output=True,
             check=False,
         )
-        if pending.plan_file(one.home).exists():
+        if paths.restore_plan_file(one.home).exists():
             break
-    assert pending.plan_file(one.home).exists()
+    assert paths.restore_plan_file(one.home).exists()
 
     one.start()
 
-    assert not pending.plan_file(one.home).exists()
+    assert not paths.restore_plan_file(one.home).exists()
     assert len(one.call("GET", "/api/tasks").body["tasks"]) == 2
