@@ -20,6 +20,7 @@ from cli.update.journal import Journal, Run, Step
 from cli.update.tools import interpreter_of
 from gateway.errors import AlreadyRunning, Conflict, GatewayError
 from gateway.supervisor import lock
+from gateway.supervisor.command_line import spell_program
 
 
 def put_back(instance: Instance, site: Installation, failed: Journal, told: WaitIndicator) -> GatewayError:
@@ -47,7 +48,7 @@ def put_back(instance: Instance, site: Installation, failed: Journal, told: Wait
             if failed.aside is not None:
                 way = _return_aside(found, failed, found.path.with_name(failed.aside))
             elif failed.schema is not None:
-                way = _return_database(found, site, failed, failed.schema)
+                way = _return_database(found, instance, site, failed)
         if way.refused:
             return _stay(instance, site, failed, said, way)
     environment.exchange_back(site, failed)
@@ -99,8 +100,9 @@ class Returned(NamedTuple):
     note: str = ""
 
 
-def _return_database(found: Database, site: Installation, failed: Journal, schema: int) -> Returned:
+def _return_database(found: Database, instance: Instance, site: Installation, failed: Journal) -> Returned:
     """Put the copy from before the migration back, unless that would lose work or there is none."""
+    schema = failed.schema or 0
     copy = found.copy_of(schema)
     has_copy = found.identify_copy(schema) not in (None, failed.former_copy)
     work = found.find_new_work(copy) if has_copy else None
@@ -122,7 +124,7 @@ def _return_database(found: Database, site: Installation, failed: Journal, schem
         case WayBack.NO_COPY:
             return Returned(
                 f"the database was migrated, and there is no copy of it from before ({copy})",
-                f"To go back, {_name_backup(site, failed.backup)}",
+                f"To go back, {_name_backup(instance, site, failed.backup)}",
             )
         case WayBack.REFUSE if work is not None:
             return Returned(
@@ -175,16 +177,17 @@ def _stay(instance: Instance, site: Installation, failed: Journal, said: str, wa
     )
 
 
-def _name_backup(site: Installation, backup: str | None) -> str:
+def _name_backup(instance: Instance, site: Installation, backup: str | None) -> str:
     """Say how to restore the backup from before an update so that the version from before can read the database.
 
     That version must do it: another one would migrate the database, and end open tasks only in the migrated one.
     """
     file = "FILE" if not backup else shlex.quote(backup)
     python = shlex.quote(str(interpreter_of(environment.kept_copy(site))))
+    program = spell_program(instance.env, f"{python} -P -m cli.main")
     return (
         "first let the version from before restore the backup from before the update: gateway stop &&"
-        f" {python} -P -m cli.main restore {file} --replace. Then: gateway update --rollback, and gateway start"
+        f" {program} restore {file} --replace. Then: gateway update --rollback, and gateway start"
     )
 
 
@@ -209,7 +212,7 @@ def plan_rollback(instance: Instance, site: Installation, may_discard: bool) -> 
             f"version {version} cannot read the migrated database (schema {present}; it knows {newest}), and there is"
             f" no copy of it from before ({name}).",
             remedy=f"Nothing has changed. To go back all the same,"
-            f" {_name_backup(site, last.backup if last is not None and is_last else None)}",
+            f" {_name_backup(instance, site, last.backup if last is not None and is_last else None)}",
         )
     _require_no_loss(found, schema, version, may_discard)
     return schema

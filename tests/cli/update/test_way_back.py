@@ -251,6 +251,7 @@ def test_a_copy_from_an_earlier_update_is_not_put_back(machine: Machine, monkeyp
     with pytest.raises(Conflict, match="there is no copy of it from before") as caught:
         machine.complete(_failing_update(machine, former_copy=former, backup="/b.tar.gz"))
     assert ".before-update/bin/python -P -m cli.main restore /b.tar.gz --replace" in (caught.value.remedy or "")
+    assert f"gateway stop && MOONGATE_HOME={machine.home} " in (caught.value.remedy or "")
     assert "--discard" not in (caught.value.remedy or "")
     assert (machine.version, machine.calls[-1], journal.read_journal(machine.home)) == ("0.3.0", "start 0.3.0", None)
     last = journal.read_last_update(machine.home)
