@@ -285,6 +285,21 @@ async def test_a_copy_is_made_before_a_migration(path: Path, monkeypatch: pytest
     await kept.close()
 
 
+async def test_a_copy_that_cannot_be_made_leaves_the_earlier_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    await filled(path)
+    copy = path.with_name(f"moongate.db.schema-{len(KNOWN)}")
+    copy.write_text("earlier")
+    connection = apsw.Connection(str(path))
+    monkeypatch.setattr(opening, "sync_path", refuse)
+    with pytest.raises(OSError, match="No space"):
+        opening._back_up(connection, copy)
+    connection.close()
+    assert copy.read_text() == "earlier"
+
+
 async def test_a_new_database_needs_no_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_migrations(monkeypatch, *KNOWN, GOOD)
     await SqliteStore(path).close()

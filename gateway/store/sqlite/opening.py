@@ -333,10 +333,15 @@ def _check_history(connection: apsw.Connection, applied: list[Migration], path: 
 
 def _back_up(connection: apsw.Connection, target: Path) -> None:
     # With SQLite's backup API: if we opened the file ourselves, closing it would drop SQLite's locks.
-    target.unlink(missing_ok=True)
-    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    with contextlib.closing(apsw.Connection(str(target))) as copy, copy.backup("main", connection, "main") as backup:
+    draft = target.with_name(f"{target.name}.new")
+    draft.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with contextlib.closing(apsw.Connection(str(draft))) as copy, copy.backup("main", connection, "main") as backup:
         backup.step()
+    sync_path(draft)
+    draft.replace(target)  # until here, an earlier copy stays
+    with contextlib.suppress(OSError):  # some file systems refuse it for directories
+        sync_path(target.parent)
 
 
 @contextlib.contextmanager
