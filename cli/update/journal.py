@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway import paths, private_file
+from gateway.errors import ConfigError
 
 #: name of the file in the state directory about the last update
 LAST_UPDATE_FILE = "update-last.json"
@@ -110,7 +111,11 @@ def write_journal(home: Path, present: Journal) -> Journal:
 
 
 def read_journal(home: Path) -> Journal | None:
-    """Return the journal of an update that has not ended; None if there is none."""
+    """Return the journal of an update that has not ended; None if there is none.
+
+    Raises:
+        ConfigError: there is one, but it cannot be read.
+    """
     return _read(paths.update_journal_file(home), Journal)
 
 
@@ -126,11 +131,22 @@ def write_last_update(home: Path, last: LastUpdate) -> None:
 
 
 def read_last_update(home: Path) -> LastUpdate | None:
+    """Return what is known of the last update; None if there was none.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     return _read(home / LAST_UPDATE_FILE, LastUpdate)
 
 
 def _read(path: Path, kind: type[S]) -> S | None:
     try:
         return msgspec.json.decode(private_file.read_private_file(path, _MAX_JOURNAL_BYTES), type=kind)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except FileNotFoundError:
         return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(
+            f"the file {path} cannot be read, which says what an update has done: {error}.",
+            remedy="If a newer version wrote it, use that one. Otherwise move the file away, if no update is to be"
+            " finished or undone",
+        ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import gateway
 from gateway import paths
+from gateway.errors import GatewayError
 
 
 def describe_interruption(home: Path) -> str | None:
@@ -18,8 +19,13 @@ def describe_interruption(home: Path) -> str | None:
     from cli.update import journal
     from gateway.supervisor import lock
 
-    found = journal.read_journal(home)
-    if found is None or lock.is_held(paths.locks_directory(home) / journal.UPDATE_LOCK_FILE):
+    if lock.is_held(paths.locks_directory(home) / journal.UPDATE_LOCK_FILE):
+        return None
+    try:
+        found = journal.read_journal(home)
+    except GatewayError as error:
+        return f"An update may have been interrupted: {error.message} {error.remedy or ''}".strip()
+    if found is None:
         return None
     return (
         f"An update from version {found.from_version} to {found.to_version} was interrupted (step: {found.step})."

@@ -16,11 +16,13 @@ import gateway
 from cli import output
 from cli.instance import Instance
 from cli.lifecycle.start_options import StartOptions
-from cli.update import driver, ending, environment, journal, recovery, serving
+from cli.doctor.updates import examine_updates
+from cli.update import driver, ending, environment, journal, notes, recovery, serving
 from cli.update.driver import Job
 from cli.update.installation import Installation, Kind
 from cli.update.journal import Journal, Step
-from gateway.errors import AlreadyRunning, Conflict, Forbidden, GatewayError, StorageFull
+from gateway import paths
+from gateway.errors import AlreadyRunning, ConfigError, Conflict, Forbidden, GatewayError, StorageFull
 from gateway.process.own_environment import identify_directory
 from harness.command_line import Shell
 from harness.live_gateway import Live
@@ -158,6 +160,18 @@ def test_what_a_killed_trial_left_is_removed(site: Installation, instance: Insta
     (place / "moongate.db").write_text("a copy")
     ending.undo_build(instance.home, site)
     assert not place.exists()
+
+
+def test_a_journal_that_cannot_be_read_is_not_taken_for_none(site: Installation, instance: Instance) -> None:
+    assert journal.read_journal(instance.home) is None
+    file = paths.update_journal_file(instance.home)
+    file.write_text('{"step": "of a later version"}')
+    file.chmod(0o600)
+    with output.show_waiting("") as told, pytest.raises(ConfigError, match=str(file)):
+        recovery.recover(instance, site, told, 0.0)
+    paths.make_private_directory(paths.locks_directory(instance.home))
+    assert str(file) in (notes.describe_interruption(instance.home) or "")
+    assert str(file) in next(examine_updates(instance)).finding
 
 
 def test_an_interrupted_rollback_is_known(site: Installation, instance: Instance) -> None:
