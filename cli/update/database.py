@@ -12,26 +12,47 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from itertools import chain, count
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import ConfigError, Conflict
 from gateway.private_file import sync_path
 
+if TYPE_CHECKING:
+    import apsw
+
 #: milliseconds to wait for another program that uses the database
 CLOSE_TIMEOUT_MS = 5000
-#: topic of the changes of runs
-_RUN_TOPIC = "run"
-#: counts what is in `main` and not in `before`: runs, runs that went on, and other changes
-_NEW_WORK = """
-SELECT
-  (SELECT count(*) FROM runs WHERE seq > (SELECT coalesce(max(seq), 0) FROM before.runs)),
-  (SELECT count(*) FROM runs AS now JOIN before.runs AS old USING (id)
-    WHERE now.epoch > old.epoch
-      OR (now.status IN ('succeeded', 'failed', 'cancelled') AND now.status != old.status)),
-  (SELECT count(*) FROM changes
-    WHERE topic != ? AND seq > (SELECT coalesce(max(seq), 0) FROM before.changes))
-  + (SELECT count(*) FROM tokens WHERE name NOT IN (SELECT name FROM before.tokens))
+#: count what is in `main` and not in `before`: tasks, tasks that went on, and other changes of tokens
+_ACCEPTED = "SELECT count(*) FROM runs WHERE seq > (SELECT coalesce(max(seq), 0) FROM before.runs)"
+_CONTINUED = """
+SELECT count(*) FROM runs AS now JOIN before.runs AS old USING (id)
+  WHERE now.epoch > old.epoch
+    OR (now.status IN ('succeeded', 'failed', 'cancelled') AND now.status != old.status)
 """
+#: a token that has expired is removed by itself, and is worth nothing
+_TOKENS = """
+SELECT
+  (SELECT count(*) FROM tokens AS now LEFT JOIN before.tokens AS old USING (name)
+    WHERE old.name IS NULL OR (now.hash, now.scope) != (old.hash, old.scope) OR now.expires IS NOT old.expires)
+  + (SELECT count(*) FROM before.tokens WHERE name NOT IN (SELECT name FROM main.tokens)
+    AND (expires IS NULL OR expires > CAST(strftime('%s', 'now') AS INTEGER) * 1000))
+"""
+#: by table: which rows count, and which of them `before` does not have
+_NEW_ROWS = {
+    "changes": ("topic != 'run'", "seq > (SELECT coalesce(max(seq), 0) FROM before.changes)"),
+    # what a stranger was refused, and what the gateway did by itself, is no work of anybody
+    "audit": ("who_kind NOT IN ('stranger', 'system')", "seq > (SELECT coalesce(max(seq), 0) FROM before.audit)"),
+    "files": ("TRUE", "id NOT IN (SELECT id FROM before.files)"),
+    # they would be sent a second time
+    "alert_messages": (
+        "status = 'delivered'",
+        "id NOT IN (SELECT id FROM before.alert_messages WHERE status = 'delivered')",
+    ),
+}
+#: tables that need no comparison: each generation writes these
+_OF_GENERATIONS = {"migrations", "processes", "pulse", "samples", "generations", "alert_feed", "token_uses"}
+#: tables that need none, because what is new in them comes with what `find_new_work` counts, and that are large
+_OF_WORK = {"runs", "labels", "events", "changes", "transcript", "numbered_transcript", "contents", "audit"}
 
 #: counts the tasks that only `main` has
 _UNKNOWN_RUNS = "SELECT count(*) FROM runs WHERE id NOT IN (SELECT id FROM other.runs)"
@@ -44,7 +65,7 @@ class Work(NamedTuple):
     accepted: int
     #: earlier tasks that were begun or have ended
     continued: int
-    #: other changes, such as of schedules and tokens
+    #: other changes, such as of schedules, tokens and files
     other: int
 
     @property
@@ -61,7 +82,7 @@ class WayBack(Enum):
 
     #: it can use the database as it is
     KEEP = auto()
-    #: the copy from before the migration takes its place; nothing is lost
+    #: the copy from before the migration takes its place; no work is lost
     RESTORE = auto()
     #: the copy takes its place, and what came since then is set aside with the other database
     DISCARD = auto()
@@ -100,10 +121,17 @@ class Database:
         return self.path.with_name(f"{self.path.name}.schema-{schema}")
 
     def choose_aside(self, version: str) -> Path:
-        """Return a free name for the database that a version migrated, if it is put aside with its work."""
+        """Return a name for the database that a version migrated, if it is put aside with its work.
+
+        It is a free one, or that which an interrupted exchange gave it already.
+        """
         first = self.path.with_name(f"{self.path.name}.of-{version}")
         others = (first.with_name(f"{first.name}-{number}") for number in count(2))
-        return next(name for name in chain([first], others) if not os.path.lexists(name))
+        return next(
+            name
+            for name in chain([first], others)
+            if not os.path.lexists(name) or (self.path.exists() and _is_same(self.path, name))
+        )
 
     def find_copy(self, wanted: int) -> int | None:
         """Return the newest schema up to this one of which there is a copy; None without one."""
@@ -147,10 +175,31 @@ class Database:
         try:
             with contextlib.closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
                 connection.execute("ATTACH ? AS before", (str(copy),))
-                one = connection.execute(_NEW_WORK, (_RUN_TOPIC,)).get
+                accepted, continued, tokens = (
+                    int(connection.execute(asked).get) for asked in (_ACCEPTED, _CONTINUED, _TOKENS)
+                )
+                other = sum(_count_new_rows(connection, table) for table in _NEW_ROWS)
         except apsw.Error as error:
             raise ConfigError(f"cannot compare {self.path} with {copy}: {error}.") from error
-        return Work(*one)
+        return Work(accepted, continued, tokens + other)
+
+    def is_different(self, copy: Path) -> bool:
+        """Return whether anything was written since a copy was made, also what is no work. No gateway may run.
+
+        Raises:
+            ConfigError: one of the two cannot be read.
+        """
+        import apsw
+
+        try:
+            with contextlib.closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+                connection.execute("ATTACH ? AS before", (str(copy),))
+                common = _list_tables(connection, "main") & _list_tables(connection, "before")
+                wanted = common - _OF_GENERATIONS - _OF_WORK
+                more = any(_count_new_rows(connection, table, is_all=True) for table in _NEW_ROWS.keys() - wanted)
+                return more or any(_is_table_different(connection, table) for table in sorted(wanted))
+        except apsw.Error as error:
+            raise ConfigError(f"cannot compare {self.path} with {copy}: {error}.") from error
 
     def count_unknown_runs(self, other: Path) -> int:
         """Return how many tasks are in the database, but not in another one. No gateway may run.
@@ -208,6 +257,36 @@ class Database:
             )
         for suffix in ("-wal", "-shm"):  # of this database: the other one has none
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+
+def _list_tables(connection: apsw.Connection, of: str) -> set[str]:
+    """Return the tables of a database, without those of the search and of SQLite."""
+    asked = "SELECT name FROM pragma_table_list WHERE schema = ? AND type = 'table'"
+    names = {str(name) for (name,) in connection.execute(asked, (of,))}
+    return {name for name in names if not name.startswith("sqlite_")}
+
+
+def _count_new_rows(connection: apsw.Connection, table: str, *, is_all: bool = False) -> int:
+    """Return how many rows of a table `before` does not have.
+
+    Args:
+        is_all: whether rows count, too, that are no work.
+    """
+    if table not in _list_tables(connection, "main"):
+        return 0
+    counts, is_new = _NEW_ROWS[table]
+    conditions = ["TRUE" if is_all else counts, is_new if table in _list_tables(connection, "before") else "TRUE"]
+    return int(connection.execute(f"SELECT count(*) FROM main.{table} WHERE {' AND '.join(conditions)}").get)
+
+
+def _is_table_different(connection: apsw.Connection, table: str) -> bool:
+    """Return whether a table has other rows in `before`, in the columns that both have."""
+    asked = "SELECT name FROM pragma_table_info(?, ?)"
+    found = [[str(name) for (name,) in connection.execute(asked, (table, of))] for of in ("main", "before")]
+    names = ", ".join(f'"{name}"' for name in found[0] if name in found[1])
+    rows = [f'SELECT {names} FROM {of}."{table}"' for of in ("main", "before")]
+    both = (rows, rows[::-1])
+    return any(connection.execute(f"SELECT EXISTS (SELECT * FROM ({one} EXCEPT {other}))").get for one, other in both)
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -61,9 +61,8 @@ def put_back(instance: Instance, site: Installation, failed: Journal, told: Wait
         environment.restore_former_copy(site)
     journal.remove_journal(instance.home)
     serves = f"Version {failed.from_version} serves again" if run is not None else f"{failed.from_version} is back"
-    return GatewayError(
-        said, remedy=f"{serves}, and nothing is lost.{way.note} See: gateway logs", details={"rolled_back": True}
-    )
+    lost = "" if way.note else ", and nothing is lost"
+    return GatewayError(said, remedy=f"{serves}{lost}.{way.note} See: gateway logs", details={"rolled_back": True})
 
 
 def _serve_again(instance: Instance, failed: Journal, run: Run, said: str, *, is_stopped: bool) -> None:
@@ -115,12 +114,12 @@ def _return_database(found: Database, instance: Instance, site: Installation, fa
     )
     match way:
         case WayBack.RESTORE:
+            if found.is_different(copy):
+                return _set_aside(found, copy, failed)
             _undone_of(found).unlink(missing_ok=True)
             found.exchange(copy, _undone_of(found))
         case WayBack.DISCARD:
-            keep = found.choose_aside(failed.to_version)
-            found.exchange(copy, keep)
-            return Returned(note=f" The database of version {failed.to_version} is kept: {keep}.")
+            return _set_aside(found, copy, failed)
         case WayBack.NO_COPY:
             return Returned(
                 f"the database was migrated, and there is no copy of it from before ({copy})",
@@ -133,6 +132,13 @@ def _return_database(found: Database, instance: Instance, site: Installation, fa
                 " (the present database is kept aside)",
             )
     return Returned()
+
+
+def _set_aside(found: Database, copy: Path, failed: Journal) -> Returned:
+    """Put the copy back, and keep the other database with what only that one has."""
+    keep = found.choose_aside(failed.to_version)
+    found.exchange(copy, keep)
+    return Returned(note=f" The database of version {failed.to_version} is kept: {keep}.")
 
 
 def _return_aside(found: Database, failed: Journal, aside: Path) -> Returned:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import pytest
 
 from cli.update import database
 from cli.update.database import Database, WayBack, choose_way_back
+from gateway.domain.times import wall_clock
 from gateway.errors import ConfigError
+from gateway.store.sqlite import opening
 
 DATABASES = Path(__file__).parent.parent.parent / "data/databases"
 
@@ -63,14 +66,63 @@ def test_a_database_and_its_copy_differ_in_no_work(found: Database) -> None:
         ("INSERT INTO changes (topic, ref, state, agent, session, at) VALUES ('schedule', 'x', 'new', '', '', 1)",
          "1 other change"),
         ("INSERT INTO tokens (name, hash, scope, created) VALUES ('new', 'x', 'read', 1)", "1 other change"),
+        ("DELETE FROM tokens WHERE name = 'kept'", "1 other change"),
+        ("UPDATE tokens SET scope = 'write' WHERE name = 'kept'", "1 other change"),
     ],
 )  # fmt: skip
 def test_work_since_the_copy_is_counted(found: Database, statement: str | None, said: str) -> None:
+    for path in (found.path, found.copy_of(13)):
+        with contextlib.closing(sqlite3.connect(path)) as opened, opened:
+            opened.execute("INSERT INTO tokens (name, hash, scope, created) VALUES ('kept', 'k', 'read', 1)")
+    assert not found.is_different(found.copy_of(13))
     with contextlib.closing(sqlite3.connect(found.path)) as opened, opened:
         opened.execute(statement or _copy_first_run(opened))
     work = found.find_new_work(found.copy_of(13))
     assert work.is_any
     assert work.describe() == said
+
+
+_AUDIT = (
+    "(at, who_kind, who, address, action, target, outcome, details) VALUES (1, '{}', 'x', '', 'a', '', 'ok', '{{}}')"
+)
+_ALERT = "(id, receiver, status, content, attempt, next_at, created) VALUES ('{}', 'r', '{}', '{{}}', 0, 1, 1)"
+
+
+@pytest.mark.parametrize(
+    ("statements", "is_work", "is_different"),
+    [
+        ((), False, False),
+        (("INSERT INTO contents VALUES ('s', 1)",
+          "INSERT INTO files (id, sha256, name, media_type, size, created) VALUES ('f', 's', 'n', 't', 1, 1)"),
+         True, True),
+        ((f"INSERT INTO audit {_AUDIT.format('token')}",), True, True),
+        ((f"INSERT INTO audit {_AUDIT.format('stranger')}",), False, True),
+        (("UPDATE alert_messages SET status = 'delivered'",), True, True),
+        ((f"INSERT INTO alert_messages {_ALERT.format('b', 'pending')}",), False, True),
+        (("INSERT INTO token_uses VALUES ('x', 1, '', '')",), False, False),
+    ],
+)  # fmt: skip
+def test_what_came_into_newer_tables_is_counted(
+    tmp_path: Path, statements: tuple[str, ...], is_work: bool, is_different: bool
+) -> None:
+    found = Database(tmp_path / "moongate.db")
+    opening.open_writer(found.path, wall_clock).close()
+    with contextlib.closing(sqlite3.connect(found.path)) as opened, opened:
+        opened.execute(f"INSERT INTO alert_messages {_ALERT.format('a', 'pending')}")
+    shutil.copyfile(found.path, copy := found.copy_of(9))
+    with contextlib.closing(sqlite3.connect(found.path)) as opened, opened:
+        for statement in statements:
+            opened.execute(statement)
+    assert (found.find_new_work(copy).is_any, found.is_different(copy)) == (is_work, is_different)
+
+
+def test_rows_of_a_table_that_only_the_newer_version_has_are_counted(found: Database) -> None:
+    with contextlib.closing(sqlite3.connect(found.path)) as opened, opened:
+        opened.execute("CREATE TABLE files (id TEXT)")
+        assert not found.find_new_work(found.copy_of(13)).is_any
+        opened.execute("INSERT INTO files VALUES ('new')")
+        opened.commit()
+        assert found.find_new_work(found.copy_of(13)).describe() == "1 other change"
 
 
 def _copy_first_run(opened: sqlite3.Connection) -> str:

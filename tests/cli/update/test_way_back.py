@@ -245,6 +245,20 @@ def test_the_migrated_database_is_kept_until_the_version_from_before_serves(
     assert (undone.exists(), machine.database.read_schema(), machine.version) == (False, OLD, "0.2.0")
 
 
+def test_a_migrated_database_with_anything_of_its_own_is_kept(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.database.path.write_bytes(CONTENT)
+    _run(machine.database.path, f"PRAGMA user_version = {NEW}", "CREATE TABLE audit (who_kind TEXT, seq INTEGER)",
+         "INSERT INTO audit VALUES ('stranger', 1)")  # fmt: skip
+    monkeypatch.setattr(serving, "watch_gateway", lambda *_, **__: "it ended")
+    with pytest.raises(GatewayError, match=r"is kept: .*moongate\.db\.of-0\.3\.0") as caught:
+        machine.complete(_failing_update(machine))
+    assert "nothing is lost" not in str(caught.value)
+    assert machine.database.path.with_name("moongate.db.of-0.3.0").exists()
+    assert machine.database.read_schema() == OLD
+
+
 def test_a_copy_from_an_earlier_update_is_not_put_back(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "watch_gateway", lambda *_, **__: "it ended")
     former = machine.database.identify_copy(OLD)
