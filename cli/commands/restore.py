@@ -12,6 +12,7 @@ import click
 from cli import output
 from cli.command import Command, Interrupted, current_invocation
 from cli.instance import Instance
+from cli.lifecycle.gateway_locks import list_gateway_locks
 from gateway import paths
 from gateway.errors import AlreadyRunning, Conflict
 from gateway.supervisor import interrupted_restore, lock, record, state_owner
@@ -97,9 +98,7 @@ def _locked(place: Installation) -> Iterator[None]:
     from cli.update import journal
 
     update, restore = paths.locks_directory(place.home) / journal.UPDATE_LOCK_FILE, paths.restore_lock_file(place.home)
-    usual = paths.lock_file(place.home, place.config)
-    others = set(paths.locks_directory(place.home).glob("gateway.*.lock")) - {usual}  # of other configs
-    files = [update, restore, usual, *sorted(others), paths.data_lock_file(place.data)]
+    files = [update, restore, *list_gateway_locks(place.home, place.config, place.data)]
     with contextlib.ExitStack() as stack:
         for file in files:
             held = lock.try_lock(file)

@@ -20,7 +20,21 @@ import msgspec
 import gateway
 from cli.instance import Instance
 from cli.output import WaitIndicator
-from cli.update import backup, clone, database, ending, environment, journal, origin, serving, tools, trial, way_back
+from cli.update import (
+    backup,
+    clone,
+    database,
+    ending,
+    environment,
+    journal,
+    origin,
+    owner,
+    places,
+    serving,
+    tools,
+    trial,
+    way_back,
+)
 from cli.update.installation import Installation, Kind
 from cli.update.journal import Journal, Step
 from gateway import paths
@@ -172,6 +186,7 @@ def update(job: Job) -> Result:
             job.told.set_text("keeping the present version")
             environment.keep_copy(job.site)
             run = serving.describe_run(job.instance)  # it may have been started or stopped meanwhile
+            places.require_own_places(job.instance)
     except BaseException:
         ending.undo_build(job.instance.home, job.site)
         raise
@@ -204,8 +219,16 @@ def _undo_exchange(job: Job, present: Journal, error: GatewayError) -> None:
 
 
 def _begin(job: Job) -> Journal:
+    owner.refuse_other_state(job.site, job.instance.home)
+    run = serving.describe_run(job.instance)
+    places.require_own_places(job.instance)
     found = database.find_database(job.instance.env)
     schema = None if found is None else found.read_schema()
+    if found is not None and schema is None and run is not None:
+        raise Conflict(
+            f"a gateway runs, but there is no database {found.path}, so nothing could be saved or put back.",
+            remedy="Nothing has changed. See which one it uses: gateway status, and gateway config get data.directory",
+        )
     before, after = _read_commits(job) if is_clone(job.site) else (None, None)
     present = Journal(
         step=Step.BUILD,
@@ -214,8 +237,9 @@ def _begin(job: Job) -> Journal:
         from_version=gateway.__version__,
         to_version=job.version,
         began=time.time_ns() // 1_000_000,
-        run=serving.describe_run(job.instance),
+        run=run,
         schema=schema,
+        database=None if found is None else str(found.path),
         from_commit=before,
         to_commit=after,
         discard=job.discard,
@@ -224,6 +248,7 @@ def _begin(job: Job) -> Journal:
     )
     with ending.explain_unchanged():
         paths.make_private_directory(job.instance.home)
+        owner.write_mark(job.site, job.instance.home)
         return journal.write_journal(job.instance.home, present)
 
 
@@ -315,18 +340,20 @@ def complete(job: Job, present: Journal) -> Result:
     Raises:
         GatewayError: it failed, and the version from before is back; the error says what serves.
     """
-    run = present.run
+    run, instance = present.run, job.instance
     if run is not None:
+        if not run.by_service:  # it is to start with the same variables again
+            instance = places.adopt_environment(instance)
         job.told.set_text(f"version {present.to_version} takes over")
-        replaced = way_back.serve_other_version(job.instance, present)
+        replaced = way_back.serve_other_version(instance, present)
         why, present = replaced.why, replaced.journal
         if not why:
             job.told.set_text(f"watching version {present.to_version}")
-            why = serving.watch_gateway(job.instance, job.watch_seconds, replaced.generation, was_ready=run.ready)
+            why = serving.watch_gateway(instance, job.watch_seconds, replaced.generation, was_ready=run.ready)
     else:
-        why, present = way_back.change_database(job.instance, present)
+        why, present = way_back.change_database(instance, present)
     if why:
-        raise way_back.put_back(job.instance, job.site, msgspec.structs.replace(present, why=why), job.told)
+        raise way_back.put_back(instance, job.site, msgspec.structs.replace(present, why=why), job.told)
     return finish(job, journal.write_journal(job.instance.home, msgspec.structs.replace(present, step=Step.FINISH)))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cli.instance import Instance
-from cli.update import database, environment, journal, trial
+from cli.update import database, environment, journal, owner, trial
 from cli.update.installation import Installation
 from cli.update.journal import Journal, LastUpdate
 from gateway.errors import GatewayError, StorageFull
@@ -28,6 +28,10 @@ def undo_build(home: Path, site: Installation) -> None:
     """Remove what was built; nothing that is used has changed."""
     with contextlib.suppress(OSError):
         shutil.rmtree(trial.trial_place(home), ignore_errors=True)
+        if owner.find_other_state(site, home) is not None:  # what is there is of that one
+            journal.remove_journal(home)
+            return
+        owner.remove_mark(site)
         for place in (site.candidate, tools_place(site)):
             environment.remove_directory(place)
         environment.restore_former_copy(site)

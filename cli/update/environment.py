@@ -307,6 +307,14 @@ def exchange_back(site: Installation, present: Journal) -> None:
         exchange_directories(site.environment, site.candidate)
 
 
+def can_exchange_back(site: Installation, present: Journal) -> bool:
+    """Return whether the version from before is in place, or still where the exchange has put it."""
+    restore_after_kill(site.environment, site.candidate)
+    if not is_exchanged(site, present):
+        return True
+    return site.candidate.is_dir() and is_same_directory(identify_directory(site.candidate), present.identity)
+
+
 def is_exchanged(site: Installation, present: Journal) -> bool:
     """Return whether the other version is in place."""
     return not is_same_directory(identify_directory(site.environment), present.identity)

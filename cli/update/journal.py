@@ -66,6 +66,8 @@ class Journal(Struct, frozen=True, kw_only=True):
     run: Run | None = None
     #: number of the last migration of the database before; None without a database in a file
     schema: int | None = None
+    #: the file of that database; None without one, and in a journal of an earlier version
+    database: str | None = None
     #: the backup that was made before; None without one
     backup: str | None = None
     #: for a rollback: the schema of the copy of the database that takes its place; None to keep the database

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,13 +12,12 @@ import msgspec
 import gateway
 from cli.instance import Instance
 from cli.output import WaitIndicator
-from cli.update import database, ending, environment, journal, serving
+from cli.update import database, ending, environment, journal, places, serving
 from cli.update.database import Database, WayBack
 from cli.update.installation import Installation
 from cli.update.journal import Journal, Run, Step
 from cli.update.tools import interpreter_of
-from gateway.errors import AlreadyRunning, Conflict, GatewayError
-from gateway.supervisor import lock
+from gateway.errors import Conflict, GatewayError
 from gateway.supervisor.command_line import spell_program
 
 
@@ -35,6 +33,8 @@ def put_back(instance: Instance, site: Installation, failed: Journal, told: Wait
     """
     said = f"version {failed.to_version} does not serve: {failed.why.rstrip('.')}."
     run = failed.run
+    if not environment.can_exchange_back(site, failed):
+        return _stay(instance, site, failed, said, _explain_lost_environment(site, failed))
     told.set_text(f"putting version {failed.from_version} back")
     with contextlib.suppress(OSError):  # the disk is full: the way back needs no space
         journal.write_journal(instance.home, msgspec.structs.replace(failed, step=Step.RETURN))
@@ -44,7 +44,7 @@ def put_back(instance: Instance, site: Installation, failed: Journal, told: Wait
     if found is not None and (migrated or failed.aside is not None):
         serving.stop_gateway(instance, by_service=run is not None and run.by_service)
         is_stopped = True
-        with hold_gateway_lock(instance):
+        with places.hold_gateway_locks(instance):
             if failed.aside is not None:
                 way = _return_aside(found, failed, found.path.with_name(failed.aside))
             elif failed.schema is not None:
@@ -56,10 +56,7 @@ def put_back(instance: Instance, site: Installation, failed: Journal, told: Wait
         _serve_again(instance, failed, run, said, is_stopped=is_stopped)
     if found is not None:
         _undone_of(found).unlink(missing_ok=True)  # nothing came into it
-    with contextlib.suppress(OSError):
-        environment.remove_directory(site.candidate)
-        environment.restore_former_copy(site)
-    journal.remove_journal(instance.home)
+    ending.undo_build(instance.home, site)
     serves = f"Version {failed.from_version} serves again" if run is not None else f"{failed.from_version} is back"
     lost = "" if way.note else ", and nothing is lost"
     return GatewayError(said, remedy=f"{serves}{lost}.{way.note} See: gateway logs", details={"rolled_back": True})
@@ -86,6 +83,14 @@ def _serve_again(instance: Instance, failed: Journal, run: Run, said: str, *, is
 def _undone_of(found: Database) -> Path:
     """Return where the migrated database is until the version from before serves again."""
     return found.path.with_name(f"{found.path.name}.update-undone")
+
+
+def _explain_lost_environment(site: Installation, failed: Journal) -> Returned:
+    return Returned(
+        f"the environment of version {failed.from_version} is not in {site.candidate} any more",
+        f"To go back: gateway update --version {failed.from_version}. If the database was migrated,"
+        f" {_name_backup(failed.backup)}",
+    )
 
 
 class Returned(NamedTuple):
@@ -122,12 +127,14 @@ def _return_database(found: Database, instance: Instance, site: Installation, fa
             return _set_aside(found, copy, failed)
         case WayBack.NO_COPY:
             return Returned(
-                f"the database was migrated, and there is no copy of it from before ({copy})",
+                f"the database was migrated, and there is no copy of it from before ({copy}) that version"
+                f" {failed.from_version} could read",
                 f"To go back, {_name_backup(instance, site, failed.backup)}",
             )
         case WayBack.REFUSE if work is not None:
             return Returned(
-                f"the database was migrated, and then it took {work.describe()}",
+                f"the database was migrated, and then it took {work.describe()}, which version"
+                f" {failed.from_version} could not read",
                 "To go back without that work: gateway update --rollback --discard-work-since-update"
                 " (the present database is kept aside)",
             )
@@ -176,8 +183,7 @@ def _stay(instance: Instance, site: Installation, failed: Journal, said: str, wa
     with contextlib.suppress(OSError, GatewayError):  # the next `gateway update` does it
         ending.record_end(instance, site, ended)
     return Conflict(
-        f"{said} It stays in place, because {way.refused}, which version {failed.from_version} could not read."
-        f"{started}",
+        f"{said} It stays in place, because {way.refused}.{started}",
         remedy=f"See why it fails: gateway logs. {way.remedy}",
         details={"rolled_back": False},
     )
@@ -255,7 +261,7 @@ def change_database(instance: Instance, present: Journal) -> Changed:
     if found is None or schema is None:
         return Changed("", present)
     try:
-        with hold_gateway_lock(instance):
+        with places.hold_gateway_locks(instance):
             copy = found.copy_of(schema)
             if present.aside is None:
                 _require_no_loss(found, schema, present.to_version, present.discard)
@@ -268,22 +274,6 @@ def change_database(instance: Instance, present: Journal) -> Changed:
     except OSError as error:
         return Changed(f"the databases cannot be exchanged: {ending.describe_file_error(error)}", present)
     return Changed("", present)
-
-
-@contextlib.contextmanager
-def hold_gateway_lock(instance: Instance) -> Iterator[None]:
-    """Let no gateway start while its database is exchanged.
-
-    Raises:
-        AlreadyRunning: one has been started.
-    """
-    held = lock.try_lock(instance.lock_file)
-    if held is None:
-        raise AlreadyRunning("a gateway was started meanwhile.", remedy="Stop it, and run it again: gateway stop")
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def serve_other_version(instance: Instance, present: Journal) -> Served:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import gateway
 from cli import output
 from cli.instance import Instance
 from cli.update import clone, environment, journal, recovery, release
@@ -98,7 +99,7 @@ def test_an_update_that_was_interrupted_while_it_built_leaves_the_work_tree_alon
 ) -> None:
     before, after = clone.read_commits(site, "0.3.0", os.environ, None)
     site.environment.mkdir()
-    instance = Instance(tmp_path / "home", tmp_path / "home/config.json", {})
+    instance = Instance(tmp_path / "home", tmp_path / "home/config.json", {"MOONGATE_HOME": str(tmp_path / "home")})
     instance.home.mkdir()
     found = Journal(
         step=Step.BUILD,
@@ -115,6 +116,32 @@ def test_an_update_that_was_interrupted_while_it_built_leaves_the_work_tree_alon
     with output.show_waiting("") as told:
         assert recovery.recover(instance, site, told, 0.0) is None
     assert (site.source / "version").read_text() == "mine"
+    assert journal.read_journal(instance.home) is None
+
+
+def test_a_checkout_that_is_undone_asks_for_another_run(
+    site: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = clone.read_commits(site, "0.3.0", os.environ, None)
+    site.environment.mkdir()
+    instance = Instance(tmp_path / "home", tmp_path / "home/config.json", {"MOONGATE_HOME": str(tmp_path / "home")})
+    instance.home.mkdir()
+    found = Journal(
+        step=Step.EXCHANGE,
+        environment=str(site.environment),
+        identity=identify_directory(site.environment),
+        from_version="0.2.0",
+        to_version="0.3.0",
+        began=1,
+        from_commit=before,
+        to_commit=after,
+    )
+    journal.write_journal(instance.home, found)
+    clone.check_out(site, after)
+    monkeypatch.setattr(gateway, "__version__", "0.3.0")  # the process began after the checkout
+    with output.show_waiting("") as told, pytest.raises(GatewayError, match=r"is undone: version 0\.2\.0 is in place"):
+        recovery.recover(instance, site, told, 0.0)
+    assert (site.source / "version").read_text() == "0.2.0"
     assert journal.read_journal(instance.home) is None
 
 

@@ -14,9 +14,9 @@ import pytest
 
 import gateway
 from cli import output
+from cli.doctor.updates import examine_updates
 from cli.instance import Instance
 from cli.lifecycle.start_options import StartOptions
-from cli.doctor.updates import examine_updates
 from cli.update import driver, ending, environment, journal, notes, recovery, serving
 from cli.update.driver import Job
 from cli.update.installation import Installation, Kind

@@ -141,6 +141,7 @@ def test_a_rollback_that_does_not_start_gives_the_newer_version_its_database_bac
     assert machine.database.read_schema() == NEW
     assert machine.count_runs(machine.database.copy_of(OLD)) == 0  # so that it can be tried again
     assert sorted(path.name for path in machine.database.path.parent.iterdir()) == [
+        "gateway.lock",
         "moongate.db",
         "moongate.db.schema-13",
     ]
@@ -271,6 +272,26 @@ def test_a_copy_from_an_earlier_update_is_not_put_back(machine: Machine, monkeyp
     last = journal.read_last_update(machine.home)
     assert last is not None
     assert last.to_version == "0.3.0"
+
+
+def test_an_old_environment_that_is_gone_leaves_the_other_version_in_place(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    present = _failing_update(machine, run=None, why="it ended", backup="/b.tar.gz")
+    environment.exchange(machine.site, present)
+    environment.remove_directory(machine.site.candidate)
+    journal.write_journal(machine.home, msgspec.structs.replace(present, step=Step.RETURN))
+    with pytest.raises(Conflict, match=r"0\.2\.0 is not in .*venv\.update any more") as caught:
+        machine.recover()
+    assert "gateway update --version 0.2.0" in (caught.value.remedy or "")
+    assert (machine.version, journal.read_journal(machine.home)) == ("0.3.0", None)
+
+
+def test_an_update_with_another_database_is_not_ended(machine: Machine) -> None:
+    journal.write_journal(machine.home, machine.journal(database="/elsewhere/moongate.db"))
+    with pytest.raises(Conflict, match=r"begun with the database /elsewhere/moongate\.db"):
+        machine.recover()
+    assert journal.read_journal(machine.home) is not None
 
 
 def test_a_rollback_needs_the_copy_of_the_last_update(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
