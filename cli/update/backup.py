@@ -28,8 +28,9 @@ def make_backup(instance: Instance) -> str:
     if found is not None and not found.path.exists():
         return ""
     directory = instance.home / BACKUP_DIRECTORY
-    parts = ["--secrets", "--no-workspaces", *(["--no-database"] if found is None else [])]
-    words = spell_own_command("backup", str(directory), *parts, "--for", "update", "--json")
+    words = spell_own_command("backup", str(directory), "--for", "update", "--secrets", "--no-workspaces", "--json")
+    if found is None:
+        words.append("--no-database")
     done = run_program(words, mean_this_machine(instance.env), UPDATE_BACKUP_SECONDS)
     try:
         found = json.loads(done.out)

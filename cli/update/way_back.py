@@ -131,7 +131,8 @@ def _return_database(found: Database, instance: Instance, site: Installation, fa
                 f" {failed.from_version} could read",
                 f"To go back, {_name_backup(instance, site, failed.backup)}",
             )
-        case WayBack.REFUSE if work is not None:
+        case WayBack.REFUSE:
+            assert work is not None
             return Returned(
                 f"the database was migrated, and then it took {work.describe()}, which version"
                 f" {failed.from_version} could not read",
