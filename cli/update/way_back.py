@@ -86,10 +86,11 @@ def _undone_of(found: Database) -> Path:
 
 
 def _explain_lost_environment(site: Installation, failed: Journal) -> Returned:
+    file = shlex.quote(failed.backup or "FILE")
     return Returned(
         f"the environment of version {failed.from_version} is not in {site.candidate} any more",
-        f"To go back: gateway update --version {failed.from_version}. If the database was migrated,"
-        f" {_name_backup(failed.backup)}",
+        f"To go back: gateway stop, install version {failed.from_version} in the same way as before, and, if the"
+        f" database was migrated, gateway restore {file} --replace. Then: gateway start",
     )
 
 

@@ -283,7 +283,8 @@ def test_an_old_environment_that_is_gone_leaves_the_other_version_in_place(
     journal.write_journal(machine.home, msgspec.structs.replace(present, step=Step.RETURN))
     with pytest.raises(Conflict, match=r"0\.2\.0 is not in .*venv\.update any more") as caught:
         machine.recover()
-    assert "gateway update --version 0.2.0" in (caught.value.remedy or "")
+    assert "install version 0.2.0 in the same way as before" in (caught.value.remedy or "")
+    assert "gateway restore /b.tar.gz --replace" in (caught.value.remedy or "")
     assert (machine.version, journal.read_journal(machine.home)) == ("0.3.0", None)
 
 
