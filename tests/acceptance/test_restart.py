@@ -99,7 +99,8 @@ def read_events(live: Live, run: str, after: int) -> list[tuple[int, dict[str, A
     """Read a run's stream as a browser does: reconnect after the last event each time the stream ends."""
     found: list[tuple[int, dict[str, Any]]] = []
     headers = {"Authorization": f"Bearer {live.token}", "Accept": "text/event-stream"}
-    while live.call("GET", f"/api/tasks/{run}").body["task"]["last_event"] > after or not _is_over(live, run):
+    # Whether it is over comes first: events between the two looks are read, too.
+    while not _is_over(live, run) or live.call("GET", f"/api/tasks/{run}").body["task"]["last_event"] > after:
         request = urllib.request.Request(f"{live.url}/api/tasks/{run}/events", headers=headers)
         request.add_header("Last-Event-ID", str(after))
         number = 0
