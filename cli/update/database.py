@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum, auto
 from itertools import chain, count
 from pathlib import Path
@@ -55,7 +55,7 @@ _OF_GENERATIONS = {"migrations", "processes", "pulse", "samples", "generations",
 _OF_WORK = {"runs", "labels", "events", "changes", "transcript", "numbered_transcript", "contents", "audit"}
 
 #: counts the tasks that only `main` has
-_UNKNOWN_RUNS = "SELECT count(*) FROM runs WHERE id NOT IN (SELECT id FROM other.runs)"
+_UNKNOWN_RUNS = "SELECT count(*) FROM runs WHERE id NOT IN (SELECT id FROM before.runs)"
 
 
 class Work(NamedTuple):
@@ -170,17 +170,11 @@ class Database:
         Raises:
             ConfigError: one of the two cannot be read.
         """
-        import apsw
-
-        try:
-            with contextlib.closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
-                connection.execute("ATTACH ? AS before", (str(copy),))
-                accepted, continued, tokens = (
-                    int(connection.execute(asked).get) for asked in (_ACCEPTED, _CONTINUED, _TOKENS)
-                )
-                other = sum(_count_new_rows(connection, table) for table in _NEW_ROWS)
-        except apsw.Error as error:
-            raise ConfigError(f"cannot compare {self.path} with {copy}: {error}.") from error
+        with self._compare(copy) as connection:
+            accepted, continued, tokens = (
+                int(connection.execute(asked).get) for asked in (_ACCEPTED, _CONTINUED, _TOKENS)
+            )
+            other = sum(_count_new_rows(connection, table) for table in _NEW_ROWS)
         return Work(accepted, continued, tokens + other)
 
     def is_different(self, copy: Path) -> bool:
@@ -189,20 +183,24 @@ class Database:
         Raises:
             ConfigError: one of the two cannot be read.
         """
-        import apsw
-
-        try:
-            with contextlib.closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
-                connection.execute("ATTACH ? AS before", (str(copy),))
-                common = _list_tables(connection, "main") & _list_tables(connection, "before")
-                wanted = common - _OF_GENERATIONS - _OF_WORK
-                more = any(_count_new_rows(connection, table, is_all=True) for table in _NEW_ROWS.keys() - wanted)
-                return more or any(_is_table_different(connection, table) for table in sorted(wanted))
-        except apsw.Error as error:
-            raise ConfigError(f"cannot compare {self.path} with {copy}: {error}.") from error
+        with self._compare(copy) as connection:
+            common = _list_tables(connection, "main") & _list_tables(connection, "before")
+            wanted = common - _OF_GENERATIONS - _OF_WORK
+            more = any(_count_new_rows(connection, table, is_all=True) for table in _NEW_ROWS.keys() - wanted)
+            return more or any(_is_table_different(connection, table) for table in sorted(wanted))
 
     def count_unknown_runs(self, other: Path) -> int:
         """Return how many tasks are in the database, but not in another one. No gateway may run.
+
+        Raises:
+            ConfigError: one of the two cannot be read.
+        """
+        with self._compare(other) as connection:
+            return int(connection.execute(_UNKNOWN_RUNS).get)
+
+    @contextlib.contextmanager
+    def _compare(self, other: Path) -> Iterator[apsw.Connection]:
+        """Yield a connection in which this database is `main`, and the other one `before`.
 
         Raises:
             ConfigError: one of the two cannot be read.
@@ -211,8 +209,8 @@ class Database:
 
         try:
             with contextlib.closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
-                connection.execute("ATTACH ? AS other", (str(other),))
-                return int(connection.execute(_UNKNOWN_RUNS).get)
+                connection.execute("ATTACH ? AS before", (str(other),))
+                yield connection
         except apsw.Error as error:
             raise ConfigError(f"cannot compare {self.path} with {other}: {error}.") from error
 
