@@ -75,11 +75,12 @@ def test_without_a_descriptor_nobody_is_taken_for_gone() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_process_of_another_user_that_is_hidden_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """With `hidepid=1`, /proc refuses the files of other users: the PID belongs to somebody else now."""
+    me = identity.own_identity()
 
     def refuse(path: Path) -> bytes:
         raise PermissionError(1, "Operation not permitted", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
 
-    assert not identity.is_alive(identity.own_identity())
+    assert not identity.is_alive(me)
     assert identity.identify_process(1) is None
