@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -200,23 +199,21 @@ def _describe_rest(instance: Instance, outcome: Outcome, begun: float) -> str:
     if leader:
         return f"Generation {leader} goes on."
     rest = "No generation serves now; the gateway goes on trying to start one. See: gateway logs."
-    copy = _find_copy_since(instance, begun)
-    if copy is None:
-        return rest
-    return (
-        f"{rest} The new version has migrated the database, so the version before cannot open it. To go back to that"
-        f" version, stop the gateway, move {copy.with_suffix('').name} and its -wal away, and copy"
-        f" {output.shorten_home(copy)} to its place: what came after the restart is not in it."
-    )
+    return rest + _explain_way_back(instance, begun)
 
 
-def _find_copy_since(instance: Instance, begun: float) -> Path | None:
-    """Return the copy of the database that a migration has made since then; None if there is none."""
-    from gateway import config  # late: it imports much of the gateway
+def _explain_way_back(instance: Instance, begun: float) -> str:
+    """Return how to go back to the version from before, if a migration has copied the database since then."""
+    from gateway import config  # late: they import much of the gateway
+    from gateway.store.sqlite import copies
 
     with contextlib.suppress(ConfigError, OSError):
         database = config.load(instance.env).database_path
-        for copy in database.parent.glob(f"{database.name}.schema-*"):
+        for copy in copies.list_before_migration(database).values():
             if copy.stat().st_mtime >= begun:
-                return copy
-    return None
+                return (
+                    " The new version has migrated the database, so the version before cannot open it. To go back to"
+                    f" that version, stop the gateway, move {database.name} and its -wal away, and copy"
+                    f" {output.shorten_home(copy)} to its place: what came after the restart is not in it."
+                )
+    return ""

@@ -1,7 +1,7 @@
 """What an update did to the database, and whether the version from before can have its own back.
 
-Before a migration, the gateway copies the database to `moongate.db.schema-N`. An older version refuses a newer
-schema, so the way back needs that copy, and what came since then is not in it.
+Before a migration, the gateway copies the database. An older version refuses a newer schema, so the way back needs
+that copy, and what came since then is not in it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from enum import Enum, auto
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import apsw
 
 from gateway.errors import ConfigError, Conflict
 from gateway.private_file import sync_path
-
-if TYPE_CHECKING:
-    import apsw
+from gateway.store.sqlite import copies
 
 #: milliseconds to wait for another program that uses the database
 CLOSE_TIMEOUT_MS = 5000
@@ -118,14 +118,19 @@ class Database:
 
     def copy_of(self, schema: int) -> Path:
         """Return where the copy from before a migration is."""
-        return self.path.with_name(f"{self.path.name}.schema-{schema}")
+        return copies.before_migration(self.path, schema)
+
+    @property
+    def undone(self) -> Path:
+        """Where the migrated database is until the version from before serves again."""
+        return copies.of_undone_update(self.path)
 
     def choose_aside(self, version: str) -> Path:
         """Return a name for the database that a version migrated, if it is put aside with its work.
 
         It is a free one, or that which an interrupted exchange gave it already.
         """
-        first = self.path.with_name(f"{self.path.name}.of-{version}")
+        first = copies.of_version(self.path, version)
         others = (first.with_name(f"{first.name}-{number}") for number in count(2))
         return next(
             name
@@ -135,7 +140,7 @@ class Database:
 
     def find_copy(self, wanted: int) -> int | None:
         """Return the newest schema up to this one of which there is a copy; None without one."""
-        return next((number for number in range(wanted, 0, -1) if self.copy_of(number).exists()), None)
+        return copies.find_before_migration(self.path, wanted)
 
     def read_schema(self) -> int | None:
         """Return the number of the last migration; None if there is no database.
@@ -143,8 +148,6 @@ class Database:
         Raises:
             ConfigError: it cannot be read.
         """
-        import apsw  # late: few commands need it
-
         if not self.path.exists():
             return None
         try:
@@ -205,8 +208,6 @@ class Database:
         Raises:
             ConfigError: one of the two cannot be read.
         """
-        import apsw
-
         try:
             with contextlib.closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
                 connection.execute("ATTACH ? AS before", (str(other),))
@@ -241,8 +242,6 @@ class Database:
         Raises:
             ConfigError: another program has it open, or it is damaged.
         """
-        import apsw
-
         try:
             with contextlib.closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
                 connection.set_busy_timeout(CLOSE_TIMEOUT_MS)

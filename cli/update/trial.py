@@ -17,15 +17,14 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import apsw
-
 from cli.instance import Instance
-from cli.update.database import Database, find_database
+from cli.update.database import find_database
 from cli.update.installation import Installation
 from cli.update.tools import MAX_SAID_CHARACTERS, interpreter_of, run_program
 from gateway import paths
 from gateway.control_channel import ControlChannel, MessageType
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StorageFull
+from gateway.store.sqlite import snapshot
 
 #: seconds that a migration may take
 TRIAL_MIGRATION_SECONDS = 600.0
@@ -61,7 +60,7 @@ def try_serving(site: Installation, version: str, instance: Instance, env: Mappi
     shutil.rmtree(place, ignore_errors=True)
     paths.make_private_directory(place)
     try:
-        _copy_database(found, place / found.path.name)
+        _copy_database(found.path, place / found.path.name)
         why = _migrate(site, env, place / found.path.name)
         why = why or _serve(site, {**env, "MOONGATE_DATA_DIR": str(place)}, place / "output")
     finally:
@@ -73,18 +72,15 @@ def try_serving(site: Installation, version: str, instance: Instance, env: Mappi
         )
 
 
-def _copy_database(found: Database, target: Path) -> None:
+def _copy_database(source: Path, target: Path) -> None:
     """Raises:
-    OSError: the disk is full.
+    GatewayError: it cannot be copied.
     """
     try:
-        with contextlib.closing(apsw.Connection(str(found.path), flags=apsw.SQLITE_OPEN_READONLY)) as source:
-            source.set_busy_timeout(5000)
-            source.execute("VACUUM INTO ?", (str(target),))
-    except apsw.FullError as error:
-        raise OSError(28, "No space left on device", str(target)) from error
-    except apsw.Error as error:
-        raise GatewayError(f"the database {found.path} cannot be copied: {error}.") from error
+        snapshot.copy_database(source, target)
+    except StorageFull as error:
+        error.remedy = "Nothing has changed. Free some space, or go on without the copy: gateway update --no-trial"
+        raise
 
 
 def _python(site: Installation) -> list[str]:

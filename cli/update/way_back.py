@@ -55,7 +55,7 @@ def put_back(instance: Instance, site: Installation, failed: Journal, told: Wait
     if run is not None:
         _serve_again(instance, failed, run, said, is_stopped=is_stopped)
     if found is not None:
-        _undone_of(found).unlink(missing_ok=True)  # nothing came into it
+        found.undone.unlink(missing_ok=True)  # nothing came into it
     ending.undo_build(instance.home, site)
     serves = f"Version {failed.from_version} serves again" if run is not None else f"{failed.from_version} is back"
     lost = "" if way.note else ", and nothing is lost"
@@ -78,11 +78,6 @@ def _serve_again(instance: Instance, failed: Journal, run: Run, said: str, *, is
             f"{said} Version {failed.from_version} is in its place again, but does not start: {error.message}",
             remedy="See: gateway logs. Then: gateway update, which starts it again",
         ) from error
-
-
-def _undone_of(found: Database) -> Path:
-    """Return where the migrated database is until the version from before serves again."""
-    return found.path.with_name(f"{found.path.name}.update-undone")
 
 
 def _explain_lost_environment(site: Installation, failed: Journal) -> Returned:
@@ -122,8 +117,8 @@ def _return_database(found: Database, instance: Instance, site: Installation, fa
         case WayBack.RESTORE:
             if found.is_different(copy):
                 return _set_aside(found, copy, failed)
-            _undone_of(found).unlink(missing_ok=True)
-            found.exchange(copy, _undone_of(found))
+            found.undone.unlink(missing_ok=True)
+            found.exchange(copy, found.undone)
         case WayBack.DISCARD:
             return _set_aside(found, copy, failed)
         case WayBack.NO_COPY:

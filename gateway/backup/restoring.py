@@ -22,6 +22,7 @@ from gateway.backup.verifying import VerifiedBackup
 from gateway.backup.writing import Report, format_bytes
 from gateway.config_files import env_file, json_file, variables
 from gateway.errors import ConfigError, Conflict, StorageFull, explain_disk_error
+from gateway.store.sqlite import copies
 
 #: how the names of directories with drafts begin, and those in which a restore keeps what was there before
 _DRAFT_PREFIX, _KEPT_PREFIX = ".restore-", "before-restore-"
@@ -182,7 +183,7 @@ class Restorer:
         if Part.DATABASE in self._parts:
             database = self._place.database  # an update keeps copies of it, which it would put back
             yield from (database.with_name(database.name + ending) for ending in ("-wal", "-shm"))
-            yield from sorted(database.parent.glob(f"{database.name}.*"))
+            yield from copies.list_all(database)
 
     def _plan_moves(self, drafts: Mapping[Part, Path]) -> Iterator[Move]:
         targets = self._list_targets()

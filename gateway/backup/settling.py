@@ -12,7 +12,7 @@ from typing import NamedTuple
 from gateway.backup.manifest import BackupHeader
 from gateway.domain.audit import AuditAction, AuditNote
 from gateway.errors import Conflict
-from gateway.store.sqlite import snapshot
+from gateway.store.sqlite import copies, snapshot
 from gateway.store.sqlite.store import SqliteStore
 
 
@@ -39,7 +39,7 @@ def settle_database(path: Path, header: BackupHeader, *, resume: bool, fire_miss
     if (wrong := snapshot.check_integrity(path)) is not None:
         raise Conflict(f"the database of the backup is damaged: {wrong}.", remedy="Use another backup.")
     settled = asyncio.run(_settle(path, header, resume=resume, fire_missed=fire_missed))
-    for copy in path.parent.glob(f"{path.name}.schema-*"):  # made before a migration; the backup itself is that copy
+    for copy in copies.list_before_migration(path).values():  # the backup itself is that copy
         with contextlib.suppress(OSError):
             copy.unlink()
     return settled

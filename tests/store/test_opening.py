@@ -17,7 +17,7 @@ from gateway.domain.page import Page
 from gateway.domain.run import RunFilter
 from gateway.domain.times import wall_clock
 from gateway.errors import ConfigError, Unavailable
-from gateway.store.sqlite import opening
+from gateway.store.sqlite import copies, opening
 from gateway.store.sqlite.opening import Migration
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import claim_one, finish, spec
@@ -295,9 +295,20 @@ async def test_a_copy_that_cannot_be_made_leaves_the_earlier_one(path: Path, mon
     connection = apsw.Connection(str(path))
     monkeypatch.setattr(opening, "sync_path", refuse)
     with pytest.raises(OSError, match="No space"):
-        opening._back_up(connection, copy)
+        opening._copy_before_migration(connection, copy)
     connection.close()
     assert copy.read_text() == "earlier"
+
+
+async def test_a_full_disk_is_named_before_a_migration(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    await filled(path)
+    with_migrations(monkeypatch, *KNOWN, GOOD)
+    monkeypatch.setattr(copies, "copy_database", fail)
+    assert f"the disk of {path.parent} is full" in await refused(path)
+    assert schema(path)[0] == len(KNOWN)
 
 
 async def test_a_new_database_needs_no_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError, Unavailable
-from gateway.store.sqlite import opening, snapshot
+from gateway.store.sqlite import copies, opening, snapshot
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import claim_one, done, finish, spec
 
@@ -47,7 +47,7 @@ async def test_it_is_the_state_of_one_moment_while_work_is_accepted(tmp_path: Pa
 
 
 async def test_a_copy_can_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "_STEPS_PER_CALL", 100)
+    monkeypatch.setattr(copies, "_STEPS_PER_CALL", 100)
     await SqliteStore(tmp_path / "moongate.db").close()
 
     def stop() -> None:

@@ -21,6 +21,7 @@ from gateway.errors import ConfigError
 from gateway.private_file import sync_path
 from gateway.store.moving.mark import MARK_TABLE, refuse_unfinished
 from gateway.store.sql.migrations import Migration, read_package
+from gateway.store.sqlite import copies
 
 #: "MOON" in ASCII: the application id in the file's header
 APPLICATION_ID = 0x4D4F4F4E
@@ -86,6 +87,11 @@ def open_writer(path: Path, clock: Clock, *, may_be_unfinished: bool = False) ->
         raise ConfigError(
             f"the database {path} cannot be written to: it is read-only.",
             remedy="Mount its directory writable, or set data.directory.",
+        ) from error
+    except apsw.FullError as error:
+        raise ConfigError(
+            f"the disk of {path.parent} is full: the database cannot be copied and migrated.",
+            remedy="Free some space; the database is as it was.",
         ) from error
     except (apsw.Error, UnicodeDecodeError) as error:  # the second: the schema is no longer text
         raise ConfigError(
@@ -298,7 +304,7 @@ def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> 
         )
     _check_history(connection, known[:present], path)
     if 0 < present < len(known):
-        _back_up(connection, path.with_name(f"{path.name}.schema-{present}"))
+        _copy_before_migration(connection, copies.before_migration(path, present))
     for migration in known[present:]:
         with write_transaction(connection):
             connection.execute(migration.sql)
@@ -311,10 +317,8 @@ def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> 
 
 def find_usable_copy(path: Path) -> Path | None:
     """Return the newest copy of a database, made before a migration, that this version can open; None without one."""
-    for number in range(len(read_migrations()), 0, -1):
-        if (copy := path.with_name(f"{path.name}.schema-{number}")).exists():
-            return copy
-    return None
+    schema = copies.find_before_migration(path, len(read_migrations()))
+    return None if schema is None else copies.before_migration(path, schema)
 
 
 def _check_history(connection: apsw.Connection, applied: list[Migration], path: Path) -> None:
@@ -331,13 +335,11 @@ def _check_history(connection: apsw.Connection, applied: list[Migration], path: 
             )
 
 
-def _back_up(connection: apsw.Connection, target: Path) -> None:
-    # With SQLite's backup API: if we opened the file ourselves, closing it would drop SQLite's locks.
+def _copy_before_migration(connection: apsw.Connection, target: Path) -> None:
     draft = target.with_name(f"{target.name}.new")
     draft.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    with contextlib.closing(apsw.Connection(str(draft))) as copy, copy.backup("main", connection, "main") as backup:
-        backup.step()
+    copies.copy_database(connection, draft)
     sync_path(draft)
     draft.replace(target)  # until here, an earlier copy stays
     with contextlib.suppress(OSError):  # some file systems refuse it for directories

@@ -9,15 +9,13 @@ from pathlib import Path
 import apsw
 
 from gateway.errors import ConfigError, StorageFull, Unavailable
-from gateway.store.sqlite import opening
+from gateway.store.sqlite import copies, opening
 
-#: steps of SQLite's machine between two calls that show how far a copy is
-_STEPS_PER_CALL = 200_000
 #: how each database of SQLite begins
 _MAGIC = b"SQLite format 3\0"
 
 
-def copy_database(source: Path, target: Path, on_step: Callable[[], None]) -> int:
+def copy_database(source: Path, target: Path, on_step: Callable[[], None] = lambda: None) -> int:
     """Copy a database; return the number of its schema. Work with it goes on, and what comes later is not in the copy.
 
     Args:
@@ -30,25 +28,9 @@ def copy_database(source: Path, target: Path, on_step: Callable[[], None]) -> in
         Unavailable: the disk refuses.
     """
     try:
-        # `.backup` of SQLite begins again at each write of another process, and would not end on a busy gateway.
         with contextlib.closing(opening.open_existing(source)) as connection:
             schema = int(connection.pragma("user_version"))
-            interrupted: list[BaseException] = []
-
-            def step() -> bool:
-                try:
-                    on_step()
-                except BaseException as error:
-                    interrupted.append(error)
-                return bool(interrupted)
-
-            connection.set_progress_handler(step, _STEPS_PER_CALL)
-            try:
-                connection.execute("VACUUM INTO ?", (str(target),))
-            except apsw.InterruptError:
-                if interrupted:
-                    raise interrupted[0] from None
-                raise
+            copies.copy_database(connection, target, on_step)
             return schema
     except apsw.FullError as error:
         raise StorageFull(
@@ -130,7 +112,7 @@ def copy_foreign_database(source: Path, target: Path) -> None:
     try:
         with contextlib.closing(apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
             connection.set_busy_timeout(5000)
-            connection.execute("VACUUM INTO ?", (str(target),))
+            copies.copy_database(connection, target)
     except apsw.FullError as error:
         raise StorageFull(f"the disk of {target.parent} is full.", remedy="Free some space.") from error
     except (apsw.Error, UnicodeDecodeError) as error:
