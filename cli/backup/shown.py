@@ -9,7 +9,7 @@ import msgspec
 
 from cli import output
 from gateway.backup.manifest import BackupHeader, BackupManifest, Part
-from gateway.backup.writing import format_bytes
+from gateway.domain.file import describe_size
 
 #: how parts are called
 _PART_NAMES = {
@@ -53,7 +53,7 @@ def print_parts(header: BackupHeader, described: BackupManifest) -> None:
     rows = [("Made", f"{made} on {header.host}, by Moongate {header.version}, {running}")]
     for name, size in described.parts.items():
         files = "" if size.files == 1 else f" in {size.files:,} files"
-        rows.append((_PART_NAMES[Part(name)].capitalize(), f"{format_bytes(size.bytes)}{files}"))
+        rows.append((_PART_NAMES[Part(name)].capitalize(), f"{describe_size(size.bytes)}{files}"))
     output.print_fields(rows)
 
 
@@ -86,7 +86,7 @@ def list_notes(described: BackupManifest) -> Sequence[str]:
     if Part.DATABASE not in described.parts:
         notes.append("Not in it: the database and the files.")
     return notes + [
-        f"Not in it: what {memory.agent} remembers ({format_bytes(memory.bytes)} in {memory.path})."
+        f"Not in it: what {memory.agent} remembers ({describe_size(memory.bytes)} in {memory.path})."
         " --agents takes it along."
         for memory in described.agents
         if not memory.included

@@ -11,6 +11,7 @@ import click
 from cli import output
 from cli.command import Group, Interrupted, current_invocation, find_first_other_word, require_config
 from gateway import paths
+from gateway.domain.file import describe_size
 from gateway.errors import ConfigError, GatewayError
 from gateway.supervisor import interrupted_restore, state_owner
 
@@ -97,7 +98,6 @@ def create(
     from cli.backup import shown, stopping  # late: imports much, as below
     from gateway import config
     from gateway.backup.contents import BackupChoice
-    from gateway.backup.writing import format_bytes
 
     require_config()
     env = current_invocation().merged_environment
@@ -116,7 +116,7 @@ def create(
         told = shown.describe_backup(made.header, made.manifest)
         output.print_json({"file": str(made.file), "bytes": made.size, **told})
         return
-    size = format_bytes(made.size)
+    size = describe_size(made.size)
     output.print_text(output.add_mark("✅", f"Backup {output.shorten_home(made.file)} ({size})"))
     shown.print_parts(made.header, made.manifest)
     shown.print_omissions(made.manifest)
@@ -177,7 +177,6 @@ def verify(file: str) -> None:
     """
     from cli.backup import shown
     from gateway.backup import verifying
-    from gateway.backup.writing import format_bytes
 
     path = paths.expand_path(file, "the backup")
     try:
@@ -190,7 +189,7 @@ def verify(file: str) -> None:
         told = shown.describe_backup(found.header, found.manifest)
         output.print_json({"ok": True, "file": str(path), "bytes": path.stat().st_size, **told})
         return
-    size = format_bytes(path.stat().st_size)
+    size = describe_size(path.stat().st_size)
     said = f"{output.shorten_home(path)} is whole ({size}, {found.manifest.members:,} members)"
     output.print_text(output.add_mark("✅", said))
     shown.print_parts(found.header, found.manifest)
@@ -213,7 +212,6 @@ def list_backups(directory: str | None) -> None:
     """
     from gateway import config
     from gateway.backup import keeping, reading
-    from gateway.backup.writing import format_bytes
 
     if directory is None:
         require_config()
@@ -239,7 +237,7 @@ def list_backups(directory: str | None) -> None:
         output.print_json({"directory": str(place), "backups": rows})
         return
     table = [
-        (Path(row["file"]).name, format_bytes(row["bytes"]), output.format_time(row["created_at"]), row["error"] or "")
+        (Path(row["file"]).name, describe_size(row["bytes"]), output.format_time(row["created_at"]), row["error"] or "")
         for row in rows
     ]
     output.print_list(("file", "size", "made", "error"), table)

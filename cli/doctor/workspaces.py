@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cli import output
 from cli.doctor.finding import Finding, Level
 from gateway.config import Config
+from gateway.domain.file import describe_size
 
 #: bytes from which there is a warning, unless unused directories are removed
 LARGE_WORKSPACES_BYTES = 5 << 30
@@ -35,7 +36,7 @@ def examine_workspaces(settings: Config) -> Finding:
     found = measure_directory(place, MEASURING_TIMEOUT_SECONDS)
     more = "more than " if found.is_partial else ""
     what = "directory" if count == 1 else "directories"
-    said = f"{count} {what} of sessions with {more}{format_size(found.size)} at {output.shorten_home(place)}"
+    said = f"{count} {what} of sessions with {more}{describe_size(found.size)} at {output.shorten_home(place)}"
     if found.size < LARGE_WORKSPACES_BYTES or settings.retention.workspaces_days is not None:
         return Finding("workspaces", Level.OK, said)
     cause = "they are kept until their sessions are deleted"
@@ -54,11 +55,3 @@ def measure_directory(place: Path, seconds: float) -> DirectorySize:
         if time.monotonic() > until:
             return DirectorySize(size, is_partial=True)
     return DirectorySize(size, is_partial=False)
-
-
-def format_size(size: int) -> str:
-    """Return a number of bytes in a unit that suits it."""
-    for unit, factor in (("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size} bytes"

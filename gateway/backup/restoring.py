@@ -19,8 +19,9 @@ from gateway.backup.memory_restoring import RestoredMemories
 from gateway.backup.pending import Move
 from gateway.backup.settling import SettledWork
 from gateway.backup.verifying import VerifiedBackup
-from gateway.backup.writing import Report, format_bytes
+from gateway.backup.writing import Report
 from gateway.config_files import env_file, json_file, variables
+from gateway.domain.file import describe_size
 from gateway.errors import ConfigError, Conflict, StorageFull, explain_disk_error
 from gateway.store.sqlite import copies
 
@@ -262,8 +263,8 @@ class Restorer:
             free = shutil.disk_usage(base).free
             if wanted[base.stat().st_dev] > free:
                 raise StorageFull(
-                    f"the backup needs {format_bytes(wanted[base.stat().st_dev])} on the disk of"
-                    f" {paths.display_path(base)}, which has {format_bytes(free)} left.",
+                    f"the backup needs {describe_size(wanted[base.stat().st_dev])} on the disk of"
+                    f" {paths.display_path(base)}, which has {describe_size(free)} left.",
                     remedy="Free some space; nothing has changed.",
                 )
 

@@ -13,7 +13,8 @@ from gateway.backup import manifest, reading, verifying
 from gateway.backup.manifest import Part
 from gateway.backup.reading import BackupReader, Member
 from gateway.backup.verifying import VerifiedBackup
-from gateway.backup.writing import Report, format_bytes
+from gateway.backup.writing import Report
+from gateway.domain.file import describe_size
 from gateway.errors import Conflict
 
 #: parts whose files keep their permissions: agents made them
@@ -58,7 +59,7 @@ def unpack_backup(found: VerifiedBackup, places: Mapping[Part, Path], report: Re
             size += member.size
             if size - reported >= _BYTES_PER_REPORT:
                 reported = size
-                report(f"unpacking: {format_bytes(size)} of {format_bytes(found.manifest.bytes)}")
+                report(f"unpacking: {describe_size(size)} of {describe_size(found.manifest.bytes)}")
     if digest.hexdigest() != found.manifest.listing:
         raise reading.refuse_backup(found.file, "it has changed since it was verified.")
     for change in reversed(late):

@@ -17,7 +17,8 @@ from gateway.backup import manifest, reading
 from gateway.backup.contents import CONFIG_NAME, DATABASE_NAME, ENV_NAME
 from gateway.backup.manifest import BackupHeader, BackupManifest, PartSize, add_member
 from gateway.backup.reading import BackupReader, Member
-from gateway.backup.writing import Report, format_bytes
+from gateway.backup.writing import Report
+from gateway.domain.file import describe_size
 from gateway.errors import ConfigError, Conflict, StorageFull, explain_disk_error
 from gateway.store.sqlite import opening, snapshot
 
@@ -100,7 +101,7 @@ def _verify(file: Path, report: Report, database: Path | None) -> VerifiedBackup
                 members, size = members + 1, size + member.size
                 add_member(parts, member.name, member.size, is_file=member.is_file)
                 if members % _MEMBERS_PER_REPORT == 0:
-                    report(f"verifying: {members:,} members, {format_bytes(size)}")
+                    report(f"verifying: {members:,} members, {describe_size(size)}")
         if described is None:
             raise Conflict("its end is missing.")
         reader.read_rest()

@@ -21,6 +21,8 @@ from gateway.backup import agent_memory, config_secrets, contents, databases, dr
 from gateway.backup.archive import ArchiveWriter
 from gateway.backup.contents import CONFIG_NAME, BackupChoice, Installation
 from gateway.backup.manifest import AgentMemory, BackupHeader, BackupManifest, Part, Purpose
+from gateway.domain.file import describe_size
+from gateway.domain.times import wall_clock
 from gateway.errors import ConfigError, Conflict, StorageFull, explain_disk_error
 from gateway.store.sqlite import snapshot
 
@@ -166,7 +168,7 @@ class BackupWriter:
         if needs > free:
             raise StorageFull(
                 f"the disk of {paths.display_path(directory)} is too full for a backup: the copy of the database alone"
-                f" needs {format_bytes(needs)}, and {format_bytes(free)} are left.",
+                f" needs {describe_size(needs)}, and {describe_size(free)} are left.",
                 remedy="Free some space, or give a directory on another disk.",
             )
 
@@ -187,7 +189,7 @@ class BackupWriter:
         header = BackupHeader(
             version=__version__,
             schema=schema,
-            created_at=time.time_ns() // 1_000_000,
+            created_at=wall_clock(),
             host=platform.node(),
             home=str(self._place.home),
             running=running,
@@ -275,12 +277,4 @@ class BackupWriter:
     def _show(self, size: int) -> None:
         if (now := time.monotonic()) - self._reported >= REPORT_INTERVAL_SECONDS:
             self._reported = now
-            self._report(f"{self._doing}: {format_bytes(size)}")
-
-
-def format_bytes(size: int) -> str:
-    """Return a size as people read it: `512 B`, `1.4 MB`."""
-    value, units = float(size), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 1000 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
+            self._report(f"{self._doing}: {describe_size(size)}")

@@ -117,9 +117,9 @@ def describe_size(size: int) -> str:
     if size < 1000:
         return f"{size} byte" if size == 1 else f"{size} bytes"
     value = float(size)
-    for unit in ("kB", "MB", "GB"):
+    for unit in ("kB", "MB", "GB", "TB"):
         value /= 1000
-        if value < 999.5 or unit == "GB":
+        if value < 999.5 or unit == "TB":
             break
     return f"{value:.0f} {unit}" if value >= 99.5 else f"{value:.1f} {unit}"
 

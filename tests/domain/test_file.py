@@ -77,7 +77,8 @@ def test_every_character_gives_a_name_that_can_be_created() -> None:
         (999_500, "1.0 MB"),
         (25_000_000, "25.0 MB"),
         (10_000_000_000, "10.0 GB"),
-        (12_345_000_000_000, "12345 GB"),
+        (12_345_000_000_000, "12.3 TB"),
+        (1_234_500_000_000_000, "1234 TB"),
     ],
 )
 def test_sizes_are_told_in_the_unit_that_people_use(size: int, told: str) -> None:

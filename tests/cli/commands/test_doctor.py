@@ -78,7 +78,7 @@ def test_the_directories_of_sessions_are_measured(tmp_path: Path) -> None:
 
     found = workspaces.examine_workspaces(settings)
 
-    assert (found.level, found.finding.partition(" at ")[0]) == (Level.OK, "1 directory of sessions with 2.9 MB")
+    assert (found.level, found.finding.partition(" at ")[0]) == (Level.OK, "1 directory of sessions with 3.0 MB")
 
 
 def test_large_directories_that_are_kept_for_ever_are_a_warning(
