@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-import gateway
 from cli.instance import Instance
 from cli.update import origin, release, tools
 from cli.update.installation import Installation, Kind
+from gateway.domain.times import wall_clock
 from gateway.errors import GatewayError, Unavailable
 from gateway.updates import versions
-from gateway.updates.status import UpdateStatus, now_ms, read_update_status, write_update_status
+from gateway.updates.status import UpdateStatus, read_update_status, write_update_status
 
 
 def find_newest(instance: Instance, site: Installation) -> str | None:
@@ -24,9 +24,9 @@ def find_newest(instance: Instance, site: Installation) -> str | None:
     except GatewayError as error:
         known = read_update_status(instance.home) if isinstance(error, Unavailable) else None
         latest = None if known is None else known.latest
-        _store(instance, UpdateStatus(now_ms(), gateway.__version__, latest, error.message))
+        _store(instance, UpdateStatus(wall_clock(), latest, error.message))
         raise
-    _store(instance, UpdateStatus(now_ms(), gateway.__version__, latest, None))
+    _store(instance, UpdateStatus(wall_clock(), latest, None))
     return latest
 
 
@@ -38,7 +38,7 @@ def _ask(instance: Instance, site: Installation) -> str | None:
     place = instance.home / "scratch" / f"update-tools-{os.getpid()}"
     try:
         installer = tools.find_installer(site.environment, instance.env, place)
-        return versions.choose_newest(release.list_offered_versions(installer, python, asked))
+        return versions.choose_newest([release.find_offered_version(installer, python, asked)])
     finally:
         tools.remove_tools(place)
 

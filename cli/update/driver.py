@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +37,7 @@ from cli.update import (
 from cli.update.installation import Installation, Kind
 from cli.update.journal import Journal, Step
 from gateway import paths
+from gateway.domain.times import wall_clock
 from gateway.errors import AlreadyRunning, Conflict, Forbidden, GatewayError
 from gateway.process.own_environment import identify_directory
 from gateway.supervisor import lock
@@ -236,7 +236,7 @@ def _begin(job: Job) -> Journal:
         identity=identify_directory(job.site.environment),
         from_version=gateway.__version__,
         to_version=job.version,
-        began=time.time_ns() // 1_000_000,
+        began=wall_clock(),
         run=run,
         schema=schema,
         database=None if found is None else str(found.path),
@@ -361,10 +361,9 @@ def finish(job: Job, present: Journal) -> Result:
     """Remove what is left of an update that ended well.
 
     Raises:
-        GatewayError: the database cannot be read.
         OSError: the disk is full.
     """
-    ending.record_end(job.instance, job.site, present)
+    ending.record_end(job.instance.home, job.site, present)
     kept = [] if present.aside is None else [way_back.name_aside(job.instance, present)]
     if present.from_commit is not None and present.to_commit is not None:
         with contextlib.suppress(GatewayError):

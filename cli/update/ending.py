@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli.instance import Instance
-from cli.update import database, environment, journal, owner, trial
+from cli.update import environment, journal, owner, trial
 from cli.update.installation import Installation
 from cli.update.journal import Journal, LastUpdate
+from gateway.domain.times import wall_clock
 from gateway.errors import GatewayError, StorageFull
 
 #: errors of a disk that has no room, or no more for this user
@@ -38,26 +37,23 @@ def undo_build(home: Path, site: Installation) -> None:
     journal.remove_journal(home)
 
 
-def record_end(instance: Instance, site: Installation, present: Journal) -> None:
+def record_end(home: Path, site: Installation, present: Journal) -> None:
     """Store what is known of an update that ended well, and remove what is left of it.
 
     Raises:
-        GatewayError: the database cannot be read.
         OSError: the disk is full.
     """
-    found = database.find_database(instance.env)
     last = LastUpdate(
         from_version=present.from_version,
         to_version=present.to_version,
-        at=time.time_ns() // 1_000_000,
+        at=wall_clock(),
         schema_before=present.schema,
-        schema_after=None if found is None else found.read_schema(),
         backup=present.backup,
         from_commit=present.from_commit,
     )
-    journal.write_last_update(instance.home, last)
+    journal.write_last_update(home, last)
     environment.forget_former_copy(site)
-    undo_build(instance.home, site)  # the candidate's place has the environment from before, of which is a copy
+    undo_build(home, site)  # the candidate's place has the environment from before, of which is a copy
 
 
 @contextlib.contextmanager

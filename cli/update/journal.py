@@ -94,9 +94,8 @@ class LastUpdate(Struct, frozen=True, kw_only=True):
     to_version: str
     #: when it ended, in milliseconds since 1970 UTC
     at: int
-    #: numbers of the last migration of the database, before and after; None without a database in a file
+    #: number of the last migration of the database before; None without a database in a file
     schema_before: int | None
-    schema_after: int | None
     backup: str | None
     #: the commit of a clone before
     from_commit: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,11 +19,11 @@ def choose_update(newest: str | None, present: str) -> str | None:
     return newest if newest is not None and is_newer(newest, present) else None
 
 
-def list_offered_versions(installer: Installer, python: Path, origin: Origin) -> list[str]:
-    """Return the newest version of a place that fits this Python and was not withdrawn; nothing if there is none.
+def find_offered_version(installer: Installer, python: Path, origin: Origin) -> str:
+    """Return the newest version of a place that fits this Python and was not withdrawn.
 
     Raises:
-        Unavailable: it does not answer, or does not know us.
+        Unavailable: it does not answer, or has no such version.
     """
     alone = installer.use_origin_only()
     sources = ["--only-binary", ":all:", *origin.list_words(is_uv=installer.is_uv)]
@@ -31,16 +32,13 @@ def list_offered_versions(installer: Installer, python: Path, origin: Origin) ->
     words = [*alone.words, "install", "--dry-run", "--ignore-installed", "--no-deps", "--quiet", "--report", "-"]
     words += ["--no-input", "--disable-pip-version-check", *sources, DISTRIBUTION]
     done = run_program(words, alone.env, INDEX_TIMEOUT_SECONDS)
-    try:
-        found = [str(one["metadata"]["version"]) for one in json.loads(done.out)["install"]]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        found = []
-    if done.code != 0 or not found:
-        raise _refuse_index(done.last_words, origin)
-    return found
+    with contextlib.suppress(ValueError, KeyError, TypeError, IndexError, RecursionError):
+        if done.code == 0:
+            return str(json.loads(done.out)["install"][0]["metadata"]["version"])
+    raise _refuse_index(done.last_words, origin)
 
 
-def _ask_uv(installer: Installer, python: Path, sources: Sequence[str], origin: Origin) -> list[str]:
+def _ask_uv(installer: Installer, python: Path, sources: Sequence[str], origin: Origin) -> str:
     words = [*installer.words, "compile", "--python", str(python), "--no-deps", "--no-header", "--upgrade"]
     words += ["--no-config", "--refresh-package", DISTRIBUTION, *sources, "-"]
     command = f'echo {DISTRIBUTION} | "$@"'
@@ -48,7 +46,7 @@ def _ask_uv(installer: Installer, python: Path, sources: Sequence[str], origin: 
     found = re.search(rf"^{DISTRIBUTION}==(\S+)", done.out, re.MULTILINE)
     if done.code != 0 or found is None:
         raise _refuse_index(done.last_words, origin)
-    return [found[1]]
+    return found[1]
 
 
 def _refuse_index(said: str, origin: Origin) -> Unavailable:

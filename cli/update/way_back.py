@@ -177,8 +177,8 @@ def _stay(instance: Instance, site: Installation, failed: Journal, said: str, wa
             serving.start_gateway(instance, failed.run)
         except GatewayError as error:
             started = f" It does not start: {error.message.rstrip('.')}."
-    with contextlib.suppress(OSError, GatewayError):  # the next `gateway update` does it
-        ending.record_end(instance, site, ended)
+    with contextlib.suppress(OSError):  # the next `gateway update` does it
+        ending.record_end(instance.home, site, ended)
     return Conflict(
         f"{said} It stays in place, because {way.refused}.{started}",
         remedy=f"See why it fails: gateway logs. {way.remedy}",

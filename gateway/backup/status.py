@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway import private_file
+from gateway.domain.times import wall_clock
 
 _MAX_STATUS_BYTES = 64 * 1024
 #: characters of an error that are kept
@@ -80,13 +80,13 @@ def identify_installation(home: Path) -> str:
 
 def record_success(home: Path, file: Path, size: int, lost: int = 0) -> None:
     """Record a backup that was made now. If that cannot be written, the backup is none the worse."""
-    success = BackupSuccess(_now(), str(file), size, lost)
+    success = BackupSuccess(wall_clock(), str(file), size, lost)
     _write_status(home, read_backup_status(home)._replace(last_success=success))
 
 
 def record_failure(home: Path, error: str) -> None:
     """Record a backup that failed now."""
-    failure = BackupFailure(_now(), error[:_MAX_ERROR_CHARACTERS])
+    failure = BackupFailure(wall_clock(), error[:_MAX_ERROR_CHARACTERS])
     _write_status(home, read_backup_status(home)._replace(last_failure=failure))
 
 
@@ -103,7 +103,3 @@ def _decode_entry(kind: Any, told: Any) -> Any:
     if told is None:
         return None
     return kind(**{name: told[name] for name in kind._fields if name in told or name not in kind._field_defaults})
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 
 import msgspec
@@ -18,20 +17,14 @@ _MAX_UPDATE_STATUS_BYTES = 64 * 1024
 
 
 class UpdateStatus(Struct, frozen=True):
-    """What the last question about newer versions found."""
+    """What the last question about newer versions found. Other fields, which other versions write, are no fault."""
 
     #: when it was asked, in milliseconds since 1970 UTC
     checked_at: int
-    #: the version that asked
-    current: str
     #: the newest released version that is known, if the last question failed that of an earlier one; None without one
     latest: str | None = None
     #: why the last question failed; None if it did not
     error: str | None = None
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def write_update_status(home: Path, status: UpdateStatus) -> None:

@@ -12,7 +12,7 @@ from gateway.backup.status import BackupStatus
 
 def test_the_last_success_and_the_last_failure_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([1, 2, 3])
-    monkeypatch.setattr(status, "_now", lambda: next(moments))
+    monkeypatch.setattr(status, "wall_clock", lambda: next(moments))
     assert status.read_backup_status(tmp_path) == BackupStatus()
 
     status.record_failure(tmp_path, "the disk is full.")

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway import log
+from gateway.domain.times import wall_clock
 from gateway.engine.service_loop import ServiceLoop, log_errors
 from gateway.errors import TimedOut
 from gateway.process.child import NO_TERMINAL, OUTPUT_BUFFER_BYTES, Child, Children
 from gateway.process.own_command import mean_this_machine, spell_own_command
-from gateway.updates.status import now_ms, read_update_status
+from gateway.updates.status import read_update_status
 
 #: seconds after the start before the first question, at least: a gateway that starts has enough to do
 FIRST_CHECK_SECONDS = 60.0
@@ -102,4 +103,4 @@ class UpdateChecks:
 def seconds_until_due(home: Path, seconds: float) -> float:
     """Return the seconds until the next question is due."""
     found = read_update_status(home)
-    return 0.0 if found is None else min(seconds, seconds - (now_ms() - found.checked_at) / 1000)
+    return 0.0 if found is None else min(seconds, seconds - (wall_clock() - found.checked_at) / 1000)

@@ -14,13 +14,14 @@ from cli.update import check, journal
 from cli.update.installation import find_installation
 from cli.update.journal import Journal, Step
 from gateway import paths
+from gateway.domain.times import wall_clock
 from gateway.engine.background import update_checks
 from gateway.engine.background.update_checks import UpdateChecks
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from gateway.process import own_command
 from gateway.process.child import Children
 from gateway.settings.updates import Updates
-from gateway.updates.status import UpdateStatus, now_ms, read_update_status, write_update_status
+from gateway.updates.status import UpdateStatus, read_update_status, write_update_status
 from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.releases import Installed, Lab
@@ -54,7 +55,7 @@ async def test_the_gateway_asks_the_index_and_status_tells(
     await checks.ask_once()
     found = read_update_status(installed.home)
     assert found is not None
-    assert (found.current, found.latest, found.error) == ("0.2.0", "9.0.0", None)
+    assert (found.latest, found.error) == ("9.0.0", None)
     told = await asyncio.to_thread(installed.run, "status", "--json")
     assert told.json["newest_version"] == "9.0.0"
     said = await asyncio.to_thread(installed.run, "update", "--check", "--json")
@@ -91,14 +92,18 @@ def test_a_file_that_cannot_be_read_is_no_answer(home: Path, content: bytes) -> 
 
 
 def test_what_was_found_is_read_again(home: Path) -> None:
-    write_update_status(home, UpdateStatus(1, "0.2.0", "0.3.0", None))
+    write_update_status(home, UpdateStatus(1, "0.3.0", None))
     assert json.loads((paths.update_status_file(home)).read_bytes()) == {
         "checked_at": 1,
-        "current": "0.2.0",
         "latest": "0.3.0",
         "error": None,
     }
-    assert read_update_status(home) == UpdateStatus(1, "0.2.0", "0.3.0")
+    assert read_update_status(home) == UpdateStatus(1, "0.3.0")
+
+
+def test_a_file_with_a_field_of_another_version_is_read(home: Path) -> None:
+    (paths.update_status_file(home)).write_bytes(b'{"checked_at": 1, "current": "0.1.9", "latest": "0.3.0"}')
+    assert read_update_status(home) == UpdateStatus(1, "0.3.0")
 
 
 @pytest.mark.parametrize(("check", "seconds"), [(False, None), (True, 86_400.0), (12, 43_200.0)])
@@ -115,7 +120,7 @@ def test_environment_names_are_read(home: Path) -> None:
 
 @pytest.mark.parametrize(("ago", "left"), [(0, 3600), (1800, 1800), (7200, 0), (-9999, 3600)])
 def test_a_question_is_due_that_long_after_the_last_one(home: Path, ago: int, left: int) -> None:
-    write_update_status(home, UpdateStatus(now_ms() - ago * 1000, "0.2.0"))
+    write_update_status(home, UpdateStatus(wall_clock() - ago * 1000))
     assert max(0, update_checks.seconds_until_due(home, 3600)) == pytest.approx(left, abs=60)
 
 
@@ -152,7 +157,7 @@ def test_a_newer_version_stays_known_while_the_index_cannot_be_reached(
         raise error
 
     monkeypatch.setattr(check, "_ask", fail)
-    write_update_status(home, UpdateStatus(1, "0.2.0", "9.0.0"))
+    write_update_status(home, UpdateStatus(1, "9.0.0"))
     with pytest.raises(GatewayError):
         check.find_newest(Instance(home, home / "config.json", {}), find_installation(home, home, home, {}))
     found = read_update_status(home)

@@ -174,6 +174,18 @@ def test_a_journal_that_cannot_be_read_is_not_taken_for_none(site: Installation,
     assert str(file) in next(examine_updates(instance)).finding
 
 
+def test_what_an_earlier_build_noted_of_the_last_update_is_read(instance: Instance) -> None:
+    file = instance.home / journal.LAST_UPDATE_FILE
+    file.write_text(
+        '{"from_version": "0.1.0", "to_version": "0.2.0", "at": 1, "schema_before": 3,'
+        ' "schema_after": 4, "backup": null}'
+    )
+    file.chmod(0o600)
+    last = journal.read_last_update(instance.home)
+    assert last is not None
+    assert (last.schema_before, last.to_version) == (3, "0.2.0")
+
+
 def test_an_interrupted_rollback_is_known(site: Installation, instance: Instance) -> None:
     assert not recovery.was_rollback(instance)
     journal.write_journal(instance.home, _interrupted(site, Step.EXCHANGE, rollback=True))

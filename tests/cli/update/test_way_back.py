@@ -303,7 +303,6 @@ def test_a_rollback_needs_the_copy_of_the_last_update(machine: Machine, monkeypa
         to_version=gateway.__version__,
         at=1,
         schema_before=12,
-        schema_after=NEW,
         backup="/b.tar.gz",
     )
     journal.write_last_update(machine.home, last)

@@ -66,7 +66,7 @@ def test_the_next_one_is_due_after_the_last_one_of_the_plan(plan: BackupPlan) ->
 
 
 def test_one_with_another_name_counts_as_long_as_it_is_there(plan: BackupPlan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status, "_now", lambda: NOW - HOUR)
+    monkeypatch.setattr(status, "wall_clock", lambda: NOW - HOUR)
     file = plan.directory / "moongate-container-20251231T230000Z.tar.gz"
     file.write_text("")
     status.record_success(plan.home, file, 5)
@@ -87,7 +87,7 @@ def test_a_backup_elsewhere_does_not_stand_for_one_of_the_plan(plan: BackupPlan,
 def test_after_a_failure_the_next_try_waits_and_a_clock_that_is_set_back_does_not_stop_it(
     plan: BackupPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status, "_now", lambda: NOW - 60_000)
+    monkeypatch.setattr(status, "wall_clock", lambda: NOW - 60_000)
     status.record_failure(plan.home, "the disk is full.")
     assert backups.find_due_time(plan, NOW) == NOW + 840_000
 
