@@ -22,8 +22,8 @@ from gateway.updates.versions import version_key
 
 if TYPE_CHECKING:
     from cli.output import WaitIndicator
-    from cli.update.driver import Result
     from cli.update.installation import Installation
+    from cli.update.job import Result
 
 
 @click.command(cls=Command)
@@ -73,7 +73,7 @@ def COMMAND(  # noqa: N802 the seam's name
       otherwise: {"updated": bool, "from", "to", "kind", "backup": str or null, "replaced": bool, "notes": [str]}
     """
     keep_own_environment()  # the exchange comes while this process runs
-    from cli.update import driver, installation, recovery  # late: they import all of the gateway
+    from cli.update import installation, locking, recovery, rights  # late: they import all of the gateway
 
     require_config()
     if ((version or check) and rollback) or (discard and not rollback):
@@ -87,8 +87,8 @@ def COMMAND(  # noqa: N802 the seam's name
         return
     refuse_own_agent(lock.lock_holder(instance.lock_file), "gateway update")
     if site.kind in installation.UPDATABLE:
-        driver.require_rights(instance, site)
-    with output.show_waiting("looking for an interrupted update") as told, driver.hold_lock(instance, site):
+        rights.require_rights(instance, site)
+    with output.show_waiting("looking for an interrupted update") as told, locking.hold_lock(instance, site):
         interrupted_restore.finish_interrupted_restore(instance.home)  # first: it brings another database
         is_gone_back = recovery.was_rollback(instance)
         ended = recovery.recover(instance, site, told, watch)
@@ -121,7 +121,7 @@ def _update(
     ways: Ways,
 ) -> Result:
     from cli.update import check, driver, environment, installation, release
-    from cli.update.driver import Job, Result
+    from cli.update.job import Job, Result
 
     if ways.rollback:
         wanted = environment.read_kept_version(site, instance.env)

@@ -1,7 +1,8 @@
 """Updates Moongate in place: the new version is built next to the old one, and the two are exchanged.
 
 `driver` tells the whole story; `journal` records each step of it, and `recovery` goes on after an interruption.
-`installation` knows how Moongate was installed, `release` which versions there are, `environment` makes and
-exchanges the directories, `trial` starts the new version with a copy of the database, `serving` replaces the gateway
-that runs, and `database` decides about the database on the way back.
+`rights` and `locking` say who may begin, and when. `installation` knows how Moongate was installed, `release` which
+versions there are, `environment` makes and exchanges the directories, `build` has a version made and tried, `trial`
+starts it with a copy of the database, and `serving` replaces the gateway that runs. `way_back` undoes an update that
+failed, `rollback` one that succeeded; `database` decides what becomes of the database then.
 """

@@ -1,14 +1,17 @@
-"""The backup before an update: made by `gateway backup` of the present version."""
+"""The backup before an update: made by `gateway backup` of the present version, and restored by that one."""
 
 from __future__ import annotations
 
 import json
+import shlex
 
 from cli.instance import Instance
-from cli.update import database
-from cli.update.tools import run_program
+from cli.update import database, environment
+from cli.update.installation import Installation
+from cli.update.tools import interpreter_of, run_program
 from gateway.errors import GatewayError
 from gateway.process.own_command import mean_this_machine, spell_own_command
+from gateway.supervisor.command_line import spell_program
 
 #: seconds that the backup may take
 UPDATE_BACKUP_SECONDS = 3600.0
@@ -39,3 +42,17 @@ def make_backup(instance: Instance) -> str:
         raise GatewayError(
             f"no backup can be made: {done.last_words}", remedy="Nothing has changed. See why: gateway backup"
         ) from error
+
+
+def explain_restore(instance: Instance, site: Installation, backup: str | None) -> str:
+    """Say how to restore the backup from before an update so that the version from before can read the database.
+
+    That version must do it: another one would migrate the database, and end open tasks only in the migrated one.
+    """
+    file = "FILE" if not backup else shlex.quote(backup)
+    python = shlex.quote(str(interpreter_of(environment.kept_copy(site))))
+    program = spell_program(instance.env, f"{python} -P -m cli.main")
+    return (
+        "first let the version from before restore the backup from before the update: gateway stop &&"
+        f" {program} restore {file} --replace. Then: gateway update --rollback, and gateway start"
+    )

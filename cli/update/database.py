@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import apsw
 
-from gateway.errors import ConfigError, Conflict
+from gateway.errors import ConfigError
 from gateway.private_file import sync_path
 from gateway.store.sqlite import copies
 
@@ -310,13 +310,3 @@ def find_database(env: Mapping[str, str]) -> Database | None:
 
     settings = config.load(env)
     return Database(settings.database_path) if settings.store.url is None else None
-
-
-def refuse_loss(work: Work, version: str) -> Conflict:
-    """Return the error of a way back on which work would be lost."""
-    return Conflict(
-        f"version {version} cannot read the migrated database, and the copy from before has not what came since then:"
-        f" {work.describe()}.",
-        remedy="Nothing has changed. To go back without it: gateway update --rollback --discard-work-since-update"
-        " (the present database is kept aside)",
-    )

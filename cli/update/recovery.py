@@ -5,9 +5,9 @@ from __future__ import annotations
 import gateway
 from cli.instance import Instance
 from cli.output import WaitIndicator
-from cli.update import database, driver, ending, environment, journal, places, way_back
-from cli.update.driver import Job, Result
+from cli.update import database, driver, ending, environment, journal, locking, places, way_back
 from cli.update.installation import Installation
+from cli.update.job import Job, Result
 from cli.update.journal import Journal, Step
 from gateway.errors import Conflict, GatewayError
 
@@ -35,7 +35,7 @@ def recover(instance: Instance, site: Installation, told: WaitIndicator, watch_s
             remedy="Run it with the same settings and variables, such as MOONGATE_DATA_DIR",
         )
     job = Job(instance, site, found.to_version, told, watch_seconds, discard=found.discard)
-    with driver.hold_signals(), ending.explain_unended(found.to_version):
+    with locking.hold_signals(), ending.explain_unended(found.to_version):
         return _go_on(job, found)
 
 
@@ -52,7 +52,7 @@ def _go_on(job: Job, found: Journal) -> Result | None:
         case Step.RETURN:
             is_alone = found.run is not None and not found.run.by_service
             instance = places.adopt_environment(job.instance) if is_alone else job.instance
-            raise way_back.put_back(instance, job.site, found, job.told)
+            raise way_back.put_back(instance, job.site, found, job.told).to_error()
         case Step.EXCHANGE if environment.is_exchanged(job.site, found):
             return driver.complete(job, found)
         case Step.EXCHANGE:

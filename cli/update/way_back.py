@@ -9,23 +9,45 @@ from typing import NamedTuple
 
 import msgspec
 
-import gateway
 from cli.instance import Instance
 from cli.output import WaitIndicator
-from cli.update import database, ending, environment, journal, places, serving
+from cli.update import backup, database, ending, environment, journal, places, serving
 from cli.update.database import Database, WayBack
 from cli.update.installation import Installation
 from cli.update.journal import Journal, Run, Step
-from cli.update.tools import interpreter_of
 from gateway.errors import Conflict, GatewayError
-from gateway.supervisor.command_line import spell_program
 
 
-def put_back(instance: Instance, site: Installation, failed: Journal, told: WaitIndicator) -> GatewayError:
+class PutBack(NamedTuple):
+    """What came of it that the version from before was to be put back."""
+
+    #: why the update failed; and why the version from before is not back, if that is so
+    said: str
+    #: what serves now, and what to do
+    remedy: str
+    is_back: bool
+
+    def to_error(self) -> GatewayError:
+        """Return the error with which the update ends."""
+        kind = GatewayError if self.is_back else Conflict
+        return kind(self.said, remedy=self.remedy, details={"rolled_back": self.is_back})
+
+
+class Returned(NamedTuple):
+    """What came of it that the version from before was to have its own database back."""
+
+    #: why it has not; empty if it has
+    refused: str = ""
+    #: what to do then
+    remedy: str = ""
+    #: a sentence about what else is kept
+    note: str = ""
+
+
+def put_back(instance: Instance, site: Installation, failed: Journal, told: WaitIndicator) -> PutBack:
     """Put the version from before back, and let it serve. It can be called again after an interruption.
 
-    Returns:
-        The error that says why the update failed, and what serves now.
+    If work would be lost, or the version from before is gone, the other one stays.
 
     Raises:
         GatewayError: the version from before does not serve either.
@@ -59,7 +81,7 @@ def put_back(instance: Instance, site: Installation, failed: Journal, told: Wait
     ending.undo_build(instance.home, site)
     serves = f"Version {failed.from_version} serves again" if run is not None else f"{failed.from_version} is back"
     lost = "" if way.note else ", and nothing is lost"
-    return GatewayError(said, remedy=f"{serves}{lost}.{way.note} See: gateway logs", details={"rolled_back": True})
+    return PutBack(said, f"{serves}{lost}.{way.note} See: gateway logs", is_back=True)
 
 
 def _serve_again(instance: Instance, failed: Journal, run: Run, said: str, *, is_stopped: bool) -> None:
@@ -89,15 +111,22 @@ def _explain_lost_environment(site: Installation, failed: Journal) -> Returned:
     )
 
 
-class Returned(NamedTuple):
-    """What came of it that the version from before was to have its own database back."""
-
-    #: why it has not; empty if it has
-    refused: str = ""
-    #: what to do then
-    remedy: str = ""
-    #: a sentence about what else is kept
-    note: str = ""
+def _stay(instance: Instance, site: Installation, failed: Journal, said: str, way: Returned) -> PutBack:
+    """Let the other version go on, because the one from before cannot, or would lose work."""
+    ended = journal.write_journal(instance.home, msgspec.structs.replace(failed, step=Step.FINISH))
+    started = ""
+    if failed.run is not None:
+        try:
+            serving.start_gateway(instance, failed.run)
+        except GatewayError as error:
+            started = f" It does not start: {error.message.rstrip('.')}."
+    with contextlib.suppress(OSError):  # the next `gateway update` does it
+        ending.record_end(instance.home, site, ended)
+    return PutBack(
+        f"{said} It stays in place, because {way.refused}.{started}",
+        f"See why it fails: gateway logs. {way.remedy}",
+        is_back=False,
+    )
 
 
 def _return_database(found: Database, instance: Instance, site: Installation, failed: Journal) -> Returned:
@@ -125,7 +154,7 @@ def _return_database(found: Database, instance: Instance, site: Installation, fa
             return Returned(
                 f"the database was migrated, and there is no copy of it from before ({copy}) that version"
                 f" {failed.from_version} could read",
-                f"To go back, {_name_backup(instance, site, failed.backup)}",
+                f"To go back, {backup.explain_restore(instance, site, failed.backup)}",
             )
         case WayBack.REFUSE:
             assert work is not None
@@ -159,138 +188,3 @@ def _return_aside(found: Database, failed: Journal, aside: Path) -> Returned:
     tasks = f"{count:,} task{'s' if count > 1 else ''}"
     note = f" {tasks} that version {failed.to_version} accepted meanwhile: they are kept in {keep}."
     return Returned(note=note if count else "")
-
-
-def name_aside(instance: Instance, present: Journal) -> str:
-    """Return the sentence that names the database that was put aside."""
-    found = database.find_database(instance.env)
-    place = present.aside if found is None else found.path.with_name(present.aside or "")
-    return f"The database of version {present.from_version}, with all that came since the update, is kept: {place}"
-
-
-def _stay(instance: Instance, site: Installation, failed: Journal, said: str, way: Returned) -> GatewayError:
-    """Let the other version go on, because the one from before would lose work."""
-    ended = journal.write_journal(instance.home, msgspec.structs.replace(failed, step=Step.FINISH))
-    started = ""
-    if failed.run is not None:
-        try:
-            serving.start_gateway(instance, failed.run)
-        except GatewayError as error:
-            started = f" It does not start: {error.message.rstrip('.')}."
-    with contextlib.suppress(OSError):  # the next `gateway update` does it
-        ending.record_end(instance.home, site, ended)
-    return Conflict(
-        f"{said} It stays in place, because {way.refused}.{started}",
-        remedy=f"See why it fails: gateway logs. {way.remedy}",
-        details={"rolled_back": False},
-    )
-
-
-def _name_backup(instance: Instance, site: Installation, backup: str | None) -> str:
-    """Say how to restore the backup from before an update so that the version from before can read the database.
-
-    That version must do it: another one would migrate the database, and end open tasks only in the migrated one.
-    """
-    file = "FILE" if not backup else shlex.quote(backup)
-    python = shlex.quote(str(interpreter_of(environment.kept_copy(site))))
-    program = spell_program(instance.env, f"{python} -P -m cli.main")
-    return (
-        "first let the version from before restore the backup from before the update: gateway stop &&"
-        f" {program} restore {file} --replace. Then: gateway update --rollback, and gateway start"
-    )
-
-
-def plan_rollback(instance: Instance, site: Installation, may_discard: bool) -> int | None:
-    """Return the schema of the copy that must take the place of the database; None if the database can stay.
-
-    Raises:
-        Conflict: work would be lost, or there is no copy.
-    """
-    found = database.find_database(instance.env)
-    newest = environment.read_known_schema(site.candidate, instance.env)
-    present = None if found is None else found.read_schema()
-    if found is None or present is None or newest is None or present <= newest:
-        return None
-    version = environment.read_kept_version(site, instance.env) or "the one before"
-    last = journal.read_last_update(instance.home)
-    is_last = last is not None and last.to_version == gateway.__version__ and last.from_version == version
-    schema = last.schema_before if last is not None and is_last else found.find_copy(newest)
-    if schema is None or not found.copy_of(schema).exists():
-        name = found.copy_of(schema or newest)
-        raise Conflict(
-            f"version {version} cannot read the migrated database (schema {present}; it knows {newest}), and there is"
-            f" no copy of it from before ({name}).",
-            remedy=f"Nothing has changed. To go back all the same,"
-            f" {_name_backup(instance, site, last.backup if last is not None and is_last else None)}",
-        )
-    _require_no_loss(found, schema, version, may_discard)
-    return schema
-
-
-def _require_no_loss(found: Database, schema: int, version: str, may_discard: bool) -> None:
-    work = found.find_new_work(found.copy_of(schema))
-    if work.is_any and not may_discard:
-        raise database.refuse_loss(work, version)
-
-
-class Served(NamedTuple):
-    """What came of it that another version was to serve."""
-
-    #: why it does not serve; empty if it does
-    why: str
-    journal: Journal
-    #: number of the serving process that took over; None if it is unknown
-    generation: int | None = None
-
-
-class Changed(NamedTuple):
-    """What came of it that another version was to have its own database."""
-
-    #: why it has not; empty if it has
-    why: str
-    journal: Journal
-
-
-def change_database(instance: Instance, present: Journal) -> Changed:
-    """Put the copy of the database in place that a rollback needs, and keep the other one; the gateway is stopped."""
-    found = database.find_database(instance.env)
-    schema = present.restore_schema
-    if found is None or schema is None:
-        return Changed("", present)
-    try:
-        with places.hold_gateway_locks(instance):
-            copy = found.copy_of(schema)
-            if present.aside is None:
-                _require_no_loss(found, schema, present.to_version, present.discard)
-                aside = found.choose_aside(present.from_version)
-                present = msgspec.structs.replace(present, aside=aside.name)
-                journal.write_journal(instance.home, present)
-            found.exchange(copy, found.path.with_name(present.aside or ""))
-    except GatewayError as error:
-        return Changed(error.message, present)
-    except OSError as error:
-        return Changed(f"the databases cannot be exchanged: {ending.describe_file_error(error)}", present)
-    return Changed("", present)
-
-
-def serve_other_version(instance: Instance, present: Journal) -> Served:
-    """Let the version that was put in place serve.
-
-    Returns:
-        What came of it.
-    """
-    run = present.run
-    assert run is not None
-    if serving.is_serving(instance, present.to_version):  # the update was interrupted after that
-        return Served("", present)
-    if present.restore_schema is None and serving.is_running(instance):
-        replaced = serving.replace_gateway(instance, present.to_version, f"update to {present.to_version}")
-        return Served(replaced.why, present, replaced.generation)
-    try:
-        serving.stop_gateway(instance, by_service=run.by_service)
-        why, present = change_database(instance, present)
-        if not why:
-            serving.start_gateway(instance, run)
-    except GatewayError as error:
-        return Served(error.message, present)
-    return Served(why, present)

@@ -17,9 +17,9 @@ from cli import output
 from cli.doctor.updates import examine_updates
 from cli.instance import Instance
 from cli.lifecycle.start_options import StartOptions
-from cli.update import driver, ending, environment, journal, notes, recovery, serving
-from cli.update.driver import Job
+from cli.update import build, driver, ending, environment, journal, locking, notes, recovery, rights, serving
 from cli.update.installation import Installation, Kind
+from cli.update.job import Job
 from cli.update.journal import Journal, Step
 from gateway import paths
 from gateway.errors import AlreadyRunning, ConfigError, Conflict, Forbidden, GatewayError, StorageFull
@@ -49,21 +49,21 @@ def test_a_second_update_is_refused_also_of_another_gateway(
 ) -> None:
     other = Instance(tmp_path / "other", tmp_path / "other/config.json", {})
     other.home.mkdir()
-    with driver.hold_lock(instance, site):
+    with locking.hold_lock(instance, site):
         for second in (instance, other):
-            with pytest.raises(AlreadyRunning, match="another `gateway update`"), driver.hold_lock(second, site):
+            with pytest.raises(AlreadyRunning, match="another `gateway update`"), locking.hold_lock(second, site):
                 pass
-    with driver.hold_lock(other, site):
+    with locking.hold_lock(other, site):
         pass
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give a directory away")
 @pytest.mark.parametrize("is_state", [False, True])
 def test_somebody_else_than_the_owner_is_refused(site: Installation, instance: Instance, is_state: bool) -> None:
-    driver.require_rights(instance, site)
+    rights.require_rights(instance, site)
     os.chown(instance.home if is_state else site.environment, 65534, -1)
     with pytest.raises(Forbidden, match="belongs to nobody, and this is root") as caught:
-        driver.require_rights(instance, site)
+        rights.require_rights(instance, site)
     assert "sudo -u 'nobody' gateway update" in (caught.value.remedy or "")
 
 
@@ -72,7 +72,7 @@ def test_a_place_that_cannot_be_written_to_is_named(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(Forbidden, match=r"venvs cannot be written to"):
-        driver.require_rights(instance, site)
+        rights.require_rights(instance, site)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_an_exchange_that_cannot_be_undone_keeps_the_environment_from_before(
     monkeypatch.setattr(environment, "exchange_back", fail)
     present = journal.write_journal(instance.home, _interrupted(site, Step.EXCHANGE))
     with output.show_waiting("") as told, pytest.raises(GatewayError, match="cannot be undone"):
-        driver._undo_exchange(Job(instance, site, "0.3.0", told), present, GatewayError("it failed."))
+        driver._undo_exchange(Job(instance, site, "0.3.0", told, 0.0), present, GatewayError("it failed."))
     assert site.candidate.exists()
     assert journal.read_journal(instance.home) is not None
 
@@ -148,10 +148,10 @@ def test_a_version_that_cannot_read_the_database_is_refused_also_without_a_trial
 ) -> None:
     monkeypatch.setattr(environment, "read_known_schema", lambda *_: known)
     with output.show_waiting("") as told:
-        job = Job(instance, site, version, told, has_trial=False)
+        job = Job(instance, site, version, told, 0.0, has_trial=False)
         refused = pytest.raises(Conflict, match="cannot read the present database")
         with refused if is_refused else contextlib.nullcontext():
-            driver._require_readable_database(job, 9, {})
+            build._require_readable_database(job, 9, {})
 
 
 def test_what_a_killed_trial_left_is_removed(site: Installation, instance: Instance) -> None:
@@ -211,10 +211,10 @@ def test_a_schema_of_a_server_is_changed_only_if_that_is_wanted(
     known_by = {site.environment: 9, site.candidate: known}
     monkeypatch.setattr(environment, "read_known_schema", lambda place, *_, **__: known_by[place])
     with output.show_waiting("") as told:
-        job = Job(instance, site, "9.0.0", told, has_trial=has_trial)
+        job = Job(instance, site, "9.0.0", told, 0.0, has_trial=has_trial)
         refused = pytest.raises(Conflict, match="another schema of the PostgreSQL database")
         with refused if is_refused else contextlib.nullcontext():
-            driver._require_same_schema(job, {})
+            build._require_same_schema(job, {})
 
 
 def test_the_schema_of_a_server_is_read_from_an_environment(tmp_path: Path) -> None:

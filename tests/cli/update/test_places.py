@@ -11,8 +11,8 @@ import pytest
 from cli import output
 from cli.instance import Instance
 from cli.update import driver, ending, journal, owner, places, serving
-from cli.update.driver import Job
 from cli.update.installation import Installation, Kind
+from cli.update.job import Job
 from cli.update.journal import Journal, Run, Step
 from gateway import paths
 from gateway.errors import AlreadyRunning, Conflict
@@ -85,7 +85,7 @@ def test_a_gateway_without_the_database_that_is_named_is_not_replaced(
 ) -> None:
     monkeypatch.setattr(serving, "describe_run", lambda _: Run(by_service=False, ready=True))
     with output.show_waiting("") as told, pytest.raises(Conflict, match="there is no database"):
-        driver._begin(Job(instance, site, "9.9.9", told))
+        driver._begin(Job(instance, site, "9.9.9", told, 0.0))
     assert journal.read_journal(instance.home) is None
 
 
@@ -108,7 +108,7 @@ def test_what_another_gateway_left_in_the_environment_stays(
         step=Step.EXCHANGE, environment="", identity="", from_version="1", to_version="2", began=1))  # fmt: skip
     owner.refuse_other_state(site, other)
     with output.show_waiting("") as told, pytest.raises(Conflict, match=f"for the state directory {other}"):
-        driver._begin(Job(instance, site, "9.9.9", told))
+        driver._begin(Job(instance, site, "9.9.9", told, 0.0))
     ending.undo_build(instance.home, site)
     assert site.candidate.exists()
     ending.undo_build(other, site)

@@ -14,10 +14,10 @@ import pytest
 import gateway
 from cli import output
 from cli.instance import Instance
-from cli.update import driver, environment, journal, recovery, serving
+from cli.update import driver, environment, journal, recovery, rollback, serving
 from cli.update.database import Database
-from cli.update.driver import Job
 from cli.update.installation import Installation, Kind
+from cli.update.job import Job, Result
 from cli.update.journal import Journal, LastUpdate, Run, Step
 from cli.update.serving import Replaced
 from gateway import paths
@@ -73,13 +73,13 @@ class Machine:
     def version(self) -> str:
         return (self.site.environment / "version").read_text()
 
-    def complete(self, present: Journal) -> driver.Result:
+    def complete(self, present: Journal) -> Result:
         environment.exchange(self.site, present)
         journal.write_journal(self.home, present)
         with output.show_waiting("") as told:
             return driver.complete(Job(self.instance, self.site, present.to_version, told, 0.0), present)
 
-    def recover(self) -> driver.Result | None:
+    def recover(self) -> Result | None:
         with output.show_waiting("") as told:
             return recovery.recover(self.instance, self.site, told, 0.0)
 
@@ -296,8 +296,6 @@ def test_an_update_with_another_database_is_not_ended(machine: Machine) -> None:
 
 
 def test_a_rollback_needs_the_copy_of_the_last_update(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cli.update import way_back
-
     last = LastUpdate(
         from_version="0.2.0",
         to_version=gateway.__version__,
@@ -309,5 +307,5 @@ def test_a_rollback_needs_the_copy_of_the_last_update(machine: Machine, monkeypa
     monkeypatch.setattr(environment, "read_known_schema", lambda *_: OLD)
     monkeypatch.setattr(environment, "read_kept_version", lambda *_: "0.2.0")
     with pytest.raises(Conflict, match=r"moongate\.db\.schema-12") as caught:
-        way_back.plan_rollback(machine.instance, machine.site, may_discard=True)
+        rollback.plan_rollback(machine.instance, machine.site, may_discard=True)
     assert ".before-update/bin/python -P -m cli.main restore /b.tar.gz" in (caught.value.remedy or "")
