@@ -9,13 +9,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.backup import restoring, verifying, writing
+import pytest
+
+from gateway.backup import pending, restoring, verifying, writing
 from gateway.backup.contents import BackupChoice, Installation
 from gateway.backup.manifest import Purpose
 from gateway.backup.restoring import RestoredBackup, RestoreOptions, Restorer
 from gateway.backup.verifying import VerifiedBackup
 from gateway.backup.writing import BackupWriter, ConfigContent, WrittenBackup
 from gateway.store.sqlite.store import SqliteStore
+from harness.command_line import Shell
 from tests.contracts.stores import claim_one, done, finish, spec
 
 #: a value of the config that is secret, and its variable in a backup without secrets
@@ -45,6 +48,12 @@ def make_installation(home: Path, runs: int = 3) -> Installation:
     (work / "src" / "run.sh").chmod(0o755)
     (work / "link").symlink_to("src/run.sh")
     return place
+
+
+def make_shell(home: Path, cwd: Path) -> Shell:
+    """Return a shell for an installation that does not run, or that does not exist yet."""
+    keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return Shell({**keep, "HOME": str(cwd), "MOONGATE_HOME": str(home)}, cwd)
 
 
 async def _fill_store(database: Path, runs: int) -> None:
@@ -97,6 +106,13 @@ def restore(
     known = dict(env or {"HOME": str(home)})
     place = restoring.find_installation(home, home / "config.json", known, found)
     return Restorer(place, found, options or RestoreOptions(), lambda _: None).restore_backup(known)
+
+
+def restore_until_last_step(file: Path, home: Path, options: RestoreOptions | None = None) -> None:
+    """Restore a backup, but for its last step, before which the command is killed."""
+    with pytest.MonkeyPatch.context() as stopped:
+        stopped.setattr(pending, "carry_out_plan", lambda _: None)
+        restore(file, home, options)
 
 
 def list_tree(directory: Path) -> dict[str, str]:

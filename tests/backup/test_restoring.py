@@ -27,7 +27,14 @@ from gateway.errors import ConfigError, Conflict, StorageFull, Unavailable
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from gateway.supervisor import lock
-from tests.backup.installations import SECRET, list_tree, make_installation, restore, write_backup
+from tests.backup.installations import (
+    SECRET,
+    list_tree,
+    make_installation,
+    restore,
+    restore_until_last_step,
+    write_backup,
+)
 
 ALL = BackupChoice(secrets=True)
 
@@ -311,14 +318,10 @@ def test_a_rename_that_the_disk_refuses_undoes_those_before_it(
         assert after == before
 
 
-def test_what_was_made_during_an_interrupted_restore_does_not_stand_in_its_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_made_during_an_interrupted_restore_does_not_stand_in_its_way(tmp_path: Path) -> None:
     made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
     home = tmp_path / "home"
-    with monkeypatch.context() as stopped:
-        stopped.setattr(pending, "carry_out_plan", lambda _: None)
-        restore(made.file, home)
+    restore_until_last_step(made.file, home)
     (home / "config.json").write_text("made meanwhile")
 
     assert pending.finish_plan(home)
@@ -328,14 +331,10 @@ def test_what_was_made_during_an_interrupted_restore_does_not_stand_in_its_way(
     assert aside.read_text() == "made meanwhile"
 
 
-def test_an_interrupted_restore_waits_for_a_disk_that_is_not_mounted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_restore_waits_for_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
     made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
     home = tmp_path / "home"
-    with monkeypatch.context() as stopped:
-        stopped.setattr(pending, "carry_out_plan", lambda _: None)
-        restore(made.file, home)
+    restore_until_last_step(made.file, home)
     (home / "data").rename(tmp_path / "disk")
     (home / "data").mkdir()
 
@@ -350,17 +349,13 @@ def test_an_interrupted_restore_waits_for_a_disk_that_is_not_mounted(
 
 
 @pytest.mark.parametrize("gone", ["moongate.db-wal", "moongate.db.schema-28", "moongate.db"])
-def test_an_interrupted_restore_can_do_without_what_it_would_put_aside(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
-) -> None:
+def test_an_interrupted_restore_can_do_without_what_it_would_put_aside(tmp_path: Path, gone: str) -> None:
     made = write_backup(make_installation(tmp_path / "old"), tmp_path, ALL)
     home = tmp_path / "home"
     make_installation(home, runs=1)
     for ending in ("-wal", "-shm", ".schema-28"):  # a power failure leaves the first two
         (home / "data" / f"moongate.db{ending}").touch()
-    with monkeypatch.context() as stopped:
-        stopped.setattr(pending, "carry_out_plan", lambda _: None)
-        restore(made.file, home, RestoreOptions(replace=True))
+    restore_until_last_step(made.file, home, RestoreOptions(replace=True))
     (home / "data" / gone).unlink()
 
     assert pending.finish_plan(home)

@@ -15,35 +15,9 @@ from gateway.backup import databases, pending
 from gateway.domain.times import wall_clock
 from gateway.store.postgres import opening
 from harness.command_line import Shell
-from tests.backup.installations import list_tree, make_installation, verify
+from tests.backup.installations import list_tree, make_installation, make_shell, verify
+from tests.backup.killed import STEPS_OF_BACKUP, run_killed
 from tests.support import postgres
-
-#: runs a command of the CLI that is killed at some step of a backup
-KILLED = """
-import os, signal, sys
-from cli import main
-from gateway.backup import archive, drafts
-from gateway.store.sqlite import snapshot
-
-left = int(sys.argv[1])
-
-def count(place, name):
-    inner = getattr(place, name)
-    def counted(*given, **named):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return inner(*given, **named)
-    setattr(place, name, counted)
-
-for name in ("add_bytes", "add_file", "add_link", "add_directory", "add_listing", "finish"):
-    count(archive.ArchiveWriter, name)
-count(snapshot, "copy_database")
-count(drafts, "_place_draft")
-count(drafts.private_file, "sync_path")
-raise SystemExit(main.main(sys.argv[2:]))
-"""
 
 
 @pytest.fixture
@@ -52,8 +26,7 @@ def shell(tmp_path: Path) -> Shell:
     place = make_installation(tmp_path / "home")
     (place.home / "found-agent.json").unlink()
     place.home.chmod(0o700)
-    keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    return Shell({**keep, "HOME": str(tmp_path), "MOONGATE_HOME": str(place.home)}, tmp_path)
+    return make_shell(place.home, tmp_path)
 
 
 def test_a_backup_is_made_verified_and_listed(shell: Shell, tmp_path: Path) -> None:
@@ -132,13 +105,7 @@ def test_a_backup_that_is_killed_leaves_nothing_that_looks_like_one(shell: Shell
     before = list_tree(tmp_path / "home")
     killed = 0
     for step in (1, 2, 9, 15, 17):
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, str(step), "backup", "backups"],
-            env=shell.env,
-            cwd=tmp_path,
-            capture_output=True,
-            check=False,
-        )
+        done = run_killed(shell, STEPS_OF_BACKUP, step, "backup", "backups")
         killed += done.returncode == -signal.SIGKILL
         for file in (tmp_path / "backups").iterdir():
             if not file.name.startswith("."):
@@ -185,15 +152,7 @@ def test_a_full_disk_is_told_and_nothing_is_left_on_it(shell: Shell, small_disk:
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_backup_that_is_stopped_leaves_nothing(shell: Shell, tmp_path: Path, name: str) -> None:
-    program = KILLED.replace("signal.SIGKILL", f"signal.{name}")
-    done = subprocess.run(
-        [sys.executable, "-c", program, "7", "backup", "backups"],
-        env=shell.env,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_killed(shell, STEPS_OF_BACKUP, 7, "backup", "backups", sent=name)
 
     assert (done.returncode, os.listdir(tmp_path / "backups")) == (130, [])
     assert "no backup was made" in done.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,33 +16,8 @@ from gateway.backup.restoring import RestoreOptions
 from gateway.supervisor import lock
 from harness.command_line import Shell
 from harness.live_gateway import Live
-from tests.backup.installations import list_tree, make_installation, restore, write_backup
-
-#: runs a command of the CLI that is killed at some step of a restore
-KILLED = """
-import os, signal, sys
-from cli import main
-from gateway.backup import pending, settling, unpacking
-
-left = int(sys.argv[1])
-
-def count(place, name):
-    inner = getattr(place, name)
-    def counted(*given, **named):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return inner(*given, **named)
-    setattr(place, name, counted)
-
-count(unpacking, "_unpack_member")
-count(settling, "settle_database")
-count(pending, "write_plan")
-count(pending, "_do_move")
-count(pending, "_sync_names")
-raise SystemExit(main.main(sys.argv[2:]))
-"""
+from tests.backup.installations import list_tree, make_installation, make_shell, restore, write_backup
+from tests.backup.killed import STEPS_OF_RESTORE, run_killed
 
 
 @pytest.fixture
@@ -56,8 +29,7 @@ def backup(tmp_path: Path) -> Path:
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
     """A shell for a state directory that does not exist yet."""
-    keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    return Shell({**keep, "HOME": str(tmp_path), "MOONGATE_HOME": str(tmp_path / "home")}, tmp_path)
+    return make_shell(tmp_path / "home", tmp_path)
 
 
 def test_a_restore_tells_what_it_did_and_what_to_do(shell: Shell, tmp_path: Path) -> None:
@@ -156,14 +128,8 @@ def test_a_restore_that_is_killed_has_restored_all_or_nothing(shell: Shell, back
     make_installation(home, runs=1)
     before = list_tree(home)
     for step in (1, 12, 18, 20, 24, 30):
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, str(step), "restore", "--replace", str(backup)],
-            env=shell.env,
-            cwd=tmp_path,
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode != -signal.SIGKILL:
+        ended = run_killed(shell, STEPS_OF_RESTORE, step, "restore", "--replace", str(backup))
+        if ended.returncode != -signal.SIGKILL:
             break
         killed += 1
         if paths.restore_plan_file(home).exists():
@@ -188,13 +154,7 @@ def test_a_start_finishes_a_restore_that_was_killed(live: Callable[..., Live], b
     place.config.write_bytes(one.config.read_bytes())
     file = write_backup(place, tmp_path / "second", BackupChoice(secrets=True)).file
     for step in range(20, 60, 4):
-        subprocess.run(
-            [sys.executable, "-c", KILLED, str(step), "restore", "--replace", str(file)],
-            env=shell.env,
-            cwd=tmp_path,
-            capture_output=True,
-            check=False,
-        )
+        run_killed(shell, STEPS_OF_RESTORE, step, "restore", "--replace", str(file))
         if paths.restore_plan_file(one.home).exists():
             break
     assert paths.restore_plan_file(one.home).exists()

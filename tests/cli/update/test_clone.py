@@ -94,15 +94,13 @@ def test_a_change_that_was_made_meanwhile_is_not_overwritten(site: Installation)
     assert (site.source / "version").read_text() == "mine"
 
 
-def test_an_update_that_was_interrupted_while_it_built_leaves_the_work_tree_alone(
-    site: Installation, tmp_path: Path
-) -> None:
+def _interrupt(site: Installation, home: Path, step: Step) -> tuple[Instance, str]:
+    """Leave the journal of an update to 0.3.0 at some step; return whose it is, and the commit of that version."""
     before, after = clone.read_commits(site, "0.3.0", os.environ, None)
     site.environment.mkdir()
-    instance = Instance(tmp_path / "home", tmp_path / "home/config.json", {"MOONGATE_HOME": str(tmp_path / "home")})
-    instance.home.mkdir()
+    home.mkdir()
     found = Journal(
-        step=Step.BUILD,
+        step=step,
         environment=str(site.environment),
         identity=identify_directory(site.environment),
         from_version="0.2.0",
@@ -111,7 +109,14 @@ def test_an_update_that_was_interrupted_while_it_built_leaves_the_work_tree_alon
         from_commit=before,
         to_commit=after,
     )
-    journal.write_journal(instance.home, found)
+    journal.write_journal(home, found)
+    return Instance(home, home / "config.json", {"MOONGATE_HOME": str(home)}), after
+
+
+def test_an_update_that_was_interrupted_while_it_built_leaves_the_work_tree_alone(
+    site: Installation, tmp_path: Path
+) -> None:
+    instance, _ = _interrupt(site, tmp_path / "home", Step.BUILD)
     (site.source / "version").write_text("mine")
     with output.show_waiting("") as told:
         assert recovery.recover(instance, site, told, 0.0) is None
@@ -122,21 +127,7 @@ def test_an_update_that_was_interrupted_while_it_built_leaves_the_work_tree_alon
 def test_a_checkout_that_is_undone_asks_for_another_run(
     site: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, after = clone.read_commits(site, "0.3.0", os.environ, None)
-    site.environment.mkdir()
-    instance = Instance(tmp_path / "home", tmp_path / "home/config.json", {"MOONGATE_HOME": str(tmp_path / "home")})
-    instance.home.mkdir()
-    found = Journal(
-        step=Step.EXCHANGE,
-        environment=str(site.environment),
-        identity=identify_directory(site.environment),
-        from_version="0.2.0",
-        to_version="0.3.0",
-        began=1,
-        from_commit=before,
-        to_commit=after,
-    )
-    journal.write_journal(instance.home, found)
+    instance, after = _interrupt(site, tmp_path / "home", Step.EXCHANGE)
     clone.check_out(site, after)
     monkeypatch.setattr(gateway, "__version__", "0.3.0")  # the process began after the checkout
     with output.show_waiting("") as told, pytest.raises(GatewayError, match=r"is undone: version 0\.2\.0 is in place"):
