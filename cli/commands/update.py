@@ -129,7 +129,11 @@ def _update(
             raise NotFound("there is no version from before an update.", remedy="Or: gateway update --version VERSION")
     else:
         told.set_text("asking which versions there are")
-        wanted = version or release.choose_update(check.find_newest(instance, site), gateway.__version__)
+        newest = version or check.find_newest(instance, site)
+        if newest is None:
+            note = check.explain_none(site)
+            return Result(gateway.__version__, gateway.__version__, None, replaced=False, notes=(note,))
+        wanted = version or release.choose_update(newest, gateway.__version__)
     if wanted is None or version_key(wanted) == version_key(gateway.__version__):
         return Result(gateway.__version__, gateway.__version__, None, replaced=False)
     if site.kind not in installation.UPDATABLE:
@@ -171,7 +175,7 @@ def _print_check(instance: Instance, site: Installation) -> None:
     how = "gateway update" if site.kind in installation.UPDATABLE else _explain_update(instance, site, latest)
     said = f"Version {latest} is available (this is {gateway.__version__}). Update: {how}"
     if not available:
-        said = "No released version is known." if latest is None else f"Version {gateway.__version__} is the newest."
+        said = check.explain_none(site) if latest is None else f"Version {gateway.__version__} is the newest."
     told = {"current": gateway.__version__, "latest": latest, "available": available, "kind": site.kind, "how": how}
     output.print_result(told, said)
 
@@ -189,7 +193,7 @@ def _print_result(ended: Result, site: Installation, *, is_named: bool) -> None:
     }
     if not updated:
         said = "is installed already" if is_named else "is the newest"
-        output.print_result(told, f"Version {ended.to_version} {said}.")
+        output.print_result(told, "\n".join(ended.notes) or f"Version {ended.to_version} {said}.")
         return
     rows = [output.add_mark("✅", f"Moongate {ended.from_version} → {ended.to_version}")]
     rows += [f"   Backup: {ended.backup}"] if ended.backup else []

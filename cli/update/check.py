@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 from cli.instance import Instance
 from cli.update import origin, release, tools
@@ -28,6 +29,20 @@ def find_newest(instance: Instance, site: Installation) -> str | None:
         raise
     _store(instance, UpdateStatus(wall_clock(), latest, None))
     return latest
+
+
+def explain_none(site: Installation) -> str:
+    """Return why no released version is known, and what to do."""
+    if site.kind is Kind.CLONE:
+        return (
+            "No released version is known: this clone has no tags of releases (such as v0.3.0), also after"
+            " `git fetch --tags`. Take them from a repository that has them:"
+            f" git -C {shlex.quote(str(site.source))} fetch URL --tags. Or update by hand: git pull, then scripts/run"
+        )
+    return (
+        "No released version is known: where Moongate comes from, there are only versions from before a release."
+        " To install one: gateway update --version VERSION"
+    )
 
 
 def _ask(instance: Instance, site: Installation) -> str | None:

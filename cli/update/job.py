@@ -28,7 +28,7 @@ class Job(NamedTuple):
 
 
 class Result(NamedTuple):
-    """How an update ended well."""
+    """How an update ended well. If it has changed nothing, both versions are the same."""
 
     from_version: str
     to_version: str

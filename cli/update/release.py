@@ -14,9 +14,9 @@ from gateway.errors import NotFound, Unavailable
 from gateway.updates.versions import is_newer, version_key
 
 
-def choose_update(newest: str | None, present: str) -> str | None:
+def choose_update(newest: str, present: str) -> str | None:
     """Return the version to update to if nobody named one; None if the present one is as new, or newer."""
-    return newest if newest is not None and is_newer(newest, present) else None
+    return newest if is_newer(newest, present) else None
 
 
 def find_offered_version(installer: Installer, python: Path, origin: Origin) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import gateway
-from cli import output
+from cli import main, output
+from cli.commands import update
 from cli.instance import Instance
 from cli.update import clone, environment, journal, recovery, release
 from cli.update.installation import Installation, Kind
@@ -42,6 +43,27 @@ def site(tmp_path: Path) -> Installation:
 
 def test_a_clone_knows_the_versions_that_are_tagged(site: Installation) -> None:
     assert sorted(release.list_tags(site.source, os.environ)) == ["0.2.0", "0.3.0"]
+
+
+@pytest.mark.parametrize("words", [["update", "--check"], ["update"]])
+def test_a_clone_without_tags_says_so_and_where_they_come_from(
+    site: Installation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:
+    for place in (site.source.parent / "origin", site.source):
+        _git(place, "tag", "--delete", "v0.2.0", "v0.3.0")
+    site.environment.mkdir()
+    for name, value in (("HOME", tmp_path), ("MOONGATE_HOME", tmp_path / "home")):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(update, "_find_site", lambda _: site)
+    monkeypatch.setattr(update, "keep_own_environment", lambda: None)
+    assert main.main(words) == 0
+    said = capsys.readouterr().out
+    assert "this clone has no tags of releases (such as v0.3.0)" in said
+    assert f"git -C {site.source} fetch URL --tags" in said
 
 
 def test_a_remote_that_is_gone_is_said(site: Installation) -> None:
