@@ -58,7 +58,7 @@ def change_config(env: Mapping[str, str], edit: Edit) -> Change:
         after = edit(text, json_file.decode_config(text.encode(), shown))
         content = (mark + after).encode()
         _check_content(content, env)
-        if before is not None and content == before:
+        if after == text:
             return Change(file, None, has_changed=False)
         return Change(file, _write_file(file, shown, before, content), has_changed=True)
 
