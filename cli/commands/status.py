@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 #: the keys of the JSON
 KEYS = (
     "running state config token pid host port url external_url service version instance started_at generation uptime"
-    " generation_uptime health checks agent work installed_version version_drift token_drift config_drift last_stop"
-    " port_owner findings fleet remote"
+    " generation_uptime health checks agent work backup installed_version version_drift token_drift config_drift"
+    " newest_version interrupted_update interrupted_restore last_stop port_owner findings fleet remote"
 ).split()
 
 
@@ -70,7 +70,8 @@ def COMMAND(context: click.Context, deep: bool, fleet: bool) -> None:  # noqa: N
        "installed_version": of this command, "version_drift": whether another version runs,
        "token_drift": whether the gateway refuses the stored token,
        "config_drift": file with settings that changed since the gateway read it,
-       "newest_version": a newer one that is known, "interrupted_update": what to do about one,
+       "newest_version": a newer one that is known,
+       "interrupted_update": what to do about one, "interrupted_restore": the same,
        "last_stop": {"at": RFC 3339, "code": exit code, "reason"},
        "port_owner": {"pid", "name", "user"} of another program that holds the port,
        "findings": as in gateway doctor; both only with --deep,
@@ -144,6 +145,7 @@ def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
         "config_drift": None if found.health is None else _shown_path(_find_changed_file(instance, found)),
         "newest_version": notes.find_newer_version(instance.home),
         "interrupted_update": notes.describe_interruption(instance.home),
+        "interrupted_restore": interrupted_restore.describe_interruption(instance.home),
         "last_stop": _describe_last_stop(instance, found),
         "port_owner": None,
         "findings": None,

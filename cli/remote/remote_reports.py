@@ -51,8 +51,6 @@ def build_status(target: Target, *, with_fleet: bool) -> dict[str, Any]:
         "backup": health.get("backup"),
         "installed_version": gateway.__version__,
         "version_drift": health["version"] != gateway.__version__,
-        "newest_version": None,  # known on its own machine
-        "interrupted_update": None,
         "remote": {
             "name": target.name,
             "token": me["name"],

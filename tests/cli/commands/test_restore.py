@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from gateway import paths
-from gateway.backup import pending
 from gateway.backup.contents import BackupChoice
 from gateway.backup.restoring import RestoreOptions
 from gateway.supervisor import lock
 from harness.command_line import Shell
 from harness.live_gateway import Live
-from tests.backup.installations import list_tree, make_installation, make_shell, restore, write_backup
+from tests.backup.installations import list_tree, make_installation, make_shell, restore_until_last_step, write_backup
 from tests.backup.killed import STEPS_OF_RESTORE, run_killed
 
 
@@ -105,16 +104,15 @@ def test_an_update_that_is_under_way_or_was_interrupted_keeps_its_database(
 
 
 def test_a_restore_that_was_interrupted_is_named_and_finished_by_an_update(
-    shell: Shell, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shell: Shell, backup: Path, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
     make_installation(home, runs=1)
-    with monkeypatch.context() as stopped:
-        stopped.setattr(pending, "carry_out_plan", lambda _: None)
-        restore(backup, home, RestoreOptions(replace=True))
+    restore_until_last_step(backup, home, RestoreOptions(replace=True))
     said = "was interrupted in its last step"
 
     assert said in shell("status").out
+    assert said in shell("status", "--json").json["interrupted_restore"]
     (found,) = (one for one in shell("doctor", "--json").json["findings"] if one["check"] == "restore")
     assert (found["level"], said in found["finding"], found["remedy"]) == ("error", True, "gateway start")
     shell("update", "--rollback")  # there is no version to go back to

@@ -101,6 +101,7 @@ def test_json_has_the_documented_keys_running_or_not(shell: Shell, alone: tuple[
         "remote",
         "newest_version",
         "interrupted_update",
+        "interrupted_restore",
     }
 
 
