@@ -206,7 +206,7 @@ class Config(Settings, frozen=True, kw_only=True):
     @property
     def database_path(self) -> Path:
         """The SQLite file, which is not used if `store.url` is set."""
-        return self.data_directory / "moongate.db"
+        return paths.database_file(self.data_directory)
 
     @property
     def backup_directory(self) -> Path:

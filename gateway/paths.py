@@ -214,6 +214,11 @@ def restore_lock_file(state: Path) -> Path:
     return locks_directory(state) / "restore.lock"
 
 
+def database_file(data_directory: Path) -> Path:
+    """Return the SQLite database of a data directory."""
+    return data_directory / "moongate.db"
+
+
 def data_lock_file(data_directory: Path) -> Path:
     """Return the lock file of a data directory, next to the database."""
     return data_directory / "gateway.lock"

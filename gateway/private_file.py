@@ -35,7 +35,7 @@ def replace_private_file(path: Path, content: bytes, *, durable: bool = True) ->
     with _write_draft(path, content, durable=durable) as draft:
         draft.replace(path)
     if durable:
-        _sync_names(path.parent)
+        sync_names(path.parent)
 
 
 def replace_readable_file(path: Path, content: bytes) -> None:
@@ -68,7 +68,7 @@ def replace_shared_file(path: Path, content: bytes, *, like: Path) -> None:
                     os.chown(draft, model.st_uid, model.st_gid)
             draft.chmod(stat.S_IMODE(model.st_mode))
         draft.replace(path)
-    _sync_names(path.parent)
+    sync_names(path.parent)
 
 
 def create_private_file(path: Path, content: bytes) -> bool:
@@ -82,7 +82,7 @@ def create_private_file(path: Path, content: bytes) -> bool:
             os.link(draft, path)
         except FileExistsError:
             return False
-    _sync_names(path.parent)
+    sync_names(path.parent)
     return True
 
 
@@ -247,7 +247,7 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_names(directory: Path) -> None:
+def sync_names(directory: Path) -> None:
     """Make a new name in a directory durable, if possible."""
     # The file itself is complete. Some file systems refuse this step, a directory may be unreadable, and a process
     # may have too many open files.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
 import sys
 from pathlib import Path
 
-from gateway.private_file import sync_path
+from gateway.private_file import sync_names
 
 #: `RENAME_EXCHANGE` of https://man7.org/linux/man-pages/man2/renameat2.2.html
 _RENAME_EXCHANGE = 2
@@ -31,7 +30,7 @@ def exchange_directories(one: Path, other: Path) -> None:
     if hasattr(os, "sync"):
         os.sync()
     if _exchange_at_once(one, other):
-        _put_on_disk(one.parent)
+        sync_names(one.parent)
         return
     aside = one.with_name(one.name + ".aside")
     one.rename(aside)
@@ -41,12 +40,7 @@ def exchange_directories(one: Path, other: Path) -> None:
         aside.rename(one)
         raise
     aside.rename(other)
-    _put_on_disk(one.parent)
-
-
-def _put_on_disk(directory: Path) -> None:
-    with contextlib.suppress(OSError):  # some file systems refuse it for directories
-        sync_path(directory)
+    sync_names(one.parent)
 
 
 def restore_after_kill(one: Path, other: Path) -> None:

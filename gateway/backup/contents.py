@@ -37,7 +37,27 @@ class Installation(NamedTuple):
 
     @property
     def database(self) -> Path:
-        return self.data / "moongate.db"
+        return paths.database_file(self.data)
+
+    @property
+    def files(self) -> Path:
+        """The contents of files of messages and answers."""
+        return self.data / "files"
+
+    @property
+    def outputs(self) -> Path:
+        """Large outputs of tools."""
+        return self.home / "outputs"
+
+    @property
+    def workspaces(self) -> Path:
+        """The directories of sessions."""
+        return self.home / "workspaces"
+
+    @property
+    def dump(self) -> Path:
+        """Where the dump of a PostgreSQL database is put, for the user to load it."""
+        return self.data / "postgresql.dump"
 
     @property
     def secret_files(self) -> list[Path]:
@@ -65,7 +85,7 @@ def add_stored_files(archive: ArchiveWriter, place: Installation) -> None:
     add_tree(
         archive,
         Part.FILES,
-        place.data / "files",
+        place.files,
         skip=lambda path: path.partition("/")[0] == DRAFTS,
         find_hash=lambda path: path.replace("/", "") if len(path) == 65 else None,
     )
@@ -167,7 +187,7 @@ def note_missing_contents(archive: ArchiveWriter, place: Installation, hashes: I
     """Name the contents of files to which the copied database refers, and which are not on disk."""
     for sha256 in hashes:
         below = f"{sha256[:2]}/{sha256[2:]}"
-        if (place.data / "files" / below).exists():
+        if (place.files / below).exists():
             continue
         if snapshot.find_content(place.database, sha256):
             archive.note_omission(f"{Part.FILES}/{below}", "the database refers to it, but it is not there", lost=True)

@@ -76,8 +76,7 @@ def _place_draft(draft: Path, target: Path, find_free: Callable[[], Path] | None
         if find_free is None:
             raise Conflict(f"there is a file {target} already.", remedy="Give another name.")
         target = find_free()
-    with contextlib.suppress(OSError):  # the backup itself is complete; some file systems refuse this
-        private_file.sync_path(target.parent)
+    private_file.sync_names(target.parent)
     return target
 
 

@@ -134,11 +134,11 @@ def _do_plan(home: Path, plan: _Plan) -> None:
     for move in plan.moves:
         _do_move(move, is_draft=plan.is_draft(move.source))
     for directory in sorted({Path(path).parent for move in plan.moves for path in move}):
-        _sync_names(directory)
+        private_file.sync_names(directory)
     for draft in plan.drafts:
         shutil.rmtree(draft, ignore_errors=True)
     paths.restore_plan_file(home).unlink()
-    _sync_names(home)
+    private_file.sync_names(home)
 
 
 def _do_move(move: Move, *, is_draft: bool) -> None:
@@ -163,9 +163,3 @@ def _remove_empty(directory: Path, home: Path) -> None:
         while directory != home:
             directory.rmdir()
             directory = directory.parent
-
-
-def _sync_names(directory: Path) -> None:
-    """Make the names in a directory durable, if possible."""
-    with contextlib.suppress(OSError):
-        private_file.sync_path(directory)

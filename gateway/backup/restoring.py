@@ -133,8 +133,8 @@ class Restorer:
         except OSError as error:
             at = f" at {paths.display_path(Path(error.filename))}" if isinstance(error.filename, str) else ""
             raise explain_disk_error(error, f"the backup cannot be restored, and nothing has changed{at}") from error
-        dump = self._place.data / "postgresql.dump"
-        return RestoredBackup(work, resumed, self._kept, kept_secrets, memories, dump if dump.exists() else None)
+        dump = self._place.dump if self._place.dump.exists() else None
+        return RestoredBackup(work, resumed, self._kept, kept_secrets, memories, dump)
 
     # --- what goes where --------------------------------------------------------------------------
 
@@ -168,12 +168,12 @@ class Restorer:
         if Part.DATABASE in parts:
             found |= {
                 DATABASE_NAME: place.database,
-                DUMP_NAME: place.data / "postgresql.dump",
-                Part.FILES: place.data / "files",
-                Part.OUTPUTS: home / "outputs",
+                DUMP_NAME: place.dump,
+                Part.FILES: place.files,
+                Part.OUTPUTS: place.outputs,
             }
         if Part.WORKSPACES in parts:
-            found[Part.WORKSPACES] = home / "workspaces"
+            found[Part.WORKSPACES] = place.workspaces
         return found
 
     def _list_companions(self) -> Iterator[Path]:
@@ -222,7 +222,7 @@ class Restorer:
     def _settle(self, drafts: Mapping[Part, Path]) -> tuple[bool, SettledWork]:
         resume = self._options.resume
         resumed = not self._found.worked if resume is None else resume
-        database = drafts[Part.DATABASE] / "moongate.db" if Part.DATABASE in drafts else None
+        database = drafts[Part.DATABASE] / Path(DATABASE_NAME).name if Part.DATABASE in drafts else None
         if database is None or not database.exists():
             return resumed, SettledWork()
         self._report("preparing the database")

@@ -146,7 +146,7 @@ class BackupWriter:
             ConfigError: it is there.
         """
         place = self._place
-        taken = [place.home / "workspaces", place.home / "outputs", place.data / "files"]
+        taken = [place.workspaces, place.outputs, place.files]
         if self._choice.agents:
             taken += [found.path for found in agent_memory.find_memories(self._env)]
         for directory in taken:
@@ -210,10 +210,10 @@ class BackupWriter:
             self._begin("writing files")  # after the database: it refers to none that came later
             contents.add_stored_files(archive, self._place)
             contents.note_missing_contents(archive, self._place, (line.rstrip("\n") for line in hashes))
-            contents.add_tree(archive, Part.OUTPUTS, self._place.home / "outputs")
+            contents.add_tree(archive, Part.OUTPUTS, self._place.outputs)
         if self._choice.workspaces:
             self._begin("writing workspaces")
-            contents.add_tree(archive, Part.WORKSPACES, self._place.home / "workspaces")
+            contents.add_tree(archive, Part.WORKSPACES, self._place.workspaces)
         memories = agent_memory.find_memories(self._env)
         if self._choice.agents:
             self._begin("writing what agents remember")

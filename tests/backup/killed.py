@@ -21,7 +21,7 @@ STEPS_OF_BACKUP = [
 STEPS_OF_RESTORE = [
     "gateway.backup.unpacking._unpack_member",
     "gateway.backup.settling.settle_database",
-    *(f"gateway.backup.pending.{name}" for name in ("write_plan", "_do_move", "_sync_names")),
+    *(f"gateway.backup.pending.{name}" for name in ("write_plan", "_do_move", "private_file.sync_names")),
 ]
 _PROGRAM = """
 import os, pkgutil, signal, sys

@@ -276,7 +276,7 @@ def test_a_disk_without_room_for_the_database_is_seen_before_it_is_copied(
     place = make_installation(tmp_path / "home")
     monkeypatch.setattr(snapshot, "measure_database", lambda _: 1 << 60)
 
-    with pytest.raises(StorageFull, match=r"needs 1152921\.5 TB, and"):
+    with pytest.raises(StorageFull, match=r"needs 1152922 TB, and"):
         write_backup(place, tmp_path / "backups")
 
 

@@ -18,7 +18,7 @@ import apsw
 from gateway.domain.search import separate_characters
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError
-from gateway.private_file import sync_path
+from gateway.private_file import sync_names, sync_path
 from gateway.store.moving.mark import MARK_TABLE, refuse_unfinished
 from gateway.store.sql.migrations import Migration, read_package
 from gateway.store.sqlite import copies
@@ -342,8 +342,7 @@ def _copy_before_migration(connection: apsw.Connection, target: Path) -> None:
     copies.copy_database(connection, draft)
     sync_path(draft)
     draft.replace(target)  # until here, an earlier copy stays
-    with contextlib.suppress(OSError):  # some file systems refuse it for directories
-        sync_path(target.parent)
+    sync_names(target.parent)
 
 
 @contextlib.contextmanager
