@@ -120,11 +120,11 @@ def _update(
     version: str | None,
     ways: Ways,
 ) -> Result:
-    from cli.update import check, driver, environment, installation, release
+    from cli.update import check, driver, installation, kept_environment, release
     from cli.update.job import Job, Result
 
     if ways.rollback:
-        wanted = environment.read_kept_version(site, instance.env)
+        wanted = kept_environment.read_kept_version(site, instance.env)
         if wanted in (None, gateway.__version__):
             raise NotFound("there is no version from before an update.", remedy="Or: gateway update --version VERSION")
     else:

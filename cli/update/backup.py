@@ -6,7 +6,7 @@ import json
 import shlex
 
 from cli.instance import Instance
-from cli.update import database, environment
+from cli.update import database, kept_environment
 from cli.update.installation import Installation
 from cli.update.tools import interpreter_of, run_program
 from gateway.errors import GatewayError
@@ -50,7 +50,7 @@ def explain_restore(instance: Instance, site: Installation, backup: str | None) 
     That version must do it: another one would migrate the database, and end open tasks only in the migrated one.
     """
     file = "FILE" if not backup else shlex.quote(backup)
-    python = shlex.quote(str(interpreter_of(environment.kept_copy(site))))
+    python = shlex.quote(str(interpreter_of(kept_environment.kept_copy(site))))
     program = spell_program(instance.env, f"{python} -P -m cli.main")
     return (
         "first let the version from before restore the backup from before the update: gateway stop &&"

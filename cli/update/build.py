@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import gateway
-from cli.update import clone, database, ending, environment, origin, tools, trial
+from cli.update import clone, database, ending, environment, kept_environment, origin, tools, trial
 from cli.update.job import Job
 from cli.update.journal import Journal
 from gateway.errors import Conflict
@@ -22,7 +22,7 @@ def build_version(job: Job, begun: Journal) -> None:
     with clone.unpack_source(job.site, begun.to_commit) as source:
         if job.is_rollback:
             job.told.set_text(f"copying version {job.version}")
-            environment.copy_kept(job.site)
+            kept_environment.copy_kept(job.site)
         else:
             _install(job, source)
         env = job.instance.env if source is None else {**job.instance.env, "PYTHONPATH": str(source)}

@@ -22,6 +22,7 @@ from cli.update import (
     ending,
     environment,
     journal,
+    kept_environment,
     locking,
     owner,
     places,
@@ -52,7 +53,7 @@ def update(job: Job) -> Result:
             job.told.set_text("making a backup")
             saved = backup.make_backup(job.instance)
             job.told.set_text("keeping the present version")
-            environment.keep_copy(job.site)
+            kept_environment.keep_copy(job.site)
             run = serving.describe_run(job.instance)  # it may have been started or stopped meanwhile
             places.require_own_places(job.instance)
     except BaseException:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli.update import environment, journal, owner, trial
+from cli.update import environment, journal, kept_environment, owner, trial
 from cli.update.installation import Installation
 from cli.update.journal import Journal, LastUpdate
 from gateway.domain.times import wall_clock
@@ -33,7 +33,7 @@ def undo_build(home: Path, site: Installation) -> None:
         owner.remove_mark(site)
         for place in (site.candidate, tools_place(site)):
             environment.remove_directory(place)
-        environment.restore_former_copy(site)
+        kept_environment.restore_former_copy(site)
     journal.remove_journal(home)
 
 
@@ -52,7 +52,7 @@ def record_end(home: Path, site: Installation, present: Journal) -> None:
         from_commit=present.from_commit,
     )
     journal.write_last_update(home, last)
-    environment.forget_former_copy(site)
+    kept_environment.forget_former_copy(site)
     undo_build(home, site)  # the candidate's place has the environment from before, of which is a copy
 
 

@@ -1,7 +1,6 @@
-"""Makes the environment of the other version next to the present one, and what remains of the old one.
+"""Makes the environment of the other version next to the present one, and exchanges the two.
 
-The other version is built in a whole copy: what else is installed there, such as plugins, stays. The copy that
-remains shares the files of the old environment, so that it costs no space until these are gone.
+The other version is built in a whole copy: what else is installed there, such as plugins, stays.
 """
 
 from __future__ import annotations
@@ -22,20 +21,10 @@ from cli.update.installation import Installation, Kind
 from cli.update.journal import Journal
 from cli.update.origin import DIRECT_URL_FILE, DISTRIBUTION, Origin
 from cli.update.tools import PROGRAM_TIMEOUT_SECONDS, Done, Installer, interpreter_of, run_program
-from gateway import private_file
 from gateway.errors import Conflict, GatewayError
-from gateway.process.own_environment import (
-    COPY_MARK,
-    COPY_SOURCE,
-    COPY_SUFFIX,
-    identify_directory,
-    is_same_directory,
-    place_near,
-)
+from gateway.process.own_environment import identify_directory, is_same_directory
 from gateway.updates.versions import version_key
 
-#: our packages in a clone
-SOURCE_PACKAGES = ("gateway", "cli", "service_templates")
 #: bytes of a script of an environment; programs in machine code are larger, or not text
 _MAX_SCRIPT_BYTES = 256 * 1024
 _EXTRA = re.compile(r"""extra\s*==\s*["'](?P<extra>[\w-]+)["']""")
@@ -48,7 +37,7 @@ _SERVER_SCHEMA_CODE = (
     " print(len(read('gateway.store.postgres.migrations')))"
 )
 #: files that Python writes just now, and renames
-_UNFINISHED = shutil.ignore_patterns("*.pyc.*")
+UNFINISHED = shutil.ignore_patterns("*.pyc.*")
 
 
 def copy_environment(site: Installation) -> None:
@@ -58,7 +47,7 @@ def copy_environment(site: Installation) -> None:
         OSError: the disk is full, or the directory cannot be written to.
     """
     remove_directory(site.candidate)
-    shutil.copytree(site.environment, site.candidate, symlinks=True, ignore=_UNFINISHED)
+    shutil.copytree(site.environment, site.candidate, symlinks=True, ignore=UNFINISHED)
 
 
 def list_extras() -> list[str]:
@@ -224,65 +213,6 @@ def try_programs(site: Installation, version: str, env: Mapping[str, str]) -> No
         )
 
 
-def keep_copy(site: Installation) -> None:
-    """Make the copy of the present environment that remains, and that running processes go on with.
-
-    Raises:
-        OSError: the disk is full.
-    """
-    kept = kept_copy(site)
-    draft = kept.with_name(kept.name + ".draft")
-    remove_directory(draft)
-    _share_tree(site.environment, draft)
-    if site.kind is Kind.CLONE:
-        for package in SOURCE_PACKAGES:
-            _share_tree(site.source / package, draft / COPY_SOURCE / package)
-        _lead_to_copied_source(draft, kept, site.source)
-    private_file.replace_readable_file(draft / COPY_MARK, identify_directory(site.environment).encode())
-    if kept.exists() and not _former_copy(site).exists():
-        kept.rename(_former_copy(site))
-    remove_directory(kept)
-    draft.rename(kept)
-
-
-def forget_former_copy(site: Installation) -> None:
-    """Remove the copy that the last one replaced: one is enough.
-
-    Raises:
-        OSError: it cannot be removed.
-    """
-    remove_directory(_former_copy(site))
-
-
-def restore_former_copy(site: Installation) -> None:
-    """Put the copy back that the last one replaced, because the update has failed.
-
-    Raises:
-        OSError: it cannot be renamed.
-    """
-    if _former_copy(site).exists():
-        remove_directory(kept_copy(site))
-        _former_copy(site).rename(kept_copy(site))
-
-
-def _former_copy(site: Installation) -> Path:
-    return kept_copy(site).with_name(kept_copy(site).name + ".former")
-
-
-def copy_kept(site: Installation) -> None:
-    """Copy the environment from before the last update to the place where it can be exchanged.
-
-    Raises:
-        OSError: the disk is full.
-    """
-    remove_directory(site.candidate)
-    leave_out = {COPY_MARK, COPY_SOURCE}
-    kept = kept_copy(site)
-    shutil.copytree(kept, site.candidate, symlinks=True, ignore=lambda _, names: leave_out.intersection(names))
-    for file in site.candidate.glob("lib/python3*/site-packages/*.pth"):
-        file.write_text(file.read_text().replace(str(kept / COPY_SOURCE), str(site.source)))
-
-
 def exchange(site: Installation, present: Journal) -> None:
     """Put the other version in place.
 
@@ -329,42 +259,6 @@ def read_known_schema(environment: Path, env: Mapping[str, str], *, of_server: b
     words = [interpreter_of(environment), "-P", "-c", _SERVER_SCHEMA_CODE if of_server else _SCHEMA_CODE]
     said = run_program(words, env, PROGRAM_TIMEOUT_SECONDS)
     return int(said.out) if said.code == 0 and said.out.strip().isdigit() else None
-
-
-def kept_copy(site: Installation) -> Path:
-    """Return where the environment from before the last update is."""
-    return place_near(site.environment, COPY_SUFFIX)
-
-
-def read_kept_version(site: Installation, env: Mapping[str, str]) -> str | None:
-    """Return the version in the environment from before the last update; None without one."""
-    python = interpreter_of(kept_copy(site))
-    if not python.exists():
-        return None
-    said = run_program([python, "-P", "-m", "cli.main", "--version"], env, PROGRAM_TIMEOUT_SECONDS)
-    return said.out.split()[-1] if said.code == 0 and said.out.split() else None
-
-
-def _share_tree(source: Path, target: Path) -> None:
-    """Copy a tree with links to its files; where the file system has none, with copies."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, target, symlinks=True, copy_function=_share_file, ignore=_UNFINISHED)
-
-
-def _share_file(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def _lead_to_copied_source(draft: Path, kept: Path, source: Path) -> None:
-    """Let the copy of a clone's environment find the copied packages, not those of the clone."""
-    for file in draft.glob("lib/python3*/site-packages/*.pth"):
-        text = file.read_text()
-        if str(source) in text:
-            file.unlink()  # it is a link: the original stays as it is
-            file.write_text(text.replace(str(source), str(kept / COPY_SOURCE)))
 
 
 def remove_directory(path: Path) -> None:

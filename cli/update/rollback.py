@@ -8,7 +8,7 @@ import msgspec
 
 import gateway
 from cli.instance import Instance
-from cli.update import backup, database, ending, environment, journal, places
+from cli.update import backup, database, ending, environment, journal, kept_environment, places
 from cli.update.database import Database
 from cli.update.installation import Installation
 from cli.update.journal import Journal
@@ -26,7 +26,7 @@ def plan_rollback(instance: Instance, site: Installation, may_discard: bool) -> 
     present = None if found is None else found.read_schema()
     if found is None or present is None or newest is None or present <= newest:
         return None
-    version = environment.read_kept_version(site, instance.env) or "the one before"
+    version = kept_environment.read_kept_version(site, instance.env) or "the one before"
     last = journal.read_last_update(instance.home)
     is_last = last is not None and last.to_version == gateway.__version__ and last.from_version == version
     schema = last.schema_before if last is not None and is_last else found.find_copy(newest)

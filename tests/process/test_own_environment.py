@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.update import environment
+from cli.update import environment, kept_environment
 from cli.update.exchange import exchange_directories, restore_after_kill
 from cli.update.installation import Installation, Kind
 from gateway.process.own_environment import identify_directory, is_same_directory
@@ -75,17 +75,17 @@ def _say(process: subprocess.Popen[str]) -> list[str]:
 def test_a_running_process_imports_late_what_it_started_with(
     site: Installation, started: subprocess.Popen[str]
 ) -> None:
-    environment.keep_copy(site)
+    kept_environment.keep_copy(site)
     exchange_directories(site.environment, site.candidate)
     environment.remove_directory(site.candidate)
-    assert _say(started) == ["old", "old", "old", str(environment.kept_copy(site) / "bin/python")]
+    assert _say(started) == ["old", "old", "old", str(kept_environment.kept_copy(site) / "bin/python")]
 
 
 @pytest.mark.parametrize("started", ["forgets"], indirect=True)
 def test_a_process_that_keeps_nothing_would_mix_the_versions(
     site: Installation, started: subprocess.Popen[str]
 ) -> None:
-    environment.keep_copy(site)
+    kept_environment.keep_copy(site)
     exchange_directories(site.environment, site.candidate)
     assert _say(started)[0] == "new"
 
@@ -93,7 +93,7 @@ def test_a_process_that_keeps_nothing_would_mix_the_versions(
 @pytest.mark.parametrize("started", ["keeps"], indirect=True)
 def test_a_copy_of_another_environment_is_not_used(site: Installation, started: subprocess.Popen[str]) -> None:
     exchange_directories(site.environment, site.candidate)
-    environment.keep_copy(site)  # of the new one
+    kept_environment.keep_copy(site)  # of the new one
     assert _say(started)[0] == "new"
 
 

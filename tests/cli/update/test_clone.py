@@ -12,7 +12,7 @@ import gateway
 from cli import main, output
 from cli.commands import update
 from cli.instance import Instance
-from cli.update import clone, environment, journal, recovery, release
+from cli.update import clone, journal, kept_environment, recovery, release
 from cli.update.installation import Installation, Kind
 from cli.update.journal import Journal, Step
 from gateway.errors import Conflict, GatewayError, NotFound, Unavailable
@@ -199,14 +199,14 @@ def test_the_files_of_a_commit_are_there_for_a_trial_only(site: Installation) ->
 
 
 def test_the_copy_of_a_clone_has_its_packages(site: Installation) -> None:
-    for package in environment.SOURCE_PACKAGES:
+    for package in kept_environment.SOURCE_PACKAGES:
         (site.source / package).mkdir()
         (site.source / package / "module.py").write_text(package)
     place = site.environment / "lib/python3.11/site-packages"
     place.mkdir(parents=True)
     (place / "own.pth").write_text(f"{site.source}\n")
-    environment.keep_copy(site)
-    kept = environment.kept_copy(site)
+    kept_environment.keep_copy(site)
+    kept = kept_environment.kept_copy(site)
     found = Path((kept / "lib/python3.11/site-packages/own.pth").read_text().strip())
     assert (found / "cli/module.py").read_text() == "cli"
     assert (place / "own.pth").read_text() == f"{site.source}\n"

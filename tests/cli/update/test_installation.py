@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.update.environment import kept_copy
 from cli.update.installation import UPDATABLE, Kind, find_installation
+from cli.update.kept_environment import kept_copy
 from gateway.process.own_environment import COPY_SUFFIX, place_near
 
 BASE = Path("/usr")

@@ -14,7 +14,7 @@ import pytest
 import gateway
 from cli import output
 from cli.instance import Instance
-from cli.update import driver, environment, journal, recovery, rollback, serving
+from cli.update import driver, environment, journal, kept_environment, recovery, rollback, serving
 from cli.update.database import Database
 from cli.update.installation import Installation, Kind
 from cli.update.job import Job, Result
@@ -305,7 +305,7 @@ def test_a_rollback_needs_the_copy_of_the_last_update(machine: Machine, monkeypa
     )
     journal.write_last_update(machine.home, last)
     monkeypatch.setattr(environment, "read_known_schema", lambda *_: OLD)
-    monkeypatch.setattr(environment, "read_kept_version", lambda *_: "0.2.0")
+    monkeypatch.setattr(kept_environment, "read_kept_version", lambda *_: "0.2.0")
     with pytest.raises(Conflict, match=r"moongate\.db\.schema-12") as caught:
         rollback.plan_rollback(machine.instance, machine.site, may_discard=True)
     assert ".before-update/bin/python -P -m cli.main restore /b.tar.gz" in (caught.value.remedy or "")
