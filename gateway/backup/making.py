@@ -10,7 +10,8 @@ from gateway import private_file
 from gateway.backup import status, writing
 from gateway.backup.contents import BackupChoice, Installation
 from gateway.backup.manifest import Purpose
-from gateway.backup.writing import BackupWriter, ConfigContent, Report, WrittenBackup
+from gateway.backup.progress import Report
+from gateway.backup.writing import BackupWriter, ConfigContent, WrittenBackup
 from gateway.config import Config
 from gateway.config_files import json_file
 from gateway.errors import ConfigError, GatewayError

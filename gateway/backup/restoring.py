@@ -17,9 +17,9 @@ from gateway.backup.contents import DATABASE_NAME, DUMP_NAME, Installation
 from gateway.backup.manifest import Part
 from gateway.backup.memory_restoring import RestoredMemories
 from gateway.backup.pending import Move
+from gateway.backup.progress import Report
 from gateway.backup.settling import SettledWork
 from gateway.backup.verifying import VerifiedBackup
-from gateway.backup.writing import Report
 from gateway.config_files import env_file, json_file, variables
 from gateway.domain.file import describe_size
 from gateway.errors import ConfigError, Conflict, StorageFull, explain_disk_error

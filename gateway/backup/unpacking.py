@@ -11,16 +11,14 @@ from typing import NamedTuple
 
 from gateway.backup import manifest, reading, verifying
 from gateway.backup.manifest import Part
+from gateway.backup.progress import Progress, Report
 from gateway.backup.reading import BackupReader, Member
 from gateway.backup.verifying import VerifiedBackup
-from gateway.backup.writing import Report
 from gateway.domain.file import describe_size
 from gateway.errors import Conflict
 
 #: parts whose files keep their permissions: agents made them
 _PARTS_WITH_MODES = frozenset({Part.WORKSPACES, Part.AGENTS})
-#: bytes between two reports of how far it is
-_BYTES_PER_REPORT = 16 << 20
 
 
 class _LateChange(NamedTuple):
@@ -42,7 +40,7 @@ def unpack_backup(found: VerifiedBackup, places: Mapping[Part, Path], report: Re
         OSError: the disk refuses.
     """
     late: list[_LateChange] = []
-    digest, size, reported = hashlib.sha256(), 0, 0
+    digest, size, progress = hashlib.sha256(), 0, Progress(report)
     for place in places.values():
         place.mkdir(parents=True, mode=0o700)
     with reading.open_backup(found.file) as reader:
@@ -57,9 +55,7 @@ def unpack_backup(found: VerifiedBackup, places: Mapping[Part, Path], report: Re
                 continue
             digest.update(_unpack_member(reader, member, base / below, Part(part), late))
             size += member.size
-            if size - reported >= _BYTES_PER_REPORT:
-                reported = size
-                report(f"unpacking: {describe_size(size)} of {describe_size(found.manifest.bytes)}")
+            progress.show(f"unpacking: {describe_size(size)} of {describe_size(found.manifest.bytes)}")
     if digest.hexdigest() != found.manifest.listing:
         raise reading.refuse_backup(found.file, "it has changed since it was verified.")
     for change in reversed(late):

@@ -16,8 +16,8 @@ from gateway import __version__, paths
 from gateway.backup import manifest, reading
 from gateway.backup.contents import CONFIG_NAME, DATABASE_NAME, ENV_NAME
 from gateway.backup.manifest import BackupHeader, BackupManifest, PartSize, add_member
+from gateway.backup.progress import Progress, Report
 from gateway.backup.reading import BackupReader, Member
-from gateway.backup.writing import Report
 from gateway.domain.file import describe_size
 from gateway.errors import ConfigError, Conflict, StorageFull, explain_disk_error
 from gateway.store.sqlite import opening, snapshot
@@ -25,8 +25,6 @@ from gateway.store.sqlite import opening, snapshot
 #: members whose contents a restore needs before it begins, and bytes that each may have
 _SETTINGS_NAMES = frozenset({CONFIG_NAME, ENV_NAME})
 MAX_SETTINGS_BYTES = 4 << 20
-#: members between two reports of how far it is
-_MEMBERS_PER_REPORT = 50
 
 
 class VerifiedBackup(NamedTuple):
@@ -84,6 +82,7 @@ def _verify(file: Path, report: Report, database: Path | None) -> VerifiedBackup
         parts: dict[str, PartSize] = {}
         header = reader.read_header()
         digest, members, size, described = hashlib.sha256(), 0, 0, None
+        progress = Progress(report)
         settings: dict[str, bytes] = {}
         for member in reader.read_members():
             if member.name == manifest.LISTING_NAME:
@@ -100,8 +99,7 @@ def _verify(file: Path, report: Report, database: Path | None) -> VerifiedBackup
                 digest.update(line)
                 members, size = members + 1, size + member.size
                 add_member(parts, member.name, member.size, is_file=member.is_file)
-                if members % _MEMBERS_PER_REPORT == 0:
-                    report(f"verifying: {members:,} members, {describe_size(size)}")
+                progress.show(f"verifying: {members:,} members, {describe_size(size)}")
         if described is None:
             raise Conflict("its end is missing.")
         reader.read_rest()

@@ -8,7 +8,6 @@ import platform
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from gateway.backup import agent_memory, config_secrets, contents, databases, dr
 from gateway.backup.archive import ArchiveWriter
 from gateway.backup.contents import CONFIG_NAME, BackupChoice, Installation
 from gateway.backup.manifest import AgentMemory, BackupHeader, BackupManifest, Part, Purpose
+from gateway.backup.progress import Progress, Report
 from gateway.domain.file import describe_size
 from gateway.domain.times import wall_clock
 from gateway.errors import ConfigError, Conflict, StorageFull, explain_disk_error
@@ -28,11 +28,6 @@ from gateway.store.sqlite import snapshot
 
 #: how the names of backups begin and end that are made in a directory
 NAME_PREFIX, NAME_SUFFIX = "moongate-", ".tar.gz"
-#: seconds between two reports of how far it is
-REPORT_INTERVAL_SECONDS = 0.2
-
-#: called with what is done now
-Report = Callable[[str], None]
 
 
 class ConfigContent(NamedTuple):
@@ -97,9 +92,8 @@ class BackupWriter:
         self._choice = choice
         self._config = config
         self._is_running = is_running
-        self._report = report
+        self._progress = Progress(report)
         self._env = env
-        self._reported = 0.0
         self._read = 0
         self._doing = ""
 
@@ -264,7 +258,7 @@ class BackupWriter:
 
     def _begin(self, doing: str) -> None:
         self._doing, self._read = doing, 0
-        self._report(doing)
+        self._progress.begin(doing)
 
     def _on_bytes(self, count: int) -> None:
         self._read += count
@@ -275,6 +269,4 @@ class BackupWriter:
             self._show(piece.stat().st_size)
 
     def _show(self, size: int) -> None:
-        if (now := time.monotonic()) - self._reported >= REPORT_INTERVAL_SECONDS:
-            self._reported = now
-            self._report(f"{self._doing}: {describe_size(size)}")
+        self._progress.show(f"{self._doing}: {describe_size(size)}")
