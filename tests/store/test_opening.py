@@ -300,6 +300,20 @@ async def test_a_copy_that_cannot_be_made_leaves_the_earlier_one(path: Path, mon
     assert copy.read_text() == "earlier"
 
 
+async def test_a_database_with_a_damaged_table_is_not_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await filled(path, runs=20)
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        asked = "SELECT pageno, pgsize FROM dbstat WHERE name = 'runs' AND pagetype = 'leaf' ORDER BY pageno DESC"
+        page, size = next(connection.execute(asked))
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(bytes([255]) * size)
+    with_migrations(monkeypatch, *KNOWN, GOOD)
+    assert "malformed" in await refused(path)
+    assert not copies.list_all(path)
+
+
 async def test_a_full_disk_is_named_before_a_migration(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise apsw.FullError("database or disk is full")
@@ -309,6 +323,7 @@ async def test_a_full_disk_is_named_before_a_migration(path: Path, monkeypatch: 
     monkeypatch.setattr(copies, "copy_database", fail)
     assert f"the disk of {path.parent} is full" in await refused(path)
     assert schema(path)[0] == len(KNOWN)
+    assert not copies.list_all(path)
 
 
 async def test_a_new_database_needs_no_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

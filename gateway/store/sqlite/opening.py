@@ -339,9 +339,13 @@ def _copy_before_migration(connection: apsw.Connection, target: Path) -> None:
     draft = target.with_name(f"{target.name}.new")
     draft.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    copies.copy_database(connection, draft)
-    sync_path(draft)
-    draft.replace(target)  # until here, an earlier copy stays
+    try:
+        copies.copy_database(connection, draft)
+        sync_path(draft)
+        draft.replace(target)  # until here, an earlier copy stays
+    except BaseException:
+        draft.unlink(missing_ok=True)  # it may be what fills the disk
+        raise
     sync_names(target.parent)
 
 
