@@ -17,7 +17,7 @@ find_python() {
 
 # prepare LOCK: install the packages of LOCK into .venv, checked by hash, and Moongate itself.
 prepare() {
-  local lock=$1 stamp=.venv/prepared wanted python
+  local lock=$1 stamp=.venv/prepared wanted python uv
   wanted=$(cat "$lock" pyproject.toml gateway/__init__.py | cksum) # the last one has the version
   if [ -f "$stamp" ] && grep -qxF "$lock $wanted" "$stamp"; then
     return
@@ -29,8 +29,14 @@ prepare() {
     echo "Cannot create a virtual environment. On Debian or Ubuntu: apt install python3-venv" >&2
     exit 1
   fi
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+  local pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
+  uv=$(sed -n '/^uv==/,/^    #/p' "$lock")
+  # uv takes a sixth of the time; but it does not read pip's settings, so that perhaps it finds no index.
+  if [ -z "$uv" ] || ! "${pip[@]}" --require-hashes -r /dev/stdin <<<"$uv" ||
+    ! .venv/bin/uv pip install --quiet --compile-bytecode --require-hashes -r "$lock" 2>/dev/null; then
+    "${pip[@]}" --require-hashes -r "$lock"
+  fi
+  "${pip[@]}" --no-deps -e .
   touch "$stamp"
   grep -vF "$lock " "$stamp" >"$stamp.new" || true
   echo "$lock $wanted" >>"$stamp.new"
