@@ -18,7 +18,7 @@ from tests.support.thorough import choose_cases
 ROOT = Path(__file__).parents[1]
 ROWS = sorted(plugins.discover_modules("bench.rows", "ROW"))
 #: rows that take longest, of what a drill and the tests of the dashboard do, too
-LONG_ROWS = {"dashboard", "fleet"}
+LONG_ROWS = {"dashboard", "download", "fleet", "upload"}
 
 
 @pytest.mark.drill

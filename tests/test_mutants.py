@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.thorough import leave_out_on_push
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -25,6 +27,7 @@ def list_mutants(*options: str) -> str:
     return done.stdout
 
 
+@leave_out_on_push
 @pytest.mark.slow
 def test_a_sample_of_mutants_is_the_same_for_the_same_seed_and_holds_one_change_each() -> None:
     sample = list_mutants("--seed", "7", "--count", "12", "domain", "outbound")

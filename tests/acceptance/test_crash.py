@@ -21,8 +21,22 @@ from tests.support.thorough import choose_cases
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
+#: each is much like another one, whose name begins in the same way, or whose parts have tests of their own
+LIKE_OTHERS = {
+    "fleet: the other gateway serves",
+    "fleet: the database restarts",
+    "fleet: an asynchronous replica takes over",
+    "fleet: each time fires once",
+    "status over starts and stops",
+}
+
+
 @pytest.mark.drill
-@pytest.mark.parametrize("row", DRILLS, ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row",
+    choose_cases(DRILLS, [place for place, row in enumerate(DRILLS) if row.name not in LIKE_OTHERS]),
+    ids=lambda row: row.name,
+)
 def test_the_guarantees_of_the_drill_hold(row: Row, tmp_path: Path) -> None:
     try:
         figures = row.short(tmp_path)
@@ -33,14 +47,14 @@ def test_the_guarantees_of_the_drill_hold(row: Row, tmp_path: Path) -> None:
 
 
 ON_BOTH_STORES = [row for row in DRILLS if row.on is not None]
-#: those whose guarantee is the commits of the store; the others are about processes, and run on SQLite on each push
-OF_COMMITS = {"kill -9 at random", "kill -9 before delivery"}
+#: its guarantee is the commits of the store; the others are about processes, or add a receiver to it
+OF_COMMITS = "kill -9 at random"
 
 
 @pytest.mark.drill
 @pytest.mark.parametrize(
     "row",
-    choose_cases(ON_BOTH_STORES, [place for place, row in enumerate(ON_BOTH_STORES) if row.name in OF_COMMITS]),
+    choose_cases(ON_BOTH_STORES, [place for place, row in enumerate(ON_BOTH_STORES) if row.name == OF_COMMITS]),
     ids=lambda row: row.name,
 )
 def test_the_guarantees_of_the_drill_hold_on_postgresql(row: Row, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def wait_recorded(live: Live, *ends: str | None) -> list[dict[str, Any]]:
     return generations(live)
 
 
-@pytest.mark.both_stores
+@pytest.mark.both_stores(only_sqlite_on_push=True)
 def test_restarts_crashes_and_stops_are_told_apart(live: Callable[..., Live]) -> None:
     one = live().start()
     (first,) = wait_recorded(one, None)

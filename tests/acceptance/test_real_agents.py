@@ -14,9 +14,12 @@ import pytest
 
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE, until_sync
-from tests.contracts.real_agents import REAL_AGENTS, Ability, RealAgent
+from tests.contracts.real_agents import REAL_AGENTS, Ability, Claude, Codex, Gemini, Opencode, RealAgent
+from tests.support.thorough import choose_cases
 
 AGENTS = [pytest.param(one, marks=pytest.mark.agents(*one.needs), id=type(one).__name__) for one in REAL_AGENTS]
+#: agents that remember in a way of their own; the others keep sessions as one of these does
+OWN_MEMORIES = [place for place, one in enumerate(REAL_AGENTS) if type(one) in (Opencode, Claude, Codex, Gemini)]
 
 
 @pytest.fixture(scope="module", params=AGENTS)
@@ -98,6 +101,7 @@ def test_a_budget_of_tokens_holds(gateway: Live, subject: RealAgent) -> None:
     assert (second.status, second.body["error"]["code"]) == (429, "OVER_BUDGET")
 
 
+@pytest.mark.parametrize("subject", choose_cases(AGENTS, OWN_MEMORIES), indirect=True)
 def test_a_session_remembers_after_a_restart_and_after_a_crash(gateway: Live, subject: RealAgent) -> None:
     assert ask(gateway, "My name is Ada", "memory").status == 200
 

@@ -77,7 +77,7 @@ def test_quick_restarts_reset_no_connection(one: Live, shell: Shell) -> None:
     assert (codes, traffic.failures) == ([0] * 4, [])
 
 
-@pytest.mark.both_stores
+@pytest.mark.both_stores(only_sqlite_on_push=True)
 def test_a_run_ends_in_the_generation_that_started_it_and_is_watched_from_the_next(one: Live, shell: Shell) -> None:
     one.start()
     old = one.generation
@@ -119,7 +119,7 @@ def _is_over(live: Live, run: str) -> bool:
     return task(live, run)["status"] in ("succeeded", "failed", "cancelled")
 
 
-@pytest.mark.both_stores
+@pytest.mark.both_stores(only_sqlite_on_push=True)
 def test_a_stream_continues_over_restarts_without_gaps_or_duplicates(one: Live, shell: Shell) -> None:
     one.start()
     run = submit(one, "@@ words 60 0.05", "stream")
@@ -135,7 +135,7 @@ def test_a_stream_continues_over_restarts_without_gaps_or_duplicates(one: Live, 
     assert task(one, run)["attempt"] == 1
 
 
-@pytest.mark.both_stores
+@pytest.mark.both_stores(only_sqlite_on_push=True)
 def test_a_run_of_a_draining_generation_is_cancelled_from_the_new_one(one: Live, shell: Shell) -> None:
     one.start()
     old = one.generation
@@ -151,7 +151,7 @@ def test_a_run_of_a_draining_generation_is_cancelled_from_the_new_one(one: Live,
     until_sync(lambda: old not in one.generations, "the old generation has ended, as no run is left")
 
 
-@pytest.mark.both_stores
+@pytest.mark.both_stores(only_sqlite_on_push=True)
 def test_a_permission_request_of_a_draining_generation_is_answered_in_the_new_one(one: Live, shell: Shell) -> None:
     one.start()
     old = one.generation
@@ -168,7 +168,7 @@ def test_a_permission_request_of_a_draining_generation_is_answered_in_the_new_on
     until_sync(lambda: old not in one.generations, "the old generation has ended, as no run is left")
 
 
-@pytest.mark.both_stores
+@pytest.mark.both_stores(only_sqlite_on_push=True)
 def test_a_client_of_the_old_generation_gets_the_answer_of_a_run_of_the_new_one(
     live: Callable[..., Live],
 ) -> None:
@@ -189,7 +189,7 @@ def test_a_client_of_the_old_generation_gets_the_answer_of_a_run_of_the_new_one(
     assert (answers[0].status, answers[0].body["reply"]) == (200, "echo: later")
 
 
-@pytest.mark.both_stores
+@pytest.mark.both_stores(only_sqlite_on_push=True)
 def test_the_last_run_that_the_old_generation_accepts_is_run_by_the_new_one_at_once(one: Live, shell: Shell) -> None:
     """A request whose body arrives when the new generation leads already, and has found nothing to rescue."""
     one.start()
@@ -494,7 +494,7 @@ def test_a_stop_during_a_restart_stops(one: Live, shell: Shell) -> None:
     assert "ended while it was restarting" in restart.communicate()[1]
 
 
-@pytest.mark.both_stores
+@pytest.mark.both_stores(only_sqlite_on_push=True)
 def test_a_standby_that_dies_as_its_predecessor_steps_down_is_replaced(one: Live, shell: Shell) -> None:
     """The old generation is told to step down, and then there is no generation to hand over to."""
     faults.able(one).start()

@@ -14,6 +14,7 @@ from gateway.api import openapi
 from gateway.api.routing import discover_routes
 from harness.live_gateway import Live
 from tests.support import clients
+from tests.support.thorough import leave_out_on_push
 
 pytestmark = pytest.mark.clients
 
@@ -90,6 +91,7 @@ def test_openais_sdk_for_javascript_works(gateway: Live, folder: Path) -> None:
     ]
 
 
+@leave_out_on_push
 def test_the_next_generation_of_openais_sdk_for_python_works() -> None:
     """The tests of the API use one generation of the SDK; here they use the other, each with all calls that it makes.
 

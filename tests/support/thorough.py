@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 T = TypeVar("T")
-C = TypeVar("C", bound=type)
+Tests = TypeVar("Tests", bound=Callable[..., object])
 
 
 def is_thorough() -> bool:
     return bool(os.environ.get("MOONGATE_TEST_THOROUGH"))
 
 
-def leave_out_on_push(suite: C) -> C:
-    """Decorate a class of tests that differs in little from another one."""
-    suite.__test__ = is_thorough()
-    return suite
+def leave_out_on_push(tests: Tests) -> Tests:
+    """Decorate a test, or a class of tests, that differs in little from another one."""
+    vars_of_tests: Any = tests
+    vars_of_tests.__test__ = is_thorough()
+    return tests
 
 
 def choose_cases(cases: Sequence[T], on_each_push: Collection[int]) -> Sequence[T]:

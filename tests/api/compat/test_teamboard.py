@@ -143,6 +143,7 @@ async def test_of_fifty_at_once_three_are_taken(moongate: Serving) -> None:
     assert (await shown(moongate))["current_tasks"] == 3
 
 
+@pytest.mark.both_stores(only_sqlite_on_push=True)
 def test_crashes_neither_free_a_slot_nor_lose_one(live: Any) -> None:
     gateway: Live = live().start()
 

@@ -24,6 +24,7 @@ from tests.store.moving.filled import fill, read_postgres, read_sqlite
 from tests.store.moving.many_runs import make_store
 from tests.store.postgres.servers import make_address, make_strict, own_server, url_of
 from tests.support import postgres
+from tests.support.thorough import leave_out_on_push
 
 #: runs a command of the CLI that is killed at some step of a copy; its transactions have few rows
 KILLED = """
@@ -217,6 +218,7 @@ def test_a_copy_that_is_killed_again_and_again_goes_on_to_its_end(stopped: tuple
     assert read_sqlite(back) == before
 
 
+@leave_out_on_push
 @pytest.mark.slow
 def test_many_runs_need_no_more_memory_than_few(alone: tuple[Live, Shell]) -> None:
     live, shell = alone
