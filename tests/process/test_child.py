@@ -169,6 +169,7 @@ async def test_an_argument_that_the_system_cannot_take_is_an_agent_error(childre
 async def test_without_descriptors_a_program_starts_only_later(children: Children) -> None:
     import resource  # late: Windows has none
 
+    identity.own_identity()  # a gateway has read it by now
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     os.close(lowest := os.dup(0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
