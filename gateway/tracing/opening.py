@@ -9,6 +9,7 @@ from gateway import __version__
 from gateway.api.routing import ServerContext
 from gateway.config import Config
 from gateway.domain import trace
+from gateway.domain.delivery import DeliveryAttempt
 from gateway.domain.ports.backend import Turn
 from gateway.domain.ports.store import Store
 from gateway.engine.engine import Engine
@@ -54,10 +55,10 @@ class Tracing:
         part = trace.name_attempt(turn.attempt)
         return trace.find_context(turn.run, part, turn.traceparent, self._target.ratio).traceparent
 
-    def note_attempt(self, delivery_id: str) -> None:
+    def note_attempt(self, delivery_id: str, tried: DeliveryAttempt) -> None:
         """Trace an attempt to send a delivery; see `DeliverySetup.on_attempt`."""
         if self._tracer is not None:
-            self._tracer.note_attempt(delivery_id)
+            self._tracer.note_attempt(delivery_id, tried)
 
     @asynccontextmanager
     async def open_tracer(self, engine: Engine, store: Store) -> AsyncIterator[Tracer]:

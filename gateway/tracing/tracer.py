@@ -15,7 +15,7 @@ from functools import partial
 from msgspec import Struct
 
 from gateway import log
-from gateway.domain.delivery import DeliveryAttempt, DeliveryStatus
+from gateway.domain.delivery import DeliveryAttempt
 from gateway.domain.ports.store import Commit, Store
 from gateway.domain.run import Run
 from gateway.domain.trace import TraceCounts
@@ -44,8 +44,6 @@ IDLE_TRACE_SLEEP_SECONDS = 60.0
 FLUSH_TIMEOUT_SECONDS = 2.0
 #: events of a run whose spans are made on the event loop; those of a longer one would hold it up
 MAX_EVENTS_ON_LOOP = 500
-#: deliveries of which it is known which tries were sent
-MAX_KNOWN_DELIVERIES = 10_000
 
 _log = log.get()
 
@@ -55,7 +53,8 @@ class _Waiting(Struct, frozen=True):
 
     #: the run, or the delivery
     id: str
-    is_delivery: bool
+    #: when the try to deliver began, in milliseconds since 1970 UTC; None if it is a run
+    tried_at: int | None = None
 
 
 class _Batch(Struct):
@@ -82,8 +81,6 @@ class Tracer:
         self._waiting: deque[_Waiting] = deque()
         #: what was made and is not sent yet, the next first
         self._batches: deque[_Batch] = deque()
-        #: the last tries that were sent, by delivery
-        self._tries: dict[str, int] = {}
         self._is_failing = False
         self._loop = ServiceLoop("tracer", self._send_next, log_errors("tracing.broke"))
         store.subscribe(self._note_commit)
@@ -106,11 +103,11 @@ class Tracer:
 
     def _note_commit(self, commit: Commit) -> None:
         for run in commit.ended:
-            self._note(_Waiting(run.id, is_delivery=False))
+            self._note(_Waiting(run.id))
 
-    def note_attempt(self, delivery_id: str) -> None:
+    def note_attempt(self, delivery_id: str, tried: DeliveryAttempt) -> None:
         """Trace an attempt to send a delivery, which this process has made and is on disk."""
-        self._note(_Waiting(delivery_id, is_delivery=True))
+        self._note(_Waiting(delivery_id, tried.at))
 
     def _note(self, one: _Waiting) -> None:
         if len(self._waiting) >= MAX_WAITING_TRACES:
@@ -171,7 +168,10 @@ class Tracer:
         ):
             one = self._waiting.popleft()
             with contextlib.suppress(GatewayError):  # it was deleted meanwhile, or cannot be read
-                made = await (self._make_delivery_spans(one.id) if one.is_delivery else self._make_run_spans(one.id))
+                if one.tried_at is None:
+                    made = await self._make_run_spans(one.id)
+                else:
+                    made = await self._make_delivery_spans(one.id, one.tried_at)
                 spans += made
                 traces += bool(made)
                 characters += sum(map(_count_characters, made))
@@ -202,23 +202,12 @@ class Tracer:
                     linked[what] = await self._store.runs.get(run_id)
         return linked
 
-    async def _make_delivery_spans(self, delivery_id: str) -> list[Span]:
-        """Return the spans of the tries that were not sent yet.
-
-        Of a delivery that is not known here, these are the last try, and those right before it that died with their
-        process.
-        """
-        tries = await self._store.deliveries.list_attempts(delivery_id)
-        if not tries:
-            return []
-        known = self._tries.pop(delivery_id, _find_last_finished(tries[:-1]))
+    async def _make_delivery_spans(self, delivery_id: str, tried_at: int) -> list[Span]:
+        """Return the span of a try, and of those right before it that died with their process."""
+        tries = _cut_tries(await self._store.deliveries.list_attempts(delivery_id), tried_at)
         sent = await self._store.deliveries.get(delivery_id)
-        if sent.status not in (DeliveryStatus.DELIVERED, DeliveryStatus.DEAD):
-            self._tries[delivery_id] = tries[-1].number
-            if len(self._tries) > MAX_KNOWN_DELIVERIES:
-                del self._tries[next(iter(self._tries))]
         run = await self._store.runs.get(sent.run)
-        made = [build_delivery_span(run, sent, one, self._settings) for one in tries if one.number > known]
+        made = [build_delivery_span(run, sent, one, self._settings) for one in tries]
         return [one for one in made if one is not None]
 
 
@@ -241,6 +230,12 @@ def _count_characters(span: Span) -> int:
     return len(span.error) + sum(len(value) for value in span.attributes.values() if isinstance(value, str))
 
 
-def _find_last_finished(tries: Sequence[DeliveryAttempt]) -> int:
-    """Return the number of the last try that was not interrupted; 0 if there is none."""
-    return next((one.number for one in reversed(tries) if one.took is not None), 0)
+def _cut_tries(tries: Sequence[DeliveryAttempt], tried_at: int) -> Sequence[DeliveryAttempt]:
+    """Return the try that began at a time, after those right before it that were interrupted; none if it is gone."""
+    last = next((place for place, one in enumerate(tries) if one.at == tried_at), None)
+    if last is None:
+        return []
+    first = last
+    while first > 0 and tries[first - 1].took is None:
+        first -= 1
+    return tries[first : last + 1]

@@ -242,6 +242,21 @@ async def test_each_try_of_a_delivery_is_a_span_that_comes_after_the_run(
     assert "Ottokar" not in say_everything(collector.spans)
 
 
+async def test_each_try_has_its_span_if_several_were_made_before_one_is_sent(
+    tmp_path: Path, collector: OtlpReceiver
+) -> None:
+    async with serve_receiver("503", "503") as webhook:
+        settings = {**traced(collector), "webhooks": {"schedule": [0, 0.02, 0.02], "allow_private": ["127.0.0.1"]}}
+        async with serving(tmp_path, settings) as served:
+            collector.answers.clear()
+            await run(served, "hello", webhook=webhook.url)
+            await until(lambda: len(webhook.requests) == 3, "all tries have come")
+            collector.answers.set()
+            await until(lambda: len(collector.named("deliver webhook")) == 3, "their spans have come")
+
+    assert [one.attributes["moongate.delivery.try"] for one in collector.named("deliver webhook")] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("content", [False, True])
 async def test_what_a_receiver_says_is_in_a_trace_only_with_what_was_answered(
     tmp_path: Path, collector: OtlpReceiver, content: bool

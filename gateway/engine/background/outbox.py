@@ -75,7 +75,7 @@ def compute_send_timeout(target: Target, run: Run) -> float:
 ReleaseDeliveries = Callable[[Collection[str]], Awaitable[int]]
 
 
-def _ignore_attempt(delivery_id: str) -> None: ...
+def _ignore_attempt(delivery_id: str, tried: DeliveryAttempt) -> None: ...
 
 
 class DeliverySetup(Struct, frozen=True, kw_only=True):
@@ -89,8 +89,8 @@ class DeliverySetup(Struct, frozen=True, kw_only=True):
     address_policy: AddressPolicy = AddressPolicy(loopback_only=True)
     #: seconds before each attempt
     retry_delays: Sequence[float] = DELIVERY_RETRY_DELAYS_SECONDS
-    #: called with the id of a delivery when an attempt to send it is on disk that this process has made
-    on_attempt: Callable[[str], None] = _ignore_attempt
+    #: called with the id of a delivery and an attempt to send it, when this process has made it and it is on disk
+    on_attempt: Callable[[str, DeliveryAttempt], None] = _ignore_attempt
 
 
 class Outbox:
@@ -184,7 +184,7 @@ class Outbox:
             done = apply_send_result(delivery, result, self._clock(), chance, self._setup.retry_delays)
             tried = DeliveryAttempt(at=at, took=took, http_status=result.http_status, error=done.error)
             await until_stored(lambda: self._store.deliveries.record_attempt(done, tried))
-            self._setup.on_attempt(delivery.id)
+            self._setup.on_attempt(delivery.id, tried)
             level = _LOG_LEVELS.get(done.status, logging.INFO)
             _log.log(
                 level,
