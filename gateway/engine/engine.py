@@ -1,9 +1,8 @@
-"""The engine: all work on runs goes through it. It submits, follows, cancels, retries and drains them."""
+"""The engine: all work on runs goes through it."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,17 +10,15 @@ import msgspec
 
 from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
-from gateway.domain.event import Change, Event
 from gateway.domain.file import FileLimits
 from gateway.domain.fleet import FleetView
 from gateway.domain.idempotency import IdempotencyKey
-from gateway.domain.page import Page
 from gateway.domain.ports.backend import Abilities, Backend
-from gateway.domain.ports.file_store import ContentStore, StagedFile
+from gateway.domain.ports.file_store import ContentStore
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import RunLimits
 from gateway.domain.retention import Retention
-from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Status
+from gateway.domain.run import Run
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.background.file_sweep import FileSweep
 from gateway.engine.background.housekeeping import Housekeeping, Pruner
@@ -37,7 +34,7 @@ from gateway.engine.execution.claim_loop import ClaimLoop, OwnClaims, RunSource
 from gateway.engine.execution.executor import Executor
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.worker import Worker
-from gateway.engine.hub import Hub, Reader
+from gateway.engine.hub import Hub
 from gateway.engine.latch import Latch
 from gateway.engine.messaging.channels import CHAT_BODIES, Channels, OpenChannels, make_contexts
 from gateway.engine.resources.agents import Agents
@@ -53,6 +50,7 @@ from gateway.engine.resources.projects import Projects
 from gateway.engine.resources.queue_status import QueueStatus
 from gateway.engine.resources.run_batches import RunBatches
 from gateway.engine.resources.run_lists import RunLists
+from gateway.engine.resources.runs import Runs
 from gateway.engine.resources.samples import Samples
 from gateway.engine.resources.schedules import Schedules
 from gateway.engine.resources.sessions import Sessions
@@ -63,13 +61,12 @@ from gateway.engine.resources.usage import UsageReporter
 from gateway.engine.service_loop import LeaderService
 from gateway.engine.storage_retry import until_stored
 from gateway.engine.submission import Submitter
-from gateway.errors import Conflict, TimedOut, Unavailable
 
 if TYPE_CHECKING:
     from gateway.engine.fleet.member import FleetMember, FleetSetup
 
 
-class Engine:
+class Engine(Runs):
     """The runs, sessions, agents and tokens of one serving process.
 
     An async context manager. `start_leading` starts to claim and execute runs, and `drain_runs` ends that.
@@ -120,11 +117,12 @@ class Engine:
         days: the calendar days by which the store counts usage; those of UTC if not given.
         fleet: makes this process a member of a fleet; alone with its store if not given.
         """
-        self._store = store
+        known = Agents(store, agents, default, backends, self._apply_limits, describe)
+        submitter = Submitter(
+            known, note_due=lambda due: self._source.note_due(due), stop=self._stop_run, max_depth=max_depth
+        )
+        super().__init__(store, Hub(store), known, submitter, self._stop_run, Latch())
         self._owner = owner
-        self._clock = clock
-        self._hub = Hub(store)
-        self.agents = Agents(store, agents, default, backends, self._apply_limits, describe)
         self.permissions = Permissions(store, self._hub, clock)
         self.files = Files(store, contents, file_limits or FileLimits(), clock)
         self._file_sweep = FileSweep(store, contents, retention or Retention(), clock)
@@ -164,18 +162,7 @@ class Engine:
                 without_workspace=without_workspace,
             )
             self._source, self._find_dead = self._fleet.source, self._fleet.find_dead_owners
-        self._submitter = Submitter(
-            self._source, self._worker, self.agents.choose_agent, self.agents.is_stored, max_depth=max_depth
-        )
-        #: set when this process executes no more runs: a run that has not ended will end in another process
-        self.drained = Latch()
-        self.sessions = Sessions(
-            store,
-            self.agents,
-            clock,
-            stop=lambda run: self._worker.interrupt_run(run, Interrupt.CANCEL),
-            deleted=self._workspace_removal.wake,
-        )
+        self.sessions = Sessions(store, self.agents, clock, stop=self._stop_run, deleted=self._workspace_removal.wake)
         self.named_sessions = NamedSessions(store, self.sessions, self.agents, clock)
         self.tokens = Tokens(store, token, clock)
         self.alert_book = AlertBook(store)
@@ -307,33 +294,6 @@ class Engine:
         """Interrupt the runs that a drain still waits for."""
         self._worker.interrupt_all()
 
-    async def submit_run(
-        self,
-        spec: RunSpec,
-        key: IdempotencyKey | None = None,
-        *,
-        staged: Sequence[StagedFile] = (),
-        coalesce: bool = False,
-    ) -> AcceptedRun:
-        """Accept a run: when this returns, it is on disk and will be done.
-
-        Args:
-            staged: those of its attachments that are not stored yet.
-            coalesce: let a run that waits in the session with the same input stand for this one.
-
-        Raises:
-            Conflict: the idempotency key was used with another body, or the session is busy and
-                its agent takes no more then.
-            AgentBusy: it is assigned, and all slots of its agent are taken.
-            StorageFull, Unavailable: it was not accepted.
-            TooDeep: agents have asked one another too often.
-            InvalidRequest: its agent certainly does not take its model.
-        """
-        spec, admission = self._submitter.prepare_run(spec, coalesce=coalesce)
-        if (refusal := self.agents.explain_wrong_model(spec.agent, spec.model)) is not None:
-            admission = msgspec.structs.replace(admission, refusal=refusal)
-        return await self._submitter.await_acceptance(spec, self._store.runs.accept(spec, key, admission, staged))
-
     async def import_run(self, run: Run, key: IdempotencyKey, *, dry_run: bool = False) -> Run | None:
         """Store a run of another system that has ended or is held; it never runs by itself.
 
@@ -341,87 +301,6 @@ class Engine:
             the run that was imported earlier under this key; None if this is a new one.
         """
         return await self._store.runs.import_run(run, key, dry_run=dry_run)
-
-    async def release_run(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
-        """Queue a run that is held.
-
-        Raises:
-            RunNotFound: there is no such run.
-            Conflict: it is not held, or its session is busy and its agent rejects runs for a busy session.
-            AgentNotFound, InvalidRequest: its agent does not exist, or is disabled.
-        """
-        run = await self._store.runs.get(run_id)
-        agent = self.agents.choose_agent(run.spec.agent)
-        accepting = self._store.runs.release(run.id, agent.session_mode, key)
-        return (await self._submitter.await_acceptance(run.spec, accepting)).run
-
-    async def wait_for_run(self, run_id: str, seconds: float) -> Run:
-        """Wait until a run has ended, and return it. A caller that stops waiting does not stop the run.
-
-        Raises:
-            TimedOut: the run has not ended in that time; it goes on.
-            Unavailable: this gateway is stopping; the run goes on after the next start.
-        """
-        with self._hub.expect_end(run_id) as end:
-            run = await self._store.runs.get(run_id)
-            if not (run.status.is_final or self.drained.is_set):
-                await asyncio.wait({end}, timeout=seconds)
-                run = (end.result() if end.done() else None) or await self._store.runs.get(run_id)
-        if run.status.is_final:
-            return run
-        details = {"run_id": run_id}
-        if self.drained.is_set:
-            raise Unavailable("the gateway is stopping; the run goes on when it is back.", details=details)
-        raise TimedOut(f"no answer within {seconds:g} s; the run goes on.", details=details)
-
-    def watch_run(self, run_id: str, after: int = 0) -> AsyncGenerator[Event, None]:
-        """Yield a run's events after number `after`, stored and then live, up to its end."""
-        return self._hub.follow_run(run_id, after)
-
-    async def follow_changes(self, after: int | None) -> Reader[Change]:
-        """Return a reader of the changes after a position, stored and then live; of new changes only if it is None."""
-        return await self._hub.follow_changes(after)
-
-    async def cancel_run(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
-        """Cancel a run: a queued one at once, a running one within seconds.
-
-        Raises:
-            RunNotFound: there is no such run.
-            Conflict: it has ended, and no earlier request with this idempotency key cancelled it.
-        """
-        run = await self._store.runs.cancel((await self._store.runs.get(run_id)).id, key)
-        if run.status is Status.RUNNING:
-            self._worker.interrupt_run(run.id, Interrupt.CANCEL)
-        return run
-
-    async def retry_run(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
-        """Submit a failed or cancelled run again, as a new one.
-
-        Raises:
-            RunNotFound: there is no such run.
-            Conflict: it has not ended, or it succeeded.
-        """
-        run = await self._store.runs.get(run_id)
-        if run.status not in (Status.FAILED, Status.CANCELLED):
-            raise Conflict(f"cannot retry a task that is {run.status}.")
-        spec = msgspec.structs.replace(run.spec, retry_of=run.id, run_at=None, held=False, submitted_by=None)
-        return (await self.submit_run(spec, key)).run
-
-    async def get_run(self, run_id: str) -> Run:
-        """Return a run.
-
-        Raises:
-            RunNotFound: there is no such run.
-        """
-        return await self._store.runs.get(run_id)
-
-    async def list_runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
-        """Return a page of runs, with long texts shortened."""
-        return await self._store.runs.list(which, page)
-
-    async def read_events(self, run_id: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
-        """Return a run's events after number `after`: at most `limit` and `size` bytes, but at least one."""
-        return await self._store.events.read_after((await self._store.runs.get(run_id)).id, after, limit, size)
 
     async def check_writable(self) -> None:
         """Write a little to disk. Raises what accepting a run would raise."""
@@ -435,6 +314,9 @@ class Engine:
     async def view_fleet(self, *, with_queues: bool = True) -> FleetView | None:
         """Return the fleet as it is now; None if this process is alone with its store."""
         return None if self._fleet is None else await self._fleet.view(with_queues=with_queues)
+
+    def _stop_run(self, run: str) -> None:
+        self._worker.interrupt_run(run, Interrupt.CANCEL)
 
     def _apply_limits(self) -> None:
         """Claim by the limits that the agents have now."""

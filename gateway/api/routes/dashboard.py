@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Annotated, Any
 
 from aiohttp import web
@@ -18,7 +17,7 @@ from gateway.domain.actor import CURRENT_ACTOR, Actor, ActorKind
 from gateway.domain.token import Scope
 from gateway.engine.resources.principal import Principal
 from gateway.engine.resources.sign_ins import SignedIn
-from gateway.errors import InvalidRequest, NotFound, Unauthorized
+from gateway.errors import InvalidRequest, Unauthorized
 
 ROUTES = Routes("dashboard")
 
@@ -88,8 +87,7 @@ async def sign_out(call: Call[Nothing, Nothing]) -> SignedOut:
     """Sign the browser out that asks: its cookie is good for nothing any more."""
     call.read_idempotency_key()  # signing out twice is fine; a malformed key is refused as everywhere
     if isinstance(call.principal, SignedIn):
-        with suppress(NotFound):  # it was revoked a moment ago
-            await asyncio.shield(call.engine.tokens.revoke_token(call.principal.listed_name))
+        await asyncio.shield(call.engine.tokens.sign_out(call.principal))
     _set_cookie(call, "", 0)
     return SignedOut()
 

@@ -6,7 +6,6 @@ their base. They are in the store, so that each process sees the changes of the 
 
 from __future__ import annotations
 
-import copy
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -88,6 +87,10 @@ class Agents:
         self.describe_agent = describe
         #: whether these are only the agents that a limited caller reaches
         self.is_limited = False
+        #: ids and slugs of the agents that a limited caller does not reach
+        self._hidden_names: frozenset[str] = frozenset()
+        #: whether the default agent may be meant by its alias
+        self._has_alias = True
         enabled = [agent.id for agent in self._configured.values() if agent.enabled]
         self._default = default if default is not None else next(iter(enabled), None)
 
@@ -144,6 +147,10 @@ class Agents:
             found = next((self._agents[agent.id] for agent in self._stored.values() if agent.slug == name), None)
         return found
 
+    def knows_name(self, name: str) -> bool:
+        """Return whether an agent has that id or slug, also one that a limited caller does not reach."""
+        return name in self._hidden_names or self.find_by_name(name) is not None
+
     def get_by_name(self, name: str) -> Agent:
         """Return the agent with that id or slug.
 
@@ -164,7 +171,7 @@ class Agents:
             AgentNotFound: there is none.
             AgentUnusable: it is disabled.
         """
-        if name == DEFAULT_AGENT_ALIAS and self.find_by_name(DEFAULT_AGENT_ALIAS) is None:
+        if name == DEFAULT_AGENT_ALIAS and self._has_alias and self.find_by_name(DEFAULT_AGENT_ALIAS) is None:
             name = None
         agent = self.default_agent if name is None else self.get_by_name(name)
         if not agent.enabled:
@@ -180,15 +187,18 @@ class Agents:
         Args:
             store: as the caller reaches it.
         """
-        limited = copy.copy(self)
-        limited._store = store
+        reached = {id_: one for id_, one in self._agents.items() if reach.covers_agent(id_)}
+        enabled = (agent.id for agent in reached.values() if agent.enabled)
+        configured = [one for id_, one in self._configured.items() if reach.covers_agent(id_)]
+        default = self._default if self._default in reached else next(enabled, None)
+        limited = Agents(store, configured, default, self._backends, _change_nothing, self.describe_agent)
         limited.is_limited = True
-        limited._configured = {id_: one for id_, one in self._configured.items() if reach.covers_agent(id_)}
-        limited._stored = {id_: one for id_, one in self._stored.items() if reach.covers_agent(id_)}
-        limited._agents = {id_: one for id_, one in self._agents.items() if reach.covers_agent(id_)}
+        limited._stored = {id_: one for id_, one in self._stored.items() if id_ in reached}
+        limited._agents = reached
         limited._deleted_slugs = {id_: one for id_, one in self._deleted_slugs.items() if reach.covers_agent(id_)}
-        enabled = [agent.id for agent in limited._agents.values() if agent.enabled]
-        limited._default = self._default if self._default in limited._agents else next(iter(enabled), None)
+        limited._has_alias = self._has_alias and default == self._default and not self.knows_name(DEFAULT_AGENT_ALIAS)
+        slugs = {agent.slug for id_, agent in self._stored.items() if id_ not in reached}
+        limited._hidden_names = frozenset(slugs.union(self._agents.keys() - reached))
         return limited
 
     def is_stored(self, agent_id: str) -> bool:
@@ -372,6 +382,10 @@ class Agents:
             return ""
         state = "disabled" if stored.base in self._configured else "no longer in the config file"
         return f": its base agent, {stored.base!r}, is {state}"
+
+
+def _change_nothing() -> None:
+    """A limited caller changes no agents."""
 
 
 def _is_generated_id(agent_id: str) -> bool:

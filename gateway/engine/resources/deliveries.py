@@ -37,6 +37,10 @@ class Deliveries:
         self._refused: Sequence[RefusedWebhook] = ()
         self._refused_at = -math.inf
 
+    def with_store(self, store: Store) -> Deliveries:
+        """Return the same on top of another store."""
+        return Deliveries(store, self._address_policy)
+
     def make_webhook_target(self, url: str, body: str = "task", secret: str | None = None) -> Target:
         """Return the target for a caller's URL, to be set in `RunSpec.deliver`.
 

@@ -20,12 +20,24 @@ from gateway.errors import FileUnknown, explain_disk_error
 class Files:
     """Receives, finds and deletes files."""
 
-    def __init__(self, store: Store, contents: ContentStore, limits: FileLimits, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        contents: ContentStore,
+        limits: FileLimits,
+        clock: Clock,
+        threads: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """Args: threads: those that write to the disk; new ones if not given."""
         self._store = store
         self._contents = contents
         self._clock = clock
-        self._threads = ThreadPoolExecutor(WRITING_THREADS, thread_name_prefix="files")
+        self._threads = threads or ThreadPoolExecutor(WRITING_THREADS, thread_name_prefix="files")
         self.limits = limits
+
+    def with_store(self, store: Store) -> Files:
+        """Return the same on top of another store."""
+        return Files(store, self._contents, self.limits, self._clock, self._threads)
 
     def open_staging(self, *, within_quota: bool = True) -> Staging:
         """Return a staging for the files of one message or answer: at its end, what was not stored is forgotten.

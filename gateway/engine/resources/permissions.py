@@ -49,6 +49,10 @@ class Permissions:
         #: number of requests that wait for an answer, by the id of the run
         self._waiting: Counter[str] = Counter()
 
+    def with_store(self, store: Store, hub: Hub) -> Permissions:
+        """Return the same on top of another store."""
+        return Permissions(store, hub, self._clock)
+
     async def ask_people(self, run: Run, question: PermissionQuestion, seconds: float) -> GivenAnswer:
         """Show people what an attempt asks for, and return their answer; deny it if nobody answers in time.
 

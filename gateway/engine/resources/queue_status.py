@@ -45,6 +45,10 @@ class QueueStatus:
         self._clock = clock
         self._find_destinations = find_destinations
 
+    def with_store(self, store: Store, agents: Agents) -> QueueStatus:
+        """Return the same on top of another store."""
+        return QueueStatus(store, agents, self._limits, self._clock, self._find_destinations)
+
     async def explain_waits(self, runs: Sequence[Run]) -> Mapping[str, WaitReason]:
         """Return what the queued ones of some runs wait for, by their ids. Runs that may begin now are left out."""
         queued = [run for run in runs if run.status is Status.QUEUED]

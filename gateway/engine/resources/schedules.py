@@ -57,6 +57,10 @@ class Schedules:
         self._submitter = submitter
         self._changed = changed
 
+    def with_store(self, store: Store, agents: Agents, sessions: Sessions, submitter: Submitter) -> Schedules:
+        """Return the same on top of another store."""
+        return Schedules(store, agents, sessions, self._clock, submitter, self._changed)
+
     async def create_schedule(
         self,
         spec: ScheduleSpec,
@@ -364,4 +368,4 @@ def _never_due_error(expression: str) -> InvalidRequest:
 def find_agent_name(agents: Agents, spec: ScheduleSpec) -> str | None:
     """Return the name of the agent that a schedule names: a full session key names one, too. None is the default."""
     full = None if spec.session is None else SessionKey.parse_key(spec.session)
-    return full.agent if spec.agent is None and full and agents.find_by_name(full.agent) else spec.agent
+    return full.agent if spec.agent is None and full and agents.knows_name(full.agent) else spec.agent

@@ -31,6 +31,10 @@ class Sessions:
         self._stop = stop
         self._deleted = deleted
 
+    def with_store(self, store: Store, agents: Agents) -> Sessions:
+        """Return the same on top of another store."""
+        return Sessions(store, agents, self._clock, self._stop, self._deleted)
+
     def resolve_key(self, name: str, channel: str, agent: str | None, *, field: str = "session") -> SessionKey:
         """Return the session key for a name from a client: a full key, or the name of a chat of this channel.
 
@@ -39,10 +43,10 @@ class Sessions:
 
         Raises:
             InvalidRequest: the name is not valid, or is the key of a session of another agent than `agent`.
-            AgentNotFound: there is no such agent.
+            AgentNotFound: there is no such agent, or a limited caller does not reach it.
         """
         full = SessionKey.parse_key(name)
-        if full is not None and self._agents.find_by_name(full.agent) is not None:
+        if full is not None and self._agents.knows_name(full.agent):
             meant = self._agents.choose_agent(full.agent).id
             if agent is not None and self._agents.choose_agent(agent).id != meant:
                 raise InvalidRequest(f"{field}: {name!r} is a session of {full.agent!r}, not of {agent!r}.")

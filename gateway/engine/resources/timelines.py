@@ -42,6 +42,10 @@ class Timelines:
         self._store = store
         self._clock = clock
 
+    def with_store(self, store: Store) -> Timelines:
+        """Return the same on top of another store."""
+        return Timelines(store, self._clock)
+
     async def read_timeline(self, run_id: str) -> RunTimeline:
         """Return a run and its timeline; of a very long log, that of the beginning.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -187,6 +188,11 @@ class Tokens:
             raise NotFound(f"there is no token {name[:64]!r}.")
         self._forget_token(name)
         self._sign_ins.forget_named(name)
+
+    async def sign_out(self, caller: SignedIn) -> None:
+        """Sign a browser out. It may be signed out already."""
+        with suppress(NotFound):
+            await self.revoke_token(caller.listed_name)
 
     def _forget_token(self, name: str) -> None:
         for hashed, principal in list(self._named.items()):
