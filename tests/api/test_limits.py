@@ -476,6 +476,36 @@ async def test_a_token_without_the_default_agent_has_another_default(tmp_path: P
     assert (answer.status, run["agentId"]) == (200, "other")
 
 
+async def test_a_name_that_means_an_agent_outside_is_refused_and_not_taken_for_another(tmp_path: Path) -> None:
+    agents = [{"id": id_, "backend": "echo", "script": True} for id_ in ("first", "second", "general")]
+    message = [{"role": "user", "content": "x"}]
+    outside = {
+        "/api/agent": [{"message": "x", "agentId": "main"}, {"message": "x", "session": "first:api:x"}],
+        "/api/tasks": [{"input": "x", "agentId": "main"}, {"input": "x", "session": "first:api:x"}],
+        "/api/cron/create": [{"schedule": "every 15m", "prompt": "x", "agentId": "main"}],
+        "/v1/chat/completions": [{"model": "main", "messages": message}],
+        "/hooks/agent": [{"message": "x", "agentId": "main"}],
+        "/v1/run": [{"input": "x", "pack": "main"}, {"input": "x", "pack": "general"}],
+    }
+    async with serving(tmp_path / "home", {"agents": {"list": agents}}) as served:
+        secret = await token(served, "limited", "write", agents=["second"])
+        refused = {
+            (path, str(body)): (await ask(served, "POST", path, body, token=secret)).status
+            for path, bodies in outside.items()
+            for body in bodies
+        }
+        none = await ask(served, "GET", "/api/tasks")
+        owners = await ask(served, "POST", "/api/tasks", {"input": "x", "agentId": "main"})
+        unnamed = await ask(served, "POST", "/v1/run", {"input": "x"}, token=secret)
+        first = await token(served, "first", "write", agents=["first"])
+        by_alias = await ask(served, "POST", "/api/tasks", {"input": "x", "agentId": "main"}, token=first)
+
+    assert {request for request, status in refused.items() if status not in (400, 404)} == set()
+    assert none.body["tasks"] == []
+    assert (owners.status, unnamed.status) == (202, 200)
+    assert (by_alias.status, by_alias.body["task"]["agentId"]) == (202, "first")
+
+
 async def test_a_schedule_of_a_token_without_the_default_agent_names_its_agent(tmp_path: Path) -> None:
     async with serving(tmp_path / "home", TWO_AGENTS) as served:
         secret = await token(served, "limited", "write", agents=["other"])
@@ -491,7 +521,7 @@ async def test_a_schedule_of_a_token_without_the_default_agent_names_its_agent(t
         owners = await ask(served, "POST", "/api/cron/create", body)
 
     assert (first.body["job"]["agentId"], edited.status, later.body["job"]["agentId"]) == ("other", 200, "other")
-    assert (fired.status, refused.status, owners.body["job"]["agentId"]) == (200, 403, None)
+    assert (fired.status, refused.status, owners.body["job"]["agentId"]) == (200, 404, None)
 
 
 @pytest.mark.parametrize(

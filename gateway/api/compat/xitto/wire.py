@@ -161,8 +161,10 @@ def build_spec(call: Call[Any, Unheeded], source: Source) -> RunSpec:
     job: Job = call.body
     pack = job.pack or GENERAL_PACK
     agents = call.engine.agents
+    # An agent that the caller names, and does not reach, is refused: the default agent does not take its place.
+    is_agent = agents.knows_name(pack) if job.pack else agents.find_by_name(pack) is not None
     try:
-        agent = agents.choose_agent(None if pack == GENERAL_PACK and agents.find_by_name(pack) is None else pack)
+        agent = agents.choose_agent(pack if is_agent or pack != GENERAL_PACK else None)
     except AgentNotFound:
         packs = ", ".join(agents.list_pack_names(GENERAL_PACK))
         raise UnknownPack(f"unknown pack {pack[:64]!r}; there are: {packs[:1000]}") from None
