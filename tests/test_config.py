@@ -378,6 +378,8 @@ def test_agents_without_a_model_take_the_common_one(tmp_path: Path) -> None:
         ({"secrets": {"https://a.example": "?"}}, 'webhooks.secrets: "https://a.example": a Standard Webhooks secret'),
         ({"secrets": {"a.example": "whsec_MDEyMw=="}}, 'webhooks.secrets: "a.example" is not the beginning of a URL'),
         ({"secrets": {"https://a.example/b": "whsec_MDEyMw=="}}, "is not the beginning of a URL"),
+        ({"secrets": {"https://me:pa55@a.example": "whsec_MDEyMw=="}}, 'webhooks.secrets: "https://me:***@a.example"'),
+        ({"secrets": {"https://a.example/?token=k3y": "whsec_MDEyMw=="}}, '"https://a.example/?token=***" is not'),
         (
             {"allow_private": ["10.0.0.1/8"]},
             'webhooks.allow_private: "10.0.0.1/8" is neither a host name nor a network',

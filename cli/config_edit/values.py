@@ -15,15 +15,13 @@ from gateway.config_files.json_file import is_unicode
 from gateway.config_files.variables import has_variable
 from gateway.errors import ConfigError
 from gateway.security.secret_file import mask_secret
-from gateway.security.secret_names import SECRET_OBJECTS, find_secrets_in_url, is_secret_name
+from gateway.security.secret_names import SECRET_OBJECTS, hide_secrets_in_key, hide_secrets_in_url, is_secret_name
 from gateway.validation import end_sentence, explain_value
 
 #: names of objects all of whose values are secret
 _HIDDEN_OBJECTS = SECRET_OBJECTS | {"env"}
 #: names of objects whose values are secrets, whatever their own names are, such as `webhooks.secrets`
 _OBJECT_OF_SECRETS = re.compile(r"(token|password|secret|api_?key|credential)s?$", re.IGNORECASE)
-#: stands in place of a secret within a text
-_HIDDEN_PART = "***"
 
 
 def parse_value(key: Key, text: str, *, is_json: bool = True) -> Any:
@@ -121,7 +119,7 @@ def hide_secrets(name: str, value: Any) -> Any:
     own = name.rpartition(".")[2]
     if isinstance(value, dict):
         secret = own in _HIDDEN_OBJECTS or _OBJECT_OF_SECRETS.search(own)
-        return {key: hide_secrets("token" if secret else key, each) for key, each in value.items()}
+        return {hide_secrets_in_key(key): hide_secrets("token" if secret else key, each) for key, each in value.items()}
     if isinstance(value, list):
         return [hide_secrets(name, each) for each in value]
     if value and not isinstance(value, bool) and is_secret_name(own):
@@ -131,11 +129,7 @@ def hide_secrets(name: str, value: Any) -> Any:
 
 def _hide_parts(name: str, text: str) -> str:
     """Return a text without the passwords, keys and secret paths of URLs in it."""
-    said, end = "", 0
-    for start, stop in sorted(find_secrets_in_url(name, text, any_path=True)):
-        if start >= end and not has_variable(text[start:stop]):
-            said, end = f"{said}{text[end:start]}{_HIDDEN_PART}", stop
-    return hide_password(said + text[end:])
+    return hide_password(hide_secrets_in_url(name, text, any_path=True, keep=has_variable))
 
 
 def format_value(value: Any) -> str:

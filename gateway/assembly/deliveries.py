@@ -14,6 +14,7 @@ from gateway.engine.resources.deliveries import MAX_WEBHOOK_USES
 from gateway.errors import ConfigError
 from gateway.outbound.webhook import WebhookSender
 from gateway.security import secret_file, signatures
+from gateway.security.secret_names import hide_secrets_in_key
 from gateway.store import choice
 
 
@@ -38,7 +39,7 @@ def read_webhook_keys(config: Config) -> tuple[list[bytes], dict[str, list[bytes
     """
     own = {}
     for receiver, secret in config.webhooks.secrets.items():
-        where = f'webhooks.secrets: "{receiver}"'
+        where = f'webhooks.secrets: "{hide_secrets_in_key(receiver)}"'
         if not re.fullmatch(r"https?://[^/@?#\s]+", receiver.lower()):
             raise ConfigError(f"{where} is not the beginning of a URL, such as https://example.org:8443.")
         own[receiver.lower()] = _parse_signing_keys(where, secret)

@@ -1,7 +1,7 @@
 """Takes the secrets out of a config file, so that a backup without secrets has none.
 
 Each one is replaced by `${NAME}`, which stands for a variable: a gateway with the restored config says which variables
-it needs, and they go into `.env`.
+it needs, and they go into `.env`. In the name of an entry, where no variable counts, it is replaced by `***`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.config_files import variables
 from gateway.config_files.comments import blank_comments
-from gateway.security.secret_names import SECRET_OBJECTS, find_secrets_in_url, is_secret_name
+from gateway.security.secret_names import SECRET_OBJECTS, find_secrets_in_url, hide_secrets_in_key, is_secret_name
 
 #: characters that a secret has at least, and one that is replaced also within a longer text
 _MIN_SECRET_CHARACTERS, _MIN_INNER_CHARACTERS = 4, 8
@@ -37,7 +37,11 @@ def replace_secrets(content: bytes, secrets: Collection[str], decoded: Any) -> t
     pieces, end = [], 0
     for literal in _STRING.finditer(plain):
         said = literal[0]
-        if not _BEFORE_VALUE.match(plain, literal.end()):
+        if _BEFORE_VALUE.match(plain, literal.end()):
+            name = json.loads(said)
+            if (shown := hide_secrets_in_key(name)) != name:
+                said = json.dumps(shown, ensure_ascii=False)
+        else:
             path, name, text, marked = next(following)
             if spans := list(_find_secrets(name, text, secrets, marked)):
                 said = _replace_spans(text, spans, path, names)

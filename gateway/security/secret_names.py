@@ -1,12 +1,14 @@
 """Which entries of a config are secret, by their names, and which parts of a URL.
 
-Backups leave them out, and commands mask them.
+Backups leave them out, commands mask them, and the audit log does not have them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+from gateway.security.redaction import HIDDEN
 
 #: names of entries whose texts are secret, wherever they stand in the file: those of settings, variables, headers and
 #: parameters of URLs
@@ -52,3 +54,25 @@ def find_secrets_in_url(name: str, text: str, *, any_path: bool = False) -> Iter
         for found in _URL_PARAMETER.finditer(text):
             if is_secret_name(found["name"]) or found["name"].lower() == "key":
                 yield found.span("secret")
+
+
+def hide_secrets_in_url(
+    name: str, text: str, *, any_path: bool = False, keep: Callable[[str], bool] = lambda _: False
+) -> str:
+    """Return a text without the secrets of a URL in it.
+
+    Args:
+        name: of its entry.
+        any_path: as for `find_secrets_in_url`.
+        keep: tells which of these secrets are shown.
+    """
+    said, end = "", 0
+    for start, stop in sorted(find_secrets_in_url(name, text, any_path=any_path)):
+        if start >= end and not keep(text[start:stop]):
+            said, end = f"{said}{text[end:start]}{HIDDEN}", stop
+    return said + text[end:]
+
+
+def hide_secrets_in_key(key: str) -> str:
+    """Return the name of an entry without secrets: users choose some, and one may be the URL of a webhook."""
+    return hide_secrets_in_url("webhook", key) if "://" in key else key

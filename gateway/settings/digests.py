@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.security.secret_names import hide_secrets_in_key
+
 #: characters of a digest: enough to see a change
 SETTING_DIGEST_CHARACTERS = 8
 
@@ -19,7 +21,8 @@ class SettingDigests(msgspec.Struct, frozen=True):
 
     #: digest of the key that the others were made with: those of two keys cannot be compared
     key: str
-    #: digest of each setting, by its full name, such as `limits.runs` or `agents.list.claude.model`
+    #: digest of each setting, by its full name, such as `limits.runs` or `agents.list.claude.model`; a name has no
+    #: secrets, and the digest is of all settings that have it
     by_name: dict[str, str]
 
 
@@ -29,13 +32,11 @@ def digest_settings(settings: Any, key: str) -> SettingDigests:
     Args:
         key: a secret that is not stored with the digests; without it, nobody can try passwords on them.
     """
-    return SettingDigests(
-        _digest(key, "key"),
-        {
-            name: _digest(key, json.dumps([name, value], sort_keys=True, default=str))
-            for name, value in _flatten("", msgspec.to_builtins(settings, enc_hook=str))
-        },
-    )
+    told: dict[str, str] = {}
+    for steps, value in _flatten((), msgspec.to_builtins(settings, enc_hook=str)):
+        name = ".".join(map(hide_secrets_in_key, steps))
+        told[name] = told.get(name, "") + json.dumps([".".join(steps), value], sort_keys=True, default=str)
+    return SettingDigests(_digest(key, "key"), {name: _digest(key, text) for name, text in told.items()})
 
 
 def list_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -47,12 +48,13 @@ def _digest(key: str, text: str) -> str:
     return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()[:SETTING_DIGEST_CHARACTERS]
 
 
-def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flatten(steps: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield each setting: the steps to it, and its value."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
-            yield from _flatten(f"{prefix}.{key}" if prefix else str(key), inner)
+            yield from _flatten((*steps, str(key)), inner)
     elif isinstance(value, list) and value and all(isinstance(one, dict) and "id" in one for one in value):
         for one in value:
-            yield from _flatten(f"{prefix}.{one['id']}", one)
+            yield from _flatten((*steps, str(one["id"])), one)
     else:
-        yield prefix, value
+        yield steps, value

@@ -33,6 +33,7 @@ def test_a_receiver_of_alerts_is_shown_by_its_host_only() -> None:
         ("url", "https://host/path?key=SECRETQ"),
         ("SMTP_PASS", "SECRETQ1"),
         ("headers", {"X-Any": "SECRETQ1"}),
+        ("bash", {"curl https://me:SECRETQ@host/": "allow", "curl https://host/?token=SECRETQ": "deny", "ls": "allow"}),
     ],
 )
 def test_what_a_backup_takes_out_is_not_shown(name: str, value: Any) -> None:
@@ -40,6 +41,7 @@ def test_what_a_backup_takes_out_is_not_shown(name: str, value: Any) -> None:
     left, _ = config_secrets.replace_secrets(content, [], {name: value})
 
     assert b"SECRETQ" not in left
+    assert len(msgspec.json.decode(left)[name]) == len(value) or isinstance(value, str)
     assert "SECRETQ" not in str(hide_secrets(name, value))
 
 

@@ -12,7 +12,7 @@ from gateway.domain.audit import AuditFilter
 from gateway.domain.page import Page
 from gateway.domain.times import wall_clock
 from gateway.engine.resources.audit import SETTINGS_SCOPE, AuditLog
-from gateway.settings.digests import digest_settings
+from gateway.settings.digests import SettingDigests, digest_settings
 from gateway.store.sqlite.store import SqliteStore
 
 PASSWORD = "summer2026"
@@ -48,6 +48,27 @@ async def test_a_changed_setting_is_told_and_a_changed_key_is_not(tmp_path: Path
 
     assert before == ["limits.runs"]
     assert after == ["limits.depth", "limits.runs"]
+
+
+def test_a_name_with_a_secret_is_kept_without_it_and_a_change_of_it_is_seen() -> None:
+    def digest(*urls: str) -> SettingDigests:
+        return digest_settings({"agents": {"config": dict.fromkeys(urls, "allow"), "other": 1}}, "a-key")
+
+    found = [
+        digest("https://me:first-pass@a.example"),
+        digest("https://me:second-pass@a.example"),
+        digest("https://me:first-pass@a.example", "https://me:second-pass@a.example"),
+    ]
+
+    assert {tuple(one.by_name) for one in found} == {("agents.config.https://me:***@a.example", "agents.other")}
+    assert len({tuple(one.by_name.values()) for one in found}) == 3
+
+
+def test_a_webhook_that_is_a_name_is_kept_without_its_path() -> None:
+    secret = "T0SECRET/B0SECRET/abcdefghijklmnopqrstuv"
+    kept = digest_settings({"config": {f"https://hooks.example/{secret}": {"on": True}}}, "a-key")
+
+    assert list(kept.by_name) == ["config.https://hooks.example/***.on"]
 
 
 def test_each_installation_has_a_private_key_of_its_own(tmp_path: Path) -> None:
