@@ -29,6 +29,9 @@ from gateway import app, config, config_handover, control_channel, log, paths
 from gateway.api import default_agent
 from gateway.api.routing import Control, ServerContext
 from gateway.api.server import ApiServer
+from gateway.assembly.checks import check_settings
+from gateway.assembly.secret_values import collect_secrets
+from gateway.assembly.setting_digests import describe_settings
 from gateway.config import Config, ConfigSources
 from gateway.config_handover import LateStart
 from gateway.control_channel import MessageType
@@ -91,7 +94,7 @@ async def serve_requests(
     """Serve until asked to end, then drain; a second request shortens the grace.
 
     Args:
-        agents: as `app.check_agents` returned them.
+        agents: as `check_settings` returned them.
         listener: a bound socket; closed here when the shutdown begins.
 
     Raises:
@@ -135,7 +138,7 @@ async def _lead_when_told(lifecycle: Lifecycle, context: ServerContext, ready: i
         paths.served_certificates_file(paths.locks_directory(home), file).unlink(missing_ok=True)
     await context.engine.generations.record_leading(context.generation, started=context.started, ready=ready)
     with contextlib.suppress(GatewayError):  # the next start compares them again
-        await context.engine.audit.note_settings(*app.describe_settings(context.config))
+        await context.engine.audit.note_settings(*describe_settings(context.config))
 
 
 async def _shorten_grace(lifecycle: Lifecycle, server: ApiServer, context: ServerContext) -> None:
@@ -306,8 +309,8 @@ async def _serve_supervised(
         try:
             # A supervisor of 0.1.0, which an upgrade in place leaves running, hands over nothing.
             settings = config.load(os.environ) if sources is None else config.parse_config(sources, os.environ)
-            agents = app.check_agents(settings, os.environ, remember=True)
-            writer = log.configure_logging(settings.log.level, [_write_to_pipe], app.collect_secrets(settings, agents))
+            agents = check_settings(settings, os.environ, remember=True)
+            writer = log.configure_logging(settings.log.level, [_write_to_pipe], collect_secrets(settings, agents))
             try:
                 if choice.is_migration_pending(settings) and not await line.wait_to_migrate():
                     return 0

@@ -14,8 +14,10 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway import app, config, log, serve
+from gateway import config, log, serve
 from gateway.api.routing import Control, ServerContext
+from gateway.assembly.checks import check_settings
+from gateway.assembly.secret_values import collect_secrets
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.engine.execution.owner import Owner
@@ -50,7 +52,7 @@ def run_unsupervised(
     Raises:
         GatewayError: the settings, or the database, cannot be used.
     """
-    agents = app.check_agents(settings, os.environ, remember=True)
+    agents = check_settings(settings, os.environ, remember=True)
 
     async def welcome(context: ServerContext) -> None:
         greet(await serve.describe_default_agent(context))
@@ -60,7 +62,7 @@ def run_unsupervised(
             while lifecycle.again and (here or not lifecycle.generation):
                 lifecycle.begin_serving()
                 writer = log.configure_logging(
-                    lifecycle.settings.log.level, sinks, app.collect_secrets(lifecycle.settings, lifecycle.agents)
+                    lifecycle.settings.log.level, sinks, collect_secrets(lifecycle.settings, lifecycle.agents)
                 )
                 try:
                     owner = Owner(instance, identity.own_identity())
@@ -187,4 +189,4 @@ class SignalLifecycle:
 
 def _read_settings() -> tuple[Config, list[Agent]]:
     settings = config.load(os.environ)
-    return settings, app.check_agents(settings, os.environ, remember=True)
+    return settings, check_settings(settings, os.environ, remember=True)

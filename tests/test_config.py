@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway import app, config
+from gateway import config
+from gateway.assembly.checks import check_settings
+from gateway.assembly.secret_values import collect_secrets
 from gateway.errors import ConfigError
 
 
@@ -218,7 +220,7 @@ def test_a_path_or_value_that_nobody_can_use_is_told_by_its_name(
 )
 def test_an_error_about_a_setting_names_the_file_that_it_comes_from(tmp_path: Path, settings: Any, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        app.check_agents(load(tmp_path, settings), {})
+        check_settings(load(tmp_path, settings), {})
 
     assert str(caught.value).startswith(f"{tmp_path}/config.json: {said}")
 
@@ -244,7 +246,7 @@ def test_an_error_about_a_setting_names_the_variable_that_it_comes_from(
     (tmp_path / ".env").write_text(f'{name}="{value}"' * (place == ".env"))
 
     with pytest.raises(ConfigError) as caught:
-        app.check_agents(load(tmp_path, {}, {name: value} if place == "environment" else {}), {})
+        check_settings(load(tmp_path, {}, {name: value} if place == "environment" else {}), {})
 
     where = name if place == "environment" else f"{tmp_path}/.env: {name}"
     assert str(caught.value).startswith(f"{where}: {said}")
@@ -253,7 +255,7 @@ def test_an_error_about_a_setting_names_the_variable_that_it_comes_from(
 
 def test_a_worker_is_told_that_it_needs_the_url_of_its_fleet(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        app.check_agents(load(tmp_path, env={"MOONGATE_ROLE": "worker"}), {})
+        check_settings(load(tmp_path, env={"MOONGATE_ROLE": "worker"}), {})
 
     assert str(caught.value) == (
         "a worker needs store.url: the PostgreSQL URL of its fleet."
@@ -266,7 +268,7 @@ def test_a_workspace_that_is_no_path_is_told_with_its_agent(tmp_path: Path, work
     loaded = load(tmp_path, {"agents": {"list": [{"id": "a", "backend": "echo", "workspace": workspace}]}})
 
     with pytest.raises(ConfigError, match=r"agents\.list\[0\]\.workspace: "):
-        app.check_agents(loaded, {})
+        check_settings(loaded, {})
 
 
 @pytest.mark.parametrize("token", ["a\nb", "secret\n", " secret", "a\tb", "a\x7fb", "a\u202eb"])
@@ -344,7 +346,7 @@ def test_a_wrong_agent_is_told_in_one_line_that_names_it(tmp_path: Path, agents:
     loaded = load(tmp_path, {"agents": agents})
 
     with pytest.raises(ConfigError) as caught:
-        app.check_agents(loaded, {})
+        check_settings(loaded, {})
 
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -355,7 +357,7 @@ def test_with_nothing_configured_and_nothing_found_the_echo_agent_is_there(
 ) -> None:
     monkeypatch.setattr("gateway.backends.openai._ollama", lambda *_: None, raising=False)
 
-    (agent,) = app.check_agents(load(tmp_path), {"PATH": str(tmp_path)})
+    (agent,) = check_settings(load(tmp_path), {"PATH": str(tmp_path)})
 
     assert (agent.id, agent.backend) == ("main", "echo")
 
@@ -363,7 +365,7 @@ def test_with_nothing_configured_and_nothing_found_the_echo_agent_is_there(
 def test_agents_without_a_model_take_the_common_one(tmp_path: Path) -> None:
     agents = {"model": "m", "list": [{"id": "a", "backend": "echo"}, {"id": "b", "backend": "echo", "model": "n"}]}
 
-    assert [agent.model for agent in app.check_agents(load(tmp_path, {"agents": agents}), {})] == ["m", "n"]
+    assert [agent.model for agent in check_settings(load(tmp_path, {"agents": agents}), {})] == ["m", "n"]
 
 
 # --- webhooks out -----------------------------------------------------------------------------
@@ -389,7 +391,7 @@ def test_agents_without_a_model_take_the_common_one(tmp_path: Path) -> None:
 )
 def test_webhooks_that_cannot_be_sent_so_are_refused_by_name(tmp_path: Path, webhooks: Any, why: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        app.check_agents(load(tmp_path, {"webhooks": webhooks}), {})
+        check_settings(load(tmp_path, {"webhooks": webhooks}), {})
 
     assert why in str(caught.value)
 
@@ -397,7 +399,7 @@ def test_webhooks_that_cannot_be_sent_so_are_refused_by_name(tmp_path: Path, web
 def test_secrets_of_webhooks_are_kept_out_of_the_logs(tmp_path: Path) -> None:
     given = {"secret": ["whsec_MDEyMw==", "whsec_NDU2Nw=="], "secrets": {"https://a.example": "whsec_ODkxMA=="}}
 
-    hidden = app.collect_secrets(load(tmp_path, {"webhooks": given}), [], {})
+    hidden = collect_secrets(load(tmp_path, {"webhooks": given}), [], {})
 
     assert {"whsec_MDEyMw==", "whsec_NDU2Nw==", "whsec_ODkxMA=="} <= set(hidden)
 
@@ -411,7 +413,7 @@ def test_addresses_of_alert_receivers_are_kept_out_of_the_logs(tmp_path: Path) -
         "plain": {"webhook": "https://d.example/"},
     }
 
-    hidden = set(app.collect_secrets(load(tmp_path, {"alerts": {"receivers": receivers}}), [], {}))
+    hidden = set(collect_secrets(load(tmp_path, {"alerts": {"receivers": receivers}}), [], {}))
 
     assert {"/services/T0/k3y", "/?key=k3y-of-a", "me:pa55word", "/topic-of-c"} <= hidden
     assert {"https://hooks.example/services/T0/k3y", "https://me:pa55word@b.example/"} <= hidden

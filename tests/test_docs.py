@@ -10,9 +10,10 @@ from typing import get_args
 import msgspec
 import pytest
 
-from gateway import app, config
+from gateway import config
 from gateway.api import routing
 from gateway.api.routes.health import Health
+from gateway.assembly.checks import check_settings
 from gateway.domain import event, run
 from tests.support import markdown
 from tests.support.generator import load_generator
@@ -37,7 +38,7 @@ def test_the_example_config_is_a_valid_one(tmp_path: Path) -> None:
 
     loaded = config.load({"MOONGATE_HOME": str(tmp_path)})
 
-    assert [agent.id for agent in app.check_agents(loaded, {})] == ["main", "local", "script", "echo"]
+    assert [agent.id for agent in check_settings(loaded, {})] == ["main", "local", "script", "echo"]
 
 
 def test_each_line_of_the_example_environment_is_the_default_of_its_setting(tmp_path: Path) -> None:

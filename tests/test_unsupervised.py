@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import app, config
+from gateway import config
+from gateway.assembly.checks import check_settings
 from gateway.unsupervised import SignalLifecycle
 
 
@@ -26,7 +27,7 @@ async def test_it_serves_with_what_it_was_given_and_then_with_what_the_restart_r
     monkeypatch.setenv("MOONGATE_HOME", str(tmp_path))
     write(1)
     given = config.load({"MOONGATE_HOME": str(tmp_path)})
-    life = SignalLifecycle(tmp_path / "lock", greet, given, app.check_agents(given, {}))
+    life = SignalLifecycle(tmp_path / "lock", greet, given, check_settings(given, {}))
     write(2)
     life.begin_serving()
     assert life.settings is given

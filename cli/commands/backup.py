@@ -152,13 +152,14 @@ def _find_secrets(settings: Config, env: Mapping[str, str]) -> list[str]:
     Raises:
         ConfigError: a channel or an endpoint names a secret that cannot be read.
     """
-    from gateway import app
+    from gateway.assembly.checks import check_settings
+    from gateway.assembly.secret_values import collect_secrets
 
     try:
-        agents = app.check_agents(settings, env)
+        agents = check_settings(settings, env)
     except ConfigError:  # one that cannot be used now must not keep a backup from being made
         agents = []
-    return app.collect_secrets(settings, agents, env)
+    return collect_secrets(settings, agents, env)
 
 
 @COMMAND.command()

@@ -88,12 +88,12 @@ def check_config() -> None:
       "refused_webhooks": [what the settings refuse, and why],
       "idle_limits": [limits of budgets that cannot hold, and why]}
     """
-    from gateway import app  # late: imports all backends
     from gateway.agent_setup import detection, idle_limits
     from gateway.assembly import deliveries
+    from gateway.assembly.checks import check_settings  # late: imports all backends
 
     settings = _load_config()
-    agents = app.check_agents(settings, current_invocation().merged_environment)
+    agents = check_settings(settings, current_invocation().merged_environment)
     shown = [{"id": agent.id, "backend": agent.backend, "enabled": agent.enabled} for agent in agents]
     named = ", ".join(f"{agent.id} ({agent.backend})" for agent in agents)
     fallback = agents[0].backend == detection.FALLBACK_BACKEND

@@ -132,10 +132,11 @@ def _check_restartable(instance: Instance) -> float:
     Raises:
         ConfigError: the gateway could not start with the present settings.
     """
-    from gateway import app, config  # late: they import all of the gateway
+    from gateway import config  # late: these import much of the gateway
+    from gateway.assembly.checks import check_settings
 
     settings = config.load(instance.env)
-    app.check_agents(settings, instance.env)
+    check_settings(settings, instance.env)
     return settings.gateway.stop_grace
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cli.config_edit.edit_lock import hold_edit_lock
-from gateway import app, config, paths, private_file
+from gateway import config, paths, private_file
+from gateway.assembly.checks import check_settings
 from gateway.config import ConfigSources
 from gateway.config_files import json_edit, json_file
 from gateway.config_files.env_file import read_env_file
@@ -160,7 +161,7 @@ def _check_content(content: bytes, env: Mapping[str, str]) -> None:
         ConfigError: a gateway would not start with it.
     """
     sources = ConfigSources(content, read_env_file(paths.env_file(paths.state_directory(env))))
-    app.check_agents(config.parse_config(sources, env), env)
+    check_settings(config.parse_config(sources, env), env)
 
 
 def _write_file(file: Path, shown: str, before: bytes | None, content: bytes) -> Path | None:

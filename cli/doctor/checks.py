@@ -22,8 +22,9 @@ from cli.lifecycle.start_options import read_start_options
 from cli.remote import config_drift, probe
 from cli.remote.probe import ProbeResult, State, WorkReport
 from cli.remote.token_drift import explain_token_drift
-from gateway import app, backends, channels, config
+from gateway import backends, channels, config
 from gateway.assembly import deliveries
+from gateway.assembly.checks import check_settings
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.errors import ConfigError, PortTaken
@@ -49,7 +50,7 @@ def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
     ]
     try:
         settings = config.load(environ)
-        agents = app.check_agents(settings, environ)
+        agents = check_settings(settings, environ)
     except ConfigError as error:
         return [Finding("config", Level.ERROR, error.message, remedy=error.remedy or _EDIT_CONFIG), *findings]
     return [

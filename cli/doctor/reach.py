@@ -31,7 +31,7 @@ def examine_reach(settings: Config, instance: Instance, found: ProbeResult) -> I
         return
     from gateway.security import key_pair  # late: few gateways speak TLS
 
-    pair = key_pair.load_key_pair(settings.certificate_file, settings.key_file)  # `check_agents` has found no error
+    pair = key_pair.load_key_pair(settings.certificate_file, settings.key_file)  # `check_settings` has found no error
     until = "" if pair.expires_at is None else f", until {key_pair.describe_expiry(pair.expires_at)}"
     if pair.is_expired:
         yield Finding("certificate", Level.ERROR, "it has expired", remedy="renew it; the gateway takes it at once")

@@ -99,10 +99,11 @@ def start_by_service(
         ConfigError: the gateway could not run with the present settings.
         GatewayError: the start failed; the message is that of the gateway or of the manager.
     """
-    from gateway import app, config  # late: they import all of the gateway
+    from gateway import config  # late: these import much of the gateway
+    from gateway.assembly.checks import check_settings
 
     manager.require_available()
-    app.check_agents(config.load(instance.env), instance.env)  # the manager would only say that the start failed
+    check_settings(config.load(instance.env), instance.env)  # the manager would only say that the start failed
     if force or kill:
         _free_service_port(manager, instance, kill=kill)
     with output.show_waiting("starting the service"), StartFailure(instance, manager).explain_errors():

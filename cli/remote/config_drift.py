@@ -31,10 +31,11 @@ def find_changed_file(instance: Instance, began: float) -> Path | None:
 
 def advise_restart(instance: Instance) -> str:
     """Return the command that brings the files into force: a restart, or a check if it would refuse them."""
-    from gateway import app, config  # late: they import all of the gateway
+    from gateway import config  # late: these import much of the gateway
+    from gateway.assembly.checks import check_settings
 
     try:
-        app.check_agents(config.load(instance.env), instance.env)
+        check_settings(config.load(instance.env), instance.env)
     except ConfigError:
         return "gateway config check (the config cannot be used, so a restart would be refused)"
     return "gateway stop, then: gateway start" if _has_moved_on_its_port(instance.config) else "gateway restart"

@@ -21,7 +21,8 @@ from cli.service.manager import ServiceManager
 from cli.service.start_failure import StartFailure
 from cli.service.steps import UNWRITABLE_REMEDY, Step, carry_out, undo_nothing
 from cli.service.unit import Runtime
-from gateway import app, paths
+from gateway import paths
+from gateway.assembly.checks import check_settings
 from gateway.config import Config
 from gateway.errors import ConfigError, Conflict, GatewayError, PortTaken, Unavailable
 from gateway.security import secret_file
@@ -180,7 +181,7 @@ def plan_installation(
     if rivals:
         raise Conflict(f"{rivals[0]} already runs a gateway with this config.", remedy="First: gateway uninstall")
     settings = unit.load_service_settings(spec, instance)
-    app.check_agents(settings, unit.service_environment(spec, instance))
+    check_settings(settings, unit.service_environment(spec, instance))
     _check_token(instance, settings, token)
     if earnest and not _keeps_listener(manager):
         _check_port(instance, settings)

@@ -11,9 +11,9 @@ import msgspec
 from cli import output
 from cli.setup import trial
 from cli.setup.guide import Guide
-from gateway import app
 from gateway.agent_setup import survey
 from gateway.agent_setup.survey import Sighting
+from gateway.assembly.checks import check_settings
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.errors import ConfigError, GatewayError, InvalidRequest
@@ -55,7 +55,7 @@ def choose_agent(guide: Guide) -> None:
 
 
 def _wants_another(guide: Guide, settings: Config) -> bool:
-    agents = app.check_agents(settings, guide.env)
+    agents = check_settings(settings, guide.env)
     names = ", ".join(f"{agent.id} ({agent.backend})" for agent in agents)
     guide.say(f"The config file has: {names}.")
     guide.told["agent"] = settings.agents.default or agents[0].id
@@ -208,7 +208,7 @@ def _try(guide: Guide, settings: Config, entry: dict[str, Any], choice: _Choice)
 
 def _make_agent(settings: Config, entry: dict[str, Any], environ: Mapping[str, str]) -> Agent:
     agents = msgspec.structs.replace(settings.agents, entries=[entry], default=None)
-    return app.check_agents(msgspec.structs.replace(settings, agents=agents), environ)[0]
+    return check_settings(msgspec.structs.replace(settings, agents=agents), environ)[0]
 
 
 def _write(guide: Guide, settings: Config, id_: str, choice: _Choice) -> None:

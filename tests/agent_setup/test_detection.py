@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway import app, config, paths
+from gateway import config, paths
+from gateway.assembly.checks import check_settings
 from gateway.backends.openai import detection as openai_detection
 from gateway.domain.agent import Agent
 from gateway.errors import ConfigError
@@ -35,7 +36,7 @@ def install(directory: Path, name: str) -> None:
 def choose(tmp_path: Path, programs: Path, *, remember: bool = False, **environ: str) -> Agent:
     """Choose as a start does with this PATH and these variables."""
     loaded = config.load({"MOONGATE_HOME": str(tmp_path / "home"), **environ})
-    (agent,) = app.check_agents(loaded, {"PATH": str(programs), **environ}, remember=remember)
+    (agent,) = check_settings(loaded, {"PATH": str(programs), **environ}, remember=remember)
     return agent
 
 

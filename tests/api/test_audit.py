@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway import app
+from gateway.assembly.setting_digests import describe_settings
 from gateway.domain.actor import Actor, ActorKind
 from gateway.engine.resources import audit
 from gateway.engine.resources.sign_ins import SIGN_IN_LIFETIME_MILLISECONDS
@@ -239,7 +239,7 @@ async def test_changed_settings_are_told_by_name_and_without_their_values(tmp_pa
     secret = "a-secret-that-nobody-may-see"
     for runs in ({}, {"limits": {"runs": 7}, "webhooks": {"secret": f"whsec_{'A' * 32}"}}):
         async with serving(tmp_path / "home", runs) as served:
-            await served.engine.audit.note_settings(*app.describe_settings(served.context.config))
+            await served.engine.audit.note_settings(*describe_settings(served.context.config))
             told: Answer = await ask(served, "GET", "/api/audit?action=settings")
 
     (entry,) = told.body["entries"]

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway import app, config
+from gateway import config
+from gateway.assembly.checks import check_settings
 from gateway.errors import ConfigError
 from tests.api.client import Answer, ask
 from tests.contracts.stores import START, SteppedClock
@@ -172,4 +173,4 @@ async def test_what_cannot_be_read_is_refused(
 def test_a_config_that_cannot_be_meant_is_refused(tmp_path: Path, settings: dict[str, Any], what: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(ConfigError, match=what.replace(".", r"\.")):
-        app.check_agents(config.load({"MOONGATE_HOME": str(tmp_path)}), {"PATH": "/usr/bin:/bin"})
+        check_settings(config.load({"MOONGATE_HOME": str(tmp_path)}), {"PATH": "/usr/bin:/bin"})

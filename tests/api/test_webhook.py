@@ -15,9 +15,11 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
-from gateway import app, config
+from gateway import config
 from gateway.api import failed_attempts
 from gateway.api.routes import webhook
+from gateway.assembly.checks import check_settings
+from gateway.assembly.secret_values import collect_secrets
 from gateway.domain.inbound import MAX_WEBHOOK_BYTES
 from gateway.domain.page import Page
 from gateway.domain.run import Run, RunFilter
@@ -605,7 +607,7 @@ def test_a_mapping_that_cannot_be_is_refused_at_the_start(tmp_path: Path, inboun
     (tmp_path / "config.json").write_text(json.dumps({"inbound": inbound}))
 
     with pytest.raises(ConfigError) as refused:
-        app.check_agents(config.load({"MOONGATE_HOME": str(tmp_path)}), {})
+        check_settings(config.load({"MOONGATE_HOME": str(tmp_path)}), {})
 
     assert said in str(refused.value)
 
@@ -618,7 +620,7 @@ def test_secrets_are_hidden_in_the_log_and_in_what_is_shown(tmp_path: Path) -> N
 
     shown = Shell({"MOONGATE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, tmp_path)("config", "show", "--json")
 
-    assert {"planted-one", "planted-two", "planted-three"} <= set(app.collect_secrets(loaded, [], {}))
+    assert {"planted-one", "planted-two", "planted-three"} <= set(collect_secrets(loaded, [], {}))
     assert (shown.code, "planted" in shown.out + shown.err) == (0, False)
 
 

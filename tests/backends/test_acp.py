@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway import app, config
+from gateway import config
+from gateway.assembly.checks import check_settings
 from gateway.backends.acp import connection
 from gateway.backends.acp.backend import describe_agent
 from gateway.backends.acp.connection import MAX_LOADED_SESSIONS
@@ -664,4 +665,4 @@ def test_options_without_preset_and_command_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"agents": {"list": [{"id": "main", "backend": "acp"}]}}')
 
     with pytest.raises(ConfigError, match="preset"):
-        app.check_agents(config.load({"MOONGATE_HOME": str(tmp_path)}), {})
+        check_settings(config.load({"MOONGATE_HOME": str(tmp_path)}), {})

@@ -20,7 +20,7 @@ SELF_SIGNED_CERTIFICATE = Path(__file__).parents[1] / "data" / "self_signed.pem"
 #: prints how many contexts there are, and how many certificates they hold
 COUNT_CERTIFICATES = """
 import gc, ssl
-import gateway.serve, gateway.unsupervised
+import {modules}
 import aiohttp.connector
 found = [one for one in gc.get_objects() if isinstance(one, ssl.SSLContext)]
 print(len(found) > 0, sum(one.cert_store_stats()["x509"] for one in found))
@@ -48,8 +48,10 @@ def shake_hands(context: ssl.SSLContext) -> None:
             side.do_handshake()
 
 
-def test_a_serving_process_reads_no_certificate_at_its_start() -> None:
-    done = subprocess.run([sys.executable, "-c", COUNT_CERTIFICATES], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("modules", ["gateway.serve, gateway.unsupervised", "gateway.assembly.checks"])
+def test_no_certificate_is_read_at_the_start_of_a_serving_process_or_of_a_check(modules: str) -> None:
+    code = COUNT_CERTIFICATES.format(modules=modules)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["True", "0"]
 

@@ -24,6 +24,7 @@ FOR_SOME_REQUESTS = (
 OPEN_GATEWAY = """
 import asyncio, os, sys
 from gateway import app, config, log, serve
+from gateway.assembly.checks import check_settings
 from gateway.api.routing import Control
 from gateway.api.server import ApiServer
 from gateway.engine.execution.owner import Owner
@@ -31,7 +32,7 @@ from gateway.process import identity
 
 async def main():
     settings = config.load(os.environ)
-    agents = app.check_agents(settings, os.environ)
+    agents = check_settings(settings, os.environ)
     owner = Owner("one", identity.own_identity())
     control = Control(restart=print, stop=print, notes={})
     async with app.open_gateway(settings, agents, owner, control=control) as context:

@@ -13,6 +13,7 @@ import aiohttp
 from gateway import app, config
 from gateway.api.routing import Control, ServerContext
 from gateway.api.server import ApiServer
+from gateway.assembly.checks import check_settings
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.execution.owner import Owner
 from gateway.process import identity
@@ -73,7 +74,7 @@ async def serving(
     owner = Owner(instance, identity.own_identity())
     env = environ if environ is not None else {"PATH": "/usr/bin:/bin", "HOME": str(home)}
     async with app.open_gateway(
-        loaded, app.check_agents(loaded, env), owner, control=ALONE, environ=env, clock=clock
+        loaded, check_settings(loaded, env), owner, control=ALONE, environ=env, clock=clock
     ) as context:
         server = ApiServer(context)
         await server.start_serving(listener)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from gateway import app, config
+from gateway import config
+from gateway.assembly.checks import check_settings
+from gateway.assembly.secret_values import collect_secrets
 from gateway.errors import ConfigError
 from gateway.tracing import target
 from gateway.tracing.target import Target, find_target
@@ -114,7 +116,7 @@ def test_a_check_of_the_config_says_that_the_extra_is_missing(tmp_path: Path, mo
     monkeypatch.setattr(target, "_is_installed", lambda name: False)
 
     with pytest.raises(ConfigError) as raised:
-        app.check_agents(load(tmp_path), {})
+        check_settings(load(tmp_path), {})
 
     assert raised.value.exit_code == 78
     assert "tracing.enabled: traces need the package opentelemetry-sdk, which is not installed" in str(raised.value)
@@ -125,7 +127,7 @@ def test_variables_alone_switch_nothing_on(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(target, "_is_installed", lambda name: False)
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "grpc://nonsense", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
 
-    assert [agent.id for agent in app.check_agents(load(tmp_path, enabled=False), variables)] == ["main"]
+    assert [agent.id for agent in check_settings(load(tmp_path, enabled=False), variables)] == ["main"]
 
 
 def test_the_standard_switch_turns_off_what_the_settings_turned_on(
@@ -133,10 +135,10 @@ def test_the_standard_switch_turns_off_what_the_settings_turned_on(
 ) -> None:
     monkeypatch.setattr(target, "_is_installed", lambda name: False)
 
-    assert app.check_agents(load(tmp_path), {"OTEL_SDK_DISABLED": "true"})
+    assert check_settings(load(tmp_path), {"OTEL_SDK_DISABLED": "true"})
 
 
 def test_headers_are_secrets_that_no_log_shows(tmp_path: Path) -> None:
     settings = load(tmp_path, headers={"Authorization": "Bearer key-of-the-collector"})
 
-    assert "Bearer key-of-the-collector" in app.collect_secrets(settings, [], {})
+    assert "Bearer key-of-the-collector" in collect_secrets(settings, [], {})

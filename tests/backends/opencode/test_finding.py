@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import app, config
+from gateway import config
+from gateway.assembly.checks import check_settings
 from gateway.backends.opencode import backend
 from gateway.backends.opencode.options import Options
 from gateway.domain.agent import Agent
@@ -23,7 +24,7 @@ from gateway.domain.agent import Agent
 async def test_a_server_that_the_environment_names_is_found(tmp_path: Path, environ: dict[str, str], url: str) -> None:
     named = environ | {"XCCLAW_OPENCODE_PASSWORD": "p", "MOONGATE_HOME": str(tmp_path)}
 
-    (agent,) = app.check_agents(config.load(named), {"PATH": str(tmp_path)})
+    (agent,) = check_settings(config.load(named), {"PATH": str(tmp_path)})
 
     assert (agent.backend, agent.options.url, agent.options.password) == ("opencode", url, "p")
 

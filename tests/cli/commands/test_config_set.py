@@ -26,7 +26,8 @@ from cli.config_edit.changes import get_at
 from cli.instance import Instance
 from cli.main import main
 from cli.remote import config_drift
-from gateway import app, config
+from gateway import config
+from gateway.assembly.checks import check_settings
 from gateway.config_files.json_file import decode_config
 from gateway.errors import ConfigError, GatewayError, InvalidRequest
 from harness.command_line import Result, Shell
@@ -358,7 +359,7 @@ def test_a_kill_before_any_step_leaves_a_config_that_can_be_used(alone: tuple[Li
     seen = set()
     for home in sorted(kept.iterdir()):
         env = {**shell.env, "MOONGATE_HOME": str(home)}
-        app.check_agents(config.load(env), env)
+        check_settings(config.load(env), env)
         content = decode_config((home / "config.json").read_bytes(), "config.json")["agents"]
         seen.add((len(content["list"]), content.get("default"), (home / ".env").exists()))
     assert seen == {(1, None, False), (1, None, True), (2, None, True), (2, "second", True)}

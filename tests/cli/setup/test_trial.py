@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from cli.setup import trial
-from gateway import app, config
+from gateway import config
+from gateway.assembly.checks import check_settings
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.errors import GatewayError
@@ -27,7 +28,7 @@ def make(tmp_path: Path) -> Any:
         settings = config.load(env)
         agents = msgspec.structs.replace(settings.agents, entries=[{"id": "main", **entry}])
         settings = msgspec.structs.replace(settings, agents=agents)
-        return app.check_agents(settings, env)[0], settings
+        return check_settings(settings, env)[0], settings
 
     return make_agent
 

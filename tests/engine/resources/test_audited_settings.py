@@ -6,7 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from gateway import app, paths
+from gateway import paths
+from gateway.assembly.setting_digests import describe_settings
 from gateway.config import Config
 from gateway.domain.audit import AuditFilter
 from gateway.domain.page import Page
@@ -75,7 +76,7 @@ def test_each_installation_has_a_private_key_of_its_own(tmp_path: Path) -> None:
     made = []
     for name in ("one", "one", "other"):
         home = paths.make_private_directory(tmp_path / name)
-        made.append(app.describe_settings(Config(home=home, path=home / "config.json"))[1])
+        made.append(describe_settings(Config(home=home, path=home / "config.json"))[1])
         assert paths.settings_key_file(home).stat().st_mode & 0o777 == 0o600
 
     assert made[0] == made[1]
