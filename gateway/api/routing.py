@@ -5,8 +5,10 @@ The same declaration validates requests and makes the OpenAPI document.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -25,6 +27,7 @@ from gateway.api.rendered_texts import RenderedTexts
 from gateway.config import Config
 from gateway.domain.file import File
 from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.run import Run
 from gateway.domain.times import Clock
 from gateway.domain.token import Scope
 from gateway.domain.trace import TraceCounts
@@ -32,7 +35,7 @@ from gateway.engine.engine import Engine
 from gateway.engine.file_staging import make_digest
 from gateway.engine.latch import Latch
 from gateway.engine.resources.principal import Principal
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.errors import GatewayError, InvalidRequest, Unauthorized
 from gateway.outbound.file_fetcher import FileFetcher
 
 if TYPE_CHECKING:
@@ -176,6 +179,39 @@ class Call(Generic[B, Q]):
             self._limited = limit_engine(self.server.engine, self.principal.reach)
         return self._limited
 
+    async def wait_for_run(self, run_id: str, seconds: float) -> Run:
+        """Wait until a run has ended, and return it, as the engine does; but no longer than the caller's token lasts.
+
+        Raises:
+            TimedOut, Unavailable: as the engine raises them.
+            Unauthorized: the token was revoked, or has expired; the run goes on.
+        """
+        async with self.while_token_lasts(run_id):
+            return await self.engine.wait_for_run(run_id, seconds)
+
+    @asynccontextmanager
+    async def while_token_lasts(self, run_id: str) -> AsyncIterator[None]:
+        """Interrupt a wait for a run when the caller's token ends.
+
+        Raises:
+            Unauthorized: it was revoked, or has expired; the run goes on.
+        """
+        deadline = asyncio.timeout(self.seconds_until_token_expires)
+        try:
+            async with deadline:
+                with self.principal.revoked.notify_listener(lambda: deadline.reschedule(0)):
+                    yield
+        except TimeoutError:
+            if deadline.expired():
+                raise make_token_end_error(run_id) from None
+            raise
+
+    @property
+    def seconds_until_token_expires(self) -> float | None:
+        """The seconds until the caller's token expires; None if it never does."""
+        expires = self.principal.expires
+        return None if expires is None else (expires - self.server.clock()) / 1000
+
     @property
     def path(self) -> Any:
         """The named parts of the path, decoded."""
@@ -228,6 +264,18 @@ class Call(Generic[B, Q]):
             said += make_digest(files)
         scope = f"{self.principal.name} {self.route.method} {self.route.path}"
         return IdempotencyKey(scope=scope, key=key, digest=hashlib.sha256(said).hexdigest())
+
+
+def make_token_end_error(run_id: str | None) -> Unauthorized:
+    """Return the error for a caller whose token ends while the caller waits.
+
+    Args:
+        run_id: what it waits for.
+    """
+    return Unauthorized(
+        "the token was revoked or has expired while this request waited; what it submitted goes on.",
+        details={} if run_id is None else {"run_id": run_id},
+    )
 
 
 Handler = Callable[[Any], Awaitable[Any]]

@@ -16,16 +16,16 @@ from aiohttp import hdrs, web
 from msgspec import Struct
 
 from gateway.api import errors
-from gateway.api.routing import Call
+from gateway.api.routing import Call, make_token_end_error
 from gateway.domain.event import Change, Event
 from gateway.domain.run import Run
 from gateway.engine.hub import Reader
 from gateway.engine.latch import Latch
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.errors import GatewayError, InvalidRequest, Unavailable
 
 #: seconds of silence after which a stream sends a comment, so that clients and proxies keep it open
 STREAM_HEARTBEAT_SECONDS = 15.0
-#: seconds that the last frame may take when the server ends a stream
+#: seconds that the last frame may take when a stream ends early
 FAREWELL_TIMEOUT_SECONDS = 1.0
 #: bytes of a frame that can always be written at once to an empty buffer: half of what asyncio buffers before it pauses
 MAX_IMMEDIATE_FRAME_BYTES = 32 << 10
@@ -107,21 +107,24 @@ async def send_stream(
     encode: Callable[[Any], bytes] = bytes,
     *,
     until: Latch | None = None,
-    farewell: bytes = RECONNECT_FRAME,
+    encode_end: Callable[[GatewayError], bytes] | None = None,
+    run_id: str | None = None,
 ) -> web.StreamResponse:
     """Answer with a stream of server-sent events, one for each item, until there are no more items.
 
     It ends early when the client disconnects, reads nothing for `limits.stall_seconds`, or when its token
-    expires or is revoked. It also ends when the server closes: then `farewell` is sent last.
+    expires or is revoked. It also ends when the server closes. A stream that answers one request then has the reason
+    as its last frame. A client that follows something connects again, and is told then.
 
     Args:
         items: the source; it is closed at the end.
         encode: makes a frame of an item; when left out, the items are frames.
         until: is set when the server closes; `call.server.closing` when left out.
-        farewell: the last frame when the server closes.
+        encode_end: makes the last frame of an answer that ends early.
+        run_id: whose answer it is.
     """
     closing = until or call.server.closing
-    deadline = asyncio.timeout(seconds_until_token_expires(call))
+    deadline = asyncio.timeout(call.seconds_until_token_expires)
 
     def end_early() -> None:
         if not deadline.expired():
@@ -136,16 +139,17 @@ async def send_stream(
     except TimeoutError:
         if not deadline.expired():
             out.drop_connection()
+        elif encode_end is not None:
+            why = _make_stopping_error(run_id) if closing.is_set else make_token_end_error(run_id)
+            await out.send_last_frame(encode_end(why))
         elif closing.is_set:
-            with suppress(TimeoutError):
-                await out.send_frame(farewell, FAREWELL_TIMEOUT_SECONDS)
+            await out.send_last_frame(RECONNECT_FRAME)
     return out.response
 
 
-def seconds_until_token_expires(call: Call[Any, Any]) -> float | None:
-    """Return the seconds until the caller's token expires; None if it never does."""
-    expires = call.principal.expires
-    return None if expires is None else (expires - call.server.clock()) / 1000
+def _make_stopping_error(run_id: str | None) -> Unavailable:
+    what, details = ("submitted work", {}) if run_id is None else ("the run", {"run_id": run_id})
+    return Unavailable(f"the gateway is stopping; {what} goes on when it is back.", details=details)
 
 
 async def _send_items(items: StreamSource, out: EventStream) -> None:
@@ -206,6 +210,11 @@ class EventStream:
         self._last = self._loop.time()
         async with asyncio.timeout(seconds or self._patience):
             await self.response.write(data)
+
+    async def send_last_frame(self, data: bytes) -> None:
+        """Write a frame for a client that may be gone."""
+        with suppress(TimeoutError):
+            await self.send_frame(data, FAREWELL_TIMEOUT_SECONDS)
 
     def __enter__(self) -> None:
         self._timer = self._loop.call_later(STREAM_HEARTBEAT_SECONDS, self._send_heartbeat)

@@ -52,7 +52,7 @@ async def serve_websocket(call: Call[Any, Any], frames: AsyncGenerator[bytes, No
         raise InvalidRequest("this path speaks WebSocket.", remedy="Open it with a WebSocket client.")
     await socket.prepare(call.request)
     closing = call.server.closing
-    deadline = asyncio.timeout(sse.seconds_until_token_expires(call))
+    deadline = asyncio.timeout(call.seconds_until_token_expires)
 
     def end_early(_: object = None) -> None:
         if not deadline.expired():

@@ -157,7 +157,7 @@ async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
     call.headers["X-Run-Id"] = run.id
     if not wanted.wait_for_completion:
         return AgentHooked(ok=True, run_id=run.id, session_key=openclaw_callback.callers_session_name(run))
-    ended = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
+    ended = await call.wait_for_run(run.id, call.server.config.limits.wait_seconds)
     return AgentHooked(
         ok=True,
         run_id=run.id,

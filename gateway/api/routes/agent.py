@@ -16,7 +16,6 @@ from gateway.domain.event import Notice
 from gateway.domain.ids import MODEL_PATTERN
 from gateway.domain.run import Run, RunSpec, Source
 from gateway.domain.token import Scope
-from gateway.errors import Unavailable
 
 ROUTES = Routes("agent")
 
@@ -80,10 +79,11 @@ async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
     call.headers["X-Run-Id"] = run.id
     if call.wants_stream:
         # Like a JSON answer, the stream may go on while the gateway lets runs finish before it stops.
-        why = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
         frames = _stream_events_and_answer(call, run, after or 0)
-        return await sse.send_stream(call, frames, until=call.engine.drained, farewell=sse.encode_error(why))
-    ended = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
+        return await sse.send_stream(
+            call, frames, until=call.engine.drained, encode_end=sse.encode_error, run_id=run.id
+        )
+    ended = await call.wait_for_run(run.id, call.server.config.limits.wait_seconds)
     return _render_answer(call, ended)
 
 

@@ -82,7 +82,7 @@ async def say(call: Call[Say, Nothing]) -> Said:
 async def say_and_wait(call: Call[Say, Nothing]) -> Replied:
     """Send a message in a chat and wait for the reply, which also goes to that chat."""
     run = await _submit_message(call)
-    ended = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
+    ended = await call.wait_for_run(run.id, call.server.config.limits.wait_seconds)
     return Replied(
         reply=views.result_or_raise(ended),
         files=views.render_files(ended.files),

@@ -66,7 +66,7 @@ from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Event
 from gateway.domain.permission import PermissionRequest
 from gateway.domain.token import Scope
-from gateway.errors import GatewayError, InvalidRequest, Unavailable
+from gateway.errors import GatewayError, InvalidRequest
 
 _Call = Call[Message, Nothing]
 
@@ -84,7 +84,6 @@ follow with wait_task or follow_task. A wait ends after some seconds with the st
 """
 #: tools that wait for the end of a task; while they do, the client's user can answer what its agent asks
 _WAITING_TOOLS = ("send_message", "wait_task")
-_GATEWAY_STOPPING = Unavailable("the gateway is stopping; submitted work goes on when it is back.")
 
 
 async def answer_body(call: Call[Any, Nothing]) -> web.StreamResponse:
@@ -154,9 +153,15 @@ async def answer_message(call: _Call) -> web.StreamResponse:
         return _json_response(call, opened, modern=True)
     exchange = _Exchange(call, message.id)
     if call.wants_stream and exchange.token is not None:
-        going = McpAnswer(error=render_mcp_error(_GATEWAY_STOPPING).error, id=message.id)
         frames = _stream_progress_and_answer(exchange, opened)
-        return await sse.send_stream(call, frames, until=call.engine.drained, farewell=_encode_message(going))
+        return await sse.send_stream(
+            call,
+            frames,
+            until=call.engine.drained,
+            encode_end=lambda why: _encode_message(
+                McpAnswer(error=render_mcp_error(why).error, id=exchange.request_id)
+            ),
+        )
     said = await exchange.run_request(opened.connection)
     return _json_response(call, said, modern=opened.modern)
 

@@ -90,7 +90,7 @@ async def wait_for_end(call: _Call, run: str, seconds: float, client: ToolClient
     Raises:
         Unavailable: the gateway stops; the run goes on when it is back.
     """
-    ending = asyncio.create_task(call.engine.wait_for_run(run, seconds), name="mcp-waiting")
+    ending = asyncio.create_task(call.wait_for_run(run, seconds), name="mcp-waiting")
     reasons: set[asyncio.Task[Any]] = {ending}
     if client.shows_forms:
         reasons.add(asyncio.create_task(wait_for_request(call, run, client.dismissed), name="mcp-asking"))

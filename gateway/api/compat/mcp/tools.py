@@ -206,7 +206,11 @@ async def follow_task(call: _Call, asked: FollowTask, client: ToolClient) -> Fol
     id_ = (await call.engine.get_run(asked.task_id)).id
     if not await call.engine.read_events(id_, asked.after, 1):
         with suppress(TimeoutError):
-            async with asyncio.timeout(asked.wait), aclosing(call.engine.watch_run(id_, asked.after)) as events:
+            async with (
+                call.while_token_lasts(id_),
+                asyncio.timeout(asked.wait),
+                aclosing(call.engine.watch_run(id_, asked.after)) as events,
+            ):
                 await anext(events, None)
     found = await call.engine.read_events(id_, asked.after, MAX_FOLLOWED_EVENTS, MAX_FOLLOWED_BYTES)
     run = await call.engine.get_run(id_)

@@ -15,7 +15,7 @@ from gateway.api.compat.openai.wire import ChatCompletion, ChatMessage, ChatRequ
 from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Status, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.run import FinishReason, Run
-from gateway.errors import GatewayError, InvalidRequest, Unavailable
+from gateway.errors import GatewayError, InvalidRequest
 
 _encode = msgspec.json.Encoder().encode
 DONE_FRAME = sse.encode_frame(b"[DONE]")
@@ -30,9 +30,10 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
     asked = call.body  # without its messages
     request.add_run_headers(call, run)
     if asked.stream:
-        stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
         frames = _stream_chunks(call, run)
-        return await sse.send_stream(call, frames, until=call.engine.drained, farewell=encode_chat_error(stopping))
+        return await sse.send_stream(
+            call, frames, until=call.engine.drained, encode_end=encode_chat_error, run_id=run.id
+        )
     answered = await request.wait_for_answer(call, run)
     if isinstance(answered, web.Response):
         return answered

@@ -200,7 +200,7 @@ async def wait_for_answer(call: Call[Any, Any], run: Run) -> tuple[Run, str] | w
     is another one, unless the run was not allowed to begin.
     """
     try:
-        run = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
+        run = await call.wait_for_run(run.id, call.server.config.limits.wait_seconds)
         return run, views.result_or_raise(run)
     except GatewayError as error:
         status = error.status if isinstance(error, OverBudget) else RUN_FAILED_STATUS

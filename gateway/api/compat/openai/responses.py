@@ -92,7 +92,7 @@ async def cancel_response(call: Call[Nothing, Nothing]) -> ResponseShown:
     run_id = request.parse_run_id(call.path["id"], RESPONSE_ID_PREFIX)
     run = await call.engine.cancel_run(run_id, call.read_idempotency_key())
     with suppress(TimedOut, Unavailable):
-        run = await call.engine.wait_for_run(run.id, CANCEL_ANSWER_TIMEOUT_SECONDS)
+        run = await call.wait_for_run(run.id, CANCEL_ANSWER_TIMEOUT_SECONDS)
     return await _show_run(call, run, status=None if run.status.is_final else "cancelled")
 
 
@@ -161,12 +161,12 @@ def _encode_response_error(error: GatewayError) -> bytes:
 
 async def _send_stream(call: Call[Any, Any], run: Run, *, after: int | None) -> web.StreamResponse:
     """Answer with a run as a stream, from the beginning or after the event with this sequence number."""
-    stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
     return await sse.send_stream(
         call,
         _stream_response_events(call, run, after),
         until=call.engine.drained,
-        farewell=_encode_response_error(stopping),
+        encode_end=_encode_response_error,
+        run_id=run.id,
     )
 
 

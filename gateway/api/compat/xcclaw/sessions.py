@@ -112,7 +112,7 @@ async def delete_persistent_session(call: Call[Any, Unheeded]) -> SessionDeleted
 async def tell_persistent_session(call: Call[TextGiven, TextGiven]) -> SessionReply:
     """Send a text in a session and wait for the reply."""
     named, run = await _submit_text(call)
-    ended = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
+    ended = await call.wait_for_run(run.id, call.server.config.limits.wait_seconds)
     return SessionReply(session_id=named.id, reply=views.result_or_raise(ended))
 
 

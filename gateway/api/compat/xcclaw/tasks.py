@@ -90,7 +90,7 @@ async def show_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
 async def execute_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
     """Execute a task and wait for its end, whether it succeeds or not."""
     run = await _execute_task(call)
-    return _answer_task(call, await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds))
+    return _answer_task(call, await call.wait_for_run(run.id, call.server.config.limits.wait_seconds))
 
 
 @ROUTES.add(
@@ -118,7 +118,7 @@ async def abort_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
     # Shielded: if the client disconnects, a run that is marked as cancelled must still be stopped.
     run = await asyncio.shield(call.engine.cancel_run(run.id, call.read_idempotency_key()))
     try:
-        run = await call.engine.wait_for_run(run.id, ABORT_WAIT_SECONDS)
+        run = await call.wait_for_run(run.id, ABORT_WAIT_SECONDS)
     except TimedOut:
         run = await call.engine.get_run(run.id)
     return _answer_task(call, run)

@@ -41,7 +41,7 @@ from gateway.domain.run import Run, RunFilter, Source
 from gateway.domain.run import Status as RunStatus
 from gateway.domain.token import Scope
 from gateway.engine.engine import Engine
-from gateway.errors import GatewayError, NotFound, RunNotFound, Unavailable
+from gateway.errors import GatewayError, NotFound, RunNotFound
 
 #: the most background tasks in a list: the newest ones
 MAX_XITTO_TASKS = 10_000
@@ -61,7 +61,7 @@ async def run_job(call: Call[Job, Unheeded]) -> XittoResult | web.Response:
     """Run an agent and answer with its result."""
     run = (await call.engine.submit_run(build_spec(call, Source.AGENT), call.read_idempotency_key())).run
     call.headers["X-Run-Id"] = run.id
-    ended = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
+    ended = await call.wait_for_run(run.id, call.server.config.limits.wait_seconds)
     result = render_result(ended)
     if result is None:
         return reply.json_response(XittoError(explain_failure(ended) or ""), 500, call.headers)
@@ -78,10 +78,12 @@ async def stream_job(call: Call[Job, Unheeded]) -> web.StreamResponse:
         return await sse.send_stream(call, _stream_one({"type": "error", "error": str(error)}))
     run = (await call.engine.submit_run(spec, key)).run
     call.headers["X-Run-Id"] = run.id
-    why = Unavailable("the gateway is stopping; the run goes on when it is back.")
-    farewell = _encode_line({"type": "error", "error": str(why)})
     return await sse.send_stream(
-        call, _stream_to_result(call.engine, run), until=call.engine.drained, farewell=farewell
+        call,
+        _stream_to_result(call.engine, run),
+        until=call.engine.drained,
+        encode_end=lambda why: _encode_line({"type": "error", "error": str(why)}),
+        run_id=run.id,
     )
 
 
