@@ -46,6 +46,12 @@ class AlertReceiver(Struct, frozen=True, kw_only=True):
     sources: frozenset[Source] = frozenset()
     #: messages in an hour
     per_hour: int
+    #: tells whether its chat, webhook or command is another one now; empty where that is not known
+    address_mark: str = ""
+
+    def has_moved_from(self, old: AlertReceiver) -> bool:
+        """Return whether it has another address than a receiver of the same name had: maybe that one was wrong."""
+        return bool(old.address_mark) and old.address_mark != self.address_mark
 
     def wants_item(self, item: AlertItem, names: Collection[str], run: Run | None = None) -> bool:
         """Return whether it is told of an item, which may be about a run.
@@ -98,22 +104,22 @@ def plan_alerts(
     receivers: Sequence[AlertReceiver],
     rules: TellingRules,
     now: int,
-    busy: Collection[str] = (),
+    pending: Collection[AlertMessage] = (),
     find_names: Callable[[str], Collection[str]] = lambda agent: (agent,),
     before: Sequence[AlertReceiver] | None = None,
 ) -> AlertPlan:
     """Return what follows from what was seen: conditions that open and end, and messages that grow or become due.
 
     Args:
-        busy: receivers for which a message is pending: the next one collects until that one is sent.
+        pending: messages that are being sent: the next one to the same receiver collects until then.
         find_names: returns all names of an agent.
         before: the receivers that were told until now: others are told of all that is open. None: all were.
     """
-    planner = _Planner(state, receivers, rules, now, find_names)
+    planner = _Planner(state, receivers, rules, now, find_names, pending)
     planner.add_newcomers(receivers if before is None else before)
     for kind, look in looks:
         planner.add_look(kind, look)
-    return planner.finish(busy)
+    return planner.finish()
 
 
 class _Planner:
@@ -126,7 +132,9 @@ class _Planner:
         rules: TellingRules,
         now: int,
         find_names: Callable[[str], Collection[str]],
+        pending: Collection[AlertMessage],
     ) -> None:
+        self._pending = pending
         self._state, self._receivers, self._rules, self._now = state, receivers, rules, now
         self._find_names = find_names
         self._open = {alert.key: alert for alert in state.open}
@@ -146,6 +154,8 @@ class _Planner:
     def add_newcomers(self, before: Sequence[AlertReceiver]) -> None:
         """Tell receivers of what is open if they were not told because they are new, or did not want it.
 
+        One with another address under the same name is new, too: what it was told may have gone to the wrong chat.
+
         Messages to receivers that are gone are given up. What they say has happened is passed on to those with a new
         name: maybe only the name is another one.
         """
@@ -162,8 +172,18 @@ class _Planner:
             names = self._list_names(item)
             for receiver in self._receivers:
                 old = known.get(receiver.name)
-                if receiver.wants_item(item, names) and not (old is not None and old.wants_item(item, names)):
+                was_told = old is not None and old.wants_item(item, names) and not receiver.has_moved_from(old)
+                if receiver.wants_item(item, names) and not was_told and not self._is_waiting(receiver.name, alert):
                     self._add_item(receiver.name, item)
+
+    def _is_waiting(self, receiver: str, alert: OpenAlert) -> bool:
+        """Return whether a message that a receiver has not got yet tells of an alert."""
+        return any(
+            (one.kind, one.subject) == alert.key
+            for message in (*self._pending, *self._collecting.values())
+            if message.receiver == receiver
+            for one in message.content.items
+        )
 
     def _pass_on(self, message: AlertMessage, receiver: AlertReceiver) -> None:
         """Tell a receiver what has happened by a message to another one; what was only counted there is counted."""
@@ -258,8 +278,9 @@ class _Planner:
             created=self._now,
         )
 
-    def finish(self, busy: Collection[str]) -> AlertPlan:
+    def finish(self) -> AlertPlan:
         """Let the messages that are due go, as far as their receivers take more in this hour."""
+        busy = {message.receiver for message in self._pending}
         released = {name: list(moments) for name, moments in self._state.released.items()}
         per_hour = {receiver.name: receiver.per_hour for receiver in self._receivers}
         for name, message in self._collecting.items():

@@ -81,6 +81,10 @@ class AlertSending:
         """The receivers for which a message is pending."""
         return {message.receiver for message in self._pending.values()}
 
+    @property
+    def pending_messages(self) -> Collection[AlertMessage]:
+        return self._pending.values()
+
     def forget_pending(self) -> None:
         """Forget what is pending: it is read from the store again."""
         self._pending.clear()

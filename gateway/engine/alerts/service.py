@@ -153,9 +153,9 @@ class AlertService:
         now = self._clock()
         position, news, is_behind = await self._read_news(now)
         looks = await self._look_at_conditions(state, news, now)
-        busy = self._sending.waiting_receivers
+        pending = self._sending.pending_messages
         plan = planning.plan_alerts(
-            state, looks, self._receivers, self._rules, now, busy, self._find_names, self._told_before
+            state, looks, self._receivers, self._rules, now, pending, self._find_names, self._told_before
         )
         if plan.has_news or not 0 <= now - self._position_written < POSITION_INTERVAL_MILLISECONDS:
             self._state = None  # until it is written: if that fails, it is read again

@@ -20,7 +20,9 @@ from gateway.domain.alert import (
 )
 from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.engine.alerts.condition import Finding, Happening, Look
+from gateway.engine.alerts.opening import _make_receiver
 from gateway.engine.alerts.planning import AlertPlan, AlertReceiver, TellingRules, find_next_due, plan_alerts
+from gateway.settings.alerts import AlertReceiverSettings, Alerts
 from tests.contracts.stores import START
 
 EVERYTHING = frozenset(map(str, AlertKind))
@@ -263,6 +265,37 @@ def test_who_begins_to_want_what_is_open_is_told_and_no_other_is() -> None:
         ("new", "continues"),
     ]
     assert plan.messages == begun
+
+
+def test_a_receiver_with_another_address_is_told_what_is_open_and_once() -> None:
+    telling = Telling()
+    telling.see(AlertKind.DISK, full_disk())  # the message collects: it goes to the new address anyway
+    wrong, right = receiver(address_mark="a1"), receiver(address_mark="b2")
+
+    def plan(before: AlertReceiver) -> AlertPlan:
+        return plan_alerts(telling.state, [], [right], RULES, telling.now, before=[before])
+
+    assert plan(wrong).messages == []
+    telling.see(after=1000)
+    assert telling.told == [("opened", "0 MB left")]
+    (message,) = plan(wrong).messages
+    assert [(one.event, one.text) for one in message.content.items] == [("continues", "0 MB left")]
+    assert plan(right).messages == []
+    assert plan(receiver()).messages == []  # a note of an earlier version says no address
+
+
+def test_the_mark_of_an_address_differs_for_others_and_is_no_secret() -> None:
+    given = [
+        AlertReceiverSettings(chat="telegram:1"),
+        AlertReceiverSettings(chat="telegram:2"),
+        AlertReceiverSettings(webhook="https://a.example/s3cret"),
+        AlertReceiverSettings(webhook="https://a.example/s3cret", per_hour=3),
+    ]
+    marks = [_make_receiver("me", one, Alerts()).address_mark for one in given]
+
+    assert len(set(marks)) == 3
+    assert marks[2] == marks[3]
+    assert {len(mark) for mark in marks} == {4}
 
 
 def test_what_a_lost_message_only_counts_is_passed_on_as_a_number() -> None:

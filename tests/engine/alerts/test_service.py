@@ -299,6 +299,21 @@ async def test_a_receiver_with_a_new_name_is_told_what_the_old_one_was_not_and_a
     assert AlertMessageStatus.PENDING not in await statuses(stage)
 
 
+@pytest.mark.parametrize("wrong", ["accepts", "refuses"])
+async def test_a_corrected_address_is_told_once_what_the_wrong_one_was(
+    stage: Stage, clock: SteppedClock, wrong: str
+) -> None:
+    watch = Watch(stage, clock, kinds=DISK, disk_free_mb=10**9, address_mark="a1")
+    watch.recorder.results = [RetryLater("no such chat")] if wrong == "refuses" else []
+    await watch.look()
+    clock.forward(60_000)
+    right = Recorder()
+    for _ in range(3):
+        await Watch(stage, clock, kinds=DISK, disk_free_mb=10**9, address_mark="b2", recorder=right).look()
+
+    assert right.told == [("disk", "opened" if wrong == "refuses" else "continues")]
+
+
 async def test_a_new_receiver_is_told_what_is_open_though_who_was_told_cannot_be_noted_at_once(
     stage: Stage, clock: SteppedClock
 ) -> None:

@@ -73,6 +73,7 @@ class Watch:
         recorder: Recorder | None = None,
         per_hour: int = 1000,
         name: str = "me",
+        address_mark: str = "",
         **limits: Any,
     ) -> None:
         self.recorder = recorder or Recorder()
@@ -80,7 +81,7 @@ class Watch:
         self.service = AlertService(
             store or stage.store,
             create_conditions(sources, kinds),
-            [AlertReceiver(name=name, kinds=kinds, per_hour=per_hour)],
+            [AlertReceiver(name=name, kinds=kinds, per_hour=per_hour, address_mark=address_mark)],
             {name: self.recorder},
             TellingRules(group=0, repeat=None),
             clock,
