@@ -62,7 +62,7 @@ def generate_token() -> str:
 
 
 def read_or_create(path: Path, generate: Callable[[], str] = generate_token) -> str:
-    """Return the token; generate one if there is none.
+    """Return the secret in a file; generate one if there is none.
 
     Raises:
         ConfigError: it can neither be read nor created.
@@ -70,14 +70,14 @@ def read_or_create(path: Path, generate: Callable[[], str] = generate_token) -> 
     found = read_secret(path)
     if found is not None:
         return found
-    token = generate()
+    made = generate()
     try:
-        created = private_file.create_private_file(path, f"{token}\n".encode())
+        created = private_file.create_private_file(path, f"{made}\n".encode())
     except OSError as error:
         raise ConfigError(
             f"cannot create {_describe_file(path)}: {error.strerror}.", remedy=private_file.REPAIR_HINT
         ) from error
-    return token if created else read_or_create(path, generate)  # another process was faster
+    return made if created else read_or_create(path, generate)  # another process was faster
 
 
 def _describe_file(path: Path) -> str:
@@ -86,7 +86,7 @@ def _describe_file(path: Path) -> str:
 
 
 def mask_secret(secret: str) -> str:
-    """Return a short form that identifies a token and cannot be used as one.
+    """Return a short form that identifies a secret and cannot be used as one.
 
     It shows at most four characters at each end, and only if the token has 24 or more.
     """

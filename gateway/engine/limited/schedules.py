@@ -14,7 +14,7 @@ from gateway.domain.ports.store import Store
 from gateway.domain.queue import AdmissionRules
 from gateway.domain.reach import Reach
 from gateway.domain.run import AcceptedRun, RunSpec
-from gateway.domain.schedule import FireRecord, Schedule, ScheduleFires
+from gateway.domain.schedule import FireRecord, Schedule
 from gateway.engine.limited.refusal import check_agent, check_session, make_refusal
 from gateway.errors import Forbidden, ScheduleNotFound
 
@@ -95,9 +95,6 @@ class LimitedSchedules:
 
     async def list_fires(self, schedule_id: str, page: Page) -> Sequence[FireRecord]:
         return await self._store.schedules.list_fires((await self.get(schedule_id)).id, page)
-
-    async def list_last_fires(self, page: Page, each: int) -> Sequence[ScheduleFires]:
-        raise make_refusal()
 
     def _covers(self, found: Schedule) -> bool:
         session = self._find_session(found)
