@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import gateway
@@ -124,5 +125,8 @@ def rewrite_unit(instance: Instance) -> str | None:
     wanted = unit.build_current_spec(instance, present)
     if manager.render_unit(wanted) == read_content(manager.unit_path) and manager.ask_status().enabled:
         return None
+    only_version = manager.render_unit(replace(wanted, version=present.version)) == read_content(manager.unit_path)
     carry_out(manager.plan_installation(wanted, start=False))
+    if only_version:
+        return f"service: {manager.unit_path} names version {wanted.version} now; nothing else has changed in it"
     return f"service: {manager.unit_path} is rewritten; it takes effect at the next start"

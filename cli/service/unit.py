@@ -130,12 +130,22 @@ def _unit_environment(instance: Instance) -> Iterator[tuple[str, str]]:
 def _find_program(runtime: Runtime, env: Mapping[str, str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Return the program, the arguments that run the gateway, and the arguments that restart it."""
     if runtime == "python":
-        return sys.executable, ("-m", "gateway"), ("-m", "cli.main", "restart")
+        return _name_interpreter(), ("-m", "gateway"), ("-m", "cli.main", "restart")
     called = sys.argv[0] if Path(sys.argv[0]).name in ("gateway", "moongate") else "gateway"
     found = shutil.which(called, path=env.get("PATH"))
     if found is None:
         raise ConfigError("there is no gateway command on PATH.", remedy="Use --runtime python.")
     return os.path.abspath(found), ("run",), ("restart",)
+
+
+def _name_interpreter() -> str:
+    """Return the path of this Python, by the same name however it was started.
+
+    In a virtual environment, some installers of the `gateway` command start `python`, others `python3`.
+    """
+    usual = Path(sys.executable).with_name("python")
+    is_in_environment = os.name == "posix" and sys.prefix != sys.base_prefix
+    return str(usual) if is_in_environment and usual.exists() else sys.executable
 
 
 def require_lasting_path(program: str, env: Mapping[str, str]) -> None:

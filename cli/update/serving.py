@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 from cli.instance import Instance
@@ -197,9 +195,7 @@ def rewrite_unit(site: Installation, instance: Instance) -> tuple[str, ...]:
     """Let the installed version write the unit of the service again, if there is one. Returns what to know."""
     if lookup.find_installed(instance) is None:
         return ()
-    same = site.environment / "bin" / Path(sys.executable).name  # the unit names it: `python3` is not `python`
-    python = same if same.exists() else interpreter_of(site.environment)
-    words = [python, "-P", "-m", "cli.main", "doctor", "--fix", "--json"]
+    words = [interpreter_of(site.environment), "-P", "-m", "cli.main", "doctor", "--fix", "--json"]
     try:
         said = run_program(words, mean_this_machine(instance.env), PROGRAM_TIMEOUT_SECONDS)
         found = json.loads(said.out)

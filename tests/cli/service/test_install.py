@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import gateway
 from cli import output
 from cli.commands.install import TOKEN_VARIABLE
 from cli.doctor import repair, service_drift
@@ -418,6 +419,36 @@ def test_a_unit_that_somebody_else_wrote_is_told_of(machine: Machine) -> None:
 
     with pytest.raises(ConfigError, match="Moongate did not write it"):
         lookup.find_manager(Instance.from_environment(machine.env)).read_installed_spec()
+
+
+def test_a_unit_is_the_same_by_whatever_name_its_python_was_started(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Path(sys.executable).with_name("python")
+    assert usual.exists(), "the tests run in a virtual environment"
+
+    monkeypatch.setattr(sys, "executable", str(usual.with_name("python3")))
+
+    assert machine.plan().spec.program == str(usual)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("# Written by gateway install. Moongate ", f"names version {gateway.__version__} now; nothing else"),
+        ("RestartSec=", "is rewritten; it takes effect at the next start"),
+    ],
+)
+def test_a_rewritten_unit_takes_effect_later_only_if_more_than_its_version_has_changed(
+    line: str, said: str, machine: Machine
+) -> None:
+    carry_out((plan := machine.plan(earnest=False)).manager.plan_installation(plan.spec))
+    machine.shows("ActiveState=active\nSubState=running\nMainPID=1\n")
+    wanted = machine.unit.read_text()
+    machine.unit.write_text(wanted.replace(line, f"{line}1"))
+
+    assert said in (service_drift.rewrite_unit(Instance.from_environment(machine.env)) or "")
+    assert machine.unit.read_text() == wanted
 
 
 @pytest.mark.parametrize(
