@@ -31,9 +31,11 @@ prepare() {
   fi
   local pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
   uv=$(sed -n '/^uv==/,/^    #/p' "$lock")
-  # uv takes a sixth of the time; but it does not read pip's settings, so that perhaps it finds no index.
+  # uv takes a sixth of the time; but it does not read pip's settings, so that perhaps it finds no index. Without
+  # --python it would take another environment that is active.
   if [ -z "$uv" ] || ! "${pip[@]}" --require-hashes -r /dev/stdin <<<"$uv" ||
-    ! .venv/bin/uv pip install --quiet --compile-bytecode --require-hashes -r "$lock" 2>/dev/null; then
+    ! .venv/bin/uv pip install --quiet --python .venv/bin/python --compile-bytecode --require-hashes -r "$lock" \
+      2>/dev/null; then
     "${pip[@]}" --require-hashes -r "$lock"
   fi
   "${pip[@]}" --no-deps -e .
