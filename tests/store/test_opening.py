@@ -16,7 +16,7 @@ import pytest
 from gateway.domain.page import Page
 from gateway.domain.run import RunFilter
 from gateway.domain.times import wall_clock
-from gateway.errors import ConfigError, Unavailable
+from gateway.errors import ConfigError, StorageFull, Unavailable
 from gateway.store.sqlite import copies, opening
 from gateway.store.sqlite.opening import Migration
 from gateway.store.sqlite.store import SqliteStore
@@ -294,13 +294,15 @@ async def test_a_copy_that_cannot_be_made_leaves_the_earlier_one(path: Path, mon
     copy.write_text("earlier")
     connection = apsw.Connection(str(path))
     monkeypatch.setattr(opening, "sync_path", refuse)
-    with pytest.raises(OSError, match="No space"):
-        opening._copy_before_migration(connection, copy)
+    with pytest.raises(StorageFull, match="disk is full"):
+        opening._copy_before_migration(connection, path, len(KNOWN))
     connection.close()
     assert copy.read_text() == "earlier"
 
 
-async def test_a_database_with_a_damaged_table_is_not_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_damage_of_a_table_keeps_nobody_from_a_copy_and_a_migration(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await filled(path, runs=20)
     with contextlib.closing(apsw.Connection(str(path))) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -310,8 +312,9 @@ async def test_a_database_with_a_damaged_table_is_not_migrated(path: Path, monke
         file.seek((page - 1) * size)
         file.write(bytes([255]) * size)
     with_migrations(monkeypatch, *KNOWN, GOOD)
-    assert "malformed" in await refused(path)
-    assert not copies.list_all(path)
+    await SqliteStore(path).close()
+    assert schema(path)[0] == len(KNOWN) + 1
+    assert schema(copies.before_migration(path, len(KNOWN)))[0] == len(KNOWN)
 
 
 async def test_a_full_disk_is_named_before_a_migration(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,10 +323,26 @@ async def test_a_full_disk_is_named_before_a_migration(path: Path, monkeypatch: 
 
     await filled(path)
     with_migrations(monkeypatch, *KNOWN, GOOD)
-    monkeypatch.setattr(copies, "copy_database", fail)
-    assert f"the disk of {path.parent} is full" in await refused(path)
+    monkeypatch.setattr(copies, "copy_pages", fail)
+    with pytest.raises(StorageFull, match=f"is not migrated: the disk of {path.parent} is full"):
+        SqliteStore(path)
     assert schema(path)[0] == len(KNOWN)
     assert not copies.list_all(path)
+
+
+async def test_a_disk_that_is_full_in_the_middle_of_migrations_is_named_with_how_far_they_came(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(path)
+    # SQLite says the same of a table that has no more numbers for its rows: https://www.sqlite.org/autoinc.html.
+    fill = (
+        "CREATE TABLE filler (id INTEGER PRIMARY KEY AUTOINCREMENT);"
+        "INSERT INTO filler VALUES (9223372036854775807); INSERT INTO filler DEFAULT VALUES"
+    )
+    with_migrations(monkeypatch, *KNOWN, GOOD, Migration(len(KNOWN) + 2, "9999_full.sql", fill))
+    with pytest.raises(StorageFull, match=f"migrated no further than {len(KNOWN) + 1}"):
+        SqliteStore(path)
+    assert schema(path)[0] == len(KNOWN) + 1
 
 
 async def test_a_new_database_needs_no_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,11 @@
-"""The copies of a database that stand next to it: what each is called, and how one is made.
+"""The copies of a database that stand next to it: what each is called, and how copies are made.
 
 Each name is that of the database, a dot, and what the copy is. So a restore can put all of them aside together.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,8 +49,23 @@ def list_all(database: Path) -> Sequence[Path]:
     return sorted(database.parent.glob(f"{database.name}.*"))
 
 
+def copy_pages(connection: apsw.Connection, target: Path) -> None:
+    """Copy a database that nobody else uses, page by page: damage is copied, too, so that it keeps nobody from a copy.
+
+    Args:
+        target: a file that does not exist yet, or is empty.
+
+    Raises:
+        apsw.Error: the disk refuses.
+    """
+    with contextlib.closing(apsw.Connection(str(target))) as copy, copy.backup("main", connection, "main") as backup:
+        backup.step()
+
+
 def copy_database(connection: apsw.Connection, target: Path, on_step: Callable[[], None] = lambda: None) -> None:
     """Copy a database as it is at this moment. Work with it goes on, and what comes later is not in the copy.
+
+    All tables are read, so that no damaged database becomes a backup.
 
     Args:
         target: a file that does not exist yet, or is empty.

@@ -17,7 +17,7 @@ import apsw
 
 from gateway.domain.search import separate_characters
 from gateway.domain.times import Clock
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StorageFull, explain_disk_error
 from gateway.private_file import sync_names, sync_path
 from gateway.store.moving.mark import MARK_TABLE, refuse_unfinished
 from gateway.store.sql.migrations import Migration, read_package
@@ -70,6 +70,7 @@ def open_writer(path: Path, clock: Clock, *, may_be_unfinished: bool = False) ->
 
     Raises:
         ConfigError: the file cannot be used; the message says why and what to do.
+        StorageFull, Unavailable: the disk has no room for its migration, or refuses.
     """
     _refuse_network(path)
     if _is_present(path):
@@ -87,11 +88,6 @@ def open_writer(path: Path, clock: Clock, *, may_be_unfinished: bool = False) ->
         raise ConfigError(
             f"the database {path} cannot be written to: it is read-only.",
             remedy="Mount its directory writable, or set data.directory.",
-        ) from error
-    except apsw.FullError as error:
-        raise ConfigError(
-            f"the disk of {path.parent} is full: the database cannot be copied and migrated.",
-            remedy="Free some space; the database is as it was.",
         ) from error
     except (apsw.Error, UnicodeDecodeError) as error:  # the second: the schema is no longer text
         raise ConfigError(
@@ -304,15 +300,21 @@ def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> 
         )
     _check_history(connection, known[:present], path)
     if 0 < present < len(known):
-        _copy_before_migration(connection, copies.before_migration(path, present))
+        _copy_before_migration(connection, path, present)
     for migration in known[present:]:
-        with write_transaction(connection):
-            connection.execute(migration.sql)
-            connection.execute(
-                "INSERT INTO migrations (number, checksum, at) VALUES (?, ?, ?)",
-                (migration.number, migration.checksum, clock()),
-            )
-            connection.pragma("user_version", migration.number)
+        try:
+            with write_transaction(connection):
+                connection.execute(migration.sql)
+                connection.execute(
+                    "INSERT INTO migrations (number, checksum, at) VALUES (?, ?, ?)",
+                    (migration.number, migration.checksum, clock()),
+                )
+                connection.pragma("user_version", migration.number)
+        except apsw.FullError as error:
+            raise StorageFull(
+                f"the disk of {path.parent} is full: the database is migrated no further than {migration.number - 1}.",
+                remedy="Free some space; the next start goes on.",
+            ) from error
 
 
 def find_usable_copy(path: Path) -> Path | None:
@@ -335,17 +337,24 @@ def _check_history(connection: apsw.Connection, applied: list[Migration], path: 
             )
 
 
-def _copy_before_migration(connection: apsw.Connection, target: Path) -> None:
+def _copy_before_migration(connection: apsw.Connection, path: Path, present: int) -> None:
+    target = copies.before_migration(path, present)
     draft = target.with_name(f"{target.name}.new")
-    draft.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    failed = f"the database cannot be copied to {target.name}, and is not migrated"
     try:
-        copies.copy_database(connection, draft)
-        sync_path(draft)
-        draft.replace(target)  # until here, an earlier copy stays
-    except BaseException:
-        draft.unlink(missing_ok=True)  # it may be what fills the disk
-        raise
+        draft.unlink(missing_ok=True)
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            copies.copy_pages(connection, draft)
+            sync_path(draft)
+            draft.replace(target)  # until here, an earlier copy stays
+        except BaseException:
+            draft.unlink(missing_ok=True)  # it may be what fills the disk
+            raise
+    except apsw.FullError as error:
+        raise StorageFull(f"{failed}: the disk of {path.parent} is full.", remedy="Free some space.") from error
+    except OSError as error:
+        raise explain_disk_error(error, failed) from error
     sync_names(target.parent)
 
 
