@@ -499,11 +499,14 @@ async def test_a_name_that_means_an_agent_outside_is_refused_and_not_taken_for_a
         unnamed = await ask(served, "POST", "/v1/run", {"input": "x"}, token=secret)
         first = await token(served, "first", "write", agents=["first"])
         by_alias = await ask(served, "POST", "/api/tasks", {"input": "x", "agentId": "main"}, token=first)
+        job = {"schedule": "every 15m", "prompt": "x", "agentId": "main"}
+        planned = await ask(served, "POST", "/api/cron/create", job, token=first)
 
     assert {request for request, status in refused.items() if status not in (400, 404)} == set()
     assert none.body["tasks"] == []
     assert (owners.status, unnamed.status) == (202, 200)
     assert (by_alias.status, by_alias.body["task"]["agentId"]) == (202, "first")
+    assert planned.body["job"]["agentId"] == "first", "main may be another agent later"
 
 
 async def test_a_schedule_of_a_token_without_the_default_agent_names_its_agent(tmp_path: Path) -> None:

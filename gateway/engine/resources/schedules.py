@@ -278,14 +278,22 @@ class Schedules:
         return SessionKey.from_parts(key.agent, key.channel, f"{key.chat}~{time}", field=where)
 
     def _pin_agent(self, spec: ScheduleSpec) -> ScheduleSpec:
-        """Return what a limited caller asks for with an agent: the default of all may be outside, now or later.
+        """Return what a limited caller asks for with the id of its agent, also in the key of its session.
+
+        The default agent and the names of agents are looked up at each time of the schedule, and may be others then.
 
         Raises:
-            AgentNotFound: it reaches none.
+            AgentNotFound: it reaches none, or not this one.
+            InvalidRequest: the session is one of another agent.
         """
-        if not self._agents.is_limited or find_agent_name(self._agents, spec) is not None:
+        if not self._agents.is_limited:
             return spec
-        return msgspec.structs.replace(spec, agent=self._agents.choose_agent(None).id)
+        agent = self._agents.choose_agent(find_agent_name(self._agents, spec)).id
+        session = spec.session
+        if session is not None and SessionKey.parse_key(session) is not None:
+            key = self._sessions.resolve_key(session, SCHEDULE_CHANNEL, agent)
+            session = session if key.chat == session else str(key)  # else it only looks like a key
+        return msgspec.structs.replace(spec, agent=agent, session=session)
 
     def _apply_spec_changes(self, found: Schedule, changes: Mapping[str, Any]) -> Schedule:
         spec = msgspec.structs.replace(found.spec, **changes)
