@@ -150,6 +150,8 @@ class _Planner:
         #: messages to receivers that are no longer configured
         self._lost = [message for message in state.waiting if message.receiver not in names]
         self._changed: dict[str, AlertMessage] = {}
+        #: names of receivers that have another address now
+        self._moved: frozenset[str] = frozenset()
 
     def add_newcomers(self, before: Sequence[AlertReceiver]) -> None:
         """Tell receivers of what is open if they were not told because they are new, or did not want it.
@@ -167,12 +169,15 @@ class _Planner:
             self._changed[message.id] = msgspec.structs.replace(
                 message, status=AlertMessageStatus.DEAD, error=GONE_RECEIVER, finished=self._now
             )
+        self._moved = frozenset(
+            one.name for one in self._receivers if (old := known.get(one.name)) is not None and one.has_moved_from(old)
+        )
         for alert in self._open.values():
             item = self._describe_alert(alert, AlertEvent.CONTINUES, alert.text)
             names = self._list_names(item)
             for receiver in self._receivers:
                 old = known.get(receiver.name)
-                was_told = old is not None and old.wants_item(item, names) and not receiver.has_moved_from(old)
+                was_told = old is not None and old.wants_item(item, names) and receiver.name not in self._moved
                 if receiver.wants_item(item, names) and not was_told and not self._is_waiting(receiver.name, alert):
                     self._add_item(receiver.name, item)
 
@@ -281,7 +286,8 @@ class _Planner:
     def finish(self) -> AlertPlan:
         """Let the messages that are due go, as far as their receivers take more in this hour."""
         busy = {message.receiver for message in self._pending}
-        released = {name: list(moments) for name, moments in self._state.released.items()}
+        # What went to the address from before takes nothing of what another one takes in an hour.
+        released = {name: list(at) for name, at in self._state.released.items() if name not in self._moved}
         per_hour = {receiver.name: receiver.per_hour for receiver in self._receivers}
         for name, message in self._collecting.items():
             moments = [at for at in released.get(name, []) if self._now - ALERT_RATE_MILLISECONDS < at <= self._now]

@@ -284,6 +284,19 @@ def test_a_receiver_with_another_address_is_told_what_is_open_and_once() -> None
     assert plan(receiver()).messages == []  # a note of an earlier version says no address
 
 
+def test_what_went_to_the_address_from_before_does_not_delay_a_receiver() -> None:
+    wrong, right = (receiver(address_mark=mark, per_hour=1) for mark in ("a1", "b2"))
+    telling = Telling(wrong)
+    telling.see(AlertKind.DISK, full_disk())
+    telling.see(after=1000)
+    assert len(telling.sent) == 1
+
+    state = plan_alerts(telling.state, [], [right], RULES, telling.now, before=[wrong]).state
+
+    due = plan_alerts(state, [], [right], RULES, telling.now + 1000).messages
+    assert [message.status for message in due] == [AlertMessageStatus.PENDING]
+
+
 def test_the_mark_of_an_address_differs_for_others_and_is_no_secret() -> None:
     given = [
         AlertReceiverSettings(chat="telegram:1"),
