@@ -123,10 +123,13 @@ def rewrite_unit(instance: Instance) -> str | None:
         return None
     manager.require_available()
     wanted = unit.build_current_spec(instance, present)
-    if manager.render_unit(wanted) == read_content(manager.unit_path) and manager.ask_status().enabled:
+    content, is_enabled = read_content(manager.unit_path), manager.ask_status().enabled
+    if manager.render_unit(wanted) == content and is_enabled:
         return None
-    only_version = manager.render_unit(replace(wanted, version=present.version)) == read_content(manager.unit_path)
+    only_version = manager.render_unit(replace(wanted, version=present.version)) == content
     carry_out(manager.plan_installation(wanted, start=False))
+    if only_version and not is_enabled:
+        return f"service: {manager.unit_path} is enabled again: it starts automatically"
     if only_version:
         return f"service: {manager.unit_path} names version {wanted.version} now; nothing else has changed in it"
     return f"service: {manager.unit_path} is rewritten; it takes effect at the next start"

@@ -451,6 +451,19 @@ def test_a_rewritten_unit_takes_effect_later_only_if_more_than_its_version_has_c
     assert machine.unit.read_text() == wanted
 
 
+def test_a_unit_that_was_only_disabled_is_enabled_again_and_that_is_said(machine: Machine) -> None:
+    carry_out((plan := machine.plan(earnest=False)).manager.plan_installation(plan.spec))
+    machine.shows("ActiveState=active\nSubState=running\nMainPID=1\n")
+    instance = Instance.from_environment(machine.env)
+    assert service_drift.rewrite_unit(instance) is None
+
+    for link in machine.unit.parent.glob("*.wants/moongate.service"):
+        link.unlink()
+
+    assert "is enabled again" in (service_drift.rewrite_unit(instance) or "")
+    assert service_drift.rewrite_unit(instance) is None
+
+
 @pytest.mark.parametrize(
     ("before", "after", "level", "said"),
     [
