@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -22,6 +23,7 @@ from gateway.api.audience import Audience
 from gateway.api.backup_health import LastBackups
 from gateway.api.body import JSON_MEDIA_TYPE, BodyCount, BodyLimit
 from gateway.api.doctor import Doctor
+from gateway.api.early_end import end_now
 from gateway.api.readiness import AgentCheck, StorageCheck
 from gateway.api.rendered_texts import RenderedTexts
 from gateway.config import Config
@@ -199,7 +201,7 @@ class Call(Generic[B, Q]):
         deadline = asyncio.timeout(self.seconds_until_token_expires)
         try:
             async with deadline:
-                with self.principal.revoked.notify_listener(lambda: deadline.reschedule(0)):
+                with self.principal.revoked.notify_listener(partial(end_now, deadline)):
                     yield
         except TimeoutError:
             if deadline.expired():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import msgspec
@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from msgspec import Struct
 
 from gateway.api import errors
+from gateway.api.early_end import end_now
 from gateway.api.routing import Call, make_token_end_error
 from gateway.domain.event import Change, Event
 from gateway.domain.run import Run
@@ -125,11 +126,7 @@ async def send_stream(
     """
     closing = until or call.server.closing
     deadline = asyncio.timeout(call.seconds_until_token_expires)
-
-    def end_early() -> None:
-        if not deadline.expired():
-            deadline.reschedule(0)
-
+    end_early = partial(end_now, deadline)
     out = EventStream(call, encode)
     await out.send_header()
     try:

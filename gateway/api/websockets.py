@@ -16,6 +16,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from msgspec import Meta
 
 from gateway.api import sse
+from gateway.api.early_end import end_now
 from gateway.api.routing import Call
 from gateway.errors import GatewayError, InvalidRequest
 
@@ -55,8 +56,7 @@ async def serve_websocket(call: Call[Any, Any], frames: AsyncGenerator[bytes, No
     deadline = asyncio.timeout(call.seconds_until_token_expires)
 
     def end_early(_: object = None) -> None:
-        if not deadline.expired():
-            deadline.reschedule(0)
+        end_now(deadline)
 
     listening = asyncio.create_task(_receive_until_closed(socket), name="websocket")
     code, reason = WSCloseCode.OK, b""

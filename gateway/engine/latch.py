@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 
@@ -21,8 +22,9 @@ class Latch:
         """Set the latch and call its listeners. Setting it twice is fine."""
         self._set.set()
         listeners, self._listeners = self._listeners, set()
-        for listener in listeners:
-            listener()
+        with contextlib.ExitStack() as each:  # calls all of them, also if one raises
+            for listener in listeners:
+                each.callback(listener)
 
     async def wait(self) -> None:
         await self._set.wait()
