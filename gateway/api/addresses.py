@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from aiohttp import web
 
@@ -56,4 +57,10 @@ def note_forwarded_host(request: web.Request, host: str) -> None:
 def read_socket_address(request: web.Request, end: str) -> str:
     """Return the address of one end of a request's connection: `peername` or `sockname`."""
     found = request.transport.get_extra_info(end) if request.transport else None
-    return "?" if not found else str(parse_address(str(found[0])) or found[0])
+    return "?" if not found else _format_socket_address(str(found[0]))
+
+
+@lru_cache(maxsize=1024)
+def _format_socket_address(text: str) -> str:
+    """Return an address as it is shown. This is needed for each request, and callers come again."""
+    return str(parse_address(text) or text)

@@ -330,6 +330,8 @@ class RequestGuard:
 
 def _shorten_address(address: str) -> str:
     """Return an address to store: a trusted proxy may say anything."""
+    if len(address) <= MAX_ADDRESS_CHARACTERS and address.isascii() and address.isprintable():
+        return address
     return replace_unsafe(address[:MAX_ADDRESS_CHARACTERS].encode("utf-8", "replace").decode())
 
 
