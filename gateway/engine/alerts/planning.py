@@ -285,7 +285,7 @@ class _Planner:
 
     def finish(self) -> AlertPlan:
         """Let the messages that are due go, as far as their receivers take more in this hour."""
-        busy = {message.receiver for message in self._pending}
+        busy = _list_busy(self._pending)
         # What went to the address from before takes nothing of what another one takes in an hour.
         released = {name: list(at) for name, at in self._state.released.items() if name not in self._moved}
         per_hour = {receiver.name: receiver.per_hour for receiver in self._receivers}
@@ -343,14 +343,24 @@ def _replace_messages(messages: Iterable[AlertMessage], changed: Mapping[str, Al
     return list({**merged, **changed}.values())
 
 
+def _list_busy(pending: Collection[AlertMessage]) -> Collection[str]:
+    """Return the receivers that a message is being sent to."""
+    return {message.receiver for message in pending}
+
+
 def find_next_due(
     state: AlertState,
     receivers: Sequence[AlertReceiver],
     rules: TellingRules,
     now: int,
-    busy: Collection[str] = (),
+    pending: Collection[AlertMessage] = (),
 ) -> int | None:
-    """Return when the next message stops collecting, in milliseconds since 1970 UTC; None if none collects."""
+    """Return when the next message stops collecting, in milliseconds since 1970 UTC; None if none collects.
+
+    Args:
+        pending: as for `plan_alerts`.
+    """
+    busy = _list_busy(pending)
     per_hour = {receiver.name: receiver.per_hour for receiver in receivers}
     return min(
         (

@@ -77,12 +77,8 @@ class AlertSending:
         self._unstored_at: dict[str, int] = {}
 
     @property
-    def waiting_receivers(self) -> Collection[str]:
-        """The receivers for which a message is pending."""
-        return {message.receiver for message in self._pending.values()}
-
-    @property
     def pending_messages(self) -> Collection[AlertMessage]:
+        """The messages that are on their way to their receivers."""
         return self._pending.values()
 
     def forget_pending(self) -> None:

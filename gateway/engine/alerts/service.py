@@ -288,10 +288,9 @@ class AlertService:
     def _compute_pause(self, now: int) -> float:
         state = self._state
         assert state is not None
-        busy = self._sending.waiting_receivers
         moments = (
             self._sending.find_next_due(now),
-            planning.find_next_due(state, self._receivers, self._rules, now, busy),
+            planning.find_next_due(state, self._receivers, self._rules, now, self._sending.pending_messages),
         )
         pauses = [(moment - now) / 1000 + 0.001 for moment in moments if moment is not None and moment > now]
         return min([MAX_ALERT_ROUND_SECONDS, *pauses])
