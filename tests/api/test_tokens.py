@@ -77,6 +77,7 @@ WAITING: dict[str, dict[str, Any]] = {
     "/api/message/sync": {"channel": "webchat", "chat_id": "b", "content": "@@ hang"},
     "/hooks/agent": {"message": "@@ hang", "sessionKey": "c", "waitForCompletion": True},
     "/v1/chat/completions": {"model": "main", "messages": [{"role": "user", "content": "@@ hang"}]},
+    "/v1/responses": {"model": "main", "input": "@@ hang"},
     "/v1/run": {"input": "@@ hang", "sessionId": "d"},
     "/mcp": {
         "jsonrpc": "2.0",
@@ -119,7 +120,8 @@ async def test_whoever_waits_with_a_token_is_told_that_it_was_revoked(moongate: 
 
     assert {path for path, answer in answers.items() if TOKEN_ENDED not in str(answer.body)} == set()
     assert [frame.data for frame in last if TOKEN_ENDED not in str(frame.data)] == []
-    others = {"/v1/chat/completions": 424, "/mcp": 200}  # as for each run that fails; MCP's error is in the result
+    # 424 as for each run that fails; the error of a tool of MCP is in the result
+    others = {"/v1/chat/completions": 424, "/v1/responses": 424, "/mcp": 200}
     assert {path: answer.status for path, answer in answers.items()} == {
         path: others.get(path, 401) for path in WAITING
     }
