@@ -16,7 +16,7 @@ import pytest
 from gateway.domain.page import Page
 from gateway.domain.run import RunFilter
 from gateway.domain.times import wall_clock
-from gateway.errors import ConfigError, StorageFull, Unavailable
+from gateway.errors import ConfigError, Unavailable
 from gateway.store.sqlite import copies, opening
 from gateway.store.sqlite.opening import Migration
 from gateway.store.sqlite.store import SqliteStore
@@ -27,6 +27,12 @@ KNOWN = opening.read_migrations()
 FIRST = KNOWN[0]
 GOOD = Migration(len(KNOWN) + 1, "9998_more.sql", "CREATE TABLE more (x INTEGER) STRICT")
 BAD = Migration(len(KNOWN) + 2, "9999_bad.sql", "CREATE TABLE half (x INTEGER) STRICT; INSERT INTO nowhere VALUES (1)")
+#: fails as on a full disk: SQLite says the same of a table that has no more numbers for its rows:
+#: https://www.sqlite.org/autoinc.html
+FILL = (
+    "CREATE TABLE filler (id INTEGER PRIMARY KEY AUTOINCREMENT);"
+    "INSERT INTO filler VALUES (9223372036854775807); INSERT INTO filler DEFAULT VALUES"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -294,7 +300,7 @@ async def test_a_copy_that_cannot_be_made_leaves_the_earlier_one(path: Path, mon
     copy.write_text("earlier")
     connection = apsw.Connection(str(path))
     monkeypatch.setattr(opening, "sync_path", refuse)
-    with pytest.raises(StorageFull, match="disk is full"):
+    with pytest.raises(ConfigError, match="is not migrated: No space left on device"):
         opening._copy_before_migration(connection, path, len(KNOWN))
     connection.close()
     assert copy.read_text() == "earlier"
@@ -324,8 +330,9 @@ async def test_a_full_disk_is_named_before_a_migration(path: Path, monkeypatch: 
     await filled(path)
     with_migrations(monkeypatch, *KNOWN, GOOD)
     monkeypatch.setattr(copies, "copy_pages", fail)
-    with pytest.raises(StorageFull, match=f"is not migrated: the disk of {path.parent} is full"):
-        SqliteStore(path)
+    assert f"{path} cannot be copied to {path.name}.schema-{len(KNOWN)}, and is not migrated: the disk is full." in (
+        await refused(path)
+    )
     assert schema(path)[0] == len(KNOWN)
     assert not copies.list_all(path)
 
@@ -334,15 +341,17 @@ async def test_a_disk_that_is_full_in_the_middle_of_migrations_is_named_with_how
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await filled(path)
-    # SQLite says the same of a table that has no more numbers for its rows: https://www.sqlite.org/autoinc.html.
-    fill = (
-        "CREATE TABLE filler (id INTEGER PRIMARY KEY AUTOINCREMENT);"
-        "INSERT INTO filler VALUES (9223372036854775807); INSERT INTO filler DEFAULT VALUES"
-    )
-    with_migrations(monkeypatch, *KNOWN, GOOD, Migration(len(KNOWN) + 2, "9999_full.sql", fill))
-    with pytest.raises(StorageFull, match=f"migrated no further than {len(KNOWN) + 1}"):
+    with_migrations(monkeypatch, *KNOWN, GOOD, Migration(len(KNOWN) + 2, "9999_full.sql", FILL))
+    with pytest.raises(ConfigError, match=f"{path} is full: it is migrated no further than schema {len(KNOWN) + 1}"):
         SqliteStore(path)
     assert schema(path)[0] == len(KNOWN) + 1
+
+
+async def test_a_disk_without_room_for_a_new_database_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_migrations(monkeypatch, Migration(1, "0001_full.sql", FILL))
+    assert f"cannot create the database {path}: " in (said := await refused(path))
+    assert "disk is full" in said
+    assert not path.exists()
 
 
 async def test_a_new_database_needs_no_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import apsw
 
 from gateway.domain.search import separate_characters
 from gateway.domain.times import Clock
-from gateway.errors import ConfigError, StorageFull, explain_disk_error
+from gateway.errors import ConfigError
 from gateway.private_file import sync_names, sync_path
 from gateway.store.moving.mark import MARK_TABLE, refuse_unfinished
 from gateway.store.sql.migrations import Migration, read_package
@@ -70,7 +70,6 @@ def open_writer(path: Path, clock: Clock, *, may_be_unfinished: bool = False) ->
 
     Raises:
         ConfigError: the file cannot be used; the message says why and what to do.
-        StorageFull, Unavailable: the disk has no room for its migration, or refuses.
     """
     _refuse_network(path)
     if _is_present(path):
@@ -83,7 +82,8 @@ def open_writer(path: Path, clock: Clock, *, may_be_unfinished: bool = False) ->
             _set_pragmas(connection)
             if not may_be_unfinished:
                 _require_no_mark(connection, path)
-            _apply_migrations(connection, path, clock)
+            with _full_disk_named(connection, path):
+                _apply_migrations(connection, path, clock)
     except apsw.ReadOnlyError as error:
         raise ConfigError(
             f"the database {path} cannot be written to: it is read-only.",
@@ -302,19 +302,25 @@ def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> 
     if 0 < present < len(known):
         _copy_before_migration(connection, path, present)
     for migration in known[present:]:
-        try:
-            with write_transaction(connection):
-                connection.execute(migration.sql)
-                connection.execute(
-                    "INSERT INTO migrations (number, checksum, at) VALUES (?, ?, ?)",
-                    (migration.number, migration.checksum, clock()),
-                )
-                connection.pragma("user_version", migration.number)
-        except apsw.FullError as error:
-            raise StorageFull(
-                f"the disk of {path.parent} is full: the database is migrated no further than {migration.number - 1}.",
-                remedy="Free some space; the next start goes on.",
-            ) from error
+        with write_transaction(connection):
+            connection.execute(migration.sql)
+            connection.execute(
+                "INSERT INTO migrations (number, checksum, at) VALUES (?, ?, ?)",
+                (migration.number, migration.checksum, clock()),
+            )
+            connection.pragma("user_version", migration.number)
+
+
+@contextlib.contextmanager
+def _full_disk_named(connection: apsw.Connection, path: Path) -> Iterator[None]:
+    """Say of a database that has no room for a migration how far it came."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise ConfigError(
+            f"the disk of {path} is full: it is migrated no further than schema {connection.pragma('user_version')}.",
+            remedy="Free some space; the next start goes on.",
+        ) from error
 
 
 def find_usable_copy(path: Path) -> Path | None:
@@ -340,7 +346,7 @@ def _check_history(connection: apsw.Connection, applied: list[Migration], path: 
 def _copy_before_migration(connection: apsw.Connection, path: Path, present: int) -> None:
     target = copies.before_migration(path, present)
     draft = target.with_name(f"{target.name}.new")
-    failed = f"the database cannot be copied to {target.name}, and is not migrated"
+    failed = f"the database {path} cannot be copied to {target.name}, and is not migrated"
     try:
         draft.unlink(missing_ok=True)
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -351,10 +357,9 @@ def _copy_before_migration(connection: apsw.Connection, path: Path, present: int
         except BaseException:
             draft.unlink(missing_ok=True)  # it may be what fills the disk
             raise
-    except apsw.FullError as error:
-        raise StorageFull(f"{failed}: the disk of {path.parent} is full.", remedy="Free some space.") from error
-    except OSError as error:
-        raise explain_disk_error(error, failed) from error
+    except (apsw.FullError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else "the disk is full"
+        raise ConfigError(f"{failed}: {why}.", remedy=f"Look at the disk of {path.parent}.") from error
     sync_names(target.parent)
 
 
