@@ -22,6 +22,10 @@ async def released(store: SqliteStore) -> list[str]:
     return await store._database.read(workspaces.list_released)
 
 
+async def in_use(store: SqliteStore) -> bool:
+    return await store._database.read(workspaces.is_released_in_use)
+
+
 async def test_workspaces_of_sessions_with_open_runs_are_not_released_by_age(store: SqliteStore) -> None:
     await store.runs.accept(spec(ONE))
     await finish(store, await claim_one(store))
@@ -37,10 +41,26 @@ async def test_a_released_workspace_is_listed_only_when_its_session_runs_no_more
     run = await claim_one(store)
     name = await opened(store, ONE)
     await store.sessions.delete(ONE, force=True)
-    meanwhile = await released(store)
+    meanwhile = (await released(store), await in_use(store))
     await finish(store, run)
 
-    assert (meanwhile, await released(store)) == ([], [name])
+    assert meanwhile == ([], True)
+    assert (await released(store), await in_use(store)) == ([name], False)
+
+
+async def test_a_released_workspace_is_listed_while_a_later_session_of_the_same_key_runs(store: SqliteStore) -> None:
+    await store.runs.accept(spec(ONE))
+    await finish(store, await claim_one(store))
+    name = await opened(store, ONE)
+    await store.sessions.delete(ONE, force=False)
+    await store.runs.accept(spec(ONE))
+    await claim_one(store)
+    meanwhile = (await released(store), await in_use(store))
+    other = await opened(store, ONE)
+
+    assert meanwhile == ([], True)
+    assert (await released(store), await in_use(store)) == ([name], False)
+    assert other != name
 
 
 async def test_only_released_workspaces_are_forgotten(store: SqliteStore) -> None:

@@ -92,6 +92,10 @@ class WorkspaceStore(Protocol):
         """Return the names of some released workspaces in which no agent works: the first ones after a name."""
         ...
 
+    async def is_released_in_use(self) -> bool:
+        """Return whether an agent still works in a released workspace; `list_released` has it once the agent ended."""
+        ...
+
     async def forget(self, names: Sequence[str]) -> None:
         """Forget released workspaces whose directories are removed."""
         ...

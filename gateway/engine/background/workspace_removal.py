@@ -16,6 +16,8 @@ from gateway.engine.service_loop import ServiceLoop, log_errors
 
 #: seconds between rounds, if nothing wakes the service before
 WORKSPACE_ROUND_SECONDS = 600.0
+#: the same while an agent still works in a directory that is to be removed: its end wakes nobody if the session goes on
+IN_USE_ROUND_SECONDS = 5.0
 
 _log = log.get()
 
@@ -60,7 +62,7 @@ class WorkspaceRemoval:
             if removed:
                 _log.info("workspaces.removed", count=len(removed))
             last = names[-1]  # those that could not be removed are tried again in the next round
-        return WORKSPACE_ROUND_SECONDS
+        return IN_USE_ROUND_SECONDS if await self._store.workspaces.is_released_in_use() else WORKSPACE_ROUND_SECONDS
 
 
 def _remove_directory(place: Path) -> bool:

@@ -21,9 +21,12 @@ _SESSION_HAS_OPEN_RUNS = (
     "EXISTS (SELECT 1 FROM runs INDEXED BY runs_lane"
     " WHERE runs.session = workspaces.session AND status IN ('queued', 'running'))"
 )
-_SESSION_IS_RUNNING = (
-    "EXISTS (SELECT 1 FROM runs INDEXED BY runs_head"
+#: a session that was deleted and began again has the work of the new one in a workspace that is not released
+_AGENT_IS_AT_WORK = (
+    "(EXISTS (SELECT 1 FROM runs INDEXED BY runs_head"
     " WHERE runs.session = workspaces.session AND (status = 'running' OR ready = 1) AND status = 'running')"
+    " AND NOT EXISTS (SELECT 1 FROM workspaces AS later WHERE later.session = workspaces.session"
+    " AND later.released = 0))"
 )
 
 
@@ -75,14 +78,23 @@ def release_unused(tx: Transaction, before: int) -> int:
 
 
 def list_released(reader: Reader, after: str = "") -> list[str]:
-    """Return the names of some workspaces to remove, in their order. The agents of their sessions have ended."""
+    """Return the names of some workspaces to remove, in their order. The agents that worked in them have ended."""
     rows = reader.execute(
         "SELECT name FROM workspaces INDEXED BY workspaces_released"
-        f" WHERE released = 1 AND name > ?{reader.dialect.on_this_host} AND NOT {_SESSION_IS_RUNNING}"
+        f" WHERE released = 1 AND name > ?{reader.dialect.on_this_host} AND NOT {_AGENT_IS_AT_WORK}"
         f" ORDER BY name LIMIT {MAX_WORKSPACES_AT_ONCE}",
         (after,),
     )
     return [str(name) for (name,) in rows]
+
+
+def is_released_in_use(reader: Reader) -> bool:
+    """Return whether an agent still works in a workspace that is to be removed."""
+    found = reader.execute(
+        "SELECT 1 FROM workspaces INDEXED BY workspaces_released"
+        f" WHERE released = 1{reader.dialect.on_this_host} AND {_AGENT_IS_AT_WORK} LIMIT 1"
+    ).get
+    return found is not None
 
 
 def forget_workspaces(tx: Transaction, names: Sequence[str]) -> None:

@@ -83,6 +83,30 @@ async def test_a_directory_stays_as_long_as_the_agent_of_a_deleted_session_works
         await until(lambda: not directories(stage), "it is removed after the run")
 
 
+async def test_a_directory_is_removed_also_if_its_session_began_again_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = asyncio.Event()
+
+    async def waiting(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta="done")
+        await may_end.wait()
+
+    monkeypatch.setattr(workspace_removal, "IN_USE_ROUND_SECONDS", 0.01)
+    async with staged(tmp_path, waiting, without_workspace=["scripted"]) as stage:
+        run = await stage.said(await stage.submit())
+        left = stage.directory / "workspaces" / await stage.store.workspaces.open(run.spec.session)
+        left.mkdir(parents=True)
+        await stage.store._database.write(lambda tx: workspaces.release_workspace(tx, run.spec.session))
+        stage.engine._workspace_removal.wake()
+        await asyncio.sleep(0.05)
+        assert left.exists()
+        may_end.set()
+        await stage.ended(run)
+
+        await until(lambda: not left.exists(), "it is removed after the run")
+
+
 @pytest.mark.parametrize("fields", [{"ephemeral": True}, {"keeps_workspace": False}])
 async def test_a_run_that_nobody_can_continue_leaves_no_directory(tmp_path: Path, fields: dict[str, bool]) -> None:
     async with staged(tmp_path, writing) as stage:
