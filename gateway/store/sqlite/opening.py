@@ -82,17 +82,21 @@ def open_writer(path: Path, clock: Clock, *, may_be_unfinished: bool = False) ->
             _set_pragmas(connection)
             if not may_be_unfinished:
                 _require_no_mark(connection, path)
-            with _full_disk_named(connection, path):
-                _apply_migrations(connection, path, clock)
+            _apply_migrations(connection, path, clock)
     except apsw.ReadOnlyError as error:
         raise ConfigError(
             f"the database {path} cannot be written to: it is read-only.",
             remedy="Mount its directory writable, or set data.directory.",
         ) from error
+    except apsw.FullError as error:
+        raise ConfigError(
+            f"the disk of {path} is full: the database cannot be opened, or not be migrated further.",
+            remedy="Free some space; the next start goes on.",
+        ) from error
     except (apsw.Error, UnicodeDecodeError) as error:  # the second: the schema is no longer text
         raise ConfigError(
             f"cannot open the database {path}: {error}.",
-            remedy="If the file is damaged, move it away with its -wal and restore a copy.",
+            remedy="Look at the disk. If the file is damaged, move it away with its -wal and restore a copy.",
         ) from error
     return connection
 
@@ -281,7 +285,8 @@ def _create_database(path: Path, clock: Clock) -> None:
         draft.rename(path)
         sync_path(path.parent)
     except (OSError, apsw.Error) as error:
-        raise ConfigError(f"cannot create the database {path}: {error}.") from error
+        why = "the disk is full" if isinstance(error, apsw.FullError) else error  # it may say "not an error"
+        raise ConfigError(f"cannot create the database {path}: {why}.") from error
 
 
 def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> None:
@@ -309,18 +314,6 @@ def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> 
                 (migration.number, migration.checksum, clock()),
             )
             connection.pragma("user_version", migration.number)
-
-
-@contextlib.contextmanager
-def _full_disk_named(connection: apsw.Connection, path: Path) -> Iterator[None]:
-    """Say of a database that has no room for a migration how far it came."""
-    try:
-        yield
-    except apsw.FullError as error:
-        raise ConfigError(
-            f"the disk of {path} is full: it is migrated no further than schema {connection.pragma('user_version')}.",
-            remedy="Free some space; the next start goes on.",
-        ) from error
 
 
 def find_usable_copy(path: Path) -> Path | None:
