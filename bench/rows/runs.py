@@ -32,8 +32,8 @@ async def _slices(home: Path, count: int, each: int) -> tuple[list[float], list[
 
         async def client(number: int) -> None:
             for _ in range(each):
-                accepted = await engine.submit_run(inside.message(number))
-                ended = await engine.wait_for_run(accepted.run.id, 30)
+                accepted = await engine.runs.submit_run(inside.message(number))
+                ended = await engine.runs.wait_for_run(accepted.run.id, 30)
                 assert ended.result == "ok"
 
         for _ in range(count):

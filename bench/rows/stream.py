@@ -62,9 +62,9 @@ async def _slices(home: Path, count: int, slices: int) -> tuple[list[float], lis
 
         async def ask(number: int) -> float:
             """Return the milliseconds from the first words of a run to their reader."""
-            accepted = await engine.submit_run(inside.message(number))
+            accepted = await engine.runs.submit_run(inside.message(number))
             told = 0.0
-            async for event in engine.watch_run(accepted.run.id):
+            async for event in engine.runs.watch_run(accepted.run.id):
                 if not told and isinstance(event.data, Text):
                     told = time.perf_counter()
             return (told - talker.began) * 1000

@@ -41,17 +41,17 @@ async def _submit(home: Path, count: int) -> list[float]:
         for number in range(count):
             agent.asked.clear()
             began = time.perf_counter()
-            accepted = await engine.submit_run(inside.message(number % 16))
+            accepted = await engine.runs.submit_run(inside.message(number % 16))
             await agent.asked.wait()
             taken.append((agent.began - began) * 1000)
-            await engine.wait_for_run(accepted.run.id, 30)
+            await engine.runs.wait_for_run(accepted.run.id, 30)
             await asyncio.sleep(PAUSE)
     return taken[count // 10 :]
 
 
 ROW = Row(
     title="Idle submit to start",
-    setup="In process: from the call of `Engine.submit_run` to the first line of the agent's turn, with nothing else"
+    setup="In process: from the call of `Runs.submit_run` to the first line of the agent's turn, with nothing else"
     " running. The spread of the p50 is over ten parts of the run.",
     run=run,
 )

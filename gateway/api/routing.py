@@ -189,7 +189,7 @@ class Call(Generic[B, Q]):
             Unauthorized: the token was revoked, or has expired; the run goes on.
         """
         async with self.while_token_lasts(run_id):
-            return await self.engine.wait_for_run(run_id, seconds)
+            return await self.engine.runs.wait_for_run(run_id, seconds)
 
     @asynccontextmanager
     async def while_token_lasts(self, run_id: str) -> AsyncIterator[None]:

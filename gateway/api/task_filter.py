@@ -56,7 +56,7 @@ async def read_filter(call: Call[Any, Any], asked: TaskFilter) -> RunFilter:
         session=None if asked.session is None else await _find_session_key(call, asked.session),
         label=asked.label,
         source=asked.source,
-        parent=None if asked.parent is None else (await call.engine.get_run(asked.parent)).id,
+        parent=None if asked.parent is None else (await call.engine.runs.get_run(asked.parent)).id,
         text=() if asked.text is None else parse_terms(asked.text, field="text"),
         since=None if asked.since is None else fields.parse_moment("since", asked.since),
         until=None if asked.until is None else fields.parse_moment("until", asked.until),

@@ -12,13 +12,11 @@ from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
 from gateway.domain.file import FileLimits
 from gateway.domain.fleet import FleetView
-from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ports.backend import Abilities, Backend
 from gateway.domain.ports.file_store import ContentStore
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import RunLimits
 from gateway.domain.retention import Retention
-from gateway.domain.run import Run
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.background.file_sweep import FileSweep
 from gateway.engine.background.housekeeping import Housekeeping, Pruner
@@ -66,7 +64,7 @@ if TYPE_CHECKING:
     from gateway.engine.fleet.member import FleetMember, FleetSetup
 
 
-class Engine(Runs):
+class Engine:
     """The runs, sessions, agents and tokens of one serving process.
 
     An async context manager. `start_leading` starts to claim and execute runs, and `drain_runs` ends that.
@@ -121,7 +119,8 @@ class Engine(Runs):
         submitter = Submitter(
             known, note_due=lambda due: self._source.note_due(due), stop=self._stop_run, max_depth=max_depth
         )
-        super().__init__(store, Hub(store), known, submitter, self._stop_run, Latch())
+        self._store, self._submitter, self._hub, self.agents = store, submitter, Hub(store), known
+        self.runs = Runs(store, self._hub, known, submitter, self._stop_run, Latch())
         self._owner = owner
         self.permissions = Permissions(store, self._hub, clock)
         self.files = Files(store, contents, file_limits or FileLimits(), clock)
@@ -169,8 +168,16 @@ class Engine(Runs):
         self.audit = AuditLog(store, clock)
         self._late_writes = LateWrites(self.tokens, self.audit)
         opened = channels or OpenChannels()
-        contexts = make_contexts(opened, store=store, engine=self, agents=self.agents, clock=clock)
-        self.channels = Channels(opened, contexts, self.follow_changes, self.get_run, self.list_runs)
+        contexts = make_contexts(
+            opened,
+            store=store,
+            runs=self.runs,
+            files=self.files,
+            permissions=self.permissions,
+            agents=self.agents,
+            clock=clock,
+        )
+        self.channels = Channels(opened, contexts, self.runs)
         setup = delivery_setup or DeliverySetup()
         setup = msgspec.structs.replace(
             setup, senders={**setup.senders, **self.channels.senders_by_kind()}, bodies={**setup.bodies, **CHAT_BODIES}
@@ -180,10 +187,10 @@ class Engine(Runs):
         self.schedules = Schedules(
             store, self.agents, self.sessions, clock, self._submitter, changed=lambda: self._scheduler.wake()
         )
-        self.assignments = Assignments(self.agents, self.submit_run)
+        self.assignments = Assignments(self.agents, self.runs)
         self.run_lists = RunLists(store)
         self.timelines = Timelines(store, clock)
-        self.run_batches = RunBatches(store, self.cancel_run, self.retry_run)
+        self.run_batches = RunBatches(store, self.runs)
         self.unreadable = UnreadableRows(store)
         self.usage = UsageReporter(store, self.agents, days or CalendarDays(), clock)
         find_destinations = None if self._fleet is None else self._fleet.find_destinations
@@ -287,20 +294,12 @@ class Engine(Runs):
         await self._source.close()
         if self._fleet is not None:
             await self._fleet.leave()
-        self.drained.set()
+        self.runs.drained.set()
         self._hub.release_waiters()
 
     def skip_grace(self) -> None:
         """Interrupt the runs that a drain still waits for."""
         self._worker.interrupt_all()
-
-    async def import_run(self, run: Run, key: IdempotencyKey, *, dry_run: bool = False) -> Run | None:
-        """Store a run of another system that has ended or is held; it never runs by itself.
-
-        Returns:
-            the run that was imported earlier under this key; None if this is a new one.
-        """
-        return await self._store.runs.import_run(run, key, dry_run=dry_run)
 
     async def check_writable(self) -> None:
         """Write a little to disk. Raises what accepting a run would raise."""

@@ -152,7 +152,7 @@ def read(answer: bytes) -> Answer:
 
 async def done(served: Serving, task: str) -> dict[str, Any]:
     """Wait for a task's end and return it."""
-    await served.engine.wait_for_run(task, PATIENCE)
+    await served.engine.runs.wait_for_run(task, PATIENCE)
     found: dict[str, Any] = (await ask(served, "GET", f"/api/tasks/{task}")).body["task"]
     return found
 
@@ -160,7 +160,7 @@ async def done(served: Serving, task: str) -> dict[str, Any]:
 async def running(served: Serving, task: str) -> None:
     """Wait until a task is at work."""
     async with asyncio.timeout(PATIENCE):
-        async for event in served.engine.watch_run(task):
+        async for event in served.engine.runs.watch_run(task):
             if event.kind == "status" and event.data.status == "running":
                 return
 

@@ -80,7 +80,7 @@ async def test_a_client_that_goes_away_does_not_cancel_its_run(moongate: Serving
     await asyncio.wait({asking})
     pace.release()
 
-    ended = await moongate.engine.wait_for_run(runs[0]["id"], PATIENCE)
+    ended = await moongate.engine.runs.wait_for_run(runs[0]["id"], PATIENCE)
 
     assert (ended.status, ended.result) == ("succeeded", "done")
 

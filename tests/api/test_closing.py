@@ -65,7 +65,7 @@ async def test_a_run_that_was_cut_off_is_done_with_the_next_start(tmp_path: Path
         await until(lambda: served.engine._worker.current_run_ids, "it is at work")
     pace.release()
     async with serving(tmp_path / "home") as served:
-        ended = await served.engine.wait_for_run(task, PATIENCE)
+        ended = await served.engine.runs.wait_for_run(task, PATIENCE)
 
     assert (ended.status, ended.result, ended.attempt) == ("succeeded", "done", 2)
 

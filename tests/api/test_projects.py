@@ -57,7 +57,7 @@ async def test_a_project_tells_how_many_tasks_have_its_label(moongate: Serving) 
     await create(moongate, "garden")
     for label in ("garden", "house"):
         task = await ask(moongate, "POST", "/api/tasks", {"input": "@@ fail no", "labels": {"project": label}})
-        await moongate.engine.wait_for_run(task.body["task"]["id"], 60)
+        await moongate.engine.runs.wait_for_run(task.body["task"]["id"], 60)
     (shown,) = (await ask(moongate, "GET", "/api/projects")).body["projects"]
     tasks = (await ask(moongate, "GET", "/api/tasks?label=project=garden")).body["tasks"]
 

@@ -342,7 +342,7 @@ async def test_what_an_agents_command_asks_is_one_deeper_and_too_deep_is_refused
     deep, deeper, wrong = await hand_in("4"), await hand_in("5"), await hand_in("-1")
     plain = await submit(moongate, "hi")
 
-    assert (await moongate.engine.get_run(deep.body["task"]["id"])).spec.depth == 5
+    assert (await moongate.engine.runs.get_run(deep.body["task"]["id"])).spec.depth == 5
     assert (deeper.status, deeper.code) == (409, "TOO_DEEP")
     assert (wrong.status, wrong.code) == (400, "INVALID_REQUEST")
-    assert (await moongate.engine.get_run(plain["id"])).spec.depth == 0
+    assert (await moongate.engine.runs.get_run(plain["id"])).spec.depth == 0

@@ -134,7 +134,7 @@ async def test_what_a_tool_follows_ends_with_the_token(moongate: Serving) -> Non
     secret = await token(moongate, "ci", "write")
     task = await submit(moongate, "@@ hang")
     await running(moongate, task["id"])
-    seen = len(await moongate.engine.read_events(task["id"], 0, 100))
+    seen = len(await moongate.engine.runs.read_events(task["id"], 0, 100))
     follow = {"name": "follow_task", "arguments": {"task_id": task["id"], "after": seen, "wait": 40}}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": follow}
     answer = asyncio.create_task(ask(moongate, "POST", "/mcp", body, token=secret))
@@ -160,7 +160,7 @@ async def test_whoever_waits_longer_than_the_token_lasts_is_told() -> None:
 
 def test_every_route_waits_no_longer_than_the_token_lasts() -> None:
     api = Path(routing.__file__).parent
-    sources = {path.name for path in api.rglob("*.py") if "engine.wait_for_run(" in path.read_text()}
+    sources = {path.name for path in api.rglob("*.py") if "engine.runs.wait_for_run(" in path.read_text()}
 
     assert sources == {"routing.py"}
 

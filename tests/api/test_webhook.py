@@ -65,7 +65,7 @@ async def send(served: Serving, sender: WebhookProvider, clock: SteppedClock, **
 
 
 async def runs(served: Serving) -> list[Run]:
-    return list(await served.engine.list_runs(RunFilter(), Page()))
+    return list(await served.engine.runs.list_runs(RunFilter(), Page()))
 
 
 # --- what is taken ----------------------------------------------------------------------------
@@ -511,7 +511,7 @@ async def test_the_answer_to_a_command_goes_to_slack_only(url: str, kept: bool) 
 async def test_the_answer_to_a_command_is_told_in_slack_s_words(taking: Serving, clock: SteppedClock) -> None:
     await type_in_slack(taking, clock, command(text="@@ say I am fine"))
     (run,) = await runs(taking)
-    ended = await taking.engine.wait_for_run(run.id, 20)
+    ended = await taking.engine.runs.wait_for_run(run.id, 20)
 
     assert json.loads(webhook.BODIES["slack"](ended)) == {"text": "I am fine"}
 

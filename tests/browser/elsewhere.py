@@ -29,7 +29,7 @@ async def read_task(served: Serving, run: str) -> dict[str, Any]:
 
 async def read_ended_task(served: Serving, run: str) -> dict[str, Any]:
     """Return a task when it has ended: a page that shows that nothing waits does not show that."""
-    await served.engine.wait_for_run(run, PATIENCE)
+    await served.engine.runs.wait_for_run(run, PATIENCE)
     return await read_task(served, run)
 
 

@@ -53,7 +53,7 @@ async def moongate(tmp_path: Path, telegram: Telegram) -> AsyncIterator[Serving]
 
 async def runs(served: Serving) -> list[Run]:
     """Return all runs, the oldest first."""
-    return list(await served.engine.list_runs(RunFilter(), Page()))[::-1]
+    return list(await served.engine.runs.list_runs(RunFilter(), Page()))[::-1]
 
 
 async def until_answers(telegram: Telegram, count: int, chat: int = 7) -> list[str]:

@@ -47,7 +47,7 @@ async def moongate(tmp_path: Path, telegram: telegram_server.Telegram) -> AsyncI
 
 async def runs(served: Serving) -> list[Run]:
     """Return all runs, the oldest first."""
-    return list(await served.engine.list_runs(RunFilter(), Page()))[::-1]
+    return list(await served.engine.runs.list_runs(RunFilter(), Page()))[::-1]
 
 
 async def inputs(served: Serving) -> list[str]:

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ async def moongate(tmp_path: Path, telegram: telegram_server.Telegram) -> AsyncI
 
 async def runs(served: Serving) -> list[Run]:
     """Return all runs, the oldest first."""
-    return list(await served.engine.list_runs(RunFilter(), Page()))[::-1]
+    return list(await served.engine.runs.list_runs(RunFilter(), Page()))[::-1]
 
 
 async def shown(served: Serving) -> dict[str, Any]:
@@ -75,7 +76,7 @@ async def shown(served: Serving) -> dict[str, Any]:
 
 async def until_delivery(served: Serving, state: str) -> dict[str, Any]:
     """Wait until a delivery was in that state, and return it."""
-    async with asyncio.timeout(PATIENCE), aclosing(await served.engine.follow_changes(0)) as changes:
+    async with asyncio.timeout(PATIENCE), aclosing(await served.engine.runs.follow_changes(0)) as changes:
         async for change in changes:
             if change.topic == "delivery" and change.state == state:
                 delivery: dict[str, Any] = (await ask(served, "GET", f"/api/deliveries/{change.ref}")).body["delivery"]
@@ -147,16 +148,17 @@ async def test_after_a_failure_new_runs_are_shown_and_earlier_ones_are_not(
     monkeypatch.setattr(engine_channels, "CHANNEL_RETRY_SECONDS", 0.01)
     async with talking(tmp_path / "home", telegram) as moongate:
         channels = moongate.engine.channels
-        known, asked = channels._run, list[str]()
+        known, asked = channels._runs, list[str]()
 
         async def run(id_: str) -> Run:
             asked.append(id_)
             if len(asked) == 1:
                 raise OSError("the disk")
-            found: Run = await known(id_)
+            found: Run = await known.get_run(id_)
             return found
 
-        monkeypatch.setattr(channels, "_run", run)
+        failing = SimpleNamespace(get_run=run, list_runs=known.list_runs, follow_changes=known.follow_changes)
+        monkeypatch.setattr(channels, "_runs", failing)
         await telegram.say(7, "First")
         await telegram.answered(7, "echo: First")
         await telegram.say(7, "Second")
@@ -340,7 +342,7 @@ async def test_a_button_counts_once_and_in_its_own_chat_only(
         await telegram.until(lambda: len(telegram.chats[7].told) == 2, "both presses are answered")
         (run,) = await runs(served)
         requests = {one.id: one for one in await served.engine.permissions.list_requests(run.id, Page())}
-        await served.engine.cancel_run(run.id)
+        await served.engine.runs.cancel_run(run.id)
 
     assert sorted(telegram.chats[7].told) == ["Allowed.", "It is not waiting any more."]
     assert (requests["p1"].answer, requests["p1"].answered_by) == ("allow", "telegram:7")
@@ -441,7 +443,7 @@ async def test_a_reply_to_a_message_that_does_not_show_the_next_question_yet_is_
         monkeypatch.setattr(BotApi, "edit_message", refuse_edit)
         await telegram.say(7, "anna", **reply_to(number))
         (run,) = await runs(served)
-        async with aclosing(served.engine.watch_run(run.id)) as events:
+        async with aclosing(served.engine.runs.watch_run(run.id)) as events:
             async for event in events:
                 if isinstance(event.data, Permission) and event.data.id == "p2":
                     break
@@ -458,7 +460,7 @@ async def refuse_edit(*_: Any, **__: Any) -> None:
 
 async def until_runs(served: Serving, count: int) -> None:
     """Wait until there are that many runs."""
-    async with asyncio.timeout(PATIENCE), aclosing(await served.engine.follow_changes(0)) as changes:
+    async with asyncio.timeout(PATIENCE), aclosing(await served.engine.runs.follow_changes(0)) as changes:
         async for _ in changes:
             if len(await runs(served)) == count:
                 return
@@ -518,7 +520,7 @@ async def test_stop_cancels_the_running_work(moongate: Serving, telegram: telegr
     await telegram.say(7, "/stop")
     await telegram.until(lambda: telegram.chats[7].texts.count("(stopped)") == 2)
     for run in await runs(moongate):
-        await moongate.engine.wait_for_run(run.id, PATIENCE)
+        await moongate.engine.runs.wait_for_run(run.id, PATIENCE)
 
     assert [run.status for run in await runs(moongate)] == ["cancelled", "cancelled"]
     await telegram.say(7, "/stop")

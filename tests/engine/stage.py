@@ -78,10 +78,10 @@ class Stage:
         self.directory = directory
 
     async def submit(self, text: str = "hello", session: str = "main:test:a", **fields: Any) -> Run:
-        return (await self.engine.submit_run(spec(session, text, **fields))).run
+        return (await self.engine.runs.submit_run(spec(session, text, **fields))).run
 
     async def ended(self, run: Run | str) -> Run:
-        return await self.engine.wait_for_run(run if isinstance(run, str) else run.id, PATIENCE)
+        return await self.engine.runs.wait_for_run(run if isinstance(run, str) else run.id, PATIENCE)
 
     async def do(self, text: str = "hello", **fields: Any) -> Run:
         """Submit a run and wait for its end."""
@@ -92,14 +92,14 @@ class Stage:
 
     async def said(self, run: Run) -> Run:
         """Wait until a run's agent has said something."""
-        async for event in self.engine.watch_run(run.id):
+        async for event in self.engine.runs.watch_run(run.id):
             if event.kind == "text":
                 break
         return await self.store.runs.get(run.id)
 
     async def begun(self, run: Run) -> Run:
         """Wait until a run is running."""
-        async for event in self.engine.watch_run(run.id):
+        async for event in self.engine.runs.watch_run(run.id):
             if event.kind == "text" or getattr(event.data, "status", "") == "running":
                 break
         return await self.store.runs.get(run.id)

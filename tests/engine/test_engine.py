@@ -25,7 +25,7 @@ async def test_a_wait_for_a_run_that_has_ended_returns_at_once(tmp_path: Path) -
     async with staged(tmp_path) as stage:
         run = await stage.do()
 
-        assert await stage.engine.wait_for_run(run.id, 0) == run
+        assert await stage.engine.runs.wait_for_run(run.id, 0) == run
 
 
 async def test_a_wait_that_is_too_short_ends_and_the_run_goes_on(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ async def test_a_wait_that_is_too_short_ends_and_the_run_goes_on(tmp_path: Path)
         run = await stage.begun(await stage.submit())
 
         with pytest.raises(TimedOut) as caught:
-            await stage.engine.wait_for_run(run.id, 0.01)
+            await stage.engine.runs.wait_for_run(run.id, 0.01)
 
         assert caught.value.details == {"run_id": run.id}
         assert (await stage.store.runs.get(run.id)).status is Status.RUNNING
@@ -42,7 +42,7 @@ async def test_a_wait_that_is_too_short_ends_and_the_run_goes_on(tmp_path: Path)
 async def test_a_stop_tells_those_who_wait(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
         run = await stage.begun(await stage.submit())
-        waiting = asyncio.create_task(stage.engine.wait_for_run(run.id, 60))
+        waiting = asyncio.create_task(stage.engine.runs.wait_for_run(run.id, 60))
         await asyncio.sleep(0)
         await stage.engine.drain_runs(0)
 
@@ -63,7 +63,7 @@ async def test_a_run_that_ends_while_a_wait_begins_is_not_missed(tmp_path: Path)
 async def test_a_wait_for_a_run_that_nobody_knows_fails(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         with pytest.raises(RunNotFound):
-            await stage.engine.wait_for_run("nobody", 1)
+            await stage.engine.runs.wait_for_run("nobody", 1)
         await asyncio.sleep(0)  # what was given up ends
 
         assert stage.engine._hub._ends == {}
@@ -75,7 +75,7 @@ async def test_a_wait_for_a_run_that_is_cancelled_in_the_queue_ends(tmp_path: Pa
         behind = await stage.submit()
         waiting = asyncio.create_task(stage.ended(behind))
         await asyncio.sleep(0)
-        await stage.engine.cancel_run(behind.id)
+        await stage.engine.runs.cancel_run(behind.id)
 
         assert (await waiting).status is Status.CANCELLED
 
@@ -85,8 +85,8 @@ async def test_a_wait_for_a_run_that_is_cancelled_in_the_queue_ends(tmp_path: Pa
 
 async def test_the_same_key_gives_the_same_run(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        first = await stage.engine.submit_run(spec(), key())
-        second = await stage.engine.submit_run(spec(), key())
+        first = await stage.engine.runs.submit_run(spec(), key())
+        second = await stage.engine.runs.submit_run(spec(), key())
 
     assert (first.run.id, first.is_new, second.is_new) == (second.run.id, True, False)
 
@@ -120,7 +120,7 @@ async def test_an_agent_can_refuse_what_meets_a_busy_session(tmp_path: Path) -> 
 async def test_a_failed_run_is_tried_again_as_a_new_one(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
         failed = await stage.do(timeout=0.02)
-        again = await stage.engine.retry_run(failed.id)
+        again = await stage.engine.runs.retry_run(failed.id)
 
         assert again.id != failed.id
         assert (again.spec.retry_of, again.spec.input) == (failed.id, failed.spec.input)
@@ -133,7 +133,7 @@ async def test_what_succeeded_or_goes_on_is_not_tried_again(tmp_path: Path) -> N
         waiting = await stage.submit(run_at=1 << 50)
         for run in (done, waiting):
             with pytest.raises(Conflict):
-                await stage.engine.retry_run(run.id)
+                await stage.engine.runs.retry_run(run.id)
 
 
 # --- cancelling -------------------------------------------------------------------------------
@@ -143,11 +143,11 @@ async def test_a_cancelled_run_makes_room_for_the_next(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
         first = await stage.begun(await stage.submit())
         behind = await stage.submit("the next")
-        await stage.engine.cancel_run(first.id)
+        await stage.engine.runs.cancel_run(first.id)
 
         assert (await stage.ended(behind)).status is Status.SUCCEEDED
         with pytest.raises(Conflict):
-            await stage.engine.cancel_run(first.id)
+            await stage.engine.runs.cancel_run(first.id)
 
 
 async def test_a_run_can_be_cancelled_at_any_moment(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ async def test_a_run_can_be_cancelled_at_any_moment(tmp_path: Path) -> None:
             run = await stage.submit(session=f"main:test:{number}")
             for _ in range(number):
                 await asyncio.sleep(0)
-            await stage.engine.cancel_run(run.id)
+            await stage.engine.runs.cancel_run(run.id)
 
             assert (await stage.ended(run)).status is Status.CANCELLED
 
@@ -164,7 +164,7 @@ async def test_a_run_can_be_cancelled_at_any_moment(tmp_path: Path) -> None:
 async def test_cancelling_by_a_prefix_cancels_that_run(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
         run = await stage.begun(await stage.submit())
-        await stage.engine.cancel_run(run.id[:20].lower())
+        await stage.engine.runs.cancel_run(run.id[:20].lower())
 
         assert (await stage.ended(run)).status is Status.CANCELLED
 
@@ -175,7 +175,7 @@ async def test_cancelling_by_a_prefix_cancels_that_run(tmp_path: Path) -> None:
 async def test_a_run_is_watched_from_its_acceptance_to_its_end(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         run = await stage.submit()
-        events = [event async for event in stage.engine.watch_run(run.id)]
+        events = [event async for event in stage.engine.runs.watch_run(run.id)]
 
     assert [event.number for event in events] == list(range(1, len(events) + 1))
     assert isinstance(events[-1].data, End)

@@ -27,7 +27,7 @@ Way = Callable[[Stage, SteppedClock], Awaitable[Run]]
 
 
 async def request(stage: Stage, clock: SteppedClock) -> Run:
-    return (await stage.engine.submit_run(spec(SESSION, "the next"))).run
+    return (await stage.engine.runs.submit_run(spec(SESSION, "the next"))).run
 
 
 async def trigger(stage: Stage, clock: SteppedClock) -> Run:
@@ -68,7 +68,7 @@ async def test_a_run_waits_for_a_busy_session_by_default(tmp_path: Path, submit:
     async with staged(tmp_path, hanging, clock=clock) as stage:
         first = await stage.said(await stage.submit("think long", SESSION))
         second = await submit(stage, clock)
-        await stage.engine.cancel_run(first.id)
+        await stage.engine.runs.cancel_run(first.id)
 
         assert (await stage.ended(second)).outcome is Outcome.COMPLETED
 
@@ -134,15 +134,17 @@ async def test_a_run_says_who_submits_it(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging, clock=clock) as stage:
         token = caller.CALLER_NAME.set("anna")
         try:
-            by_anna = (await stage.engine.submit_run(spec())).run
-            by_chat = (await stage.engine.submit_run(msgspec.structs.replace(spec(), submitted_by="telegram:7"))).run
-            await stage.engine.cancel_run(by_chat.id)
+            by_anna = (await stage.engine.runs.submit_run(spec())).run
+            by_chat = (
+                await stage.engine.runs.submit_run(msgspec.structs.replace(spec(), submitted_by="telegram:7"))
+            ).run
+            await stage.engine.runs.cancel_run(by_chat.id)
             await stage.ended(by_chat)
             caller.CALLER_NAME.set("ben")
-            again = await stage.engine.retry_run(by_chat.id)
+            again = await stage.engine.runs.retry_run(by_chat.id)
         finally:
             caller.CALLER_NAME.reset(token)
-        by_nobody = (await stage.engine.submit_run(spec())).run
+        by_nobody = (await stage.engine.runs.submit_run(spec())).run
 
-        runs = [await stage.engine.get_run(run.id) for run in (by_anna, by_chat, again, by_nobody)]
+        runs = [await stage.engine.runs.get_run(run.id) for run in (by_anna, by_chat, again, by_nobody)]
         assert [run.spec.submitted_by for run in runs] == ["anna", "telegram:7", "ben", None]

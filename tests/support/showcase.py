@@ -212,13 +212,13 @@ class _Filler:
 
     async def _finish(self, asked: Asked) -> None:
         run = await self._submit(asked)
-        assert await self._served.engine.wait_for_run(run, PATIENCE)
+        assert await self._served.engine.runs.wait_for_run(run, PATIENCE)
         while asked.webhook and not (await self._get(f"/api/deliveries?task={run}"))["deliveries"][0]["attempt"]:
             await asyncio.sleep(_WRITE_SECONDS)
 
     async def _trigger(self, job: str) -> None:
         fired = await self._post("/api/cron/trigger", {"job_id": job})
-        assert await self._served.engine.wait_for_run(fired["run_id"], PATIENCE)
+        assert await self._served.engine.runs.wait_for_run(fired["run_id"], PATIENCE)
 
     async def _get(self, path: str) -> Any:
         async with self._served.client.get(path) as answer:

@@ -50,7 +50,7 @@ async def run(served: Serving, prompt: str, headers: dict[str, str] | None = Non
     """Let the agent answer; return the run when it has ended."""
     made = await ask(served, "POST", "/api/tasks", {"input": prompt, **more}, **(headers or {}))
     assert made.status == 202, made.body
-    ended: Run = await served.engine.wait_for_run(made.body["task"]["id"], PATIENCE)
+    ended: Run = await served.engine.runs.wait_for_run(made.body["task"]["id"], PATIENCE)
     return ended
 
 
@@ -121,8 +121,8 @@ async def test_a_run_that_fails_says_why_but_not_in_its_agents_words(tmp_path: P
 async def test_a_run_that_is_cancelled_has_not_failed(tmp_path: Path, collector: OtlpReceiver) -> None:
     async with serving(tmp_path, traced(collector)) as served:
         made = await ask(served, "POST", "/api/tasks", {"input": "@@ hang"})
-        await served.engine.cancel_run(made.body["task"]["id"])
-        spans = await receive(collector, await served.engine.wait_for_run(made.body["task"]["id"], PATIENCE))
+        await served.engine.runs.cancel_run(made.body["task"]["id"])
+        spans = await receive(collector, await served.engine.runs.wait_for_run(made.body["task"]["id"], PATIENCE))
 
     assert spans["run main"].status == UNSET
     assert spans["run main"].attributes["moongate.run.outcome"] == "cancelled_by_user"
@@ -201,12 +201,12 @@ async def test_a_permission_is_a_span_from_the_question_to_the_answer(tmp_path: 
     async with serving(tmp_path, {**traced(collector), "agents": {"list": [agent]}}) as served:
         made = await ask(served, "POST", "/api/tasks", {"input": "@@ ask to see Ottokar"})
         task = made.body["task"]["id"]
-        async for event in served.engine.watch_run(task):
+        async for event in served.engine.runs.watch_run(task):
             if event.kind == "permission":
                 break
         answered = await ask(served, "POST", f"/api/tasks/{task}/permissions/p1", {"answer": "allow"})
         assert answered.status == 200
-        spans = await receive(collector, await served.engine.wait_for_run(task, PATIENCE))
+        spans = await receive(collector, await served.engine.runs.wait_for_run(task, PATIENCE))
 
     asked = spans["permission"]
     assert asked.parent_id == spans["invoke_agent main"].span_id
@@ -307,8 +307,8 @@ async def test_a_wrong_traceparent_counts_as_none(tmp_path: Path, collector: Otl
 async def test_a_run_that_is_submitted_again_has_a_link_to_the_first(tmp_path: Path, collector: OtlpReceiver) -> None:
     async with serving(tmp_path, traced(collector)) as served:
         first = await run(served, "@@ fail", {"traceparent": f"00-{CALLER_TRACE}-{CALLER_SPAN}-01"})
-        again = await served.engine.retry_run(first.id)
-        spans = await receive(collector, await served.engine.wait_for_run(again.id, PATIENCE))
+        again = await served.engine.runs.retry_run(first.id)
+        spans = await receive(collector, await served.engine.runs.wait_for_run(again.id, PATIENCE))
 
     assert spans["run main"].links == {"retry_of": CALLER_TRACE}
     assert spans["run main"].trace_id == hashlib.sha256(again.id.encode()).hexdigest()[:32]
@@ -552,7 +552,7 @@ async def test_a_sender_of_webhooks_does_not_decide_whether_its_runs_are_traced(
         async with aiohttp.ClientSession() as client:
             answer = await client.post(f"{served.url}/api/webhook/github", data=github.body, headers=headers)
             assert answer.status == 202, await answer.text()
-        done = await served.engine.wait_for_run(answer.headers["X-Run-Id"], PATIENCE)
+        done = await served.engine.runs.wait_for_run(answer.headers["X-Run-Id"], PATIENCE)
         spans = await receive(collector, done)
 
     assert spans["run main"].trace_id == hashlib.sha256(done.id.encode()).hexdigest()[:32]

@@ -119,7 +119,7 @@ async def wake(call: Call[Wake, Unheeded]) -> Woken:
     agent = call.engine.agents.default_agent.id
     session = str(SessionKey.from_parts(agent, HOOKS_CHANNEL, MAIN_SESSION))
     spec = RunSpec(source=Source.HOOK, agent=agent, session=session, input=call.body.text)
-    accepted = await call.engine.submit_run(spec, call.read_idempotency_key(), coalesce=True)
+    accepted = await call.engine.runs.submit_run(spec, call.read_idempotency_key(), coalesce=True)
     call.headers["X-Run-Id"] = accepted.run.id
     outcome: Literal["queued", "coalesced"] = "queued" if accepted.is_new else "coalesced"
     return Woken(mode=call.body.mode, event_outcome=outcome, run_id=accepted.run.id)
@@ -153,7 +153,7 @@ async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
             + _read_reply_target(call),
             labels=_collect_labels(wanted),
         )
-        run = (await call.engine.submit_run(spec, call.read_idempotency_key(given.files), staged=given.staged)).run
+        run = (await call.engine.runs.submit_run(spec, call.read_idempotency_key(given.files), staged=given.staged)).run
     call.headers["X-Run-Id"] = run.id
     if not wanted.wait_for_completion:
         return AgentHooked(ok=True, run_id=run.id, session_key=openclaw_callback.callers_session_name(run))

@@ -75,13 +75,13 @@ async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
             model=call.body.model,
             timeout=call.body.timeout,
         )
-        run = (await call.engine.submit_run(spec, call.read_idempotency_key(given.files), staged=given.staged)).run
+        run = (await call.engine.runs.submit_run(spec, call.read_idempotency_key(given.files), staged=given.staged)).run
     call.headers["X-Run-Id"] = run.id
     if call.wants_stream:
         # Like a JSON answer, the stream may go on while the gateway lets runs finish before it stops.
         frames = _stream_events_and_answer(call, run, after or 0)
         return await sse.send_stream(
-            call, frames, until=call.engine.drained, encode_end=sse.encode_error, run_id=run.id
+            call, frames, until=call.engine.runs.drained, encode_end=sse.encode_error, run_id=run.id
         )
     ended = await call.wait_for_run(run.id, call.server.config.limits.wait_seconds)
     return _render_answer(call, ended)
@@ -102,7 +102,7 @@ def _render_answer(call: Call[Ask, Nothing], run: Run) -> Answer:
 
 async def _stream_events_and_answer(call: Call[Ask, Nothing], run: Run, after: int) -> AsyncGenerator[bytes, None]:
     """Yield the run's events, then `result` with the JSON answer, or `error`."""
-    async with aclosing(call.engine.watch_run(run.id, after)) as events:
+    async with aclosing(call.engine.runs.watch_run(run.id, after)) as events:
         async for event in events:
             yield sse.encode_event(event)
-    yield sse.encode_answer(await call.engine.get_run(run.id), lambda ended: _render_answer(call, ended))
+    yield sse.encode_answer(await call.engine.runs.get_run(run.id), lambda ended: _render_answer(call, ended))

@@ -88,7 +88,7 @@ class Counted(Struct, frozen=True, kw_only=True):
 async def list_deliveries(call: Call[Nothing, WhichDeliveries]) -> DeliveryList:
     """List deliveries, newest first; those with the status `dead` are dead letters."""
     asked = call.query
-    run = None if asked.task is None else (await call.engine.get_run(asked.task)).id
+    run = None if asked.task is None else (await call.engine.runs.get_run(asked.task)).id
     which = DeliveryFilter(status=asked.status, run=run, kind=asked.kind, text=asked.text)
     found = await call.engine.deliveries.list_deliveries(which, paging.page_to_fetch(asked))
     deliveries, cursor = paging.render_page(asked, found, lambda delivery: delivery.seq, views.render_delivery)

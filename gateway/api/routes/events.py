@@ -30,13 +30,15 @@ class SocketFrom(From, frozen=True, kw_only=True, forbid_unknown_fields=True):
 async def all_changes(call: Call[Nothing, From]) -> web.StreamResponse:
     """Follow all changes; `Last-Event-ID` or `after` resumes."""
     after = sse.read_resume_point(call, call.query.after)
-    return await sse.send_stream(call, await call.engine.follow_changes(after), sse.encode_change)
+    return await sse.send_stream(call, await call.engine.runs.follow_changes(after), sse.encode_change)
 
 
 @ROUTES.add("GET", "/api/ws", scope=Scope.READ, query=SocketFrom, status=101, socket=True)
 async def changes_socket(call: Call[Nothing, SocketFrom]) -> web.StreamResponse:
     """Follow all changes over a WebSocket, one JSON text each; send the last `seq` as `after` to continue."""
-    return await websockets.serve_websocket(call, _encode_changes(await call.engine.follow_changes(call.query.after)))
+    return await websockets.serve_websocket(
+        call, _encode_changes(await call.engine.runs.follow_changes(call.query.after))
+    )
 
 
 async def _encode_changes(changes: AsyncIterator[Change]) -> AsyncGenerator[bytes, None]:

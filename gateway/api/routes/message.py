@@ -112,7 +112,7 @@ async def _submit_message(call: Call[Say, Nothing]) -> Run:
             attachments=given.files,
             deliver=deliver,
         )
-        run = (await call.engine.submit_run(spec, call.read_idempotency_key(given.files), staged=given.staged)).run
+        run = (await call.engine.runs.submit_run(spec, call.read_idempotency_key(given.files), staged=given.staged)).run
     call.headers["X-Run-Id"] = run.id
     return run
 

@@ -169,7 +169,7 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
         raise InvalidRequest("webhook_secret: send it together with the webhook that it signs.")
     webhook = call.engine.deliveries.make_webhook_target
     deliver = () if wanted.webhook is None else (webhook(wanted.webhook, secret=wanted.webhook_secret),)
-    parent = None if wanted.parent is None else (await call.engine.get_run(wanted.parent)).id
+    parent = None if wanted.parent is None else (await call.engine.runs.get_run(wanted.parent)).id
     async with receive_attachments(call, wanted.attachments) as given:
         spec = RunSpec(
             source=Source.TASK,
@@ -189,7 +189,7 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
             parent=parent,
             deliver=deliver,
         )
-        run = (await call.engine.submit_run(spec, call.read_idempotency_key(given.files), staged=given.staged)).run
+        run = (await call.engine.runs.submit_run(spec, call.read_idempotency_key(given.files), staged=given.staged)).run
     return _render_task_answer(call, run)
 
 
@@ -197,7 +197,7 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
 async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
     """List tasks, newest first: all runs, whichever route or channel they came from. Long texts are shortened."""
     asked = paging.Paging(limit=call.query.limit, cursor=call.query.cursor)
-    found = await call.engine.list_runs(await read_filter(call, call.query), paging.page_to_fetch(asked))
+    found = await call.engine.runs.list_runs(await read_filter(call, call.query), paging.page_to_fetch(asked))
     waits = await call.engine.queue_status.explain_waits(found)
     tasks, cursor = paging.render_page(
         asked, found, lambda run: run.seq, lambda run: views.render_task(run, waits.get(run.id))
@@ -219,7 +219,7 @@ async def count_tasks(call: Call[Nothing, TaskFilter]) -> TaskCounts:
 @ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, query=HowToShow, answer=TaskDetails)
 async def show_task(call: Call[Nothing, HowToShow]) -> TaskDetails:
     """Show a task with its deliveries and what it waits for, by its id or any unique part of it."""
-    run = await call.engine.get_run(call.path["id"])
+    run = await call.engine.runs.get_run(call.path["id"])
     # Only a run that has targets and has ended has deliveries.
     told = bool(run.spec.deliver) and run.status.is_final
     found = await call.engine.deliveries.list_deliveries(DeliveryFilter(run=run.id), Page()) if told else ()
@@ -242,20 +242,20 @@ async def cancel_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
     """Cancel a task: a queued one at once, a running one within seconds."""
     # Shielded: if the client disconnects, a run that is marked as cancelled must still be stopped.
     return _render_task_answer(
-        call, await asyncio.shield(call.engine.cancel_run(call.path["id"], call.read_idempotency_key()))
+        call, await asyncio.shield(call.engine.runs.cancel_run(call.path["id"], call.read_idempotency_key()))
     )
 
 
 @ROUTES.add("POST", "/api/tasks/{id}/release", scope=Scope.WRITE, answer=TaskAnswer)
 async def release_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
     """Queue a task that is held."""
-    return _render_task_answer(call, await call.engine.release_run(call.path["id"], call.read_idempotency_key()))
+    return _render_task_answer(call, await call.engine.runs.release_run(call.path["id"], call.read_idempotency_key()))
 
 
 @ROUTES.add("POST", "/api/tasks/{id}/retry", scope=Scope.WRITE, answer=TaskAnswer, status=202)
 async def retry_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
     """Submit a failed or cancelled task again, as a new task."""
-    return _render_task_answer(call, await call.engine.retry_run(call.path["id"], call.read_idempotency_key()))
+    return _render_task_answer(call, await call.engine.runs.retry_run(call.path["id"], call.read_idempotency_key()))
 
 
 @ROUTES.add(
@@ -269,19 +269,19 @@ async def retry_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
 )
 async def task_events(call: Call[Nothing, After]) -> EventList | web.StreamResponse:
     """Follow a task's log from any point to its end; with `Accept: application/json`, read a part of it."""
-    run = await call.engine.get_run(call.path["id"])
+    run = await call.engine.runs.get_run(call.path["id"])
     after = sse.read_resume_point(call, call.query.after) or 0
     if not call.wants_json:
         if (finished := sse.answer_finished_stream(call, run, after)) is not None:
             return finished
         return await sse.send_stream(call, _stream_task_events(call, run, after))
-    events = await call.engine.read_events(run.id, after, call.query.limit, paging.MAX_PAGE_BYTES)
+    events = await call.engine.runs.read_events(run.id, after, call.query.limit, paging.MAX_PAGE_BYTES)
     shown = [EventShown(id=event.number, at=times.format_rfc3339(event.at), data=event.data) for event in events]
     return EventList(events=shown, status=run.status)
 
 
 async def _stream_task_events(call: Call[Nothing, After], run: Run, after: int) -> AsyncGenerator[bytes, None]:
-    async with aclosing(call.engine.watch_run(run.id, after)) as events:
+    async with aclosing(call.engine.runs.watch_run(run.id, after)) as events:
         async for event in events:
             yield sse.encode_event(event)
 

@@ -16,22 +16,6 @@ from gateway.engine.resources.assignments import Assignments
 from gateway.engine.resources.run_batches import RunBatches
 from gateway.engine.resources.run_lists import RunLists
 
-#: what a limited caller may do with runs
-_RUN_NAMES = frozenset(
-    (
-        "submit_run",
-        "release_run",
-        "wait_for_run",
-        "watch_run",
-        "follow_changes",
-        "cancel_run",
-        "retry_run",
-        "get_run",
-        "list_runs",
-        "read_events",
-        "drained",
-    )
-)
 #: what it may do with its own token
 _TOKEN_NAMES = ("anonymous_principal", "issue_code", "issue_ticket", "sign_out")
 
@@ -44,7 +28,7 @@ class LimitedEngine:
         hub = cast("Hub", LimitedHub(engine._hub, store, reach))
         agents = engine.agents.limit_to(reach, store)
         submitter = engine._submitter.with_agents(agents)
-        runs = self._runs = engine.with_store(store, hub, agents, submitter)
+        self.runs = engine.runs.with_store(store, hub, agents, submitter)
         self.agents = agents
         self.permissions = engine.permissions.with_store(store, hub)
         self.files = engine.files.with_store(store)
@@ -54,16 +38,14 @@ class LimitedEngine:
         self.queue_status = engine.queue_status.with_store(store, agents)
         self.timelines = engine.timelines.with_store(store)
         self.run_lists = RunLists(store)
-        self.run_batches = RunBatches(store, runs.cancel_run, runs.retry_run)
-        self.assignments = Assignments(agents, runs.submit_run)
+        self.run_batches = RunBatches(store, self.runs)
+        self.assignments = Assignments(agents, self.runs)
         self.channels = LimitedChannels(engine.channels, agents)
         self.tokens = Opened(engine.tokens, _TOKEN_NAMES)
         self.is_in_fleet = engine.is_in_fleet
 
     def __getattr__(self, name: str) -> Any:
-        if name not in _RUN_NAMES:
-            raise make_refusal()
-        return getattr(self._runs, name)
+        raise make_refusal()
 
 
 def limit_engine(engine: Engine, reach: Reach) -> Engine:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from msgspec import Struct, field
 
 from gateway.domain.delivery import CHAT_FORMAT, Delivery, PermanentFailure, SendResult
-from gateway.domain.event import Change, Notice
+from gateway.domain.event import Notice
 from gateway.domain.inbound import MAX_WEBHOOK_BYTES, ImmediateReply
 from gateway.domain.page import Page
 from gateway.domain.ports.channel import Channel, ChannelState, OutgoingMessage, WebhookReceiver
@@ -18,9 +18,12 @@ from gateway.domain.ports.store import Store
 from gateway.domain.run import Outcome, Run, RunFilter, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
-from gateway.engine.messaging.context import ContextOperations, EngineChannelContext, PairedChat
+from gateway.engine.messaging.context import EngineChannelContext, PairedChat
 from gateway.engine.messaging.webhook_endpoint import WebhookEndpoint
 from gateway.engine.resources.agents import Agents
+from gateway.engine.resources.files import Files
+from gateway.engine.resources.permissions import Permissions
+from gateway.engine.resources.runs import Runs
 from gateway.engine.service_loop import ServiceLoop, Step, log_errors
 from gateway.errors import ChannelNotFound, Conflict, NotFound
 
@@ -59,10 +62,10 @@ class ChannelView(NamedTuple):
 class ChatSender:
     """Sends deliveries to the chats of one channel."""
 
-    def __init__(self, channel: Channel, context: EngineChannelContext, run: Callable[[str], Awaitable[Run]]) -> None:
+    def __init__(self, channel: Channel, context: EngineChannelContext, runs: Runs) -> None:
         self._channel = channel
         self._context = context
-        self._run = run
+        self._runs = runs
 
     async def send_delivery(self, delivery: Delivery, body: bytes) -> SendResult:
         # A delivery that somebody retries by hand starts from the beginning: it is due now, and not late.
@@ -73,7 +76,7 @@ class ChatSender:
             chat=delivery.target.address,
             text=body.decode(),
             at=since,
-            files=(await self._run(delivery.run)).files,
+            files=(await self._runs.get_run(delivery.run)).files,
         )
         return await self._channel.send_message(out, self._context)
 
@@ -81,23 +84,12 @@ class ChatSender:
 class Channels:
     """Finds channels; receives their messages while this process leads."""
 
-    def __init__(
-        self,
-        opened: OpenChannels,
-        contexts: Mapping[str, EngineChannelContext],
-        changes: Callable[[int], Awaitable[AsyncIterator[Change]]],
-        run: Callable[[str], Awaitable[Run]],
-        runs: Callable[[RunFilter, Page], Awaitable[Sequence[Run]]],
-    ) -> None:
+    def __init__(self, opened: OpenChannels, contexts: Mapping[str, EngineChannelContext], runs: Runs) -> None:
         """Args:
         contexts: one for each chat channel and each webhook endpoint.
-        changes: follows all changes after a position.
-        run: returns a run; `runs` lists them.
         """
         self._opened = opened
         self._contexts = contexts
-        self._changes = changes
-        self._run = run
         self._runs = runs
         self._loops: list[ServiceLoop] = []
         #: position of the last change that was handled
@@ -229,7 +221,7 @@ class Channels:
     def senders_by_kind(self) -> Mapping[str, ChatSender]:
         """Return the senders of chat replies, by the kind of the deliveries: the channel's name."""
         return {
-            name: ChatSender(channel, self._contexts[name], self._run)
+            name: ChatSender(channel, self._contexts[name], self._runs)
             for name, channel in self._opened.chat_channels.items()
         }
 
@@ -261,14 +253,13 @@ class Channels:
         return CHANNEL_RETRY_SECONDS
 
     async def _show_running_runs(self) -> float:
-        for run in await self._runs(
-            RunFilter(statuses=(Status.RUNNING,)), Page(limit=MAX_SHOWN_RUNS)
-        ):  # running in another process
+        running = await self._runs.list_runs(RunFilter(statuses=(Status.RUNNING,)), Page(limit=MAX_SHOWN_RUNS))
+        for run in running:  # in another process
             self._show_run(run)
-        async for change in await self._changes(self._position):
+        async for change in await self._runs.follow_changes(self._position):
             self._position = change.seq  # first, so that a change that fails here is not handled again
             if change.topic == "run" and change.state == Status.RUNNING and self._is_chat_session(change.session):
-                self._show_run(await self._run(change.ref))
+                self._show_run(await self._runs.get_run(change.ref))
         return CHANNEL_RETRY_SECONDS
 
     def _is_chat_session(self, session: str) -> bool:
@@ -317,13 +308,26 @@ CHAT_BODIES: Mapping[str, Callable[[Run], bytes]] = {CHAT_FORMAT: make_chat_repl
 
 
 def make_contexts(
-    opened: OpenChannels, *, store: Store, engine: ContextOperations, agents: Agents, clock: Clock
+    opened: OpenChannels,
+    *,
+    store: Store,
+    runs: Runs,
+    files: Files,
+    permissions: Permissions,
+    agents: Agents,
+    clock: Clock,
 ) -> Mapping[str, EngineChannelContext]:
     """Return a context for each channel and webhook endpoint, by its name."""
 
-    def make_context(name: str, agent: str | None, source: Source) -> EngineChannelContext:
-        return EngineChannelContext(name, agent, source, store=store, engine=engine, agents=agents, clock=clock)
-
+    make_context = partial(
+        EngineChannelContext,
+        store=store,
+        runs=runs,
+        files=files,
+        permissions=permissions,
+        agents=agents,
+        clock=clock,
+    )
     contexts = {name: make_context(name, one.agent, Source.WEBHOOK) for name, one in opened.webhook_endpoints.items()}
     contexts |= {name: make_context(name, one.agent, Source.MESSAGE) for name, one in opened.chat_channels.items()}
     return contexts

@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,7 +24,7 @@ from gateway.domain.ports.file_store import StagedFile
 from gateway.domain.ports.store import Store
 from gateway.domain.question import AnswerContent
 from gateway.domain.retention import DAY_MILLISECONDS
-from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Source, Status
+from gateway.domain.run import Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
 from gateway.domain.unreadable import RowKind
@@ -32,6 +32,7 @@ from gateway.engine.messaging import incoming_files
 from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.files import Files
 from gateway.engine.resources.permissions import Permissions
+from gateway.engine.resources.runs import Runs
 from gateway.errors import Conflict, GatewayError, QuotaFull
 
 #: milliseconds for which the sender's id of a message is stored, so that a repeated message is recognized
@@ -48,21 +49,6 @@ MAX_SEARCHED_REQUESTS = 100
 MAX_CHAT_TITLE_CHARACTERS = 100
 
 _PAIRING_CODE_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without I, O, 0 and 1
-
-
-class ContextOperations(Protocol):
-    """What a channel context needs from the engine."""
-
-    permissions: Permissions
-    files: Files
-
-    async def submit_run(
-        self, spec: RunSpec, key: IdempotencyKey | None = None, *, staged: Sequence[StagedFile] = ()
-    ) -> AcceptedRun: ...
-
-    async def cancel_run(self, run_id: str) -> Run: ...
-
-    def watch_run(self, run_id: str) -> AsyncGenerator[Event, None]: ...
 
 
 class PairedChat(NamedTuple):
@@ -84,14 +70,18 @@ class EngineChannelContext:
         source: Source,
         *,
         store: Store,
-        engine: ContextOperations,
+        runs: Runs,
+        files: Files,
+        permissions: Permissions,
         agents: Agents,
         clock: Clock,
     ) -> None:
         self._name = name
         self._agent = agent
         self._store = store
-        self._engine = engine
+        self._runs = runs
+        self._files = files
+        self._permissions = permissions
         self._agents = agents
         self._clock = clock
         self._source = source
@@ -123,18 +113,18 @@ class EngineChannelContext:
             scope=f"inbound {self._name}", key=inbound.id, digest="", lifetime=MESSAGE_KEY_LIFETIME_MILLISECONDS
         )
         if not inbound.attachments:
-            return (await self._engine.submit_run(spec, key)).run
+            return (await self._runs.submit_run(spec, key)).run
         return await self._store.runs.find_accepted(key) or await self._submit_with_files(inbound, spec, key)
 
     async def _submit_with_files(self, inbound: InboundMessage, spec: RunSpec, key: IdempotencyKey) -> Run:
         """Fetch the files of a message and submit it; one that cannot be had is left out."""
-        async with self._engine.files.open_staging() as staging:
+        async with self._files.open_staging() as staging:
             left_out = await incoming_files.stage_incoming(staging, inbound.attachments)
 
             async def submit(files: tuple[File, ...], staged: Sequence[StagedFile]) -> Run:
                 content = incoming_files.add_notes(inbound.content, left_out)
                 complete = msgspec.structs.replace(spec, input=content, attachments=files)
-                return (await self._engine.submit_run(complete, key, staged=staged)).run
+                return (await self._runs.submit_run(complete, key, staged=staged)).run
 
             try:
                 run = await submit(staging.files, staging.staged)
@@ -158,7 +148,7 @@ class EngineChannelContext:
         stopped = 0
         for run in await self._list_open_runs(chat):
             try:
-                await self._engine.cancel_run(run.id)
+                await self._runs.cancel_run(run.id)
             except Conflict:  # it has ended in the meantime
                 continue
             stopped += 1
@@ -174,7 +164,7 @@ class EngineChannelContext:
         asked = await self._find_open_request(chat, which)
         if asked is None:
             return None
-        return await self._engine.permissions.answer_request(
+        return await self._permissions.answer_request(
             asked.run, asked.id, answer, f"{self._name}:{chat}", content=content
         )
 
@@ -213,7 +203,7 @@ class EngineChannelContext:
         return chat if number is None else f"{chat}~{number}"
 
     def watch_run(self, run: str) -> AsyncGenerator[Event, None]:
-        return self._engine.watch_run(run)
+        return self._runs.watch_run(run)
 
     async def current_session_key(self, chat: str, agent: str | None = None) -> SessionKey:
         """Return the key of a chat's current session, with the channel's agent unless another one is given."""
@@ -296,7 +286,7 @@ class EngineChannelContext:
         return await self._store.notes.save(self._name, changes, expires=expires, only_if=only_if)
 
     async def fetch_content(self, file: File) -> Path:
-        return await self._engine.files.fetch_content(file)
+        return await self._files.fetch_content(file)
 
 
 def _name_code_note(code: str) -> str:

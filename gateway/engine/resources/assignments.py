@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from gateway.domain.delivery import Target
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.run import AcceptedRun, RunSpec, Source
 from gateway.domain.session import SessionKey
 from gateway.engine.resources.agents import Agents
+from gateway.engine.resources.runs import Runs
 from gateway.errors import AgentDisabled
-
-
-class SubmitRun(Protocol):
-    """Accepts a run."""
-
-    async def __call__(self, spec: RunSpec, key: IdempotencyKey | None = None) -> AcceptedRun: ...
 
 
 class Assignments:
     """Assigns tasks to agents that have a free slot."""
 
-    def __init__(self, agents: Agents, submit_run: SubmitRun) -> None:
+    def __init__(self, agents: Agents, runs: Runs) -> None:
         self._agents = agents
-        self._submit_run = submit_run
+        self._runs = runs
 
     async def assign_task(
         self,
@@ -53,4 +46,4 @@ class Assignments:
             deliver=deliver,
             labels={"task": task, "agentId": name},
         )
-        return await self._submit_run(spec, key)
+        return await self._runs.submit_run(spec, key)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
 
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ports.store import Store
-from gateway.domain.run import BatchAction, Run, RunBatch, RunFilter
+from gateway.domain.run import BatchAction, RunBatch, RunFilter
+from gateway.engine.resources.runs import Runs
 from gateway.errors import GatewayError
 
 #: runs that one request may change
 MAX_BATCH_RUNS = 500
 #: runs that are changed at the same time: the store commits them together
 MAX_RUNS_AT_ONCE = 50
-
-ChangeRun = Callable[[str, IdempotencyKey | None], Awaitable[Run]]
 
 
 class RefusedRun(Struct, frozen=True):
@@ -43,13 +42,9 @@ class BatchResult(Struct, frozen=True, kw_only=True):
 class RunBatches:
     """Changes many runs."""
 
-    def __init__(self, store: Store, cancel: ChangeRun, retry: ChangeRun) -> None:
-        """Args:
-        cancel: cancels one run.
-        retry: submits one run again.
-        """
+    def __init__(self, store: Store, runs: Runs) -> None:
         self._store = store
-        self._changes = {BatchAction.CANCEL: cancel, BatchAction.RETRY: retry}
+        self._changes = {BatchAction.CANCEL: runs.cancel_run, BatchAction.RETRY: runs.retry_run}
 
     async def change_runs(
         self, action: BatchAction, wanted: Sequence[str] | RunFilter, key: IdempotencyKey | None = None

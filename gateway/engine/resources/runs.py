@@ -38,7 +38,7 @@ class Runs:
         """
         self._store = store
         self._hub = hub
-        self.agents = agents
+        self._agents = agents
         self._submitter = submitter
         self._stop = stop
         #: set when this process executes no more runs: a run that has not ended will end in another process
@@ -71,7 +71,7 @@ class Runs:
             InvalidRequest: its agent certainly does not take its model.
         """
         spec, admission = self._submitter.prepare_run(spec, coalesce=coalesce)
-        if (refusal := self.agents.explain_wrong_model(spec.agent, spec.model)) is not None:
+        if (refusal := self._agents.explain_wrong_model(spec.agent, spec.model)) is not None:
             admission = msgspec.structs.replace(admission, refusal=refusal)
         return await self._submitter.await_acceptance(spec, self._store.runs.accept(spec, key, admission, staged))
 
@@ -84,7 +84,7 @@ class Runs:
             AgentNotFound, InvalidRequest: its agent does not exist, or is disabled.
         """
         run = await self._store.runs.get(run_id)
-        agent = self.agents.choose_agent(run.spec.agent)
+        agent = self._agents.choose_agent(run.spec.agent)
         accepting = self._store.runs.release(run.id, agent.session_mode, key)
         return (await self._submitter.await_acceptance(run.spec, accepting)).run
 
@@ -139,6 +139,14 @@ class Runs:
             raise Conflict(f"cannot retry a task that is {run.status}.")
         spec = msgspec.structs.replace(run.spec, retry_of=run.id, run_at=None, held=False, submitted_by=None)
         return (await self.submit_run(spec, key)).run
+
+    async def import_run(self, run: Run, key: IdempotencyKey, *, dry_run: bool = False) -> Run | None:
+        """Store a run of another system that has ended or is held; it never runs by itself.
+
+        Returns:
+            the run that was imported earlier under this key; None if this is a new one.
+        """
+        return await self._store.runs.import_run(run, key, dry_run=dry_run)
 
     async def get_run(self, run_id: str) -> Run:
         """Return a run.

@@ -449,7 +449,7 @@ async def test_a_client_that_shows_no_forms_is_told_what_its_agent_asks(asking: 
     assert [(one["id"], one["action"]) for one in told["asks"]] == [("p1", "one")]
     assert told["next"].startswith("Its agent waits until people answer what it asks.")
     assert shown["asks"] == told["asks"]
-    await asking.engine.cancel_run(told["task_id"])
+    await asking.engine.runs.cancel_run(told["task_id"])
 
 
 async def test_a_token_that_reads_gets_no_forms_and_can_answer_none(asking: Serving) -> None:
@@ -468,7 +468,7 @@ async def test_a_token_that_reads_gets_no_forms_and_can_answer_none(asking: Serv
     assert (user.shown, [one["id"] for one in told["asks"]]) == ([], ["p1"])
     assert answer.is_error
     assert (await ask(asking, "GET", f"/api/tasks/{task}")).body["permissions"][0]["answer"] is None
-    await asking.engine.cancel_run(task)
+    await asking.engine.runs.cancel_run(task)
 
 
 # --- who may ------------------------------------------------------------------------------------

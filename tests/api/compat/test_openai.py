@@ -91,7 +91,7 @@ async def test_a_chat_says_why_its_answer_was_cut(sdk: AsyncOpenAI, why: str) ->
 async def test_the_model_after_the_slash_is_the_agents_own(sdk: AsyncOpenAI, moongate: Serving) -> None:
     answer = await sdk.chat.completions.create(model="main/some/model", messages=said("Hello"))
 
-    run = await moongate.engine.get_run(answer.id.removeprefix("chatcmpl-"))
+    run = await moongate.engine.runs.get_run(answer.id.removeprefix("chatcmpl-"))
     assert (run.spec.agent, run.spec.model) == ("main", "some/model")
 
 
@@ -125,7 +125,7 @@ async def test_a_user_is_a_label_and_no_session(sdk: AsyncOpenAI, moongate: Serv
         answer = await sdk.chat.completions.create(model="main", messages=said("@@ history"), user="user-1\u009b")
         assert answer.choices[0].message.content == "0 messages", "all clients that send a constant would share it"
 
-    run = await moongate.engine.get_run(answer.id.removeprefix("chatcmpl-"))
+    run = await moongate.engine.runs.get_run(answer.id.removeprefix("chatcmpl-"))
     assert run.spec.labels == {"user": "user-1"}
 
 
@@ -139,7 +139,7 @@ async def test_no_name_speaks_in_the_session_of_another_channel(sdk: AsyncOpenAI
     }[how]
     answer = await sdk.chat.completions.create(model="main", messages=said("Hello"), **named)
 
-    run = await moongate.engine.get_run(answer.id.removeprefix("chatcmpl-"))
+    run = await moongate.engine.runs.get_run(answer.id.removeprefix("chatcmpl-"))
     assert run.spec.session.startswith("main:openai:")
 
 
@@ -266,9 +266,11 @@ async def test_no_failure_of_a_stored_run_has_a_status_that_clients_repeat(tmp_p
                 return response.status
 
         async def cancel_when_running() -> None:
-            async for _ in await served.engine.follow_changes(0):
-                if listed := await served.engine.list_runs(RunFilter(statuses=(RunStatus.RUNNING,)), Page(limit=1)):
-                    await served.engine.cancel_run(listed[0].id)
+            async for _ in await served.engine.runs.follow_changes(0):
+                if listed := await served.engine.runs.list_runs(
+                    RunFilter(statuses=(RunStatus.RUNNING,)), Page(limit=1)
+                ):
+                    await served.engine.runs.cancel_run(listed[0].id)
                     return
 
         assert await ask_for_status("@@ fail no luck") == 424
@@ -291,7 +293,7 @@ async def test_a_caller_who_goes_away_does_not_end_the_run(sdk: AsyncOpenAI, moo
     run = (await anext(aiter(stream))).id.removeprefix("chatcmpl-")
     await stream.close()
 
-    ended = await moongate.engine.wait_for_run(run, PATIENCE)
+    ended = await moongate.engine.runs.wait_for_run(run, PATIENCE)
     assert ended.result is not None
     assert ended.result.endswith("w29 ")
 
@@ -454,7 +456,7 @@ async def test_a_background_response_is_asked_for_later_and_cancelled(sdk: Async
 
     assert (await sdk.responses.cancel(response.id)).status == "cancelled"
 
-    await moongate.engine.wait_for_run(response.id.removeprefix("resp_"), 20)
+    await moongate.engine.runs.wait_for_run(response.id.removeprefix("resp_"), 20)
     assert (await sdk.responses.retrieve(response.id)).status == "cancelled"
 
 
@@ -476,7 +478,7 @@ async def test_only_a_request_that_can_be_continued_keeps_the_directory_of_its_s
     await sdk.chat.completions.create(model="main", messages=said("named"), extra_headers={"X-Session": "s"})
     await sdk.responses.create(model="main", input="stored")
 
-    found = await moongate.engine.list_runs(RunFilter(), Page())
+    found = await moongate.engine.runs.list_runs(RunFilter(), Page())
     assert {run.spec.input: run.spec.keeps_workspace for run in found} == {
         "stateless": False,
         "named": True,

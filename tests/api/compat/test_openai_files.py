@@ -89,7 +89,7 @@ async def list_runs(served: Serving) -> list[Any]:
 
 
 async def newest_run(served: Serving) -> Run:
-    run: Run = await served.engine.get_run((await list_runs(served))[0]["id"])
+    run: Run = await served.engine.runs.get_run((await list_runs(served))[0]["id"])
     return run
 
 

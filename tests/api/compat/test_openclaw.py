@@ -76,7 +76,7 @@ async def test_the_client_runs_an_agent_and_reads_its_history(moongate: Serving,
     assert (answer["ok"], answer["sessionKey"]) == (True, "task:42")
     task = await done(moongate, answer["runId"])
     assert (task["session"], task["status"]) == ("main:hooks:task:42", "succeeded")
-    assert (await moongate.engine.get_run(task["id"])).spec.timeout == 90
+    assert (await moongate.engine.runs.get_run(task["id"])).spec.timeout == 90
     assert task["labels"] == {"name": "TeamBoard", "sessionKey": "task:42", "agentId": "main"}
     history = await board.get_session_history("task:42")
     assert history["sessionKey"] == "task:42"
@@ -303,7 +303,7 @@ async def test_only_the_place_that_the_settings_name_is_trusted(tmp_path: Path) 
     url = "http://127.0.0.1:9/hook"
     async with serving(tmp_path / "home", {"hooks": {"callbackUrl": url}}) as served:
         answers = [await hook(served, {"message": "hello", **more}) for more in ({}, {"callbackUrl": url})]
-        runs = [await served.engine.get_run(answer.body["runId"]) for answer in answers]
+        runs = [await served.engine.runs.get_run(answer.body["runId"]) for answer in answers]
 
     assert [[target.trusted for target in run.spec.deliver] for run in runs] == [[True], [False]]
 

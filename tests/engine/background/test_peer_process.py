@@ -95,7 +95,7 @@ async def test_another_process_is_given_time_to_write_until_its_runs_have_ended(
 
     async with staged(tmp_path, prepare=leave_claimed, wrap=watched.around) as stage:
         await until(lambda: watched.shared == [True], "the other one is known to write")
-        (run,) = await stage.engine.list_runs(RunFilter(), Page())
+        (run,) = await stage.engine.runs.list_runs(RunFilter(), Page())
         await finish(stage.store, run)
         await until(lambda: watched.shared == [True, False], "it is known to write no more")
 

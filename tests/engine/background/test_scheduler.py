@@ -79,7 +79,7 @@ async def test_the_service_fires_by_itself_when_it_is_called(stage: Stage, clock
     stage.engine._scheduler.wake()
 
     async with asyncio.timeout(PATIENCE):
-        async for change in await stage.engine.follow_changes(0):
+        async for change in await stage.engine.runs.follow_changes(0):
             if (change.topic, change.state) == ("schedule", "fired"):
                 break
     assert await outcomes(stage.engine, made.id) == ["fired"]
@@ -171,7 +171,9 @@ async def test_a_gateway_that_dies_around_a_fire_fires_once(tmp_path: Path, cloc
         await tick(second.engine)
 
         assert await outcomes(second.engine, made.id) == ["fired"]
-        assert len([run for run in await second.engine.list_runs(_ALL, PAGE) if run.spec.source is Source.CRON]) == 1
+        assert (
+            len([run for run in await second.engine.runs.list_runs(_ALL, PAGE) if run.spec.source is Source.CRON]) == 1
+        )
 
 
 class Dying(Between):
@@ -244,7 +246,7 @@ async def test_a_schedule_that_fires_faster_than_its_runs_end_does_not_fill_the_
             await tick(stage.engine)
             async with asyncio.timeout(PATIENCE):
                 await begun.wait()
-        waiting = await stage.engine.list_runs(RunFilter(statuses=(Status.QUEUED,)), PAGE)
+        waiting = await stage.engine.runs.list_runs(RunFilter(statuses=(Status.QUEUED,)), PAGE)
         found = [await stage.engine.schedules.get_schedule(one.id) for one in made]
         done.set()
 
@@ -459,7 +461,7 @@ async def test_what_is_deleted_is_gone(stage: Stage, clock: SteppedClock) -> Non
 
     with pytest.raises(ScheduleNotFound):
         await stage.engine.schedules.get_schedule(made.id)
-    assert await stage.engine.list_runs(_ALL, PAGE) == []
+    assert await stage.engine.runs.list_runs(_ALL, PAGE) == []
 
 
 async def test_an_interval_and_a_single_time_go_on_without_their_zone(

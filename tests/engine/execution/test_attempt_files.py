@@ -50,7 +50,7 @@ async def test_what_an_agent_makes_is_stored_with_the_end_of_its_run_however_tha
 ) -> None:
     async with staged(tmp_path, drawing) as stage:
         run = await stage.do(text)
-        events = [event.data for event in await stage.engine.read_events(run.id, 0, 100)]
+        events = [event.data for event in await stage.engine.runs.read_events(run.id, 0, 100)]
         outbox = await outbox_of(stage)
         await until(lambda: not list(outbox.iterdir()), "the outbox is empty")
 
@@ -86,7 +86,7 @@ async def test_a_file_that_cannot_be_kept_stays_in_the_outbox_and_the_log_says_w
     fields = {"main": {"workspace": str(workspace)}} if is_shared else None
     async with staged(tmp_path / "home", writing, agents=fields, file_limits=FileLimits(size=10)) as stage:
         run = await stage.do()
-        events = [event.data for event in await stage.engine.read_events(run.id, 0, 100)]
+        events = [event.data for event in await stage.engine.runs.read_events(run.id, 0, 100)]
         outbox = Path(stage.backend.turns[0].outbox)
 
     assert sorted(file.size for file in run.files) == [2, 3]
@@ -119,13 +119,13 @@ async def test_files_of_a_round_that_is_not_repeated_are_kept_when_the_gateway_s
 
     async with staged(tmp_path, pursuing) as stage:
         begun = await stage.submit(mode=Mode.GOAL)
-        async for event in stage.engine.watch_run(begun.id):
+        async for event in stage.engine.runs.watch_run(begun.id):
             if event.data == Text(delta="second"):
                 break
         assert [file.name for file in (await stage.store.runs.get(begun.id)).files] == ["first.txt"]
     async with staged(tmp_path, pursuing) as stage:
         run = await stage.ended(begun)
-        events = [event.data for event in await stage.engine.read_events(run.id, 0, 100)]
+        events = [event.data for event in await stage.engine.runs.read_events(run.id, 0, 100)]
 
         assert (run.attempt, run.status) == (2, Status.SUCCEEDED)
         assert [file.name for file in run.files] == ["first.txt", "second.txt", "chart.csv"]
@@ -143,7 +143,7 @@ async def test_a_link_in_the_outbox_is_not_followed_and_the_log_says_so(tmp_path
 
     async with staged(tmp_path / "home", linking) as stage:
         run = await stage.do()
-        events = [event.data for event in await stage.engine.read_events(run.id, 0, 100)]
+        events = [event.data for event in await stage.engine.runs.read_events(run.id, 0, 100)]
 
         assert (run.result, made(run)) == ("done", [])
         assert "outbox: 'link' is not a file." in [one.message for one in events if isinstance(one, Log)]
@@ -159,7 +159,7 @@ async def test_an_agent_works_in_a_workspace_in_which_no_outbox_can_be_made(tmp_
 
     async with staged(tmp_path / "home", agents={"main": {"workspace": str(workspace)}}) as stage:
         run = await stage.do("hi", wants_files=True)
-        events = [event.data for event in await stage.engine.read_events(run.id, 0, 100)]
+        events = [event.data for event in await stage.engine.runs.read_events(run.id, 0, 100)]
 
     assert (run.result, run.attempt) == ("echo: hi", 1)
     (told,) = [one.message for one in events if isinstance(one, Log)]
@@ -175,7 +175,7 @@ async def test_a_run_whose_files_cannot_be_put_into_its_workspace_fails_at_once_
         stage.engine.files.open_staging() as given,
     ):
         await given.add_bytes(b"1", name="a.txt")
-        accepted = await stage.engine.submit_run(spec(attachments=given.files), staged=given.staged)
+        accepted = await stage.engine.runs.submit_run(spec(attachments=given.files), staged=given.staged)
         run = await stage.ended(accepted.run)
 
     assert (run.status, run.attempt) == (Status.FAILED, 1)

@@ -72,7 +72,7 @@ async def test_a_run_keeps_why_its_answer_was_cut(tmp_path: Path, why: FinishRea
 
     async with staged(tmp_path, act) as stage:
         run = await stage.do()
-        said = [event.data async for event in stage.engine.watch_run(run.id)]
+        said = [event.data async for event in stage.engine.runs.watch_run(run.id)]
 
     assert (run.status, run.result, run.finish) == (Status.SUCCEEDED, "half", why)
     assert Log(level="warning", message=why.remark) in said
@@ -206,7 +206,7 @@ async def test_an_agent_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
 async def test_a_cancelled_run_keeps_what_was_said(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
         run = await stage.said(await stage.submit())
-        await stage.engine.cancel_run(run.id)
+        await stage.engine.runs.cancel_run(run.id)
         ended = await stage.ended(run)
 
     assert (ended.status, ended.outcome, ended.result) == (Status.CANCELLED, Outcome.CANCELLED_BY_USER, "thinking")
@@ -251,7 +251,7 @@ async def test_an_error_in_the_cleanup_of_a_backend_does_not_change_the_result(
     async with staged(tmp_path, act) as stage:
         run = await stage.begun(await stage.submit(timeout=timeout))
         if timeout is None:
-            await stage.engine.cancel_run(run.id)
+            await stage.engine.runs.cancel_run(run.id)
         ended = await stage.ended(run)
 
     assert ended.outcome is (Outcome.TIMEOUT if timeout else Outcome.CANCELLED_BY_USER)
@@ -409,7 +409,7 @@ async def test_a_run_that_is_cancelled_while_it_times_out_is_cancelled(tmp_path:
         run = await stage.submit(timeout=0.2)
         async with asyncio.timeout(PATIENCE):
             await closing.wait()
-        await stage.engine.cancel_run(run.id)
+        await stage.engine.runs.cancel_run(run.id)
         release.set()
 
         assert (await stage.ended(run)).outcome is Outcome.CANCELLED_BY_USER
@@ -518,10 +518,10 @@ async def test_a_run_that_waits_for_room_can_be_cancelled(tmp_path: Path, monkey
     monkeypatch.setattr(executor, "NO_ROOM_RETRY_DELAYS_SECONDS", (PATIENCE,))
     async with staged(tmp_path, cramped(1)) as stage:
         run = await stage.submit()
-        async for event in stage.engine.watch_run(run.id):
+        async for event in stage.engine.runs.watch_run(run.id):
             if event.kind == "log":
                 break
-        await stage.engine.cancel_run(run.id)
+        await stage.engine.runs.cancel_run(run.id)
 
         assert (await stage.ended(run)).outcome is Outcome.CANCELLED_BY_USER
 

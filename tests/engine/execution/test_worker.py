@@ -350,7 +350,7 @@ async def test_a_run_that_waits_for_the_one_before_it_to_clean_up_can_be_cancell
         await stage.ended(first)
         await stage.begun(second)
 
-        await stage.engine.cancel_run(second.id)
+        await stage.engine.runs.cancel_run(second.id)
 
         assert (await stage.ended(second)).status is Status.CANCELLED
         cleaning.set()

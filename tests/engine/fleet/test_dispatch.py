@@ -115,7 +115,7 @@ async def test_a_cancelled_run_is_not_begun_and_makes_room(fleet: Fleet) -> None
     async with fleet.member("gate", slots=0, agents=agents) as gate:
         first = await gate.submit("first", session="main:test:a")
         second = await gate.submit("second", session="main:test:b")
-        await gate.engine.cancel_run(first.id)
+        await gate.engine.runs.cancel_run(first.id)
         async with fleet.member("hand", role=Role.WORKER, agents=agents) as hand:
             assert (await gate.ended(second)).outcome is Outcome.COMPLETED
 
@@ -136,6 +136,6 @@ async def test_a_delayed_run_begins_when_it_is_due(fleet: Fleet) -> None:
 async def test_a_running_run_is_cancelled_from_another_member(fleet: Fleet) -> None:
     async with fleet.member("gate", slots=0) as gate, fleet.member("hand", hanging, role=Role.WORKER):
         run = await gate.said(await gate.submit("think long"))
-        await gate.engine.cancel_run(run.id)
+        await gate.engine.runs.cancel_run(run.id)
 
         assert (await gate.ended(run)).status is Status.CANCELLED

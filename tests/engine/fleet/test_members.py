@@ -190,7 +190,7 @@ async def test_a_watch_sees_what_another_member_does(fleet: Fleet) -> None:
     async with fleet.member("gate", slots=0) as gate, fleet.member("hand", role=Role.WORKER):
         run = await gate.submit("hello")
         async with asyncio.timeout(PATIENCE):
-            seen = [event.kind async for event in gate.engine.watch_run(run.id)]
+            seen = [event.kind async for event in gate.engine.runs.watch_run(run.id)]
 
     assert seen == ["status", "status", "text", "end"]
 

@@ -30,7 +30,6 @@ CLOSED = {
     "check_writable",
     "drain_runs",
     "generations",
-    "import_run",
     "leader_services",
     "named_sessions",
     "projects",
@@ -41,7 +40,6 @@ CLOSED = {
     "unreadable",
     "usage",
     "view_fleet",
-    "with_store",
 }
 
 
@@ -136,7 +134,7 @@ async def test_a_store_that_a_part_keeps_is_found_wherever_it_is(moongate: Servi
         ".files.kept": engine._store,
         ".schedules._sessions.kept": [engine._store.runs],
         ".timelines.kept": {"engine": engine},
-        ".deliveries.kept": engine.get_run,
+        ".deliveries.kept": engine.runs.get_run,
         ".agents.kept": lambda: engine,
     }
     for way, kept in ways.items():

@@ -46,7 +46,8 @@ async def test_a_channel_that_fails_is_logged_as_an_error_with_its_traceback_and
     failing: Any = SimpleNamespace(receive_messages=receive_messages, stop_progress=stop_progress)
     context: Any = None
     opened = channels.OpenChannels(chat_channels={"chat": failing})
-    receiving = channels.Channels(opened, {"chat": context}, _yield_nothing, _list_nothing, _list_nothing)
+    none: Any = SimpleNamespace(follow_changes=_yield_nothing, list_runs=_list_nothing)
+    receiving = channels.Channels(opened, {"chat": context}, none)
     with structlog.testing.capture_logs() as lines:
         receiving.start_receiving(0)
         try:

@@ -38,7 +38,7 @@ async def asking(turn: Turn) -> AsyncGenerator[Anything, None]:
 
 async def asked(stage: Stage, run: Run, count: int = 1) -> None:
     """Wait until there are that many requests."""
-    async for event in stage.engine.watch_run(run.id):
+    async for event in stage.engine.runs.watch_run(run.id):
         count -= isinstance(event.data, Permission) and not event.data.answer
         if not count:
             return
@@ -83,7 +83,7 @@ async def test_a_cancelled_run_asks_no_more(tmp_path: Path) -> None:
     async with staged(tmp_path, asking, agents=ASK) as stage:
         run = await stage.submit()
         await asked(stage, run)
-        await stage.engine.cancel_run(run.id)
+        await stage.engine.runs.cancel_run(run.id)
         ended = await stage.ended(run)
 
         assert ended.status is Status.CANCELLED
@@ -302,7 +302,7 @@ async def test_an_agent_is_told_at_once_that_nobody_can_answer_an_impossible_que
 
 
 async def _logged(stage: Stage, run: Run) -> list[str]:
-    events = await stage.engine.read_events(run.id, 0, 100)
+    events = await stage.engine.runs.read_events(run.id, 0, 100)
     return [event.data.message for event in events if isinstance(event.data, Log)]
 
 

@@ -25,7 +25,7 @@ async def wait(stage: Stage, run: Run) -> WaitReason:
 
 async def behind(stage: Stage, session: str) -> Run:
     """Submit a run of source `background`."""
-    return (await stage.engine.submit_run(msgspec.structs.replace(spec(session), source=Source.BACKGROUND))).run
+    return (await stage.engine.runs.submit_run(msgspec.structs.replace(spec(session), source=Source.BACKGROUND))).run
 
 
 async def test_a_run_that_is_at_work_or_over_waits_for_nothing(tmp_path: Path) -> None:

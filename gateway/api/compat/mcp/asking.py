@@ -36,7 +36,7 @@ async def list_open_requests(call: _Call, run: str) -> Sequence[PermissionReques
 
 async def wait_for_request(call: _Call, run: str, dismissed: Collection[str]) -> None:
     """Wait until a run has an open request, except those that the user has dismissed; or until it ends."""
-    async with aclosing(call.engine.watch_run(run)) as events:
+    async with aclosing(call.engine.runs.watch_run(run)) as events:
         async for event in events:
             asks = isinstance(event.data, Permission) and not event.data.answer
             if asks and any(one.id not in dismissed for one in await list_open_requests(call, run)):

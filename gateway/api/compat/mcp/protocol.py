@@ -157,7 +157,7 @@ async def answer_message(call: _Call) -> web.StreamResponse:
         return await sse.send_stream(
             call,
             frames,
-            until=call.engine.drained,
+            until=call.engine.runs.drained,
             encode_end=lambda why: _encode_message(
                 McpAnswer(error=render_mcp_error(why).error, id=exchange.request_id)
             ),

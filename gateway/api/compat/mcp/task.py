@@ -99,9 +99,9 @@ async def wait_for_end(call: _Call, run: str, seconds: float, client: ToolClient
         tasks.append(asyncio.create_task(_tell_events(call, run, client.tell), name="mcp-telling"))
     try:
         await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
-        return await ending if ending.done() else await call.engine.get_run(run)
+        return await ending if ending.done() else await call.engine.runs.get_run(run)
     except TimedOut:
-        return await call.engine.get_run(run)
+        return await call.engine.runs.get_run(run)
     finally:
         for task in tasks:
             task.cancel()
@@ -109,6 +109,6 @@ async def wait_for_end(call: _Call, run: str, seconds: float, client: ToolClient
 
 
 async def _tell_events(call: _Call, run: str, tell: TellEvent) -> None:
-    async with aclosing(call.engine.watch_run(run)) as events:
+    async with aclosing(call.engine.runs.watch_run(run)) as events:
         async for event in events:
             await tell(event)

@@ -86,7 +86,7 @@ async def send_message(call: _Call, asked: SendMessage, client: ToolClient) -> T
         attachments=await _find_attachments(call, asked.attachments),
         model=asked.model,
     )
-    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
+    run = (await call.engine.runs.submit_run(spec, call.read_idempotency_key())).run
     ended = await wait_for_end(call, run.id, asked.wait, client)
     if ended.status.is_final:
         views.result_or_raise(ended)  # raises the error of a run without an answer
@@ -143,9 +143,9 @@ async def run_task(call: _Call, asked: RunTask, client: ToolClient) -> TaskSumma
         model=asked.model,
         timeout=asked.timeout,
         labels=asked.labels,
-        parent=None if asked.parent is None else (await call.engine.get_run(asked.parent)).id,
+        parent=None if asked.parent is None else (await call.engine.runs.get_run(asked.parent)).id,
     )
-    return summarize_task((await call.engine.submit_run(spec, call.read_idempotency_key())).run)
+    return summarize_task((await call.engine.runs.submit_run(spec, call.read_idempotency_key())).run)
 
 
 class WhichTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,7 +155,7 @@ class WhichTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 @MCP_TOOLS.add_tool(Scope.READ, WhichTask)
 async def get_task(call: _Call, asked: WhichTask, client: ToolClient) -> TaskSummary:
     """Show the state of a task, without waiting."""
-    return await show_task(call, await call.engine.get_run(asked.task_id))
+    return await show_task(call, await call.engine.runs.get_run(asked.task_id))
 
 
 class WaitTask(WhichTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -165,7 +165,7 @@ class WaitTask(WhichTask, frozen=True, kw_only=True, forbid_unknown_fields=True)
 @MCP_TOOLS.add_tool(Scope.READ, WaitTask)
 async def wait_task(call: _Call, asked: WaitTask, client: ToolClient) -> TaskSummary:
     """Wait for the end of a task and return its reply; after `wait` seconds, return its state so far."""
-    run = (await call.engine.get_run(asked.task_id)).id
+    run = (await call.engine.runs.get_run(asked.task_id)).id
     return await show_task(call, await wait_for_end(call, run, asked.wait, client))
 
 
@@ -203,17 +203,17 @@ async def follow_task(call: _Call, asked: FollowTask, client: ToolClient) -> Fol
 
     Waits up to `wait` seconds for something new. Call it again with `last_event` until `ended`.
     """
-    id_ = (await call.engine.get_run(asked.task_id)).id
-    if not await call.engine.read_events(id_, asked.after, 1):
+    id_ = (await call.engine.runs.get_run(asked.task_id)).id
+    if not await call.engine.runs.read_events(id_, asked.after, 1):
         with suppress(TimeoutError):
             async with (
                 call.while_token_lasts(id_),
                 asyncio.timeout(asked.wait),
-                aclosing(call.engine.watch_run(id_, asked.after)) as events,
+                aclosing(call.engine.runs.watch_run(id_, asked.after)) as events,
             ):
                 await anext(events, None)
-    found = await call.engine.read_events(id_, asked.after, MAX_FOLLOWED_EVENTS, MAX_FOLLOWED_BYTES)
-    run = await call.engine.get_run(id_)
+    found = await call.engine.runs.read_events(id_, asked.after, MAX_FOLLOWED_EVENTS, MAX_FOLLOWED_BYTES)
+    run = await call.engine.runs.get_run(id_)
     last = found[-1].number if found else min(asked.after, run.last_event)
     return Followed(
         task_id=id_,
@@ -228,7 +228,7 @@ async def follow_task(call: _Call, asked: FollowTask, client: ToolClient) -> Fol
 async def cancel_task(call: _Call, asked: WhichTask, client: ToolClient) -> TaskSummary:
     """Cancel a task: a queued one at once, a running one within seconds."""
     # Shielded: if the client disconnects, a run that is marked as cancelled must still be stopped.
-    return summarize_task(await asyncio.shield(call.engine.cancel_run(asked.task_id, call.read_idempotency_key())))
+    return summarize_task(await asyncio.shield(call.engine.runs.cancel_run(asked.task_id, call.read_idempotency_key())))
 
 
 class WhichTasks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -247,7 +247,7 @@ async def list_tasks(call: _Call, asked: WhichTasks, client: ToolClient) -> Task
     named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
     statuses = () if asked.status is None else (asked.status,)
     which = RunFilter(statuses=statuses, agent=named.id if named else asked.agent)
-    runs: Sequence[Run] = await call.engine.list_runs(which, Page(limit=asked.limit))
+    runs: Sequence[Run] = await call.engine.runs.list_runs(which, Page(limit=asked.limit))
     return Tasks([summarize_task(run, listed=True) for run in runs])
 
 

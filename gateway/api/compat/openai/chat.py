@@ -32,7 +32,7 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
     if asked.stream:
         frames = _stream_chunks(call, run)
         return await sse.send_stream(
-            call, frames, until=call.engine.drained, encode_end=encode_chat_error, run_id=run.id
+            call, frames, until=call.engine.runs.drained, encode_end=encode_chat_error, run_id=run.id
         )
     answered = await request.wait_for_answer(call, run)
     if isinstance(answered, web.Response):
@@ -67,7 +67,7 @@ async def _stream_chunks(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGen
     yield encode_chunk({"role": "assistant", "content": ""})
     spoke = False
     try:
-        async with aclosing(call.engine.watch_run(run.id)) as events:
+        async with aclosing(call.engine.runs.watch_run(run.id)) as events:
             async for event in events:
                 match event.data:
                     case Text(delta=delta):
@@ -79,7 +79,7 @@ async def _stream_chunks(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGen
                         yield encode_chunk({}, moongate=tool)
                     case Status(attempt=attempt) if attempt > 1 and spoke:
                         raise request.restarted_answer_error(run)
-        ended = await call.engine.get_run(run.id)
+        ended = await call.engine.runs.get_run(run.id)
         answer = views.result_or_raise(ended)
     except GatewayError as error:  # the status has been sent
         yield encode_chat_error(error)

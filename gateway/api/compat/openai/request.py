@@ -118,7 +118,7 @@ async def submit_conversation(
             request_fields=dict(request_fields or {}),
             keeps_workspace=can_be_continued or remembers,
         )
-        run = (await call.engine.submit_run(spec, key, staged=staging.staged)).run
+        run = (await call.engine.runs.submit_run(spec, key, staged=staging.staged)).run
     call.forget_files(**{field: []})
     return run
 

@@ -57,7 +57,7 @@ async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown
     asked = call.body
     previous = None
     if asked.previous_response_id is not None:
-        previous = await call.engine.get_run(request.parse_run_id(asked.previous_response_id, RESPONSE_ID_PREFIX))
+        previous = await call.engine.runs.get_run(request.parse_run_id(asked.previous_response_id, RESPONSE_ID_PREFIX))
     run = await request.submit_conversation(
         call,
         [Said(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input,
@@ -81,7 +81,7 @@ async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown
 
 async def show_response(call: Call[Nothing, ResponseQuery]) -> ResponseShown | web.StreamResponse:
     """Show a response, or follow it as a stream."""
-    run = await call.engine.get_run(request.parse_run_id(call.path["id"], RESPONSE_ID_PREFIX))
+    run = await call.engine.runs.get_run(request.parse_run_id(call.path["id"], RESPONSE_ID_PREFIX))
     if call.query.stream:
         return await _send_stream(call, run, after=call.query.starting_after)
     return await _show_run(call, run)
@@ -90,7 +90,7 @@ async def show_response(call: Call[Nothing, ResponseQuery]) -> ResponseShown | w
 async def cancel_response(call: Call[Nothing, Nothing]) -> ResponseShown:
     """Cancel a response that is not complete."""
     run_id = request.parse_run_id(call.path["id"], RESPONSE_ID_PREFIX)
-    run = await call.engine.cancel_run(run_id, call.read_idempotency_key())
+    run = await call.engine.runs.cancel_run(run_id, call.read_idempotency_key())
     with suppress(TimedOut, Unavailable):
         run = await call.wait_for_run(run.id, CANCEL_ANSWER_TIMEOUT_SECONDS)
     return await _show_run(call, run, status=None if run.status.is_final else "cancelled")
@@ -164,7 +164,7 @@ async def _send_stream(call: Call[Any, Any], run: Run, *, after: int | None) -> 
     return await sse.send_stream(
         call,
         _stream_response_events(call, run, after),
-        until=call.engine.drained,
+        until=call.engine.runs.drained,
         encode_end=_encode_response_error,
         run_id=run.id,
     )
@@ -199,7 +199,7 @@ async def _describe_response(call: Call[Any, Any], run: Run) -> AsyncGenerator[t
     spoke = False
     current = 1
     try:
-        async with aclosing(call.engine.watch_run(run.id)) as events:
+        async with aclosing(call.engine.runs.watch_run(run.id)) as events:
             async for event in events:
                 match event.data:
                     case Text(delta=delta) if current >= run.attempt:
@@ -209,7 +209,7 @@ async def _describe_response(call: Call[Any, Any], run: Run) -> AsyncGenerator[t
                         current = max(current, attempt)
                         if spoke and attempt > max(run.attempt, 1):
                             raise request.restarted_answer_error(run)
-        ended = await call.engine.get_run(run.id)
+        ended = await call.engine.runs.get_run(run.id)
         answer = views.result_or_raise(ended)
     except GatewayError as error:  # the status has been sent
         ended = msgspec.structs.replace(run, error=str(error))

@@ -29,7 +29,7 @@ class Ticketed(Struct, frozen=True, kw_only=True):
 async def xcclaw_socket(call: Call[Any, Ticketed]) -> web.StreamResponse:
     """Follow every change of a task over a WebSocket."""
     return await websockets.serve_websocket(
-        call, _encode_task_updates(call.engine, await call.engine.follow_changes(None))
+        call, _encode_task_updates(call.engine, await call.engine.runs.follow_changes(None))
     )
 
 
@@ -45,7 +45,7 @@ async def _find_changed_task(engine: Engine, change: Change) -> XCClawTask | Non
     if change.topic != "run":
         return None
     try:
-        run = await engine.get_run(change.ref)
+        run = await engine.runs.get_run(change.ref)
     except RunNotFound:
         return None
     if XCCLAW_LABEL not in run.spec.labels:

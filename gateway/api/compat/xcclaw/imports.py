@@ -242,7 +242,7 @@ async def _import_session(call: Call[ImportRequest, DryRun], entry: ImportedSess
 
 async def _import_task(call: Call[ImportRequest, DryRun], entry: ImportedTask) -> bool:
     key = IdempotencyKey(scope="import:xcclaw", key=entry.id, digest="", lifetime=IMPORT_KEY_LIFETIME_MS)
-    return await call.engine.import_run(await _build_run(call, entry), key, dry_run=call.query.dry_run) is None
+    return await call.engine.runs.import_run(await _build_run(call, entry), key, dry_run=call.query.dry_run) is None
 
 
 async def _build_run(call: Call[ImportRequest, DryRun], entry: ImportedTask) -> Run:

@@ -137,7 +137,7 @@ async def _submit_text(call: Call[TextGiven, TextGiven]) -> tuple[NamedSession, 
         raise InvalidRequest("text: send a text, in the query or in the body.")
     named = await call.engine.named_sessions.get_session(XCCLAW_CHANNEL, call.path["id"])
     spec = build_run_spec(parse_session_key(named.key), TaskType.PERSISTENT, text)
-    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
+    run = (await call.engine.runs.submit_run(spec, call.read_idempotency_key())).run
     call.headers["X-Run-Id"] = run.id
     return named, run
 

@@ -69,7 +69,7 @@ async def create_xcclaw_task(call: Call[NewXCClawTask, Unheeded]) -> XCClawTask:
     spec = msgspec.structs.replace(
         build_run_spec(key, wanted.type, wanted.prompt), held=True, ephemeral=wanted.type is TaskType.EPHEMERAL
     )
-    return _answer_task(call, (await call.engine.submit_run(spec, call.read_idempotency_key())).run)
+    return _answer_task(call, (await call.engine.runs.submit_run(spec, call.read_idempotency_key())).run)
 
 
 @ROUTES.add("GET", f"{XCCLAW_PATH}/task", scope=Scope.READ, query=Unheeded, answer=list[XCClawTask])
@@ -116,11 +116,11 @@ async def abort_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
     if run.status.is_final:
         raise Conflict(f"the task has ended already: it is {XCCLAW_STATUSES[run.status]}.")
     # Shielded: if the client disconnects, a run that is marked as cancelled must still be stopped.
-    run = await asyncio.shield(call.engine.cancel_run(run.id, call.read_idempotency_key()))
+    run = await asyncio.shield(call.engine.runs.cancel_run(run.id, call.read_idempotency_key()))
     try:
         run = await call.wait_for_run(run.id, ABORT_WAIT_SECONDS)
     except TimedOut:
-        run = await call.engine.get_run(run.id)
+        run = await call.engine.runs.get_run(run.id)
     return _answer_task(call, run)
 
 
@@ -154,7 +154,7 @@ async def _find_task(call: Call[Any, Any]) -> Run:
     """
     name = call.path["id"]
     try:
-        run = await call.engine.get_run(name)
+        run = await call.engine.runs.get_run(name)
     except RunNotFound:
         run = None
     if run is None or run.id != name or XCCLAW_LABEL not in run.spec.labels:
@@ -166,7 +166,7 @@ async def _execute_task(call: Call[Any, Any]) -> Run:
     run, key = await _find_task(call), call.read_idempotency_key()
     if run.status is not Status.HELD and key is None:
         raise Conflict(f"the task was executed already: it is {XCCLAW_STATUSES[run.status]}.")
-    return await call.engine.release_run(run.id, key)
+    return await call.engine.runs.release_run(run.id, key)
 
 
 async def _send_tasks(call: Call[Any, Any], runs: AsyncGenerator[Run, None]) -> web.StreamResponse:

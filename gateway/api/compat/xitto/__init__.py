@@ -59,7 +59,7 @@ ROUTES = Routes("xitto", dialect=XITTO_DIALECT)
 @ROUTES.add("POST", "/v1/run", scope=Scope.WRITE, body=Job, query=Unheeded, answer=XittoResult)
 async def run_job(call: Call[Job, Unheeded]) -> XittoResult | web.Response:
     """Run an agent and answer with its result."""
-    run = (await call.engine.submit_run(build_spec(call, Source.AGENT), call.read_idempotency_key())).run
+    run = (await call.engine.runs.submit_run(build_spec(call, Source.AGENT), call.read_idempotency_key())).run
     call.headers["X-Run-Id"] = run.id
     ended = await call.wait_for_run(run.id, call.server.config.limits.wait_seconds)
     result = render_result(ended)
@@ -76,12 +76,12 @@ async def stream_job(call: Call[Job, Unheeded]) -> web.StreamResponse:
         spec = build_spec(call, Source.AGENT)
     except UnknownPack as error:  # the seed also reports it in the stream
         return await sse.send_stream(call, _stream_one({"type": "error", "error": str(error)}))
-    run = (await call.engine.submit_run(spec, key)).run
+    run = (await call.engine.runs.submit_run(spec, key)).run
     call.headers["X-Run-Id"] = run.id
     return await sse.send_stream(
         call,
         _stream_to_result(call.engine, run),
-        until=call.engine.drained,
+        until=call.engine.runs.drained,
         encode_end=lambda why: _encode_line({"type": "error", "error": str(why)}),
         run_id=run.id,
     )
@@ -94,12 +94,12 @@ async def _stream_one(said: dict[str, Any]) -> AsyncGenerator[bytes, None]:
 async def _stream_to_result(engine: Engine, run: Run) -> AsyncGenerator[bytes, None]:
     """Yield the agent's text and tools, then `done` with the result, or `error`."""
     try:
-        async with aclosing(engine.watch_run(run.id)) as events:
+        async with aclosing(engine.runs.watch_run(run.id)) as events:
             async for event in events:
                 said = render_event(event.data)
                 if said is not None:
                     yield _encode_line(said)
-        ended = await engine.get_run(run.id)
+        ended = await engine.runs.get_run(run.id)
     except GatewayError as error:  # the status has been sent
         yield _encode_line({"type": "error", "error": str(error)})
         return
@@ -123,12 +123,12 @@ async def add_background_task(call: Call[BackgroundJob, Unheeded]) -> XittoAccep
         spec = msgspec.structs.replace(
             spec, deliver=(call.engine.deliveries.make_webhook_target(call.body.webhook, "xitto"),)
         )
-    run, is_new, _ = msgspec.structs.astuple(await call.engine.submit_run(spec, call.read_idempotency_key()))
+    run, is_new, _ = msgspec.structs.astuple(await call.engine.runs.submit_run(spec, call.read_idempotency_key()))
     call.headers["X-Run-Id"] = run.id
     backlog = await call.engine.run_lists.count_background_runs()
     if is_new:
         has_room = backlog.active < call.server.config.limits.background  # if not, it may have taken the last place
-        run = await (_wait_for_start(call.engine, run) if has_room else call.engine.get_run(run.id))
+        run = await (_wait_for_start(call.engine, run) if has_room else call.engine.runs.get_run(run.id))
         backlog = await call.engine.run_lists.count_background_runs()
     return XittoAccepted(
         task_id=run.id,
@@ -142,11 +142,11 @@ async def add_background_task(call: Call[BackgroundJob, Unheeded]) -> XittoAccep
 async def _wait_for_start(engine: Engine, run: Run) -> Run:
     """Return a run when it has started, or as it is after a moment: it may wait for its session or its agent."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(START_TIMEOUT_SECONDS), aclosing(engine.watch_run(run.id)) as events:
+        async with asyncio.timeout(START_TIMEOUT_SECONDS), aclosing(engine.runs.watch_run(run.id)) as events:
             async for event in events:
                 if isinstance(event.data, Status) and event.data.status != RunStatus.QUEUED:
                     break
-    return await engine.get_run(run.id)
+    return await engine.runs.get_run(run.id)
 
 
 @ROUTES.add("GET", "/v1/tasks", scope=Scope.READ, query=Unheeded, answer=XittoTasks)
@@ -191,7 +191,7 @@ async def background_task_events(call: Call[Any, Unheeded]) -> web.StreamRespons
 
 
 async def _stream_task_events(engine: Engine, run: Run, after: int) -> AsyncGenerator[bytes, None]:
-    async with aclosing(engine.watch_run(run.id, after)) as events:
+    async with aclosing(engine.runs.watch_run(run.id, after)) as events:
         async for event in events:
             said = await _render_task_event(engine, event)
             if said is not None:
@@ -203,7 +203,7 @@ async def _render_task_event(engine: Engine, event: Event) -> dict[str, Any] | N
         case Status(status=status) if event.number > 1:
             return {"type": "status", "status": XITTO_STATUSES[RunStatus(status)]}
         case End():
-            run = await engine.get_run(event.run)
+            run = await engine.runs.get_run(event.run)
             return {
                 "type": "end",
                 "status": XITTO_STATUSES[run.status],
@@ -216,7 +216,7 @@ async def _render_task_event(engine: Engine, event: Event) -> dict[str, Any] | N
 async def _find_background_task(call: Call[Any, Unheeded]) -> Run:
     name = call.path["id"]
     try:
-        run = await call.engine.get_run(name)
+        run = await call.engine.runs.get_run(name)
     except RunNotFound:
         raise NotFound("task not found") from None
     if run.id != name or run.spec.source is not Source.BACKGROUND:
