@@ -18,12 +18,9 @@ async def opened(store: SqliteStore, session: str) -> str:
     return await store._database.write(lambda tx: workspaces.open_workspace(tx, session))
 
 
-async def released(store: SqliteStore) -> list[str]:
-    return await store._database.read(workspaces.list_released)
-
-
-async def in_use(store: SqliteStore) -> bool:
-    return await store._database.read(workspaces.is_released_in_use)
+async def released(store: SqliteStore) -> list[tuple[str, bool]]:
+    """Return the released workspaces, and whether an agent works in them."""
+    return [tuple(one) for one in await store.workspaces.list_released()]
 
 
 async def test_workspaces_of_sessions_with_open_runs_are_not_released_by_age(store: SqliteStore) -> None:
@@ -33,33 +30,33 @@ async def test_workspaces_of_sessions_with_open_runs_are_not_released_by_age(sto
     unused, _ = [await opened(store, session) for session in (ONE, TWO)]
 
     assert await store.workspaces.release_unused(START) == 1
-    assert await released(store) == [unused]
+    assert await released(store) == [(unused, False)]
 
 
-async def test_a_released_workspace_is_listed_only_when_its_session_runs_no_more(store: SqliteStore) -> None:
+async def test_a_released_workspace_is_in_use_until_its_session_runs_no_more(store: SqliteStore) -> None:
     await store.runs.accept(spec(ONE))
     run = await claim_one(store)
     name = await opened(store, ONE)
     await store.sessions.delete(ONE, force=True)
-    meanwhile = (await released(store), await in_use(store))
+    meanwhile = await released(store)
     await finish(store, run)
 
-    assert meanwhile == ([], True)
-    assert (await released(store), await in_use(store)) == ([name], False)
+    assert (meanwhile, await released(store)) == ([(name, True)], [(name, False)])
 
 
-async def test_a_released_workspace_is_listed_while_a_later_session_of_the_same_key_runs(store: SqliteStore) -> None:
+async def test_a_released_workspace_is_free_when_a_later_session_of_the_same_key_has_its_own(
+    store: SqliteStore,
+) -> None:
     await store.runs.accept(spec(ONE))
     await finish(store, await claim_one(store))
     name = await opened(store, ONE)
     await store.sessions.delete(ONE, force=False)
     await store.runs.accept(spec(ONE))
     await claim_one(store)
-    meanwhile = (await released(store), await in_use(store))
+    meanwhile = await released(store)
     other = await opened(store, ONE)
 
-    assert meanwhile == ([], True)
-    assert (await released(store), await in_use(store)) == ([name], False)
+    assert (meanwhile, await released(store)) == ([(name, True)], [(name, False)])
     assert other != name
 
 
@@ -84,7 +81,7 @@ async def test_a_released_workspace_is_not_used_again(store: SqliteStore) -> Non
 async def test_the_workspace_of_a_deleted_session_is_released_from_its_beginning(store: SqliteStore) -> None:
     name = await opened(store, ONE)
 
-    assert await released(store) == [name]
+    assert await released(store) == [(name, False)]
 
 
 async def test_deleting_a_session_leaves_the_others(store: SqliteStore) -> None:
@@ -94,4 +91,4 @@ async def test_deleting_a_session_leaves_the_others(store: SqliteStore) -> None:
     await store.sessions.delete(ONE, force=False)
 
     assert [session.key for session in await store.sessions.list(PAGE)] == [TWO]
-    assert (await released(store), await opened(store, TWO)) == ([name], other)
+    assert (await released(store), await opened(store, TWO)) == ([(name, False)], other)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -17,6 +17,15 @@ class Pruned(Struct, frozen=True):
     more: bool
     #: runs whose events are gone
     runs: tuple[str, ...] = ()
+
+
+class ReleasedWorkspace(NamedTuple):
+    """A workspace that is to be removed."""
+
+    #: of its directory
+    name: str
+    #: whether an agent still works in it
+    in_use: bool
 
 
 class RetentionStore(Protocol):
@@ -88,12 +97,8 @@ class WorkspaceStore(Protocol):
         """Release some workspaces that were not used since then, and have no open run. Returns their number."""
         ...
 
-    async def list_released(self, after: str = "") -> Sequence[str]:
-        """Return the names of some released workspaces in which no agent works: the first ones after a name."""
-        ...
-
-    async def is_released_in_use(self) -> bool:
-        """Return whether an agent still works in a released workspace; `list_released` has it once the agent ended."""
+    async def list_released(self, after: str = "") -> Sequence[ReleasedWorkspace]:
+        """Return some released workspaces, sorted by name: the first ones after a name."""
         ...
 
     async def forget(self, names: Sequence[str]) -> None:

@@ -55,14 +55,17 @@ class WorkspaceRemoval:
         if (before := compute_cutoff(self._clock(), self._days)) is not None:
             while await self._store.workspaces.release_unused(before):
                 pass
-        last = ""
-        while names := await self._store.workspaces.list_released(last):
-            removed = [name for name in names if await asyncio.to_thread(_remove_directory, self._directory / name)]
-            await self._store.workspaces.forget(removed)
+        last, seconds = "", WORKSPACE_ROUND_SECONDS
+        while found := await self._store.workspaces.list_released(last):
+            free = [one.name for one in found if not one.in_use]
+            removed = [name for name in free if await asyncio.to_thread(_remove_directory, self._directory / name)]
             if removed:
+                await self._store.workspaces.forget(removed)
                 _log.info("workspaces.removed", count=len(removed))
-            last = names[-1]  # those that could not be removed are tried again in the next round
-        return IN_USE_ROUND_SECONDS if await self._store.workspaces.is_released_in_use() else WORKSPACE_ROUND_SECONDS
+            if len(free) < len(found):
+                seconds = IN_USE_ROUND_SECONDS
+            last = found[-1].name  # those that could not be removed are tried again in the next round
+        return seconds
 
 
 def _remove_directory(place: Path) -> bool:

@@ -322,7 +322,6 @@ class SqlWorkspaceStore(NounStore):
 
     release_unused = in_write(workspaces.release_unused)
     list_released = in_read(workspaces.list_released)
-    is_released_in_use = in_read(workspaces.is_released_in_use)
     forget = in_write(workspaces.forget_workspaces)
 
 

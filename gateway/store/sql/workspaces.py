@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.domain import ids
+from gateway.domain.ports.upkeep_store import ReleasedWorkspace
 from gateway.store.sql.transaction import Reader, Transaction
 
 #: how much later a workspace may have been used than is stored
@@ -77,24 +78,15 @@ def release_unused(tx: Transaction, before: int) -> int:
     return tx.changes_made()
 
 
-def list_released(reader: Reader, after: str = "") -> list[str]:
-    """Return the names of some workspaces to remove, in their order. The agents that worked in them have ended."""
+def list_released(reader: Reader, after: str = "") -> list[ReleasedWorkspace]:
+    """Return some workspaces to remove, in the order of their names, and whether an agent still works in them."""
     rows = reader.execute(
-        "SELECT name FROM workspaces INDEXED BY workspaces_released"
-        f" WHERE released = 1 AND name > ?{reader.dialect.on_this_host} AND NOT {_AGENT_IS_AT_WORK}"
+        f"SELECT name, {_AGENT_IS_AT_WORK} FROM workspaces INDEXED BY workspaces_released"
+        f" WHERE released = 1 AND name > ?{reader.dialect.on_this_host}"
         f" ORDER BY name LIMIT {MAX_WORKSPACES_AT_ONCE}",
         (after,),
     )
-    return [str(name) for (name,) in rows]
-
-
-def is_released_in_use(reader: Reader) -> bool:
-    """Return whether an agent still works in a workspace that is to be removed."""
-    found = reader.execute(
-        "SELECT 1 FROM workspaces INDEXED BY workspaces_released"
-        f" WHERE released = 1{reader.dialect.on_this_host} AND {_AGENT_IS_AT_WORK} LIMIT 1"
-    ).get
-    return found is not None
+    return [ReleasedWorkspace(str(name), bool(in_use)) for name, in_use in rows]
 
 
 def forget_workspaces(tx: Transaction, names: Sequence[str]) -> None:

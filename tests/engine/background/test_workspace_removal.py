@@ -184,7 +184,7 @@ async def test_a_directory_that_cannot_be_removed_is_tried_again_later(
         await stage.engine.sessions.delete_session(run.spec.session, force=False)
         await until(lambda: tries == 1, "it was tried")
         monkeypatch.undo()
-        assert await stage.store.workspaces.list_released() == [os.path.basename(directories(stage)[0])]
+        assert await stage.store.workspaces.list_released() == [(os.path.basename(directories(stage)[0]), False)]
     async with staged(tmp_path, writing) as stage:
         await until(lambda: not directories(stage), "it is removed")
 
@@ -202,7 +202,7 @@ async def test_many_directories_that_cannot_be_removed_hide_no_later_one(
         for number in range(3):
             run = await stage.do("x", session=f"main:test:{number}")
             await stage.store.sessions.delete(run.spec.session, force=False)  # and nobody is told
-        names = await stage.store.workspaces.list_released()
+        names = [one.name for one in await stage.store.workspaces.list_released()]
         tried_last = names[-1]
     monkeypatch.setattr(workspaces, "MAX_WORKSPACES_AT_ONCE", 1)
     monkeypatch.setattr(workspace_removal, "_remove_directory", refuse_first_ones)
@@ -211,7 +211,8 @@ async def test_many_directories_that_cannot_be_removed_hide_no_later_one(
             await asyncio.sleep(0.005)
 
         assert tried == names
-        assert await stage.store.workspaces.list_released() == names[:1], "one at a time"
+        left = [one.name for one in await stage.store.workspaces.list_released()]
+        assert left == names[:1], "one at a time"
 
 
 async def test_a_workspace_that_the_agent_names_is_never_removed(tmp_path: Path) -> None:
