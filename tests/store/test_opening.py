@@ -7,6 +7,9 @@ import contextlib
 import os
 import random
 import stat
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from gateway.errors import ConfigError, Unavailable
 from gateway.store.sqlite import copies, opening
 from gateway.store.sqlite.opening import Migration
 from gateway.store.sqlite.store import SqliteStore
+from harness.waiting import PATIENCE
 from tests.contracts.stores import claim_one, finish, spec
 from tests.support import prepared_database
 
@@ -300,7 +304,7 @@ async def test_a_copy_that_cannot_be_made_leaves_the_earlier_one(path: Path, mon
     copy.write_text("earlier")
     connection = apsw.Connection(str(path))
     monkeypatch.setattr(opening, "sync_path", refuse)
-    with pytest.raises(ConfigError, match="is not migrated: No space left on device"):
+    with pytest.raises(ConfigError, match=r"is not migrated: the disk of .* is full"):
         opening._copy_before_migration(connection, path, len(KNOWN))
     connection.close()
     assert copy.read_text() == "earlier"
@@ -330,7 +334,7 @@ async def test_a_full_disk_is_named_before_a_migration(path: Path, monkeypatch: 
     await filled(path)
     with_migrations(monkeypatch, *KNOWN, GOOD)
     monkeypatch.setattr(copies, "copy_pages", fail)
-    assert f"{path} cannot be copied to {path.name}.schema-{len(KNOWN)}, and is not migrated: the disk is full." in (
+    assert f"{path} cannot be copied to {path.name}.schema-{len(KNOWN)}, and is not migrated: the disk of" in (
         await refused(path)
     )
     assert schema(path)[0] == len(KNOWN)
@@ -342,16 +346,59 @@ async def test_a_disk_that_is_full_in_the_middle_of_migrations_is_named(
 ) -> None:
     await filled(path)
     with_migrations(monkeypatch, *KNOWN, GOOD, Migration(len(KNOWN) + 2, "9999_full.sql", FILL))
-    with pytest.raises(ConfigError, match=f"the disk of {path} is full"):
+    with pytest.raises(ConfigError, match=f"the disk of {path.parent} is full") as caught:
         SqliteStore(path)
+    assert caught.value.remedy == "Free some space; the next start goes on."
     assert schema(path)[0] == len(KNOWN) + 1
 
 
 async def test_a_disk_without_room_for_a_new_database_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_migrations(monkeypatch, Migration(1, "0001_full.sql", FILL))
-    assert f"cannot create the database {path}: " in (said := await refused(path))
-    assert "disk is full" in said
-    assert not path.exists()
+    assert await refused(path) == (
+        f"cannot create the database {path}: the disk is full. Free some space, or set data.directory."
+    )
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root on Linux can mount a small disk")
+def test_a_disk_that_is_full_is_named_wherever_the_database_finds_it(tmp_path: Path) -> None:
+    """Open one in a mount of its own: whole, with less and less room until there is none."""
+    program = textwrap.dedent(
+        """
+        import os, subprocess, sys
+        from pathlib import Path
+
+        from gateway.domain.times import wall_clock
+        from gateway.errors import ConfigError
+        from gateway.store.sqlite.opening import open_writer
+
+        disk = Path(sys.argv[1])
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
+        open_writer(disk / "moongate.db", wall_clock).close()
+        for room in (8192, 4096, 0):
+            with (disk / "filler").open("wb", buffering=0) as filler:
+                space = os.statvfs(disk)
+                filler.write(bytes(space.f_bavail * space.f_frsize - room))
+            try:
+                open_writer(disk / "moongate.db", wall_clock).close()
+            except ConfigError as error:
+                print(error)
+            (disk / "filler").unlink()
+        open_writer(disk / "moongate.db", wall_clock).close()
+        """
+    )
+    if subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this system does not allow private mounts")
+    (disk := tmp_path / "disk").mkdir()
+    command = ["unshare", "-m", sys.executable, "-c", program, str(disk)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
+
+    assert done.returncode == 0, done.stderr
+    said = set(done.stdout.splitlines())
+    assert said == {
+        f"the disk of {disk} is full: the database moongate.db cannot be opened, or not be migrated further."
+        " Free some space; the next start goes on."
+    }
 
 
 async def test_a_new_database_needs_no_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ class SqliteDatabase(Database):
 
     def _translate_error(self, error: Exception) -> Exception:
         path = self._path
-        if isinstance(error, apsw.FullError):
+        if opening.is_disk_full(error):
             return StorageFull(f"the disk of {path.parent} is full: nothing was accepted.", remedy="Free some space.")
         if isinstance(error, UnicodeDecodeError):
             return Unreadable(

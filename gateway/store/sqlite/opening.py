@@ -6,6 +6,7 @@ The file format of the header: https://www.sqlite.org/fileformat.html#the_databa
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -88,17 +89,23 @@ def open_writer(path: Path, clock: Clock, *, may_be_unfinished: bool = False) ->
             f"the database {path} cannot be written to: it is read-only.",
             remedy="Mount its directory writable, or set data.directory.",
         ) from error
-    except apsw.FullError as error:
-        raise ConfigError(
-            f"the disk of {path} is full: the database cannot be opened, or not be migrated further.",
-            remedy="Free some space; the next start goes on.",
-        ) from error
     except (apsw.Error, UnicodeDecodeError) as error:  # the second: the schema is no longer text
+        if is_disk_full(error):
+            raise ConfigError(
+                f"the disk of {path.parent} is full: the database {path.name} cannot be opened, or not be migrated"
+                " further.",
+                remedy="Free some space; the next start goes on.",
+            ) from error
         raise ConfigError(
             f"cannot open the database {path}: {error}.",
             remedy="Look at the disk. If the file is damaged, move it away with its -wal and restore a copy.",
         ) from error
     return connection
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Return whether SQLite failed because the disk has no room: for the database, its log, or their shared memory."""
+    return isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
 
 
 def open_existing(path: Path) -> apsw.Connection:
@@ -285,8 +292,14 @@ def _create_database(path: Path, clock: Clock) -> None:
         draft.rename(path)
         sync_path(path.parent)
     except (OSError, apsw.Error) as error:
-        why = "the disk is full" if isinstance(error, apsw.FullError) else error  # it may say "not an error"
-        raise ConfigError(f"cannot create the database {path}: {why}.") from error
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)  # it may be what fills the disk
+        if is_disk_full(error):
+            raise ConfigError(
+                f"cannot create the database {path}: the disk is full.",
+                remedy="Free some space, or set data.directory.",
+            ) from error
+        raise ConfigError(f"cannot create the database {path}: {error}.") from error
 
 
 def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> None:
@@ -351,8 +364,9 @@ def _copy_before_migration(connection: apsw.Connection, path: Path, present: int
             draft.unlink(missing_ok=True)  # it may be what fills the disk
             raise
     except (apsw.FullError, OSError) as error:
-        why = error.strerror if isinstance(error, OSError) else "the disk is full"
-        raise ConfigError(f"{failed}: {why}.", remedy=f"Look at the disk of {path.parent}.") from error
+        if is_disk_full(error) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+            raise ConfigError(f"{failed}: the disk of {path.parent} is full.", remedy="Free some space.") from error
+        raise ConfigError(f"{failed}: {error}.", remedy=f"Look at the disk of {path.parent}.") from error
     sync_names(target.parent)
 
 
