@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 from gateway import log
@@ -33,6 +34,8 @@ class WorkspaceRemoval:
         self._days = retention.workspaces_days
         self._directory = directory
         self._clock = clock
+        #: when those that could not be removed are tried again, by their names, on the clock of `time.monotonic`
+        self._retries: dict[str, float] = {}
         self._loop = ServiceLoop(
             "workspaces",
             self._remove_released,
@@ -55,16 +58,18 @@ class WorkspaceRemoval:
         if (before := compute_cutoff(self._clock(), self._days)) is not None:
             while await self._store.workspaces.release_unused(before):
                 pass
-        last, seconds = "", WORKSPACE_ROUND_SECONDS
+        last, seconds, now = "", WORKSPACE_ROUND_SECONDS, time.monotonic()
+        self._retries = {name: due for name, due in self._retries.items() if due > now}
         while found := await self._store.workspaces.list_released(last):
-            free = [one.name for one in found if not one.in_use]
+            free = [one.name for one in found if not one.in_use and one.name not in self._retries]
             removed = [name for name in free if await asyncio.to_thread(_remove_directory, self._directory / name)]
             if removed:
                 await self._store.workspaces.forget(removed)
                 _log.info("workspaces.removed", count=len(removed))
-            if len(free) < len(found):
+            self._retries |= dict.fromkeys(set(free).difference(removed), now + WORKSPACE_ROUND_SECONDS)
+            if any(one.in_use for one in found):
                 seconds = IN_USE_ROUND_SECONDS
-            last = found[-1].name  # those that could not be removed are tried again in the next round
+            last = found[-1].name
         return seconds
 
 

@@ -183,6 +183,9 @@ async def test_a_directory_that_cannot_be_removed_is_tried_again_later(
         run = await stage.do("one")
         await stage.engine.sessions.delete_session(run.spec.session, force=False)
         await until(lambda: tries == 1, "it was tried")
+        stage.engine._workspace_removal.wake()
+        await asyncio.sleep(0.05)
+        assert tries == 1, "it is tried again only after a while"
         monkeypatch.undo()
         assert await stage.store.workspaces.list_released() == [(os.path.basename(directories(stage)[0]), False)]
     async with staged(tmp_path, writing) as stage:
