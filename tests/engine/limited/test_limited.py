@@ -19,6 +19,7 @@ from gateway.engine.limited.hub import LimitedHub
 from gateway.engine.limited.refusal import Opened
 from gateway.engine.limited.schedules import LimitedSchedules
 from gateway.engine.limited.store import LimitedStore, _Limited, check_targets
+from gateway.engine.resources.runs import Runs
 from gateway.errors import AgentNotFound, Forbidden
 from tests.support.inprocess import Serving, serving
 
@@ -115,6 +116,24 @@ async def test_every_part_of_the_engine_is_opened_or_refused(moongate: Serving) 
     names = {name for name in {*dir(Engine), *vars(engine)} if not name.startswith("_")}
 
     assert {name for name in names if is_refused(limited, name)} == CLOSED
+
+
+def test_what_a_limited_caller_may_do_with_runs_is_known() -> None:
+    """All of `Runs` is open: a new operation is safe only if each operation of the store that it uses is limited."""
+    assert {name for name in vars(Runs) if not name.startswith("_")} == {
+        "cancel_run",
+        "follow_changes",
+        "get_run",
+        "import_run",  # the limited store refuses it
+        "list_runs",
+        "read_events",
+        "release_run",
+        "retry_run",
+        "submit_run",
+        "wait_for_run",
+        "watch_run",
+        "with_store",
+    }
 
 
 def whole(engine: Any) -> set[int]:
