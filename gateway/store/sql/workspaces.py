@@ -22,8 +22,9 @@ _SESSION_HAS_OPEN_RUNS = (
     "EXISTS (SELECT 1 FROM runs INDEXED BY runs_lane"
     " WHERE runs.session = workspaces.session AND status IN ('queued', 'running'))"
 )
-#: a session that was deleted and began again has the work of the new one in a workspace that is not released
-_AGENT_IS_AT_WORK = (
+#: a condition for released workspaces: an agent still works there. The running run of their session does, unless the
+#: session was deleted and began again: then the run is in a workspace that is not released
+_IS_IN_USE = (
     "(EXISTS (SELECT 1 FROM runs INDEXED BY runs_head"
     " WHERE runs.session = workspaces.session AND (status = 'running' OR ready = 1) AND status = 'running')"
     " AND NOT EXISTS (SELECT 1 FROM workspaces AS later WHERE later.session = workspaces.session"
@@ -81,7 +82,7 @@ def release_unused(tx: Transaction, before: int) -> int:
 def list_released(reader: Reader, after: str = "") -> list[ReleasedWorkspace]:
     """Return some workspaces to remove, in the order of their names, and whether an agent still works in them."""
     rows = reader.execute(
-        f"SELECT name, {_AGENT_IS_AT_WORK} FROM workspaces INDEXED BY workspaces_released"
+        f"SELECT name, {_IS_IN_USE} FROM workspaces INDEXED BY workspaces_released"
         f" WHERE released = 1 AND name > ?{reader.dialect.on_this_host}"
         f" ORDER BY name LIMIT {MAX_WORKSPACES_AT_ONCE}",
         (after,),

@@ -91,11 +91,7 @@ def open_writer(path: Path, clock: Clock, *, may_be_unfinished: bool = False) ->
         ) from error
     except (apsw.Error, UnicodeDecodeError) as error:  # the second: the schema is no longer text
         if is_disk_full(error):
-            raise ConfigError(
-                f"the disk of {path.parent} is full: the database {path.name} cannot be opened, or not be migrated"
-                " further.",
-                remedy="Free some space; the next start goes on.",
-            ) from error
+            raise _name_full_disk(path) from error
         raise ConfigError(
             f"cannot open the database {path}: {error}.",
             remedy="Look at the disk. If the file is damaged, move it away with its -wal and restore a copy.",
@@ -104,8 +100,17 @@ def open_writer(path: Path, clock: Clock, *, may_be_unfinished: bool = False) ->
 
 
 def is_disk_full(error: Exception) -> bool:
-    """Return whether SQLite failed because the disk has no room: for the database, its log, or their shared memory."""
+    """Return whether the system or SQLite has no room on the disk: for a database, its log, or their shared memory."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+
+
+def _name_full_disk(path: Path) -> ConfigError:
+    return ConfigError(
+        f"the disk of {path.parent} is full: the database {path.name} cannot be opened, or not be migrated further.",
+        remedy="Free some space, and try again: it goes on.",
+    )
 
 
 def open_existing(path: Path) -> apsw.Connection:
@@ -139,6 +144,8 @@ def open_finished(path: Path) -> apsw.Connection:
                     remedy="Let this version open it first: gateway start, then gateway stop",
                 )
     except (apsw.Error, UnicodeDecodeError) as error:
+        if is_disk_full(error):
+            raise _name_full_disk(path) from error
         raise ConfigError(f"cannot open the database {path}: {error}.", remedy="Restore a copy.") from error
     return connection
 
@@ -364,7 +371,7 @@ def _copy_before_migration(connection: apsw.Connection, path: Path, present: int
             draft.unlink(missing_ok=True)  # it may be what fills the disk
             raise
     except (apsw.FullError, OSError) as error:
-        if is_disk_full(error) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        if is_disk_full(error):
             raise ConfigError(f"{failed}: the disk of {path.parent} is full.", remedy="Free some space.") from error
         raise ConfigError(f"{failed}: {error}.", remedy=f"Look at the disk of {path.parent}.") from error
     sync_names(target.parent)
