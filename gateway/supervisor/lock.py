@@ -31,13 +31,22 @@ class Lock:
         self._guard = guard
 
     def write_record(self, mine: Record) -> None:
-        """Write the holder's record into the file."""
+        """Write the holder's record into the file.
+
+        Raises:
+            ConfigError: the disk refuses, for instance because it is full.
+        """
         data = mine.encode_line()
-        before = os.fstat(self.descriptor).st_size
-        os.lseek(self.descriptor, 0, os.SEEK_SET)
-        # One write over the whole old content: another process may be reading it.
-        os.write(self.descriptor, data.ljust(before))
-        os.ftruncate(self.descriptor, len(data))
+        try:
+            before = os.fstat(self.descriptor).st_size
+            os.lseek(self.descriptor, 0, os.SEEK_SET)
+            # One write over the whole old content: another process may be reading it.
+            os.write(self.descriptor, data.ljust(before))
+            os.ftruncate(self.descriptor, len(data))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write the lock file {self.path}: {error.strerror}.", remedy="Look at its disk: is it full?"
+            ) from error
 
     def release(self) -> None:
         os.close(self.descriptor)

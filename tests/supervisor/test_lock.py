@@ -38,6 +38,19 @@ def test_only_one_process_holds_a_lock(path: Path) -> None:
     lock.acquire_lock(path).release()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a file that is always full")
+def test_a_full_disk_is_named_with_the_file(path: Path) -> None:
+    full = os.open("/dev/full", os.O_RDWR)
+    held = lock.Lock(path, full, full)
+    with pytest.raises(ConfigError) as caught:
+        held.write_record(mine())
+    held.release()
+
+    assert str(caught.value) == (
+        f"cannot write the lock file {path}: No space left on device. Look at its disk: is it full?"
+    )
+
+
 def lowest_free_descriptor() -> int:
     number = os.dup(0)
     os.close(number)

@@ -41,6 +41,10 @@ def copy_database(source: Path, target: Path, on_step: Callable[[], None] = lamb
             f"the database {source} is damaged: {error}.", remedy="Restore an earlier backup, or see: gateway doctor"
         ) from error
     except apsw.Error as error:
+        if opening.is_disk_full(error):  # a reader, too, needs the memory that all share
+            raise StorageFull(
+                f"the disk of {source.parent} is full: the database there cannot be read.", remedy="Free some space."
+            ) from error
         raise Unavailable(f"cannot copy the database {source}: {error}.", remedy="Look at the disk.") from error
 
 
