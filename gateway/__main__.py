@@ -84,7 +84,11 @@ def main(argv: Sequence[str] | None = None, early: EarlyProcess | None = None) -
     except GatewayError as error:
         said = replace_unsafe(str(error))
         if sys.stderr is not None:  # it was closed: the exit code tells
-            sys.stderr.write(f"❌ {said}\n" if sys.stderr.isatty() else f"{said}\n")
+            try:
+                sys.stderr.write(f"❌ {said}\n" if sys.stderr.isatty() else f"{said}\n")
+                sys.stderr.flush()
+            except OSError:  # on a full disk: likewise, if the end of the process does not try to write it once more
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
         return error.exit_code
 
 

@@ -168,8 +168,12 @@ def wait_until_settled(instance: Instance, wait: float) -> ProbeResult:
 def _read_start_error(code: int, said: Path | None) -> GatewayError:
     """Return the error of a gateway that has ended: its own message and exit code."""
     words = complete_commands(said.read_text(errors="replace").strip()) if said is not None else ""
-    error: GatewayError = (
-        AlreadyRunning(words) if code == EXIT_CODE_TAKEN else GatewayError(words or f"it ended with {code}.")
-    )
+    if not words:
+        error = GatewayError(
+            f"the gateway ended with exit code {code}, and could not say why.",
+            remedy="Its disk may be full. To see what it says: gateway run",
+        )
+    else:
+        error = AlreadyRunning(words) if code == EXIT_CODE_TAKEN else GatewayError(words)
     error.exit_code = code  # type: ignore[misc]
     return error

@@ -494,6 +494,13 @@ def test_a_gateway_can_be_stopped_on_a_full_disk(one: Live, shell: Shell) -> Non
     assert not one.record.is_alive
 
 
+def test_a_start_on_a_full_disk_says_that_it_may_be_full(one: Live) -> None:
+    done = on_full_disk(one, "start")
+
+    assert done.returncode == 78, done.stderr
+    assert "ended with exit code 78, and could not say why. Its disk may be full." in done.stderr
+
+
 def test_a_restart_request_that_fails_says_why(one: Live, shell: Shell) -> None:
     assert shell("start").code == 0
 
