@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from functools import cache
@@ -64,6 +65,7 @@ class BootedSystem:
             if child.name() == "systemd-nspawn"
         )
         self._inside = next(child.pid for child in nspawn.children() if child.name() == "systemd")
+        self._written = Path(f"/proc/{nspawn.ppid()}/root/mnt/upper")
         self.root = Path(f"/proc/{self._inside}/root")
 
     def close(self) -> None:
@@ -73,6 +75,22 @@ class BootedSystem:
         self._process.wait(PATIENCE)
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+    def list_changes(self) -> set[str]:
+        """Return the paths that it has and this machine has not, and those that it has deleted, with `deleted ` before.
+
+        Only what it has written itself counts: the machine's own files change while it runs.
+        """
+        changes = set()
+        for directory, directories, files in os.walk(self._written):
+            for name in (*directories, *files):
+                path = Path(directory, name)
+                at = Path("/", path.relative_to(self._written))
+                if stat.S_ISCHR(path.lstat().st_mode):  # how an overlay keeps a deletion
+                    changes.add(f"deleted {at}")
+                elif not os.path.lexists(at):
+                    changes.add(str(at))
+        return changes
 
     def run(self, command: str) -> Result:
         """Run a shell command in the system, as root, until it ends."""
