@@ -41,7 +41,7 @@ async def test_a_claimed_run_says_what_its_session_begins_with(store: Store) -> 
     await accept(store)
     first = told.claimed[0]
     await store.runs.save_backend_ref(first.id, first.epoch, "scripted:ref")
-    workspace = await store.workspaces.open("main:test:a")
+    workspace = await store.workspaces.open("main:test:a", first.seq)
 
     await accept(store)
     await finish(store, first)

@@ -338,3 +338,21 @@ async def test_an_empty_store_returns_empty_lists(store: Store) -> None:
     assert await store.runs.claim("owner", LIMITS) == []
     assert await store.sessions.list(PAGE) == []
     assert await store.sessions.read_history("main:test:nobody", 10) == []
+
+
+# --- workspaces -------------------------------------------------------------------------------
+
+
+async def test_a_run_of_a_deleted_session_does_not_share_the_workspace_of_a_later_one(store: Store) -> None:
+    await store.runs.accept(spec())
+    earlier = await claim_one(store)
+    session = earlier.spec.session
+    await store.sessions.delete(session, force=True)
+    later = (await store.runs.accept(spec())).run
+    first = await store.workspaces.open(session, earlier.seq)
+    released = await store.workspaces.list_released()
+    second = await store.workspaces.open(session, later.seq)
+
+    assert released == [(first, True)], "the earlier run still works in it"
+    assert len({first, second, await store.workspaces.open(session, earlier.seq)}) == 3
+    assert await store.workspaces.open(session, later.seq) == second

@@ -14,8 +14,8 @@ def _parse(session: str) -> SessionKey:
     return SessionKey(*session.split(":"))
 
 
-async def opened(store: SqliteStore, session: str) -> str:
-    return await store._database.write(lambda tx: workspaces.open_workspace(tx, session))
+async def opened(store: SqliteStore, session: str, seq: int = 100) -> str:
+    return await store._database.write(lambda tx: workspaces.open_workspace(tx, session, seq))
 
 
 async def released(store: SqliteStore) -> list[tuple[str, bool]]:
@@ -72,7 +72,7 @@ async def test_a_released_workspace_is_not_used_again(store: SqliteStore) -> Non
     await store.sessions.open(_parse(ONE))
     name = await opened(store, ONE)
     await store._database.write(lambda tx: workspaces.release_workspace(tx, ONE))
-    recent = await store._database.read(lambda reader: workspaces.find_recent_workspace(reader, ONE))
+    recent = await store._database.read(lambda reader: workspaces.find_recent_workspace(reader, ONE, 1))
 
     assert recent is None
     assert await opened(store, ONE) != name

@@ -26,7 +26,7 @@ async def test_an_older_session_keeps_its_directory_and_takes_it_along(
     old = hashlib.sha256(b"main:x:a").hexdigest()[:32]
 
     store = SqliteStore(path)
-    kept, new = await store.workspaces.open("main:x:a"), await store.workspaces.open("main:x:b")
+    kept, new = await store.workspaces.open("main:x:a", 1), await store.workspaces.open("main:x:b", 2)
     await store.sessions.delete("main:x:a", force=False)
     released = await store.workspaces.list_released()
     await store.close()

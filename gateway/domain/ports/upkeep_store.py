@@ -89,8 +89,14 @@ class WorkspaceStore(Protocol):
     The end of a session releases its workspace. A released one is removed, and only then forgotten.
     """
 
-    async def open(self, session: str) -> str:
-        """Return the name of the directory of a session, marked as used now; a new name if it has none."""
+    async def open(self, session: str, seq: int) -> str:
+        """Return the name of the directory of a run's session, marked as used now; a new name if it has none.
+
+        Args:
+            session: key of the session.
+            seq: number of the run. If its own session was deleted and another one of the same key has begun, it gets a
+                new directory that is already released.
+        """
         ...
 
     async def release_unused(self, before: int) -> int:

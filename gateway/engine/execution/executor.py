@@ -133,7 +133,7 @@ class Executor:
             start = SessionStart(backend_ref=session.backend_ref if session else None)
         kind, _, ref = (start.backend_ref or "").partition(":")
         backend, files = self._backends[agent.backend], attempt.files
-        workspace = await self._ensure_workspace(agent, run.spec.session, start.workspace)
+        workspace = await self._ensure_workspace(agent, run, start.workspace)
         outbox = ""
         if workspace:
             is_shared, is_continued = agent.workspace is not None, bool(run.rounds)
@@ -166,17 +166,18 @@ class Executor:
         agent = self._agents(run.spec.agent)
         return agent.backend if agent else ""
 
-    async def _ensure_workspace(self, agent: Agent, session: str, known: str | None) -> str:
+    async def _ensure_workspace(self, agent: Agent, run: Run, known: str | None) -> str:
         """Return the directory in which a turn works; empty if its backend needs none.
 
         Args:
-            known: name of the session's workspace, if it need not be looked up.
+            known: name of its workspace, if it need not be looked up.
         """
         if agent.backend in self._without_workspace:
             return ""
         if agent.workspace is not None:
             return _find_named_workspace(agent.workspace)
-        return _make_workspace(self._workspaces, known or await self._store.workspaces.open(session))
+        name = known or await self._store.workspaces.open(run.spec.session, run.seq)
+        return _make_workspace(self._workspaces, name)
 
     # --- perform ----------------------------------------------------------------------------
 

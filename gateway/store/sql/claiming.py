@@ -197,7 +197,7 @@ def claim_run(tx: Transaction, run: Run, owner: str) -> Run:
     changes: dict[str, Any] = {"attempt": run.attempt + 1, "epoch": run.epoch + 1, "started": run.started or tx.now}
     claimed = runs.move_run(tx, run, Move.CLAIM, (), "", owner=owner, **changes)
     tx.read_later(
-        sessions.select_start(tx, run.spec.session),
+        sessions.select_start(tx, run),
         lambda rows: tx.claimed.append(ClaimedRun(claimed, sessions.decode_start(rows))),
     )
     return claimed

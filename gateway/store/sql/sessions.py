@@ -264,11 +264,11 @@ def find_session(reader: Reader, key: str) -> Session | None:
     return fetch_row(reader, RowKind.SESSION, rows, _decode_session, lambda: (key,))
 
 
-def select_start(reader: Reader, key: str) -> Rows:
+def select_start(reader: Reader, run: Run) -> Rows:
     """Select what a run of a session begins with."""
     return reader.execute(
         f"SELECT (SELECT backend_ref FROM sessions WHERE key = ?1), ({workspaces.SELECT_RECENT_WORKSPACE})",
-        (key, workspaces.recent_since(reader)),
+        (run.spec.session, workspaces.recent_since(reader), run.seq),
     )
 
 

@@ -314,11 +314,11 @@ class SqlUnreadableStore(NounStore):
 
 
 class SqlWorkspaceStore(NounStore):
-    async def open(self, session: str) -> str:
-        recent = await self.database.read(lambda reader: workspaces.find_recent_workspace(reader, session))
+    async def open(self, session: str, seq: int) -> str:
+        recent = await self.database.read(lambda reader: workspaces.find_recent_workspace(reader, session, seq))
         if recent is not None:
             return recent
-        return await self.database.write(lambda tx: workspaces.open_workspace(tx, session))
+        return await self.database.write(lambda tx: workspaces.open_workspace(tx, session, seq))
 
     release_unused = in_write(workspaces.release_unused)
     list_released = in_read(workspaces.list_released)

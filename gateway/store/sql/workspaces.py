@@ -16,8 +16,12 @@ from gateway.store.sql.transaction import Reader, Transaction
 WORKSPACE_USE_PRECISION_MILLISECONDS = 3_600_000
 #: how many workspaces one step releases or lists
 MAX_WORKSPACES_AT_ONCE = 100
+#: a condition: the run number `?3` belongs to the session `?1`, not to one of the same key that was deleted before
+_BELONGS_TO_SESSION = "EXISTS (SELECT 1 FROM sessions WHERE key = ?1 AND after_run < ?3)"
 #: selects the name of the workspace of a session `?1`, if it was used so recently that this need not be written again
-SELECT_RECENT_WORKSPACE = "SELECT name FROM workspaces WHERE session = ?1 AND released = 0 AND used > ?2"
+SELECT_RECENT_WORKSPACE = (
+    f"SELECT name FROM workspaces WHERE session = ?1 AND released = 0 AND used > ?2 AND {_BELONGS_TO_SESSION}"
+)
 _SESSION_HAS_OPEN_RUNS = (
     "EXISTS (SELECT 1 FROM runs INDEXED BY runs_lane"
     " WHERE runs.session = workspaces.session AND status IN ('queued', 'running'))"
@@ -32,9 +36,9 @@ _IS_IN_USE = (
 )
 
 
-def find_recent_workspace(reader: Reader, session: str) -> str | None:
-    """Return the name of a session's workspace, if it was used so recently that this need not be written again."""
-    name: str | None = reader.execute(SELECT_RECENT_WORKSPACE, (session, recent_since(reader))).get
+def find_recent_workspace(reader: Reader, session: str, seq: int) -> str | None:
+    """Return the name of a run's workspace, if it was used so recently that this need not be written again."""
+    name: str | None = reader.execute(SELECT_RECENT_WORKSPACE, (session, recent_since(reader), seq)).get
     return name
 
 
@@ -43,18 +47,18 @@ def recent_since(reader: Reader) -> int:
     return reader.now - WORKSPACE_USE_PRECISION_MILLISECONDS
 
 
-def open_workspace(tx: Transaction, session: str) -> str:
-    """Return the name of a session's workspace, marked as used now; a new name if it has none."""
+def open_workspace(tx: Transaction, session: str, seq: int) -> str:
+    """Return the name of the workspace of a session's run, marked as used now; a new name if it has none."""
     row = tx.execute(
-        "UPDATE workspaces SET used = ? WHERE session = ? AND released = 0 RETURNING name", (tx.now, session)
+        f"UPDATE workspaces SET used = ?2 WHERE session = ?1 AND released = 0 AND {_BELONGS_TO_SESSION} RETURNING name",
+        (session, tx.now, seq),
     ).fetchone()
     if row is not None:
         return str(row[0])
     name = ids.make_ulid(tx.now).lower()
     tx.execute(  # a run that is asked to stop may work on while its session is deleted
-        "INSERT INTO workspaces (name, session, used, released)"
-        " VALUES (?1, ?2, ?3, iif(EXISTS (SELECT 1 FROM sessions WHERE key = ?2), 0, 1))",
-        (name, session, tx.now),
+        f"INSERT INTO workspaces (name, session, used, released) VALUES (?4, ?1, ?2, iif({_BELONGS_TO_SESSION}, 0, 1))",
+        (session, tx.now, seq, name),
     )
     return name
 

@@ -95,7 +95,7 @@ async def test_a_directory_is_removed_also_if_its_session_began_again_before(
     monkeypatch.setattr(workspace_removal, "IN_USE_ROUND_SECONDS", 0.01)
     async with staged(tmp_path, waiting, without_workspace=["scripted"]) as stage:
         run = await stage.said(await stage.submit())
-        left = stage.directory / "workspaces" / await stage.store.workspaces.open(run.spec.session)
+        left = stage.directory / "workspaces" / await stage.store.workspaces.open(run.spec.session, run.seq)
         left.mkdir(parents=True)
         await stage.store._database.write(lambda tx: workspaces.release_workspace(tx, run.spec.session))
         stage.engine._workspace_removal.wake()

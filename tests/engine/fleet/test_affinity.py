@@ -68,13 +68,13 @@ async def test_a_session_moves_when_its_host_is_gone_for_good_and_says_so(fleet:
 async def test_a_session_that_moves_leaves_its_workspace_on_its_host(fleet: Fleet) -> None:
     async with fleet.member("gate", slots=0, keeps_files=True, move_after=100) as gate:
         async with fleet.member("one", role=Role.WORKER, keeps_files=True) as one:
-            session = (await gate.do("first")).spec.session
-            left = await one.store.workspaces.open(session)
+            run = await gate.do("first")
+            left = await one.store.workspaces.open(run.spec.session, run.seq)
         fleet.execute("UPDATE hosts SET seen = 0 WHERE name = 'one'")
         async with fleet.member("two", role=Role.WORKER, keeps_files=True) as two:
-            await gate.do("second")
-            made = await two.store.workspaces.open(session)
-        await gate.engine.sessions.delete_session(session, force=False)
+            run = await gate.do("second")
+            made = await two.store.workspaces.open(run.spec.session, run.seq)
+        await gate.engine.sessions.delete_session(run.spec.session, force=False)
         assert not await gate.store.workspaces.list_released(), "it is another host's"
         kept = fleet.execute("SELECT name, host, released FROM workspaces ORDER BY released")
 

@@ -93,7 +93,7 @@ async def _write_small_tables(store: Store) -> None:
         await store.generations.add(generation(number))
     await store.samples.add(sample(0, loop_lag_ms=0.1 + 0.2, cpu_percent=1e-300))
     await store.alerts.save(AlertUpdate(revision=0, position=7, opened=[FULL], messages=[message()]))
-    await store.workspaces.open("main:test:0")
+    await store.workspaces.open("main:test:0", 1)
     await store.check_writable()
 
 
