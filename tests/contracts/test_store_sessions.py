@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.domain.agent import SessionMode
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import AgentProcess, Store
@@ -13,7 +14,7 @@ from gateway.domain.token import Scope, Token
 from gateway.errors import Conflict, SessionNotFound
 from gateway.process import identity
 from gateway.process.identity import Identity
-from tests.contracts.stores import LIMITS, PAGE, START, SteppedClock, claim_one, done, finish, key, running, spec
+from tests.contracts.stores import LIMITS, PAGE, START, SteppedClock, Told, claim_one, done, finish, key, running, spec
 
 KEY = SessionKey("main", "test", "a")
 
@@ -354,5 +355,67 @@ async def test_a_run_of_a_deleted_session_does_not_share_the_workspace_of_a_late
     second = await store.workspaces.open(session, later.seq)
 
     assert released == [(first, True)], "the earlier run still works in it"
-    assert len({first, second, await store.workspaces.open(session, earlier.seq)}) == 3
-    assert await store.workspaces.open(session, later.seq) == second
+    assert first not in {second, await store.workspaces.open(session, later.seq)}
+    assert second not in {first, await store.workspaces.open(session, earlier.seq)}
+
+
+async def test_a_released_run_whose_session_was_deleted_belongs_to_the_session_that_begins_with_it(
+    store: Store,
+) -> None:
+    held = (await store.runs.accept(spec(held=True))).run
+    await store.sessions.delete(held.spec.session, force=False)
+    await store.runs.release(held.id, SessionMode.QUEUE)
+    run = await claim_one(store)
+    names = {await store.workspaces.open(run.spec.session, run.seq) for _ in range(2)}
+    released = await store.workspaces.list_released()
+    await finish(store, run, done("grown"))
+
+    assert (len(names), released) == (1, [])
+    assert await said(store) == [("user", "hello"), ("assistant", "grown")]
+
+
+async def test_a_released_run_whose_session_was_deleted_belongs_to_the_session_that_has_begun_since(
+    store: Store,
+) -> None:
+    held = (await store.runs.accept(spec(held=True))).run
+    session = held.spec.session
+    await store.sessions.delete(session, force=False)
+    later = await running(store)
+    await store.runs.save_backend_ref(later.id, later.epoch, "scripted:ref")
+    workspace = await store.workspaces.open(session, later.seq)
+    await finish(store, later, done("first"))
+    told = Told(store)
+    store.claim_at_commit("owner", LIMITS)
+    await store.runs.release(held.id, SessionMode.QUEUE)
+    (run,) = told.claimed
+    (start,) = [claimed.session_start for commit in told.calls for claimed in commit.claimed]
+    await finish(store, run, done("second"))
+
+    assert start is not None
+    assert (start.backend_ref, start.workspace) == ("scripted:ref", workspace)
+    assert await store.workspaces.list_released() == []
+    assert [text for role, text in await said(store) if role == "assistant"] == ["first", "second"]
+
+
+async def test_a_run_that_a_deletion_has_asked_to_stop_does_not_join_the_session_of_a_released_one(
+    store: Store,
+) -> None:
+    held = (await store.runs.accept(spec(held=True))).run
+    stopping = await running(store)
+    session = held.spec.session
+    await store.sessions.delete(session, force=True)
+    await store.runs.release(held.id, SessionMode.QUEUE)
+    assert await store.runs.claim("owner", LIMITS) == []
+    await store.runs.save_backend_ref(stopping.id, stopping.epoch, "scripted:old")
+    left = await store.workspaces.open(session, stopping.seq)
+    await finish(store, stopping, done("old"))
+    run = await claim_one(store)
+    workspace = await store.workspaces.open(session, run.seq)
+    await finish(store, run, done("new"))
+
+    assert await store.workspaces.list_released() == [(left, False)]
+    assert workspace != left
+    found = await store.sessions.find(session)
+    assert found is not None
+    assert found.backend_ref is None
+    assert await said(store) == [("user", "hello"), ("assistant", "new")]

@@ -19,7 +19,7 @@ from gateway.domain.ports.store import AgentProcess
 from gateway.domain.run import Run, Status
 from gateway.domain.schedule import Schedule, ScheduleSpec
 from gateway.domain.search import SearchQuery, SearchTerm
-from gateway.domain.session import SessionFilter
+from gateway.domain.session import SessionFilter, SessionKey
 from gateway.domain.token import Scope, Token
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, NotFound, ScheduleNotFound, Unreadable
@@ -27,7 +27,20 @@ from gateway.process.identity import Identity
 from gateway.store.sql import sessions, unreadable
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
-from tests.contracts.stores import ALL, LIMITS, PAGE, START, SteppedClock, Told, claim_one, finish, key, rules, spec
+from tests.contracts.stores import (
+    ALL,
+    LIMITS,
+    PAGE,
+    START,
+    SteppedClock,
+    Told,
+    claim_one,
+    finish,
+    key,
+    rules,
+    running,
+    spec,
+)
 
 TARGET = Target(kind="webhook", address="http://127.0.0.1/")
 OLD = "1/1/an-earlier-boot"
@@ -285,6 +298,22 @@ async def test_a_message_that_cannot_be_read_hides_no_other(store: SqliteStore) 
     assert [one.role for one in await store.sessions.read_history("main:test:a", 10)] == ["assistant"]
     query = SearchQuery(terms=(SearchTerm("hello"),))
     assert await store.sessions.search(query, PAGE) == []
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_a_run_with_the_number_of_a_removed_one_belongs_to_its_session(store: SqliteStore, order: int) -> None:
+    bad = [(await store.runs.accept(spec(f"main:test:{name}"))).run for name in "bc"]
+    for one in bad:
+        damage(store, "UPDATE runs SET spec = '{' WHERE id = ?", one.id)
+    assert await store.runs.claim("owner", LIMITS) == []
+    await store.sessions.open(SessionKey("main", "test", "a"))
+    for one in bad[::order]:
+        await store.unreadable.remove(RowKind.TASK, one.id)
+    run = await running(store)
+    await finish(store, run)
+
+    assert run.seq == bad[0].seq
+    assert len(await store.sessions.read_history("main:test:a", 10)) == 2
 
 
 async def test_a_run_that_cannot_be_read_waits_in_its_project_until_it_is_removed(store: SqliteStore) -> None:

@@ -350,8 +350,8 @@ class Executor:
             )
             if await self._finish_run(run, result, [*said, *told], attempt.files.staged):
                 await attempt.files.clear_outbox()
-            # A cancelled run may have kept the workspace of a deleted session.
-            if result.move is Move.CANCEL or run.spec.ephemeral or not run.spec.keeps_workspace:
+            # A run that was asked to stop may have kept the workspace of a deleted session.
+            if attempt.interrupted_by is Interrupt.CANCEL or run.spec.ephemeral or not run.spec.keeps_workspace:
                 self._ended()
         else:
             why = (attempt.interrupted_by or Interrupt.STOP).value

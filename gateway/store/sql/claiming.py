@@ -196,6 +196,7 @@ def _refuse_run(tx: Transaction, run: Run, error: str) -> Run:
 def claim_run(tx: Transaction, run: Run, owner: str) -> Run:
     changes: dict[str, Any] = {"attempt": run.attempt + 1, "epoch": run.epoch + 1, "started": run.started or tx.now}
     claimed = runs.move_run(tx, run, Move.CLAIM, (), "", owner=owner, **changes)
+    sessions.take_in_run(tx, run)
     tx.read_later(
         sessions.select_start(tx, run),
         lambda rows: tx.claimed.append(ClaimedRun(claimed, sessions.decode_start(rows))),

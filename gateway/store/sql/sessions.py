@@ -110,6 +110,15 @@ def create_touched(tx: Transaction, touch: Touch, *, after_run: int) -> None:
     event_log.note_session(tx, touch.key, parts.agent, "created")
 
 
+def take_in_run(tx: Transaction, run: Run) -> None:
+    """Let a run that begins belong to the session of its key that is there now, even if its own one was deleted.
+
+    It may be older if it was held or set aside, or has the number of a removed run. As no other run of the session
+    is running, only those that a deletion has asked to stop belong to none.
+    """
+    tx.update("UPDATE sessions SET after_run = ?1 - 1 WHERE key = ?2 AND after_run >= ?1", (run.seq, run.spec.session))
+
+
 def open_session(tx: Transaction, session: SessionKey, key: IdempotencyKey | None = None) -> Session:
     earlier = idempotency.find_used(tx, key)
     if earlier is None:
