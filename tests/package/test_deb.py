@@ -69,9 +69,10 @@ def system(packages: Path) -> Iterator[BootedSystem]:
 
 
 def list_traces(system: BootedSystem) -> set[str]:
-    """Return all that a package may have left: paths that the system has and the machine has not, and accounts."""
-    copies = {"/etc/.pwd.lock", *(f"/etc/{kind}-" for kind in _ACCOUNTS)}
-    files = {path for path in system.list_changes() - copies if not path.startswith(_OTHERS)}
+    """Return all that a package may have left: files that are new or deleted, and accounts."""
+    others = {"/etc/.pwd.lock", *(f"/etc/{kind}-" for kind in _ACCOUNTS)}
+    changes = system.list_changes()
+    files = {f"{changes[path]} {path}" for path in changes.keys() - others if not path.startswith(_OTHERS)}
     return files | {f"{kind} {entry}" for kind in _ACCOUNTS for entry in _list_entries(system, kind)}
 
 
@@ -91,7 +92,7 @@ def test_a_package_is_installed_upgraded_under_load_and_purged_without_a_trace(s
     before = list_traces(system)
 
     system.do("dpkg -i /mnt/shared/moongate.deb")
-    assert {"/opt/moongate", "/usr/bin/gateway", "/etc/moongate"} <= list_traces(system) - before
+    assert {"new /opt/moongate", "new /usr/bin/gateway", "new /etc/moongate"} <= list_traces(system) - before
     assert system.do("gateway --version; moongate --version") == f"Moongate {gateway.__version__}\n" * 2
     assert (system.root / "opt/moongate/installed-by").read_text() == "deb\n"
     assert system.run("systemctl is-enabled moongate").out == "disabled\n", "who installs it chooses which service"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -76,20 +77,23 @@ class BootedSystem:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def list_changes(self) -> set[str]:
-        """Return the paths that it has and this machine has not, and those that it has deleted, with `deleted ` before.
+    def list_changes(self) -> dict[str, str]:
+        """Return the paths that are `new` beside those of this machine, and those that it has `deleted` or `replaced`.
 
         Only what it has written itself counts: the machine's own files change while it runs.
         """
-        changes = set()
+        changes = {}
         for directory, directories, files in os.walk(self._written):
             for name in (*directories, *files):
                 path = Path(directory, name)
                 at = Path("/", path.relative_to(self._written))
-                if stat.S_ISCHR(path.lstat().st_mode):  # how an overlay keeps a deletion
-                    changes.add(f"deleted {at}")
-                elif not os.path.lexists(at):
-                    changes.add(str(at))
+                with contextlib.suppress(FileNotFoundError):  # it is gone again
+                    if stat.S_ISCHR(path.lstat().st_mode):  # how an overlay keeps a deletion
+                        changes[str(at)] = "deleted"
+                    elif not os.path.lexists(at):
+                        changes[str(at)] = "new"
+                    elif "trusted.overlay.opaque" in os.listxattr(path, follow_symlinks=False):
+                        changes[str(at)] = "replaced"  # a directory that was deleted and made again
         return changes
 
     def run(self, command: str) -> Result:

@@ -31,9 +31,11 @@ for _ in $(seq 600); do
   sleep 0.05
 done
 [ -n "$inside" ] || { cat /run/boot.log >&2; exit 1; }
+is_booted() { SYSTEMD_IGNORE_CHROOT=1 nsenter --target "$inside" --all systemctl is-active --quiet basic.target; }
 for _ in $(seq 600); do
-  SYSTEMD_IGNORE_CHROOT=1 nsenter --target "$inside" --all systemctl is-active --quiet basic.target && break
+  is_booted && break
   sleep 0.05
 done
+is_booted || { cat /run/boot.log >&2; exit 1; }
 echo ready
 cat >/dev/null
