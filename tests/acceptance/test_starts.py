@@ -21,6 +21,7 @@ from harness import faults
 from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE, until_sync
+from tests.support import ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
@@ -38,10 +39,10 @@ def shell(one: Live) -> Shell:
 
 
 @contextlib.contextmanager
-def stranger(port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A foreign program that listens on a port."""
+def stranger() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A foreign program that listens on a port, which no other one is given when it ends."""
     program = (
-        f"import socket, sys; s = socket.create_server(('127.0.0.1', {port}));"
+        f"import socket, sys; s = socket.create_server(('127.0.0.1', {ports.free()}));"
         "print(s.getsockname()[1], flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -93,12 +94,12 @@ def test_a_start_waits_for_a_faster_one_that_has_not_written_its_record_yet(one:
     held = lock.acquire_lock(paths.lock_file(one.home, one.config))
 
     waited = shell("start", "--wait", "3s")
+    output = paths.start_output_file(one.home, one.config)
+    until_sync(lambda: "already running" in output.read_text(), "the gateway that it started has given up")
     held.release()
 
     assert waited.code == 75
     assert "the gateway does not answer after 3 s." in waited.err
-    said = paths.start_output_file(one.home, one.config).read_text()
-    assert "already running" in said
 
 
 @pytest.mark.parametrize("name", ["MOONGATE_CONFIG", "MOONGATE_HOME"])
@@ -329,19 +330,18 @@ def test_a_taken_port_is_explained(one: Live, shell: Shell) -> None:
         assert f"Held by pid {process.pid}" in result.err
 
 
-def test_force_takes_the_port_from_another_gateway_of_the_same_home(live: Callable[..., Live]) -> None:
-    first = live("first").start()
+def test_force_takes_the_port_from_another_gateway_of_the_same_home(live: Callable[..., Live], free_port: int) -> None:
+    first = live("first", config={"gateway": {"port": free_port}}).start()
     second = live("second", env={"MOONGATE_HOME": str(first.home), "MOONGATE_CONFIG": str(first.home / "other.json")})
-    settings = json.loads(first.config.read_text()) | {"gateway": {"port": first.port}}
     second.config = first.home / "other.json"
-    second.config.write_text(json.dumps(settings))
+    second.config.write_text(first.config.read_text())
     second.home = first.home
     assert first.process is not None
 
     second.start("--force")
 
     assert first.process.wait(PATIENCE) == 0
-    assert second.port == settings["gateway"]["port"]
+    assert second.port == free_port
     second.stop()
 
 
@@ -358,19 +358,20 @@ def test_a_port_held_by_another_gateway_of_this_user_is_named_by_its_config_and_
 
 
 @pytest.mark.parametrize("words", [["run"], ["start"]], ids=["run", "start"])
-def test_force_takes_the_port_from_a_gateway_of_another_home(live: Callable[..., Live], words: list[str]) -> None:
-    first, second = live("first").start(), live("second")
+def test_force_takes_the_port_from_a_gateway_of_another_home(
+    live: Callable[..., Live], free_port: int, words: list[str]
+) -> None:
+    first, second = live("first", config={"gateway": {"port": free_port}}).start(), live("second")
     second.home.chmod(0o700)
-    port = first.port
     assert first.process is not None
 
     if words == ["run"]:
-        second.start("--force", "--port", str(port))
+        second.start("--force", "--port", str(free_port))
     else:
-        assert Shell(second.env, second.home)("start", "--force", "--port", str(port)).code == 0
+        assert Shell(second.env, second.home)("start", "--force", "--port", str(free_port)).code == 0
 
     assert first.process.wait(PATIENCE) == 0
-    assert second.port == port
+    assert second.port == free_port
     assert Shell(second.env, second.home)("stop").code == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import socket
@@ -123,6 +124,7 @@ def test_no_process_is_started_if_none_can_be(monkeypatch: pytest.MonkeyPatch) -
 
 
 def open_descriptors() -> list[str]:
+    gc.collect()  # else it may close meanwhile what earlier tests have left
     return sorted(os.listdir("/proc/self/fd" if os.path.exists("/proc/self/fd") else "/dev/fd"))
 
 

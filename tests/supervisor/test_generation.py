@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
@@ -205,6 +206,7 @@ def test_a_process_that_cannot_be_started_leaves_no_descriptor(monkeypatch: pyte
         raise OSError(11, "no process is left")
 
     def count_descriptors() -> int:
+        gc.collect()  # else it may close meanwhile what earlier tests have left
         return len(os.listdir("/proc/self/fd" if os.path.exists("/proc/self/fd") else "/dev/fd"))
 
     monkeypatch.setattr(subprocess, "Popen", fail)

@@ -63,17 +63,18 @@ async def stranger(model: ScriptedModel, tmp_path_factory: pytest.TempPathFactor
 async def test_a_server_that_is_killed_fails_its_turns_at_once_and_the_next_one_remembers(rig: Rig) -> None:
     workspace = rig.workspace()
     first = await rig.ask("[[say noted]] the word is heliotrope", workspace)
+    sleep = f"sleep 4712.{os.getpid()}"  # that of no other test
     sleeping = asyncio.create_task(
-        rig.ask('[[tool bash {"command": "sleep 4712.5; echo x", "description": "x"}]]', workspace, first.ref)
+        rig.ask(f'[[tool bash {{"command": "{sleep}; echo x", "description": "x"}}]]', workspace, first.ref)
     )
-    await until(lambda: find_commands("sleep 4712.5"), "the command runs")
+    await until(lambda: find_commands(sleep), "the command runs")
 
     os.kill(pid_of_server(rig), signal.SIGKILL)
     cut = await sleeping
 
     assert cut.error is not None
     assert "ended by signal 9" in cut.error.message
-    assert not find_commands("sleep 4712.5"), "what it ran has ended before the turn could be tried again"
+    assert not find_commands(sleep), "what it ran has ended before the turn could be tried again"
     second = await rig.ask("[[recall]]", workspace, first.ref)
     assert second.ref == first.ref
     assert "heliotrope" in second.reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from contextlib import aclosing
 from typing import Any
 
@@ -308,15 +309,16 @@ async def test_closing_a_turn_stops_the_work_and_the_session_goes_on(rig: Rig) -
 
 
 async def test_closing_a_turn_ends_the_command_that_it_runs(rig: Rig) -> None:
-    turn = rig.turn('[[tool bash {"command": "sleep 4711.5; echo x", "description": "x"}]]', rig.workspace())
+    sleep = f"sleep 4711.{os.getpid()}"  # that of no other test
+    turn = rig.turn(f'[[tool bash {{"command": "{sleep}; echo x", "description": "x"}}]]', rig.workspace())
     async for one in turn:
         if isinstance(one, Tool):
             break
-    await until(lambda: find_commands("sleep 4711.5"), "the command runs")
+    await until(lambda: find_commands(sleep), "the command runs")
 
     async with asyncio.timeout(PATIENCE):
         await turn.aclose()
-    await until(lambda: not find_commands("sleep 4711.5"), "the command has ended")
+    await until(lambda: not find_commands(sleep), "the command has ended")
 
 
 @pytest.mark.parametrize("pause", [0.02, 0.1, 0.3, 0.6])

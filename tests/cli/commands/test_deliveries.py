@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,11 +13,11 @@ from harness.waiting import until_sync
 
 
 @pytest.fixture(scope="module")
-def nobody() -> str:
-    """Return a URL on a port where no program listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}/hook"
+def nobody() -> Iterator[str]:
+    """A URL on a port at which nobody listens, nor can: the deliveries are tried again until the module's end."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}/hook"
 
 
 @pytest.fixture

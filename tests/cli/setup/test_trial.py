@@ -47,7 +47,7 @@ def test_an_agent_that_works_answers(make: Any, entry: dict[str, Any]) -> None:
     before = psutil.Process().children()  # such as the browser of other tests
 
     assert trial.ask_agent(agent, settings, {"PATH": os.defpath})
-    assert psutil.Process().children() == before
+    assert not set(psutil.Process().children()) - set(before)
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_an_agent_that_does_not_says_why_and_leaves_no_process(
     with pytest.raises(GatewayError, match=why):
         trial.ask_agent(agent, settings, {"PATH": os.defpath})
 
-    assert psutil.Process().children() == before
+    assert not set(psutil.Process().children()) - set(before)

@@ -97,7 +97,8 @@ def test_a_version_that_does_not_serve_is_taken_back(
     lab: Lab, installed: Installed, version: str, faults: list[str], words: tuple[str, ...], why: str
 ) -> None:
     lab.add_release(version, *faults)
-    installed.env["MOONGATE_READY_TIMEOUT"] = "6"
+    if "hangs" in faults:
+        installed.env["MOONGATE_READY_TIMEOUT"] = "20"
     assert installed.run("start").code == 0
     task = installed.accept("before")
     schema = _schema(installed)
