@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from harness.webhook_receiver import serve_receiver
 from tests.browser.elsewhere import call, submit
 from tests.support.browser import Dashboard
-from tests.support.inprocess import Serving
+from tests.support.inprocess import Serving, serving
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def moongate(tmp_path: Path) -> AsyncIterator[Serving]:
+    """A gateway that tries again only when it is told."""
+    async with serving(tmp_path / "home", {"webhooks": {"schedule": [0, 3600, 3600]}}) as served:
+        yield served
 
 
 def rows(page: Page) -> Locator:

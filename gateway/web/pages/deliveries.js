@@ -128,7 +128,7 @@ function details(id) {
   const key = newKey();
   loadOnChanges(['delivery'], load, LOAD_PAUSE_MS, (changes) => changes.some(({ ref }) => ref === id));
   load();
-  const again = async () => (await post(`/api/deliveries/${id}/retry`, {}, { key: `${key}${found.peek()?.delivery.attempt}` }), load());
+  const again = async () => (await post(`/api/deliveries/${id}/retry`, {}, { key: `${key}${found.peek()?.attempts.at(-1)?.number}` }), load());
   const fact = (/** @type {string} */ name, /** @type {unknown} */ value) => html`<div><dt>${t(/** @type {any} */ (`deliveries.column.${name}`))}</dt><dd>${value}</dd></div>`;
   return html`<div class="stack"><p><a href=${link('/deliveries')}>${icon('back')} ${t('deliveries.back')}</a></p>${() => {
     if (!found()) return problem() ? failed(problem(), load) : loading(3);
