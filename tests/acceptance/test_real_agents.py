@@ -109,7 +109,7 @@ def test_a_session_remembers_after_a_restart_and_after_a_crash(gateway: Live, su
     gateway.start()
 
     check_memory(gateway, subject)
-    task = gateway.call("POST", "/api/tasks", {"input": subject.slow(20, 100), "session": "memory"}).body["task"]["id"]
+    task = gateway.call("POST", "/api/tasks", {"input": subject.slow(60, 100), "session": "memory"}).body["task"]["id"]
     until_sync(lambda: "text" in kinds_of(gateway, task), "the agent answers")
     before = agent_processes(gateway)
 

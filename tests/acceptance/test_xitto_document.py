@@ -168,7 +168,10 @@ async def test_states_go_from_queued_through_running_to_done(moongate: Serving) 
 
 
 async def test_a_task_is_running_in_the_answer_where_there_is_room(moongate: Serving) -> None:
-    told = [await add(moongate, "@@ hang"), await add(moongate, "@@ hang"), await add(moongate, "@@ hang")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(xitto, "START_TIMEOUT_SECONDS", PATIENCE)
+        told = [await add(moongate, "@@ hang"), await add(moongate, "@@ hang")]
+    told.append(await add(moongate, "@@ hang"))
 
     assert [(one["status"], one["active"], one["queued"]) for one in told] == [
         ("running", 1, 0), ("running", 2, 0), ("queued", 2, 1),

@@ -101,7 +101,8 @@ async def test_skipped_times_are_shown_with_the_reason_while_they_happen(
     moongate: Serving, dashboard: Dashboard
 ) -> None:
     made = await make_schedule(moongate, name="Busy", schedule="every 1s", prompt="@@ hang", overlap="skip")
-    page = await dashboard(moongate, "/schedules", scope="read")
+    high = {"width": 1280, "height": 4000}  # what is out of sight is not in the page
+    page = await dashboard(moongate, "/schedules", scope="read", viewport=high)
     row = page.locator(".schedule")
     await expect(row).to_contain_text("Every second")
 

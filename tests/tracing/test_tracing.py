@@ -460,7 +460,10 @@ async def test_traces_that_the_collector_refuses_are_counted_and_given_up(
     assert len(collector.headers) == 2
 
 
-async def test_the_last_traces_are_sent_before_the_gateway_ends(tmp_path: Path, collector: OtlpReceiver) -> None:
+async def test_the_last_traces_are_sent_before_the_gateway_ends(
+    tmp_path: Path, collector: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracer, "FLUSH_TIMEOUT_SECONDS", PATIENCE)  # the first ones wait for imports
     async with serving(tmp_path, traced(collector)) as served:
         done = await run(served, "hello")
 
