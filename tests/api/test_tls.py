@@ -45,7 +45,7 @@ def pair(authority: Authority, tmp_path: Path) -> Pair:
 
 @pytest.fixture
 def secure(tmp_path: Path, pair: Pair) -> Iterator[LiveTls]:
-    limits = {"header_seconds": 5, "stall_seconds": 2, "connections": 20}
+    limits = {"header_seconds": 10, "stall_seconds": 2, "connections": 20}
     live = LiveTls(tmp_path / "home", pair, {"limits": limits})
     live.home.chmod(0o700)
     live.start()

@@ -124,7 +124,7 @@ async def test_the_system_prompt_goes_before_the_first_prompt_only(rig: Rig) -> 
 
 
 async def test_a_process_is_used_again_and_ended_when_idle(rig: Rig) -> None:
-    rig.but(idle_stop=0.3)
+    rig.but(idle_stop=3)
     first = ref(await rig.ask("one"))
     [process] = rig.ledger.recorded
     await rig.ask("two", first)
@@ -585,10 +585,10 @@ async def test_text_before_the_first_message_is_passed_over(rig: Rig) -> None:
 
 async def test_what_an_agent_wrote_instead_of_a_message_is_in_the_error(rig: Rig) -> None:
     after(rig, TITLE + r"printf '\033[1mPlease log in.\033[0m\nCode: '; exec sleep 600;")
-    options = msgspec.structs.replace(rig.agent.options, start_timeout=1.0)
+    options = msgspec.structs.replace(rig.agent.options, start_timeout=5.0)
     rig.agent = msgspec.structs.replace(rig.agent, options=options)
 
-    with pytest.raises(AgentError, match=r"`initialize` within 1 s\. It wrote: Please log in\.\nCode:$"):
+    with pytest.raises(AgentError, match=r"`initialize` within 5 s\. It wrote: Please log in\.\nCode:$"):
         await rig.ask("hello")
 
 

@@ -29,6 +29,9 @@ from tests.support import providers, telegram_server
 from tests.support.inprocess import Serving, serving
 from tests.support.telegram_server import BOT_TOKEN, Trouble
 
+#: seconds between two changes of a draft after which a short answer has none
+WITHOUT_DRAFTS = 60
+
 
 @pytest.fixture
 async def telegram() -> AsyncIterator[telegram_server.Telegram]:
@@ -85,16 +88,17 @@ async def until_delivery(served: Serving, state: str) -> dict[str, Any]:
 
 
 async def test_a_channel_shows_what_became_of_what_it_sent_last(
-    moongate: Serving, telegram: telegram_server.Telegram
+    tmp_path: Path, telegram: telegram_server.Telegram
 ) -> None:
-    before = await shown(moongate)
     telegram.trouble["sendMessage"] = [Trouble(400, "Bad Request: chat not found")]
-    await telegram.say(7, "Hello!")
-    dead = await until_delivery(moongate, "dead")
-    failed = await shown(moongate)
-    await ask(moongate, "POST", f"/api/deliveries/{dead['id']}/retry")
-    await until_delivery(moongate, "delivered")
-    sent = await shown(moongate)
+    async with talking(tmp_path, telegram, edit_seconds=WITHOUT_DRAFTS) as served:
+        before = await shown(served)
+        await telegram.say(7, "Hello!")
+        dead = await until_delivery(served, "dead")
+        failed = await shown(served)
+        await ask(served, "POST", f"/api/deliveries/{dead['id']}/retry")
+        await until_delivery(served, "delivered")
+        sent = await shown(served)
 
     untried = {"last_success_at": None, "last_error_at": None, "last_error": None, "recent": []}
     assert before == {**before, **untried}
@@ -672,7 +676,7 @@ async def test_an_answer_that_has_become_stale_is_kept_back_until_somebody_asks_
 ) -> None:
     troubled = [True]
     telegram.trouble["sendMessage"].append(lambda _: Trouble(502, "Bad Gateway") if troubled else None)
-    async with talking(tmp_path, telegram, clock=clock) as served:
+    async with talking(tmp_path, telegram, clock=clock, edit_seconds=WITHOUT_DRAFTS) as served:
         await telegram.say(7, "Hello!")
         await telegram.until(lambda: telegram.count("sendMessage"))
     troubled.clear()

@@ -13,9 +13,12 @@ from harness.live_gateway import Live
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A gateway that all tests share. No test stops it, and each test uses its own sessions."""
+    """A gateway that all tests share. No test stops it, and each test uses its own sessions.
+
+    A delivery that failed is tried again only when a test says so.
+    """
     agents = {"list": [{"id": "main", "backend": "echo", "script": True, "permissions": "ask"}]}
-    live = Live(tmp_path_factory.mktemp("served"), {"agents": agents})
+    live = Live(tmp_path_factory.mktemp("served"), {"agents": agents, "webhooks": {"schedule": [0, 3600]}})
     live.home.chmod(0o700)
     live.start()
     yield live

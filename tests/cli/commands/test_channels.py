@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from harness.command_line import Shell
 from harness.live_gateway import Live
+from harness.waiting import until_sync
 
 TELEGRAM = {"token": "123456:AAtest", "base_url": "http://127.0.0.1:9", "chats": [7]}
 
@@ -34,6 +35,7 @@ def test_a_code_is_printed_alone_and_a_channel_that_does_not_work_says_why(
     gateway = live(config={"channels": {"telegram": TELEGRAM}, "inbound": {"github": {"secret": "s"}}}).start()
     shell = Shell(gateway.env, gateway.home)
     code = shell("channels", "pair", "telegram")
+    until_sync(lambda: "waiting" in shell("channels", "list").out, "it has tried")
     listed = shell("channels", "list").out.splitlines()
 
     assert re.fullmatch(r"[A-Z2-9]{8}\n", code.out)

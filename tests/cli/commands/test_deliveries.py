@@ -14,7 +14,7 @@ from harness.waiting import until_sync
 
 @pytest.fixture(scope="module")
 def nobody() -> Iterator[str]:
-    """A URL on a port at which nobody listens, nor can: the deliveries are tried again until the module's end."""
+    """A URL on a port at which nobody listens, nor can."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}/hook"

@@ -57,6 +57,7 @@ async def test_the_limit_of_an_agent_counts_over_the_whole_fleet(fleet: Fleet) -
         nonlocal highest
         working.append(turn.input)
         highest = max(highest, len(working))
+        await until(lambda: highest >= 2, "two work at the same time")
         await asyncio.sleep(0.01)
         working.remove(turn.input)
         yield Text(delta="done")
