@@ -18,7 +18,7 @@ from tests.support.booted import BootedSystem, missing
 
 ROOT = Path(__file__).parent.parent.parent
 CLIENT = ROOT / "tests/support/steady_client.py"
-#: places that every package and every boot changes: logs, caches, lists of packages
+#: places that every package, every boot and the test itself change: logs, caches, lists of packages
 _OTHERS = ("/var/log/", "/var/cache/", "/var/lib/dpkg/", "/var/lib/systemd/", "/var/tmp/", "/tmp/", "/root/", "/mnt/")
 #: files with the accounts; the programs for accounts also keep a copy of each
 _ACCOUNTS = ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")
@@ -69,7 +69,7 @@ def system(packages: Path) -> Iterator[BootedSystem]:
 
 
 def list_traces(system: BootedSystem) -> set[str]:
-    """Return all that a package may have left: files that are new or deleted, and accounts."""
+    """Return all that a package may have left: changed places, and accounts."""
     others = {"/etc/.pwd.lock", *(f"/etc/{kind}-" for kind in _ACCOUNTS)}
     changes = system.list_changes()
     files = {f"{changes[path]} {path}" for path in changes.keys() - others if not path.startswith(_OTHERS)}

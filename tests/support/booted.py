@@ -78,7 +78,7 @@ class BootedSystem:
         self._process.stdout.close()
 
     def list_changes(self) -> dict[str, str]:
-        """Return the paths that are `new` beside those of this machine, and those that it has `deleted` or `replaced`.
+        """Return the paths that only it has, as `new`, and those of this machine that it has `deleted` or `replaced`.
 
         Only what it has written itself counts: the machine's own files change while it runs.
         """

@@ -291,7 +291,7 @@ def test_a_running_gateway_takes_it_at_its_next_restart(alone: tuple[Live, Shell
 
 def test_commands_at_the_same_time_lose_nothing(alone: tuple[Live, Shell]) -> None:
     live, shell = alone
-    names = [f"NAME{number}" for number in range(4)]
+    names = [f"NAME{number}" for number in range(6)]
 
     with ThreadPoolExecutor(len(names)) as pool:
         done = list(pool.map(lambda name: shell("config", "set", f"agents.list.main.env.{name}", name), names))
