@@ -25,38 +25,42 @@ def damage(home: Path, statement: str, *values: Any) -> None:
 
 async def test_a_schedule_with_an_unknown_word_is_told_and_removed_while_others_fire(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
-        for name in ("bad", "good"):
-            body = {"name": name, "schedule": "every 1s", "prompt": "@@ say hi"}
-            assert (await ask(served, "POST", "/api/cron/create", body)).status == 200
-        jobs = {job["name"]: job["id"] for job in (await ask(served, "GET", "/api/cron")).body["jobs"]}
+        bad = await _make_schedule(served, "every 1h")  # it does not fire before it is damaged
         damage(
-            tmp_path,
-            "UPDATE schedules SET spec = json_set(spec, '$.misfire', 'never'), next_at = 1 WHERE id = ?",
-            jobs["bad"],
+            tmp_path, "UPDATE schedules SET spec = json_set(spec, '$.misfire', 'never'), next_at = 1 WHERE id = ?", bad
         )
+        good = await _make_schedule(served, "every 1s")
 
-        fired = await _await_fire(served, jobs["good"])
+        fired = await _await_fire(served, good)
         health = (await ask(served, "GET", "/health")).body
         listed = (await ask(served, "GET", "/api/unreadable")).body["rows"]
-        shown = await ask(served, "GET", f"/api/cron/{jobs['bad']}/runs")
-        removed = await ask(served, "DELETE", f"/api/unreadable/schedule/{jobs['bad']}")
+        shown = await ask(served, "GET", f"/api/cron/{bad}/runs")
+        removed = await ask(served, "DELETE", f"/api/unreadable/schedule/{bad}")
         after = (await ask(served, "GET", "/health")).body
 
     assert fired["outcome"] == "fired"
     assert health["status"] == "degraded"
     assert health["checks"]["rows"] == "1 schedule in the database cannot be read: gateway unreadable list."
-    assert [(row["kind"], row["id"]) for row in listed] == [("schedule", jobs["bad"])]
+    assert [(row["kind"], row["id"]) for row in listed] == [("schedule", bad)]
     assert "never" in listed[0]["reason"]
     assert (shown.status, shown.code) == (500, "UNREADABLE")
-    assert f"gateway unreadable remove schedule {jobs['bad']}" in shown.message
+    assert f"gateway unreadable remove schedule {bad}" in shown.message
     assert (removed.status, after["status"]) == (200, "healthy")
 
 
+async def _make_schedule(served: Serving, schedule: str) -> str:
+    """Make a schedule of the echo agent, and return its id."""
+    made = await ask(served, "POST", "/api/cron/create", {"schedule": schedule, "prompt": "@@ say hi"})
+    assert made.status == 200, made.body
+    return str(made.body["job"]["id"])
+
+
 async def _await_fire(served: Serving, job: str) -> Any:
-    """Wait until a schedule has fired, and return the fire."""
+    """Wait until this schedule has fired, and return its last fire."""
     async with served.client.get("/api/events", params={"after": 0}) as stream:
         async for line in stream.content:
-            if line.startswith(b"data: ") and json.loads(line[6:]).get("state") == "fired":
+            change = json.loads(line[6:]) if line.startswith(b"data: ") else {}
+            if (change.get("ref"), change.get("state")) == (job, "fired"):
                 break
     return (await ask(served, "GET", f"/api/cron/{job}/runs")).body["runs"][0]
 
@@ -67,7 +71,7 @@ async def test_a_gateway_starts_with_a_bad_row_in_each_table(tmp_path: Path) -> 
         await token(served, "bad", "read")
         await ask(served, "POST", "/api/agents", {"name": "bad", "slug": "bad", "budget": {"runs": 1}})
         await ask(served, "POST", "/api/xcclaw/persistent?name=bad")
-        await ask(served, "POST", "/api/cron/create", {"schedule": "every 1s", "prompt": "hi"})
+        await ask(served, "POST", "/api/cron/create", {"schedule": "every 1h", "prompt": "hi"})
         await ask(served, "POST", "/api/tasks", {"input": "hi", "run_at": "2100-01-01T00:00:00Z"})
     damage(tmp_path, "UPDATE runs SET spec = '{', run_at = NULL WHERE status = 'queued'")
     damage(tmp_path, "INSERT INTO processes (who, owner) VALUES ('x', 'y')")
