@@ -85,7 +85,9 @@ async def test_a_client_that_reads_slowly_gets_the_whole_file(served: Serving, m
         await reader.readuntil(b"\r\n\r\n")
         came = bytearray()
         while len(came) < len(CONTENT):
-            came += await reader.read(1 << 20)
+            piece = await reader.read(1 << 20)
+            assert piece, "the connection was closed too early"
+            came += piece
             if asyncio.get_running_loop().time() - began < 3.0:  # longer than the client may take nothing
                 await asyncio.sleep(0.1)
     writer.close()

@@ -171,7 +171,9 @@ async def test_a_client_that_reads_slowly_gets_its_whole_answer(tmp_path: Path) 
             header = await reader.readuntil(b"\r\n\r\n")
             wanted = int(next(line for line in header.split(b"\r\n") if line.startswith(b"Content-Length")).split()[1])
             while length < wanted:
-                length += len(await reader.read(1 << 20))
+                piece = await reader.read(1 << 20)
+                assert piece, "the connection was closed too early"
+                length += len(piece)
                 if asyncio.get_running_loop().time() - began < 3.0:
                     await asyncio.sleep(0.1)
         writer.close()
