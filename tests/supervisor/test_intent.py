@@ -48,8 +48,8 @@ def test_an_old_intent_and_one_from_the_future_are_not_valid(
 ) -> None:
     import time
 
-    now = time.time()
     intent.leave_intent(lock, 7, hard=False, reason="")
+    now = time.time()
     monkeypatch.setattr(intent.time, "time", lambda: now - shift)
 
     assert intent.take_intents(lock, 7) == []
