@@ -363,6 +363,7 @@ async def test_deliveries_are_changes_that_can_be_followed(tmp_path: Path) -> No
         task = await submit(served, receiver.url)
         while len(seen) < 2:
             line = await events.content.readline()
+            assert line, "the stream has ended"
             if line.startswith(b"data: ") and (change := json.loads(line[6:]))["topic"] == "delivery":
                 seen.append((change["state"], change["session"]))
 
