@@ -411,7 +411,7 @@ async def test_each_request_of_an_agent_is_a_form_of_its_own(asking: Serving) ->
 async def test_a_form_that_the_user_dismisses_waits_on_and_is_not_shown_again(asking: Serving) -> None:
     user = User(ElicitResult(action="cancel"))
     async with speaking(asking, elicitation_callback=user.fill_in) as client:
-        told = (await client.call_tool("send_message", {"message": "@@ ask one", "wait": 0.3})).structured_content
+        told = (await client.call_tool("send_message", {"message": "@@ ask one", "wait": 2})).structured_content
 
     assert (len(user.shown), told["status"]) == (1, "running")
     assert [one["action"] for one in told["asks"]] == ["one"]
@@ -443,7 +443,7 @@ async def test_what_somebody_else_answers_first_counts(asking: Serving) -> None:
 
 
 async def test_a_client_that_shows_no_forms_is_told_what_its_agent_asks(asking: Serving) -> None:
-    told = await use(asking, "send_message", message="@@ ask one", wait=0.3)
+    told = await use(asking, "send_message", message="@@ ask one", wait=2)
     shown = await use(asking, "get_task", task_id=told["task_id"])
 
     assert [(one["id"], one["action"]) for one in told["asks"]] == [("p1", "one")]

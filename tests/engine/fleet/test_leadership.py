@@ -80,6 +80,7 @@ async def test_a_leader_outlasts_a_short_break_of_its_server(fleet: Fleet, monke
         away.is_away = True
         await until(lambda: away.failures > 3, "it cannot look at its lock")
         fleet.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 3")
+        await until(lambda: count_locks(fleet) == 0, "the server has freed the lock")
         away.is_away = False
 
         await until(lambda: count_locks(fleet) == 1, "it holds the lock again")
