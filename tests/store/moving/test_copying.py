@@ -206,19 +206,19 @@ async def test_the_copy_numbers_counts_and_finds_as_the_original(
 async def test_a_store_in_use_is_not_copied_and_one_that_is_copied_is_not_opened(
     file: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "MAX_USE_LOCK_WAIT_SECONDS", 0)
     serving = PostgresStore(url)
-    with pytest.raises(AlreadyRunning, match="uses the database"):
-        copy_to_server(file, url)
-    with pytest.raises(AlreadyRunning, match="uses the database"):
-        copy_to_file(url, tmp_path / "back.db")
+    with monkeypatch.context() as impatient:
+        impatient.setattr(opening, "MAX_USE_LOCK_WAIT_SECONDS", 0)
+        with pytest.raises(AlreadyRunning, match="uses the database"):
+            copy_to_server(file, url)
+        with pytest.raises(AlreadyRunning, match="uses the database"):
+            copy_to_file(url, tmp_path / "back.db")
     await serving.close()
 
-    with (
-        contextlib.closing(PostgresSide.open_source(url)),
-        pytest.raises(Unavailable, match="gateway migrate, or an upgrade, works on"),
-    ):
-        PostgresStore(url)
+    with contextlib.closing(PostgresSide.open_source(url)):
+        monkeypatch.setattr(opening, "MAX_USE_LOCK_WAIT_SECONDS", 0)
+        with pytest.raises(Unavailable, match="gateway migrate, or an upgrade, works on"):
+            PostgresStore(url)
 
 
 async def test_a_store_with_other_rows_is_left_as_it_is(file: Path, url: str, tmp_path: Path) -> None:
