@@ -34,7 +34,7 @@ async def test_a_schedule_with_an_unknown_word_is_told_and_removed_while_others_
         fired = await _await_fire(served, good)
         health = (await ask(served, "GET", "/health")).body
         listed = (await ask(served, "GET", "/api/unreadable")).body["rows"]
-        shown = await ask(served, "GET", f"/api/cron/{bad}/runs")
+        refused = await ask(served, "GET", f"/api/cron/{bad}/runs")
         removed = await ask(served, "DELETE", f"/api/unreadable/schedule/{bad}")
         after = (await ask(served, "GET", "/health")).body
 
@@ -43,8 +43,8 @@ async def test_a_schedule_with_an_unknown_word_is_told_and_removed_while_others_
     assert health["checks"]["rows"] == "1 schedule in the database cannot be read: gateway unreadable list."
     assert [(row["kind"], row["id"]) for row in listed] == [("schedule", bad)]
     assert "never" in listed[0]["reason"]
-    assert (shown.status, shown.code) == (500, "UNREADABLE")
-    assert f"gateway unreadable remove schedule {bad}" in shown.message
+    assert (refused.status, refused.code) == (500, "UNREADABLE")
+    assert f"gateway unreadable remove schedule {bad}" in refused.message
     assert (removed.status, after["status"]) == (200, "healthy")
 
 
